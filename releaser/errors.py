@@ -10,10 +10,10 @@ from typing import ClassVar
 import msgspec
 
 
-class Problem(msgspec.Struct, frozen=True):
-    """A sentence about what is wrong, and the advice that goes with it; `code` is for programs."""
+class Problem(msgspec.Struct, frozen=True, rename={"name": "code"}):
+    """A sentence about what is wrong, and the advice that goes with it; `name` is for programs, in JSON `code`."""
 
-    code: str
+    name: str
     message: str
     advice: str = ""
 
@@ -26,7 +26,9 @@ class ReleaserError(Exception):
     """
 
     exit_code: ClassVar[int] = 1
-    code: ClassVar[str] = "bug"
+    name: ClassVar[str] = "bug"
+    #: False if the person at the terminal alone has to hear of it.
+    is_news: ClassVar[bool] = True
 
     def __init__(self, message: str, advice: str = "", *, output: str = "") -> None:
         super().__init__(message)
@@ -37,14 +39,14 @@ class ReleaserError(Exception):
     @property
     def problems(self) -> tuple[Problem, ...]:
         """The error as problems; most errors are a single one."""
-        return (Problem(self.code, self.message, self.advice),)
+        return (Problem(self.name, self.message, self.advice),)
 
 
 class PreflightError(ReleaserError):
     """The project or its configuration is not fit; nothing was changed."""
 
     exit_code = 3
-    code = "preflight"
+    name = "preflight"
 
     def __init__(self, *problems: Problem) -> None:
         count = len(problems)
@@ -60,9 +62,9 @@ class PreflightError(ReleaserError):
         return self._problems
 
 
-def refuse(code: str, message: str, advice: str = "") -> PreflightError:
+def refuse(name: str, message: str, advice: str = "") -> PreflightError:
     """Return the error for a single problem of preflight."""
-    return PreflightError(Problem(code, message, advice))
+    return PreflightError(Problem(name, message, advice))
 
 
 def require(problems: Sequence[Problem]) -> None:
@@ -75,48 +77,50 @@ class BuildError(ReleaserError):
     """The candidate could not be resolved or built."""
 
     exit_code = 4
-    code = "build"
+    name = "build"
 
 
 class GateError(ReleaserError):
     """The candidate was built, and failed: its tests, for example."""
 
     exit_code = 5
-    code = "tests"
+    name = "tests"
 
 
 class HookError(GateError):
     """The hook `before_live` refused that a ready release goes live."""
 
-    code = "before_live"
+    name = "before_live"
 
 
 class ChangeError(ReleaserError):
     """A step after the flip failed: static files, restart or health."""
 
     exit_code = 6
-    code = "change"
+    name = "change"
 
 
 class LockedError(ReleaserError):
     """Another run holds the lock of the project."""
 
     exit_code = 8
-    code = "locked"
+    name = "locked"
+    is_news = False
 
 
 class NoSuchReleaseError(ReleaserError):
     """No such release exists, or no release to roll back to."""
 
     exit_code = 9
-    code = "no-such-release"
+    name = "no-such-release"
+    is_news = False
 
 
 class ToolError(ReleaserError):
     """A program that releaser started failed; the caller turns this into the error of its step."""
 
     exit_code = 4
-    code = "program"
+    name = "program"
 
 
 class Interrupted(BaseException):
@@ -128,9 +132,11 @@ class Interrupted(BaseException):
         super().__init__(f"ended by {signal.Signals(number).name}")
 
 
-def explain_os_error(error: OSError) -> str:
-    """Return what the system refused, and for which path, in words."""
+def explain_error(error: ReleaserError | OSError) -> str:
+    """Return what an error says, in a sentence; of one of the system, what it refused, and for which path."""
+    if isinstance(error, ReleaserError):
+        return error.message
     reason = error.strerror or str(error)
     if isinstance(error.filename, str | bytes | os.PathLike):
-        return f"{os.fsdecode(error.filename)}: {reason}"
-    return reason
+        reason = f"{os.fsdecode(error.filename)}: {reason}"
+    return f"{reason.rstrip('.')}."

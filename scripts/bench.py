@@ -1,12 +1,16 @@
-"""Measure the disk of ten releases, and an update of three packages beside the bare steps of uv; needs no network.
+"""Measure ten releases on disk, and an update and a quiet night beside the bare steps; needs no network.
 
-As root the site belongs to an ordinary user, for whom releases are clones by hard links.
+As root the sites belong to an ordinary user, for whom releases are clones by hard links. Say `updates` or `quiet` for
+a part of it.
 """
 
+import argparse
 import hashlib
 import os
+import resource
 import shutil
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
@@ -16,7 +20,9 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from tests.support.commands import Identity, copy_for_every_user
+from figures import ONE, QUIET, STATUS, count_commands, print_counts
+
+from tests.support.commands import Finished, Identity, copy_for_every_user, reachable_python
 from tests.support.sites import SampleSite, SiteOptions
 
 RELEASES = 10
@@ -24,6 +30,8 @@ CHANGED = 3  # packages of each release but the first
 PACKAGES = [f"package{number:03}" for number in range(150)]
 CODE_FILES, DATA_FILES = 24, 29  # of a package
 IMPORTED = 10  # of the code files: what the site's tests import
+SMALL = [f"small{number:02}" for number in range(30)]  # packages of one module, for the quiet nights
+NIGHTS = 11
 ORDINARY = 61234  # a number that no user has
 
 
@@ -41,18 +49,17 @@ def modules(name: str, version: str) -> dict[str, str]:
     return files
 
 
-def make_site(place: Path, user: Identity | None) -> SampleSite:
-    """Make the site, with its packages on an index beside it."""
+def make_site(place: Path, user: Identity | None, options: SiteOptions, *, is_small: bool) -> SampleSite:
+    """Make a site, with its packages on an index beside it; small packages have one module."""
     site = SampleSite(place, uv_cache=place / "uv-cache", user=user)
     site.index = place / "index"  # too large to be copied into a shadow, so it lies elsewhere
     site.index.mkdir(parents=True)
     if user:
         user.own(place)
-    options = SiteOptions(packages=dict.fromkeys(PACKAGES, "1.0"), settings={"keep": RELEASES + 5})
     for name in ("localtools", "prodtools"):
         site.publish(name, "1.0")
-    for name in PACKAGES:
-        site.publish(name, "1.0", modules=modules(name, "1.0"))
+    for name, version in options.packages.items():
+        site.publish(name, version, modules=None if is_small else modules(name, version))
     for path, text in options.checkout().items():
         site.edit(path, text.replace("../index", str(site.index)))
     site.write_dotenv()
@@ -88,8 +95,10 @@ def megabytes(directory: Path) -> float:
     return sum({(entry.st_dev, entry.st_ino): entry.st_blocks * 512 for entry in entries}.values()) / 1e6
 
 
-def measure(site: SampleSite) -> None:
-    """Print both figures."""
+def measure_updates(place: Path, user: Identity | None) -> None:
+    """Print the disk of ten releases, and the time of an update beside that of the bare steps."""
+    options = SiteOptions(packages=dict.fromkeys(PACKAGES, "1.0"), settings={"keep": RELEASES + 5})
+    site = make_site(place, user, options, is_small=False)
     releases = site.state / "releases"
     site.releaser("init", check=0)
     one = megabytes(releases)
@@ -119,15 +128,58 @@ def measure(site: SampleSite) -> None:
     )
 
 
+def processor_seconds(act: Callable[[], Finished]) -> float:
+    """Return the processor time of a program, and of those that it starts; it must have nothing to say."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    finished = act()
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    if finished.stdout or finished.stderr:
+        sys.exit(f"This should be quiet.\n{finished}")
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+def measure_quiet_nights(place: Path, user: Identity | None) -> None:
+    """Print the processor time of a quiet night beside that of the bare steps, and what commands start."""
+    site = make_site(place, user, SiteOptions(packages=dict.fromkeys(SMALL, "1.0")), is_small=True)
+    site.releaser("init", check=0)
+    bare = site.second_host()
+    bare.make_venv()
+    steps = ("git fetch", "uv lock --upgrade", "uv sync --dry-run --frozen --group local")
+    script = " && ".join(f"{step} --quiet" for step in steps)
+    acts = [lambda: bare.run("sh", "-c", script), lambda: site.releaser("update", check=0)]
+    for act in acts:
+        processor_seconds(act)  # fills the caches
+    pairs = []
+    for number in range(1, NIGHTS + 1):
+        if number % 2:
+            alone, night = (processor_seconds(act) for act in acts)
+        else:
+            night, alone = (processor_seconds(act) for act in reversed(acts))
+        pairs.append(night / alone)
+        print(f"quiet night {number}: {night:.3f} s of a processor; the bare steps {alone:.3f} s", flush=True)
+    ratio = statistics.median(pairs)
+    print(f"quiet night of {len(SMALL)} packages beside {', '.join(steps)}: {ratio:.2f} (median of {len(pairs)})")
+    print_counts(count_commands(site, SMALL[0], QUIET, ONE, STATUS))
+
+
+SECTIONS = {"updates": measure_updates, "quiet": measure_quiet_nights}
+
+
 def main() -> None:
     """Measure in a temporary directory."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("section", nargs="?", choices=SECTIONS, help="measure this alone")
+    chosen = parser.parse_args().section
     with tempfile.TemporaryDirectory(prefix="releaser-bench-", ignore_cleanup_errors=True) as directory:
         place, user = Path(directory), None
         place.chmod(0o755)
         if os.geteuid() == 0:
             copy_for_every_user(place / "programs")
+            # The user cannot write byte code there, and would compile everything in each run.
+            subprocess.run([reachable_python(), "-m", "compileall", "-q", place / "programs/lib"], check=True)
             user = Identity(user=ORDINARY, group=ORDINARY, programs=place / "programs/bin")
-        measure(make_site(place / "base", user))
+        for section in [chosen] if chosen else SECTIONS:
+            SECTIONS[section](place / section, user)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Builds the venv of a candidate: a clone of the live one, or from nothing; and seals it."""
+"""Builds the venv of a candidate: a clone of the live one, or from nothing; and closes it."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ import csv
 import os
 import stat
 from pathlib import Path
+from typing import Protocol
+
+import msgspec
 
 from releaser.candidate.namespace import run_in_shadow
 from releaser.candidate.shadow import Shadow
@@ -15,20 +18,59 @@ from releaser.errors import BuildError, ToolError
 from releaser.packages.resolve import Plan, group_arguments
 from releaser.releases.lease import install_startup_module
 from releaser.releases.release import Release
-from releaser.releases.verify import find_damage, find_site_packages, list_stray_files
+from releaser.releases.venv import find_python, find_site_packages, list_stray_files
+from releaser.releases.verify import find_damage
 from releaser.site.site import UV_TIMEOUT, Site
 from releaser.system import process
 from releaser.system.files import FULL, remove_path
 
 _COPY_TIMEOUT = 1800.0  # seconds
-_ONLY_OTHERS = ("--no-install-project", "--no-install-workspace")
+_ONLY_OTHERS = ["--no-install-project", "--no-install-workspace"]
 
 
-def build_venv(site: Site, shadow: Shadow, plan: Plan, venv: Path, *, base: Release | None, mark: str) -> None:
-    """Build a venv from the lock in a shadow; `base` is the live release, whose files a clone shares.
+class Place(msgspec.Struct, frozen=True):
+    """Where a candidate is built: for the site, in a shadow, into a venv; `mark` is that of the run's children."""
 
-    Raises BuildError.
+    site: Site
+    shadow: Shadow
+    venv: Path
+    mark: str
+
+
+class Installer(Protocol):
+    """Puts packages into the venv of a candidate; without `has_project`, those alone that the project needs.
+
+    Raises ToolError.
     """
+
+    def __call__(self, place: Place, *, has_project: bool = True) -> None:
+        """Install. May be repeated."""
+
+
+class LockInstaller(msgspec.Struct, frozen=True):
+    """Installs the lock in the shadow, by `uv sync`."""
+
+    plan: Plan
+
+    def __call__(self, place: Place, *, has_project: bool = True) -> None:
+        """Install. uv does not notice changed sources of a local package whose pyproject.toml is older: again, then.
+
+        Without `UV_PYTHON`, uv would replace a venv whose Python is not that of `.python-version`. Raises ToolError.
+        """
+        site, venv = place.site, place.venv
+        words = ["sync", "--frozen", "--compile-bytecode", *group_arguments(site)]
+        words += [] if has_project else _ONLY_OTHERS
+        for name in sorted(self.plan.lock.local):
+            words += ["--reinstall-package", name]
+        variables = {"UV_PROJECT_ENVIRONMENT": str(venv), "UV_PYTHON": str(find_python(venv))}
+        variables |= {"UV_LINK_MODE": "copy"} if os.geteuid() == 0 else {}
+        command, env = site.uv_command(*words, mark=place.mark, variables=variables)
+        run_in_shadow(site, place.shadow, command, env=env, timeout=UV_TIMEOUT, writable=site.paths.state)
+
+
+def build_venv(place: Place, plan: Plan, base: Release | None, install: Installer) -> None:
+    """Build a venv in a shadow; `base` is the live release, whose files a clone shares. Raises BuildError."""
+    site, shadow, venv, mark = place.site, place.shadow, place.venv, place.mark
     try:
         if base is not None and may_clone(base, plan):
             require_space(venv.parent, base.venv, clones=os.geteuid() != 0)
@@ -39,8 +81,8 @@ def build_venv(site: Site, shadow: Shadow, plan: Plan, venv: Path, *, base: Rele
             words += ["--system-site-packages"] if base and _sees_system_packages(base.venv) else []
             site.run_uv(*words, venv, cwd=shadow.project, mark=mark)
         install_startup_module(venv)
-        _run_before_build(site, shadow, plan, venv, mark=mark)
-        sync_venv(site, shadow, plan, venv, mark=mark)
+        _run_before_build(place, install)
+        install(place)
     except ToolError as error:
         raise explain_full_disk(venv.parent, error) or BuildError(
             f"The candidate could not be built: {error.message}",
@@ -65,7 +107,7 @@ def may_clone(base: Release, plan: Plan) -> bool:
     """
     is_same_python = Path(plan.python).is_relative_to(base.venv)
     is_sound = not find_damage(base.venv, most=1) and not list_stray_files(base.venv)
-    return base.manifest.origin == "built" and is_same_python and is_sound
+    return base.manifest.kind == "built" and is_same_python and is_sound
 
 
 def clone_venv(site: Site, base: Path, venv: Path, *, mark: str) -> None:
@@ -87,34 +129,20 @@ def clone_venv(site: Site, base: Path, venv: Path, *, mark: str) -> None:
     (venv / ".lock").unlink(missing_ok=True)  # uv writes to it, and an empty one in each release costs nothing
 
 
-def sync_venv(site: Site, shadow: Shadow, plan: Plan, venv: Path, *more: str, mark: str) -> None:
-    """Install the lock of the shadow into a venv; `more` are words for uv. Raises ToolError.
-
-    uv does not notice changed sources of a local package whose pyproject.toml is older, so it installs those again.
-    Without `UV_PYTHON`, it would replace a venv whose Python is not that of `.python-version`.
-    """
-    words = ["sync", "--frozen", "--compile-bytecode", *group_arguments(site), *more]
-    for name in sorted(plan.lock.local):
-        words += ["--reinstall-package", name]
-    variables = {"UV_PROJECT_ENVIRONMENT": str(venv), "UV_PYTHON": str(venv / "bin" / "python")}
-    variables |= {"UV_LINK_MODE": "copy"} if os.geteuid() == 0 else {}
-    command, env = site.uv_command(*words, mark=mark, variables=variables)
-    run_in_shadow(site, shadow, command, env=env, timeout=UV_TIMEOUT, writable=site.paths.state)
-
-
-def _run_before_build(site: Site, shadow: Shadow, plan: Plan, venv: Path, *, mark: str) -> None:
+def _run_before_build(place: Place, install: Installer) -> None:
     """Run the command with the packages of the release; without the project's own, if these need what it makes."""
+    site, venv = place.site, place.venv
     command = site.settings.live.before_build
     if command:
         try:
-            sync_venv(site, shadow, plan, venv, mark=mark)
+            install(place)
         except ToolError:
-            sync_venv(site, shadow, plan, venv, *_ONLY_OTHERS, mark=mark)
-        env = site.tool_environment(venv, mark)
-        run_in_shadow(site, shadow, command, env=env, timeout=UV_TIMEOUT, writable=venv.parent)
+            install(place, has_project=False)
+        env = site.tool_environment(venv, place.mark)
+        run_in_shadow(site, place.shadow, command, env=env, timeout=UV_TIMEOUT, writable=venv.parent)
 
 
-def seal_venv(site: Site, shadow: Shadow, venv: Path) -> None:
+def close_venv(site: Site, shadow: Shadow, venv: Path) -> None:
     """Make the files of a venv read-only and of the site's group, with the site's paths in place of the shadow's.
 
     Raises OSError.

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import msgspec
 
-from releaser.checkout.repository import open_repository
+from releaser.checkout.repository import Repository, open_repository
 from releaser.checkout.tree import make_tree
 from releaser.errors import refuse
 from releaser.site.site import Site
@@ -36,6 +36,8 @@ class Shadow(msgspec.Struct, frozen=True):
     root: Path
     original: Path
     project: Path
+    #: The entries of the outer directory that are not in git.
+    surroundings: tuple[Path, ...] = ()
     is_mounted: bool = False
     bound: tuple[Path, ...] = ()
     left_out: tuple[Path, ...] = ()
@@ -77,8 +79,8 @@ class Shadow(msgspec.Struct, frozen=True):
 
 
 @contextlib.contextmanager
-def make_shadow(site: Site, directory: Path, commit: str, *, mark: str) -> Iterator[Shadow]:
-    """Yield a shadow with a tree at a commit, in `directory`, which is deleted at the end.
+def make_shadow(site: Site, source: Repository, directory: Path, commit: str, *, mark: str) -> Iterator[Shadow]:
+    """Yield a shadow with a tree at a commit of `source`, in `directory`, which is deleted at the end.
 
     It is complete enough to resolve a lock: the entries of the outer directory are links. `fill_shadow` copies them.
     Raises ToolError and OSError.
@@ -87,12 +89,13 @@ def make_shadow(site: Site, directory: Path, commit: str, *, mark: str) -> Itera
     directory.mkdir(mode=0o700, parents=True)
     try:
         top, original = site.paths.top, find_original(site)
-        shadow = Shadow(directory, original, directory / site.paths.project.relative_to(original))
+        project, surroundings = directory / site.paths.project.relative_to(original), tuple(_list_surroundings(site))
+        shadow = Shadow(directory, original, project, surroundings)
         tree = shadow.map_path(top)
         tree.mkdir(parents=True, exist_ok=True)
-        make_tree(site, tree, commit, mark=mark)
+        make_tree(site, source, tree, commit, mark=mark)
         _refuse_links(shadow, commit)
-        for entry in _list_surroundings(site):
+        for entry in surroundings:
             if not os.path.lexists(shadow.map_path(entry)):
                 os.symlink(entry, shadow.map_path(entry))
         yield shadow
@@ -151,7 +154,7 @@ def fill_shadow(
     """
     large: list[Path] = []
     sockets: list[Path] = []
-    for entry in [*_list_surroundings(site), *_list_untracked(site)]:
+    for entry in [*shadow.surroundings, *_list_untracked(site)]:
         target = shadow.map_path(entry)
         if target.is_symlink() and os.readlink(target) == os.fspath(entry):
             target.unlink()

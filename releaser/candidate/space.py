@@ -49,8 +49,11 @@ def explain_full_disk(directory: Path, error: ReleaserError | OSError) -> BuildE
         return None
     status = os.statvfs(directory)
     left = f"{format_bytes(status.f_bavail * status.f_frsize)} and {status.f_favail} inodes are left"
-    return BuildError(f"The file system of {directory} ({find_mount(directory)}) is full: {left}.",
-                      "Free space, then run it again.", output=text)  # fmt: skip
+    return BuildError(
+        f"The file system of {directory} ({find_mount(directory)}) is full: {left}.",
+        "Free space, then run it again.",
+        output=text,
+    )
 
 
 def find_mount(path: Path) -> Path:

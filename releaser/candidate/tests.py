@@ -90,7 +90,7 @@ def _explain_record(site: Site, record: Path) -> str:
     top = Path(os.path.realpath(site.paths.top))
     loaded = (record / "loaded").read_text(encoding="utf-8").splitlines() if (record / "loaded").exists() else []
     names = {str(Path(os.path.realpath(path)).relative_to(top)) for path in loaded}
-    live = sorted(names & open_repository(site).tracked_files())
+    live = sorted(names & open_repository(site).tracked_files()) if names else []
     return f"the tests loaded `{live[0]}` of the live checkout, not of the candidate" if live else ""
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import msgspec
 
 from releaser.site.paths import Paths
-from releaser.system.files import BrokenFileError, read_json, set_aside, write_json
+from releaser.system.files import write_json
 from releaser.system.run import Run
+from releaser.system.state import read_state
 
 
 class Pending(msgspec.Struct, frozen=True):
@@ -20,13 +21,8 @@ class Pending(msgspec.Struct, frozen=True):
 
 def read_pending(paths: Paths, run: Run | None = None) -> Pending:
     """Return what is pending; a file that cannot be read is set aside if `run` may report it."""
-    try:
-        return read_json(paths.pending, Pending) or Pending()
-    except BrokenFileError as error:
-        if run is not None:
-            aside = set_aside(paths.pending)
-            run.note(f"{error}. It is now `{aside}`; see `git status` for commits of releaser that are not pushed.")
-        return Pending()
+    consequence = "see `git status` for commits of releaser that are not pushed"
+    return read_state(paths.pending, Pending, run, consequence) or Pending()
 
 
 def write_pending(paths: Paths, before: Pending, **changes: object) -> Pending:

@@ -1,19 +1,22 @@
-"""Commits and pushes the lock: on top of the upstream, never forced, never a person's work."""
+"""Which lock is worth a commit; its commit and push: on top of the upstream, never forced, never a person's work."""
 
 from __future__ import annotations
 
 import re
 import tempfile
-from collections.abc import Callable
+from collections.abc import Sequence
 
 import msgspec
 
 from releaser.checkout.move import put_file
+from releaser.checkout.own_files import find_export_problems, has_lock_of, make_export
 from releaser.checkout.pending import Pending, read_pending, write_pending
-from releaser.checkout.repository import NETWORK, Repository, find_export_problems, has_live_lock
-from releaser.errors import Problem, ReleaserError, ToolError, refuse, require
-from releaser.releases.link import read_link
-from releaser.releases.release import EXPORT
+from releaser.checkout.repository import CheckoutState, Repository
+from releaser.errors import Problem, ReleaserError, ToolError, explain_error, refuse, require
+from releaser.packages.changes import compare_locks, find_older
+from releaser.packages.lock import Lock, parse_lock, read_lock
+from releaser.releases.journal import PUSH
+from releaser.releases.release import EXPORT, PackageChange, Release
 from releaser.site.site import Site
 from releaser.system.files import sync_file_system
 from releaser.system.run import Run
@@ -31,40 +34,81 @@ class Published(msgspec.Struct, frozen=True):
     problem: Problem | None = None
 
 
-def publish(
-    site: Site, run: Run, repository: Repository, write_message: Callable[[], str], *, timeout: float = NETWORK
-) -> Published:
-    """Commit uv.lock, with a message, if it is that of the live release and not HEAD's; push releaser's commits."""
+class Publication(msgspec.Struct, frozen=True):
+    """The release whose lock is to be published, and how: the verb of its message, the time of the push in seconds."""
+
+    release: Release
+    verb: str = "Update"
+    push_timeout: float = PUSH
+
+
+def is_worth_commit(repository: Repository, commit: str, path: str, lock: Lock, *, may_lower: bool) -> bool:
+    """Return True if a lock is worth a commit on top of `commit`.
+
+    It has other packages than the committed one, and, unless it may lower them, none that is older there: a host that
+    merely holds a version keeps its lock to itself.
+    """
+    text = repository.file_at(commit, path)
+    return text is None or is_news(parse_lock(text, f"uv.lock of {commit[:12]}"), lock, may_lower=may_lower)
+
+
+def is_news(committed: Lock, lock: Lock, *, may_lower: bool) -> bool:
+    """Return True if a lock has other packages, versions or sources than the committed one, and may replace it."""
+    if committed.identities == lock.identities:
+        return False
+    return may_lower or not find_older(committed, lock)
+
+
+def describe_commit(changes: Sequence[PackageChange], verb: str) -> str:
+    """Return a message for these changes; the verb is `Update` or `Roll back`."""
+    lines = [f"{verb} {count(len(changes), 'package')}", ""] if changes else ["Update uv.lock", ""]
+    lines += [f"{change.name} {change.old or 'none'} -> {change.new or 'none'}" for change in changes]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def publish(site: Site, run: Run, repository: Repository, publication: Publication) -> Published:
+    """Commit uv.lock if it is that of the live release and not HEAD's; push releaser's commits."""
     pending = read_pending(site.paths, run)
     commit = ""
     try:
-        if site.paths.lockfile_in_tree in repository.changed_tracked_files() and has_live_lock(site):
-            if repository.head_ref() != _name_branch(site):
+        state = repository.state()
+        if site.paths.lockfile_in_tree in state.changed and has_lock_of(site, publication.release):
+            if state.ref != _name_branch(site):
                 raise refuse("other-branch", f"the checkout is not on `{site.settings.site.branch}`.")
-            pending, commit = _commit_lock(site, repository, pending, write_message())
+            message = _prepare_commit(site, repository, publication, mark=run.id)
+            pending, commit = _commit_lock(site, repository, state, pending, publication.release, message)
+            state = msgspec.structs.replace(state, head=commit)
     except (ReleaserError, OSError) as error:
-        reason = error.message if isinstance(error, ReleaserError) else str(error)
-        message = f"uv.lock could not be committed: {reason}"
+        message = f"uv.lock could not be committed: {explain_error(error)}"
         advice = f"See `git -C {site.paths.top} status`. The next run tries again."
         return Published(problem=Problem("not-committed", message, advice))
-    return Published(commit, push_pending(site, repository, pending, timeout=timeout))
+    return Published(commit, push_pending(site, repository, state, pending, timeout=publication.push_timeout))
 
 
-def push_pending(site: Site, repository: Repository, pending: Pending, *, timeout: float = NETWORK) -> Problem | None:
-    """Push releaser's commits if HEAD is the newest of them and no person's commit would go along."""
-    branch = site.settings.site.branch
-    upstream, head = repository.upstream(branch), repository.head()
-    if repository.head_ref() != _name_branch(site):
-        return None
-    if head not in pending.commits:
-        if pending.commits and not any(repository.is_ancestor(commit, head) for commit in pending.commits):
-            write_pending(site.paths, pending, commits=(), reason="")  # made again elsewhere, or dropped by a person
-        return None
-    if upstream is None or not site.settings.git.git_push:
+def may_push(site: Site, repository: Repository, state: CheckoutState, pending: Pending) -> bool:
+    """Return True if HEAD is a commit of releaser that waits for a push, and the remote has not moved on."""
+    upstream, branch = repository.upstream(site.settings.site.branch), _name_branch(site)
+    if state.ref != branch or state.head not in pending.commits or not (upstream and site.settings.git.git_push):
+        return False
+    remote = repository.upstream_head(site.settings.site.branch)
+    return not remote or repository.is_ancestor(remote, state.head)  # else the commit is made again, on that head
+
+
+def push_pending(
+    site: Site, repository: Repository, state: CheckoutState, pending: Pending, *, timeout: float = PUSH
+) -> Problem | None:
+    """Push releaser's commits if HEAD is the newest of them and no person's commit would go along.
+
+    `timeout` is in seconds. Returns why the commits wait.
+    """
+    branch, head = site.settings.site.branch, state.head
+    is_waiting = state.ref == _name_branch(site) and pending.commits and head not in pending.commits
+    if is_waiting and not any(repository.is_ancestor(commit, head) for commit in pending.commits):
+        write_pending(site.paths, pending, commits=(), reason="")  # made again elsewhere, or dropped by a person
+    upstream = repository.upstream(branch)
+    if upstream is None or not may_push(site, repository, state, pending):
         return None
     remote = repository.upstream_head(branch)
-    if remote and not repository.is_ancestor(remote, head):
-        return None  # the next update makes the commit again, on the head of the remote
     unpushed = repository.commits_between(remote, head) if remote else []
     foreign = [commit for commit in unpushed if commit not in pending.commits]
     if foreign:
@@ -87,41 +131,57 @@ def _name_branch(site: Site) -> str:
     return f"refs/heads/{site.settings.site.branch}"
 
 
-def _commit_lock(site: Site, repository: Repository, pending: Pending, message: str) -> tuple[Pending, str]:
+def _prepare_commit(site: Site, repository: Repository, publication: Publication, *, mark: str) -> str:
+    """Return the message of the commit that puts the lock of a release on HEAD; its export is made if it has none.
+
+    Raises PreflightError if either is no lock, and ToolError.
+    """
+    release = publication.release
+    if not (release.directory / EXPORT).exists():
+        make_export(site, site.paths.project, release.directory, mark=mark)
+    before = repository.file_at("HEAD", site.paths.lockfile_in_tree)
+    changes = compare_locks(parse_lock(before) if before else None, read_lock(release.lock))
+    return describe_commit(changes, publication.verb)
+
+
+def _commit_lock(
+    site: Site, repository: Repository, state: CheckoutState, pending: Pending, release: Release, message: str
+) -> tuple[Pending, str]:
     """Commit uv.lock and the export alone; what a person has staged stays staged. Returns the commit.
 
     It is pending before it is on the branch, so that no kill makes it a person's. Not by `git commit --only`, which
     does not sync the index that it writes (seen with git 2.39).
     """
-    paths, head = [site.paths.lockfile_in_tree, *_put_export(site)], repository.head()
-    has_identity = repository.ask("config", "user.email") and repository.ask("config", "user.name")
+    paths = [site.paths.lockfile_in_tree, *_put_export(site, repository, state, release)]
+    has_identity = all(repository.config.get(f"user.{key}", ("",))[-1] for key in ("email", "name"))
     variables = {} if has_identity else _IDENTITY | _COMMITTER
     repository.run("update-index", "--add", "--", *paths)
     with tempfile.TemporaryDirectory(prefix=site.paths.temporary_prefix) as place:
         variables = {**variables, "GIT_INDEX_FILE": f"{place}/index"}
-        repository.run("read-tree", head, variables=variables)
+        repository.run("read-tree", state.head, variables=variables)
         repository.run("update-index", "--add", "--", *paths, variables=variables)
         tree = repository.read("write-tree", variables=variables)
-    commit = repository.read("commit-tree", tree, "-p", head, "-m", message, variables=variables)
+    commit = repository.read("commit-tree", tree, "-p", state.head, "-m", message, variables=variables)
     pending = write_pending(site.paths, pending, commits=(*pending.commits, commit), reason="no push was tried.")
-    repository.run("update-ref", "-m", f"commit: {message.splitlines()[0]}", _name_branch(site), commit, head)
+    log = f"commit: {message.splitlines()[0]}"
+    repository.run("update-ref", "-m", log, _name_branch(site), commit, state.head)
     sync_file_system(site.paths.top)
     return pending, commit
 
 
-def _put_export(site: Site) -> list[str]:
-    """Put the export of the live release into the checkout and return its path, never over a person's work."""
-    export = site.paths.releases / str(read_link(site.paths).release) / EXPORT
+def _put_export(site: Site, repository: Repository, state: CheckoutState, release: Release) -> list[str]:
+    """Put the export of a release into the checkout and return its path, never over a person's work."""
+    export = release.directory / EXPORT
     if site.export is None or not export.is_file():
         return []
-    require(find_export_problems(site, site.paths.project))
+    require(find_export_problems(site, repository, state.changed))
     put_file(site.export, export.read_bytes())
     return [site.committed_paths[1]]
 
 
-def remember_remote(site: Site, repository: Repository) -> None:
-    """Record the head of the upstream if the checkout has it: a remote that moves back from there is not followed."""
-    pending, head = read_pending(site.paths), repository.head()
+def remember_remote(site: Site, repository: Repository, head: str) -> None:
+    """Record the head of the upstream if HEAD has it: a remote that moves back from there is not followed."""
+    pending = read_pending(site.paths)
     remote, before = repository.upstream_head(site.settings.site.branch), pending.remote_head
     has_moved_back = before and repository.is_ancestor(remote, before) and repository.is_ancestor(before, head)
     if remote and repository.is_ancestor(remote, head) and not has_moved_back:

@@ -18,8 +18,7 @@ _LOCKS = ("index.lock", "HEAD.lock", "ORIG_HEAD.lock", "packed-refs.lock", "shal
 
 def remove_dead_git_locks(repository: Repository, since: float) -> None:
     """Delete lock files of git that were made after `since`, in seconds, unless a git works in the checkout now."""
-    directory = repository.top / repository.read("rev-parse", "--git-common-dir")
-    own = repository.top / repository.read("rev-parse", "--git-dir")
+    own, directory = repository.directories
     locks = [path for place in {directory, own} for pattern in _LOCKS for path in place.glob(pattern)]
     locks += (directory / "refs").glob("**/*.lock")
     if locks and not _is_git_working(repository.top):
@@ -55,11 +54,12 @@ def repair_checkout(repository: Repository, head: str, commit: str, own: Collect
     of one of the commits, a beginning of it, or missing: no person has written that. Raises PreflightError that names
     others, but for `own`: the move knows what releaser wrote there.
     """
-    current = repository.head()
+    state = repository.state()
+    current = state.head
     if current not in (head, commit):
         return
     other = commit if current == head else head
-    changed = set(repository.changed_tracked_files())
+    changed = set(state.changed)
     added = set(repository.added_files(current, other))
     foreign = []
     paths = {*repository.changed_paths(head, commit), *own}

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import os
-import re
 import stat
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -12,16 +12,11 @@ from urllib.parse import unquote, urlsplit
 
 import msgspec
 
-from releaser.errors import Problem, ToolError
-from releaser.releases.link import read_link
-from releaser.releases.release import EXPORT
 from releaser.site.site import Site
 from releaser.system import process
-from releaser.system.files import BrokenFileError, lies_behind_link, read_regular_file, replace_file
-from releaser.system.text import redact
+from releaser.system.files import replace_file
 
-QUICK, NETWORK, ROLLBACK_PUSH = 120.0, 1800.0, 60.0  # seconds
-LOWEST_GIT = (2, 31)
+QUICK, NETWORK = 120.0, 1800.0  # seconds
 #: Given to each call. `core.fsync` keeps a power cut from corrupting the repository (git 2.36; seen before that).
 _SETTINGS = {
     "core.fsync": "all",
@@ -39,17 +34,27 @@ _SETTINGS = {
     "maintenance.auto": "false",
     "safe.directory": "*",
     "advice.detachedHead": "false",
+    "releaser.probe": "true",
 }
-#: Files in the directory of git while a command waits for a person.
-_UNDER_WAY = {
-    "MERGE_HEAD": "merge", "rebase-merge": "rebase", "CHERRY_PICK_HEAD": "cherry-pick", "REVERT_HEAD": "revert",
-}  # fmt: skip
+#: The settings that are asked for at once.
+_ASKED = r"^(branch\..*\.(remote|merge)|remote\..*|url\..*|user\.(name|email)|core\.(worktree|bare)|releaser\.probe)$"
 _EXCLUDED = "# by releaser\n{}\n"
 _HELPER = '!f() { test "$1" = get && printf \'username=%s\\npassword=%s\\n\' "$_USER_OF" "$_PASSWORD_OF"; }; f'
 _MISLEADING = (
-    "GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY", "GIT_NAMESPACE", "GIT_PREFIX",
-    "GIT_EDITOR", "GIT_LITERAL_PATHSPECS", "GIT_CEILING_DIRECTORIES",
-)  # fmt: skip
+    "GIT_DIR",
+    "GIT_WORK_TREE",
+    "GIT_INDEX_FILE",
+    "GIT_OBJECT_DIRECTORY",
+    "GIT_NAMESPACE",
+    "GIT_PREFIX",
+    "GIT_EDITOR",
+    "GIT_LITERAL_PATHSPECS",
+    "GIT_CEILING_DIRECTORIES",
+)
+
+
+#: What begins the lines of `git status` about a changed file, and the number of spaces before its path.
+_FIELDS = {"1 ": 8, "u ": 10}
 
 
 class Upstream(msgspec.Struct, frozen=True):
@@ -64,8 +69,22 @@ class Upstream(msgspec.Struct, frozen=True):
         return f"{self.remote}/{self.branch.removeprefix('refs/heads/')}"
 
 
+class CheckoutState(msgspec.Struct, frozen=True):
+    """Where a checkout is: the commit of HEAD, empty without one, the full name of its branch, empty if detached.
+
+    `changed` are the tracked files that differ from HEAD, in the index or the work tree.
+    """
+
+    head: str
+    ref: str
+    changed: tuple[str, ...]
+
+
 class Repository:
-    """git in one work tree: that of the site, or the shadow of a run. `mark` is that of the run's children."""
+    """git in one work tree: that of the site, or the shadow of a run. `mark` is that of the run's children.
+
+    Its configuration and its directories are asked for once.
+    """
 
     def __init__(self, site: Site, top: Path, *, mark: str) -> None:
         self.top = top
@@ -74,6 +93,7 @@ class Repository:
             env.pop(name, None)
         env |= {"GIT_TERMINAL_PROMPT": "0", "GIT_ASKPASS": "", "SSH_ASKPASS_REQUIRE": "never", "LC_ALL": "C.UTF-8"}
         self._env = env | _configure(_SETTINGS.items())
+        self._code_keys: dict[tuple[str, tuple[str, ...]], str] = {}
 
     def run(
         self, *arguments: str | Path, check: bool = True, timeout: float = QUICK, variables: Mapping[str, str] = {}
@@ -94,13 +114,42 @@ class Repository:
 
     # Questions
 
+    @functools.cached_property
+    def config(self) -> Mapping[str, tuple[str, ...]]:
+        """The values of the settings of branches, remotes, URLs and the user; keys as git prints them."""
+        values: dict[str, tuple[str, ...]] = {}
+        for entry in self.run("config", "--null", "--get-regexp", _ASKED).stdout.split("\0"):
+            key, _, value = entry.partition("\n")
+            values[key] = (*values.get(key, ()), value)
+        return values
+
+    @functools.cached_property
+    def directories(self) -> tuple[Path, Path]:
+        """The directory of git for this work tree, and the one that all work trees share."""
+        own, common = self.read("rev-parse", "--absolute-git-dir", "--git-common-dir").splitlines()
+        return Path(own), self.top / common
+
+    def is_too_old(self) -> bool:
+        """Return True for a git before 2.31, which takes no settings from variables."""
+        return "releaser.probe" not in self.config
+
+    def state(self) -> CheckoutState:
+        """Return where the checkout is. Raises ToolError."""
+        options = ("--branch", "--untracked-files=no", "--no-renames", "--no-ahead-behind")
+        values, changed = {"branch.oid": "", "branch.head": ""}, []
+        for entry in self.run("status", "--porcelain=v2", "-z", *options).stdout.split("\0"):
+            if entry.startswith("# "):
+                key, _, value = entry[2:].partition(" ")
+                values[key] = value
+            elif entry[:2] in _FIELDS:
+                changed.append(entry.split(" ", _FIELDS[entry[:2]])[-1])
+        head, branch = values["branch.oid"], values["branch.head"]
+        ref = "" if branch in ("", "(detached)") else f"refs/heads/{branch}"
+        return CheckoutState("" if head == "(initial)" else head, ref, tuple(changed))
+
     def head(self) -> str:
         """Return the commit of HEAD; empty in a repository without commits."""
         return self.ask("rev-parse", "--verify", "--quiet", "HEAD^{commit}")
-
-    def head_ref(self) -> str:
-        """Return the full name of the branch of HEAD; empty if HEAD is detached."""
-        return self.ask("symbolic-ref", "--quiet", "HEAD")
 
     def resolve(self, name: str) -> str:
         """Return the commit of a name; empty if it does not exist."""
@@ -108,10 +157,13 @@ class Repository:
 
     def upstream(self, branch: str) -> Upstream | None:
         """Return the upstream of a branch, by `branch.NAME.remote` and `.merge`."""
-        lines = self.ask("config", "--get-regexp", rf"^branch\.{re.escape(branch)}\.(remote|merge)$").splitlines()
-        keys = [(key.rpartition(".")[2], value) for key, _, value in (line.partition(" ") for line in lines)]
-        values = dict(keys)
-        return Upstream(values["remote"], values["merge"]) if len(values) == 2 else None
+        remote, merge = (self.config.get(f"branch.{branch}.{key}", ("",))[-1] for key in ("remote", "merge"))
+        return Upstream(remote, merge) if remote and merge else None
+
+    def remotes(self) -> frozenset[str]:
+        """Return the names of the remotes."""
+        keys = [key for key in self.config if key.startswith("remote.") and key.count(".") > 1]
+        return frozenset(key.partition(".")[2].rpartition(".")[0] for key in keys)
 
     def describe_commits(self, before: str, after: str) -> tuple[str, ...]:
         """Return the commits that a move brings, newest first, as `hash subject`; at most 50."""
@@ -119,22 +171,17 @@ class Repository:
         output = self.read("log", *options, f"{before}..{after}") if before != after else ""
         return tuple(filter(None, output.split("\n")))
 
-    def changed_tracked_files(self) -> list[str]:
-        """Return the tracked files that differ from HEAD, in the index or the work tree."""
-        output = self.run("status", "--porcelain=v1", "-z", "--untracked-files=no", "--no-renames").stdout
-        return [entry[3:] for entry in output.split("\0") if len(entry) > 3]
-
     def is_tracked(self, path: str) -> bool:
         """Return True if git tracks the path."""
         return self.run("ls-files", "--error-unmatch", "--", path, check=False).status == 0
 
     def is_ancestor(self, first: str, second: str) -> bool:
         """Return True if `second` has `first` in its history, or is `first`."""
-        return self.run("merge-base", "--is-ancestor", first, second, check=False).status == 0
+        return first == second or self.run("merge-base", "--is-ancestor", first, second, check=False).status == 0
 
     def commits_between(self, first: str, second: str) -> list[str]:
         """Return the commits that `second` has and `first` has not, newest first."""
-        return self.read("rev-list", f"{first}..{second}").split()
+        return self.read("rev-list", f"{first}..{second}").split() if first != second else []
 
     def is_on_a_remote(self, commit: str) -> bool:
         """Return True if a branch of a remote, as last fetched, has the commit."""
@@ -156,9 +203,12 @@ class Repository:
 
     def code_key(self, commit: str, *without: str) -> str:
         """Return a hash of all files of a commit but the named ones: the same code has the same key."""
+        if (commit, without) in self._code_keys:
+            return self._code_keys[commit, without]
         listing = self.run("ls-tree", "-r", "-z", "--full-tree", commit).stdout
         kept = [entry for entry in listing.split("\0") if entry and entry.partition("\t")[2] not in without]
-        return hash_text("\0".join(kept))
+        self._code_keys[commit, without] = hash_text("\0".join(kept))
+        return self._code_keys[commit, without]
 
     def tracked_files(self) -> frozenset[str]:
         """Return the paths that git tracks."""
@@ -190,10 +240,13 @@ class Repository:
         Else it would be an argument of the program for the protocol, for every user of the host to read.
         """
         settings, secrets = [*_SETTINGS.items()], dict[str, str]()
-        configured = options and self.ask("config", "--get-all", f"remote.{remote}.pushurl")
-        configured = configured or self.ask("config", "--get-all", f"remote.{remote}.url")
+        configured = self.config.get(f"remote.{remote}.pushurl", ()) if options else ()
+        configured = configured or self.config.get(f"remote.{remote}.url", ())
+        rewritten = [key for key in self.config if key.startswith("url.")]
+        if not any("@" in url for url in (*configured, *rewritten)):
+            return {}
         resolved = self.ask("remote", "get-url", "--all", *options, remote)
-        for raw, url in zip(configured.splitlines(), resolved.splitlines(), strict=False):
+        for raw, url in zip(configured, resolved.splitlines(), strict=False):
             parts = urlsplit(url)
             if parts.scheme in ("http", "https") and parts.password is not None:
                 place = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
@@ -247,110 +300,10 @@ def open_repository(site: Site, mark: str = "") -> Repository:
     return Repository(site, site.paths.top, mark=mark)
 
 
-def find_problems(site: Site) -> list[Problem]:
-    """Return why the checkout is not fit for an update: its git, branch, upstream or changed files."""
-    repository, branch = open_repository(site), site.settings.site.branch
-    try:
-        version = repository.read("version").split()[2]
-        if tuple(int(part) for part in version.split(".")[:2]) < LOWEST_GIT:
-            lowest = ".".join(map(str, LOWEST_GIT))
-            return [Problem("old-git", f"git is {version}.", f"Install git {lowest} or newer.")]
-        ref, head = repository.head_ref(), repository.head()
-        directory = Path(repository.read("rev-parse", "--absolute-git-dir"))
-    except ToolError as error:
-        return [Problem("git", error.message, error.advice or f"Run `git -C {site.paths.top} status` to see why.")]
-    if not head:
-        return [Problem("no-commit", "The checkout has no commit.", "Commit the project with its uv.lock.")]
-    for name, command in _UNDER_WAY.items():
-        if os.path.lexists(directory / name):
-            message = f"A `git {command}` is under way in the checkout."
-            advice = f"Finish it, or run `git -C {repository.top} {command} --abort`."
-            return [Problem("under-way", message, advice)]
-    switch = f"Run `git switch {branch}`, then run releaser again."
-    if not repository.resolve(f"refs/heads/{branch}"):
-        switch = f"Correct the setting `branch`: no branch `{branch}` exists."
-    if not ref:
-        return [Problem("detached-head", f"HEAD is detached, not on the branch `{branch}`.", switch)]
-    if ref != f"refs/heads/{branch}":
-        name = ref.removeprefix("refs/heads/")
-        return [Problem("other-branch", f"The checkout is on `{name}`, not on `{branch}`.", switch)]
-    if os.path.lexists(site.paths.top / ".gitmodules"):
-        message = "The repository has submodules, which releaser does not move."
-        return [Problem("submodules", message, "Turn them into path or git dependencies.")]
-    return [*_find_upstream_problems(site, repository), *find_dirty_files(site, repository),
-            *find_export_problems(site, site.paths.project)]  # fmt: skip
-
-
-def _find_upstream_problems(site: Site, repository: Repository) -> list[Problem]:
-    branch, upstream = site.settings.site.branch, repository.upstream(site.settings.site.branch)
-    if upstream is None:
-        if not (site.settings.git.git_pull or site.settings.git.git_push):
-            return []
-        message = f"The branch `{branch}` has no upstream."
-        advice = f"Run `git branch -u REMOTE/{branch}`, or set `git_pull` and `git_push` to `false`."
-        return [Problem("no-upstream", message, advice)]
-    if upstream.remote not in repository.read("remote").splitlines():
-        message = f"The branch `{branch}` follows `{redact(upstream.remote)}`, which is no remote with a name."
-        return [Problem("other-upstream", message, f"Run `git remote add NAME URL` and `git branch -u NAME/{branch}`.")]
-    if upstream.branch != f"refs/heads/{branch}":
-        message = f"The branch `{branch}` follows `{upstream.name}`, which has another name."
-        advice = f"Run `git branch -u {upstream.remote}/{branch}`, or rename the local branch and set `branch`."
-        return [Problem("other-upstream", message, advice)]
-    return []
-
-
-def find_dirty_files(site: Site, repository: Repository) -> list[Problem]:
-    """Return a problem that names the changed tracked files, but for what releaser has written."""
-    changed = repository.changed_tracked_files()
-    own = {site.committed_paths[-1]: has_own_export, site.paths.lockfile_in_tree: has_live_lock}
-    changed = [path for path in changed if path not in own or not own[path](site)]
-    if not changed:
-        return []
-    names = ", ".join(f"`{path}`" for path in changed[:5]) + (f" and {len(changed) - 5} more" if changed[5:] else "")
-    message = f"Tracked files of the checkout are changed: {names}."
-    return [Problem("changed-files", message, f"Commit or stash them: `git -C {site.paths.top} status`.")]
-
-
-def has_live_lock(site: Site) -> bool:
-    """Return True if uv.lock in the checkout is the lock of the live release."""
-    live = read_link(site.paths).release
-    lock = site.paths.releases / str(live) / "uv.lock"
-    try:
-        return live is not None and read_regular_file(site.paths.lockfile) == lock.read_bytes()
-    except (OSError, BrokenFileError):
-        return False
-
-
-def has_own_export(site: Site) -> bool:
-    """Return True if the export in the checkout is that of a release: only releaser has written it."""
-    try:
-        content = read_regular_file(site.export) if site.export else None
-        return content in [path.read_bytes() for path in site.paths.releases.glob(f"*/{EXPORT}")]
-    except (OSError, BrokenFileError):
-        return False
-
-
-def find_export_problems(site: Site, project: Path) -> list[Problem]:
-    """Return why the export cannot be written in `project`, the site's or that of a shadow."""
-    name = site.settings.git.requirements_export
-    if not name:
-        return []
-    message, path = f"The setting `requirements_export` is `{name}`", project / name
-    if site.export is None or path.is_symlink() or lies_behind_link(project, name) or path.is_dir():
-        advice = f"Name another file, or look at `ls -ld {path}`."
-        return [Problem("wrong-export", f"{message}, but must be a .txt file in the project, and no link.", advice)]
-    repository, own = open_repository(site), site.committed_paths[1]
-    is_mine = repository.is_tracked(str(site.export)) and own not in repository.changed_tracked_files()
-    if project == site.paths.project and path.exists() and not is_mine and not has_own_export(site):
-        advice = f"Move it away, or commit it: `git -C {site.paths.top} add {own}`."
-        return [Problem("wrong-export", f"{message}, but the file that exists is not committed.", advice)]
-    return []
-
-
-def find_untracked_in_the_way(repository: Repository, before: str, after: str) -> list[str]:
-    """Return the untracked paths that a move from one commit to another would overwrite, ignored ones included."""
+def find_untracked_in_the_way(repository: Repository, added: Iterable[str]) -> list[str]:
+    """Return the untracked paths that a move which adds files would overwrite, ignored ones included."""
     suspects = set()
-    for path in repository.added_files(before, after):
+    for path in added:
         if os.path.lexists(repository.top / path):
             suspects.add(path)
         for parent in list(Path(path).parents)[:-1]:

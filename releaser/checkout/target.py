@@ -12,7 +12,7 @@ from releaser.system.text import count, join_few
 
 
 class Target(msgspec.Struct, frozen=True):
-    """The commit to go live. `head` is HEAD of the checkout; `code` the key of the commit's code.
+    """The commit to go live. `head` is HEAD of the checkout; `code_key` is the hash of the commit's code.
 
     `publishes` is True if a lock may be committed on `commit` and pushed; else `reason` says why not, and `is_problem`
     that this is no wish of a person. `is_rewritten` is True for a remote that is not followed until a person asks.
@@ -20,7 +20,7 @@ class Target(msgspec.Struct, frozen=True):
 
     head: str
     commit: str
-    code: str
+    code_key: str
     publishes: bool
     reason: str = ""
     advice: str = ""
@@ -33,15 +33,22 @@ class Target(msgspec.Struct, frozen=True):
         return Problem("not-published", self.reason, self.advice) if self.is_problem else None
 
 
-def choose_target(
-    site: Site, repository: Repository, pending: Pending, held_code: frozenset[str], *, follow_remote: bool = False
-) -> Target:
-    """Return the commit to go live, from what was fetched last. `held_code` are the keys of commits on hold.
+class Wish(msgspec.Struct, frozen=True):
+    """What a run wants of its commit: not one of `held_code`, the keys of the code of commits on hold.
 
-    `follow_remote` goes to the upstream's head in any case. Raises PreflightError if people's commits would be lost, or
-    have diverged from the upstream.
+    `follow_remote` goes to the upstream's head in any case.
     """
-    branch, head = site.settings.site.branch, repository.head()
+
+    held_code: frozenset[str] = frozenset()
+    follow_remote: bool = False
+
+
+def choose_target(site: Site, repository: Repository, head: str, pending: Pending, wish: Wish) -> Target:
+    """Return the commit to go live, from HEAD and from what was fetched last.
+
+    Raises PreflightError if people's commits would be lost, or have diverged from the upstream.
+    """
+    branch = site.settings.site.branch
 
     def target(commit: str, *, publishes: bool, reason: str = "", advice: str = "", is_problem: bool = True) -> Target:
         key = repository.code_key(commit, *site.committed_paths)
@@ -57,14 +64,15 @@ def choose_target(
     base = head
     while base in pending.commits and not repository.is_ancestor(base, remote):
         base = repository.resolve(f"{base}^")  # a commit that is not pushed is made again on the remote's head
-    if follow_remote:
+    if wish.follow_remote:
         _refuse_losing_commits(repository, pending, head, remote)
-    if follow_remote or repository.is_ancestor(base, remote):
+    if wish.follow_remote or repository.is_ancestor(base, remote):
         commit = head if base == remote else remote
-        is_held = bool(held_code) and repository.code_key(commit, *site.committed_paths) in held_code
+        is_held = bool(wish.held_code) and repository.code_key(commit, *site.committed_paths) in wish.held_code
         if is_held and commit == head:
             message = f"HEAD of the checkout, {head[:12]}, is a commit on hold."
-            raise refuse("held-head", message, "Push a correction, or run `releaser unhold commit` to try it again.")
+            advice = f"Push a correction, or run `releaser unhold {head[:12]}` to try it again."
+            raise refuse("held-head", message, advice)
         if is_held:
             message = f"Commit {commit[:12]} of `{upstream.name}` is on hold; packages are updated without it."
             return target(head, publishes=False, reason=message, is_problem=False)

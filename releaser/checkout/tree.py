@@ -6,32 +6,34 @@ import os
 import shutil
 from pathlib import Path
 
-from releaser.checkout.repository import Repository, open_repository
+from releaser.checkout.repository import Repository
 from releaser.site.site import Site
 
 _LEFT_OUT = ("objects", "hooks", "worktrees", "index", "*.lock", "FETCH_HEAD", "ORIG_HEAD")
 
 
-def make_tree(site: Site, directory: Path, commit: str, *, mark: str) -> Repository:
-    """Make a work tree at a commit in `directory`, on the site's branch. Raises ToolError and OSError.
+def make_tree(site: Site, source: Repository, directory: Path, commit: str, *, mark: str) -> Repository:
+    """Make a work tree at a commit of the repository `source`, on the site's branch. Raises ToolError and OSError.
 
     Not `git worktree add`: that registers the tree in the person's repository, and its `.git` is a file that names the
     live one. Objects are hard links where the file system allows it: git never writes into one.
     """
-    copy_repository(site, directory)
-    repository = Repository(site, directory, mark=mark)
-    repository.ask("config", "--unset", "core.worktree")
-    repository.ask("config", "core.bare", "false")  # as in a worktree of a bare repository
+    repository = copy_repository(site, source, directory, mark=mark)
     repository.run("checkout", "--quiet", "--force", "-B", site.settings.site.branch, commit, "--")
     return repository
 
 
-def copy_repository(site: Site, directory: Path) -> None:
-    """Copy the repository of the site to `directory/.git`. Raises ToolError and OSError."""
-    source = site.paths.top / open_repository(site).read("rev-parse", "--git-common-dir")
-    target = directory / ".git"
-    shutil.copytree(source, target, symlinks=True, ignore=shutil.ignore_patterns(*_LEFT_OUT))
-    _link_files(source / "objects", target / "objects")
+def copy_repository(site: Site, source: Repository, directory: Path, *, mark: str) -> Repository:
+    """Copy a repository to `directory/.git`, without a work tree, and return it. Raises ToolError and OSError."""
+    place, copy = source.directories[1], directory / ".git"
+    shutil.copytree(place, copy, symlinks=True, ignore=shutil.ignore_patterns(*_LEFT_OUT))
+    _link_files(place / "objects", copy / "objects")
+    repository = Repository(site, directory, mark=mark)
+    if "core.worktree" in source.config:
+        repository.ask("config", "--unset", "core.worktree")
+    if source.config.get("core.bare", ("false",))[-1] != "false":  # as in a worktree of a bare repository
+        repository.ask("config", "core.bare", "false")
+    return repository
 
 
 def _link_files(source: Path, target: Path) -> None:

@@ -10,9 +10,9 @@ import click
 from releaser import __version__
 from releaser.cli import daily, keep, look, render, setup
 from releaser.cli.common import Common, common_options
-from releaser.errors import Problem, ReleaserError, explain_os_error, refuse
+from releaser.errors import Problem, ReleaserError, explain_error, refuse
 from releaser.releases.store import Store
-from releaser.report.outcome import Outcome, name_result
+from releaser.report.outcomes import Outcome, make_error
 from releaser.site.site import open_site
 
 
@@ -33,16 +33,25 @@ def run_command_in_release(common: Common, command: tuple[str, ...]) -> None:
 #: The commands by the section of `releaser --help`.
 SECTIONS: dict[str, tuple[click.Command, ...]] = {
     "Daily": (
-        daily.update_command, daily.rollback_command, daily.list_command, daily.status_command, daily.check_command,
+        daily.update_command,
+        daily.rollback_command,
+        daily.list_command,
+        daily.status_command,
+        daily.check_command,
     ),
     "Set up": (setup.init_command, setup.uninstall_command, setup.config_command, setup.schedule_command),
     "Look": (look.show_command, look.diff_command, look.history_command, look.logs_command, look.verify_command),
     "Keep": (
-        keep.prune_command, keep.pin_command, keep.unpin_command, keep.hold_command, keep.unhold_command,
-        keep.pause_command, keep.resume_command,
+        keep.prune_command,
+        keep.pin_command,
+        keep.unpin_command,
+        keep.hold_command,
+        keep.unhold_command,
+        keep.pause_command,
+        keep.resume_command,
     ),
     "Run": (run_command_in_release,),
-}  # fmt: skip
+}
 
 
 class _Sections(click.Group):
@@ -93,11 +102,10 @@ def main() -> None:
     except (ReleaserError, OSError) as failure:
         if isinstance(failure, OSError):
             render.drop_output()
-            failure = refuse("system", f"{explain_os_error(failure)}.", "Look at that path, or at standard output.")
+            failure = refuse("system", explain_error(failure), "Look at that path, or at standard output.")
         _print_error(failure)
 
 
 def _print_error(error: ReleaserError) -> None:
-    outcome = Outcome(name_result(error.exit_code), error.exit_code, error.message, problems=error.problems)
-    render.print_outcome(outcome, as_json="--json" in sys.argv, verbose=True, quiet=False)
+    render.print_outcome(make_error(error), as_json="--json" in sys.argv, verbose=True, quiet=False)
     sys.exit(error.exit_code)

@@ -14,10 +14,11 @@ import msgspec
 
 from releaser.cli import render
 from releaser.pipelines.session import Body, run_command
-from releaser.report.outcome import Outcome
+from releaser.report.outcomes import Outcome
 from releaser.report.terminal import StepPrinter
 from releaser.site.settings import read_seconds
 from releaser.site.site import Site, open_site
+from releaser.system.run import Command
 
 
 class Common(msgspec.Struct, frozen=True):
@@ -39,17 +40,28 @@ def common_options(*, takes_lock: bool) -> Callable[[Callable[..., None]], Calla
             function(Common(project, as_json, verbose, quiet, wait), **options)
 
         decorators = [
-            click.option("--project", type=click.Path(readable=False, path_type=Path), default=Path(), metavar="PATH",
-                         envvar="RELEASER_PROJECT", help="The project, or a directory below it."),
+            click.option(
+                "--project",
+                type=click.Path(readable=False, path_type=Path),
+                default=Path(),
+                metavar="PATH",
+                envvar="RELEASER_PROJECT",
+                help="The project, or a directory below it.",
+            ),
             click.option("--json", "as_json", is_flag=True, help="Print the answer as JSON."),
             click.option("-v", "--verbose", is_flag=True, help="Say what is done, also without a terminal."),
             click.option("-q", "--quiet", is_flag=True, help="Say nothing unless something fails."),
-        ]  # fmt: skip
+        ]
         if takes_lock:
             decorators.append(
-                click.option("--wait", type=click.FloatRange(min=0), default=0, metavar="SECONDS",
-                             help="Wait for another run to end.")
-            )  # fmt: skip
+                click.option(
+                    "--wait",
+                    type=click.FloatRange(min=0),
+                    default=0,
+                    metavar="SECONDS",
+                    help="Wait for another run to end.",
+                )
+            )
         decorated: Callable[..., None] = call
         for decorator in reversed(decorators):
             decorated = decorator(decorated)
@@ -74,7 +86,7 @@ class _Time(click.ParamType[float]):
 TIME = _Time()
 
 
-def run_and_exit(common: Common, command: str, body: Body) -> None:
+def run_and_exit(common: Common, command: Command, body: Body) -> None:
     """Run a command that takes the lock; print its outcome and exit."""
     printer = StepPrinter(verbose=common.verbose, quiet=common.quiet)
     outcome = run_command(common.project, os.environ, command, body, wait=common.wait, on_step=printer)
@@ -83,8 +95,7 @@ def run_and_exit(common: Common, command: str, body: Body) -> None:
 
 def preview_and_exit(common: Common, preview: Callable[[Site], Outcome]) -> None:
     """Run a command with `--dry-run`: no lock, no write, no recovery."""
-    outcome = preview(open_site(common.project, os.environ))
-    finish(common, msgspec.structs.replace(outcome, is_quiet=False))
+    finish(common, preview(open_site(common.project, os.environ)))
 
 
 def finish(common: Common, outcome: Outcome) -> None:

@@ -9,16 +9,16 @@ import click
 
 from releaser.cli import render
 from releaser.cli.common import Common, common_options, preview_and_exit, run_and_exit
-from releaser.errors import PreflightError
-from releaser.pipelines import checks
-from releaser.pipelines.build import check_tests
+from releaser.pipelines.check import check, check_tests
+from releaser.pipelines.checks import look
+from releaser.pipelines.decide import UpdateOptions
 from releaser.pipelines.rollback import preview_rollback, rollback
-from releaser.pipelines.tell import send_test_mail
-from releaser.pipelines.update import UpdateOptions, preview_update, update
+from releaser.pipelines.update import preview_update, update
 from releaser.releases.store import Store
 from releaser.report.listing import list_releases
 from releaser.report.status import make_status
 from releaser.site.site import open_site
+from releaser.system.run import ROLLBACK, UPDATE, Command
 
 
 @click.command("update")
@@ -29,10 +29,10 @@ from releaser.site.site import open_site
 @common_options(takes_lock=True)
 def update_command(common: Common, force: bool, prepare: bool, follow_remote: bool, dry_run: bool) -> None:
     """Update packages and code: resolve, build, test, flip, restart, push."""
-    options = UpdateOptions(force=force, prepare=prepare, follow_remote=follow_remote)
+    options = UpdateOptions(force=force, prepare=prepare, follow_remote=follow_remote, dry_run=dry_run)
     if dry_run:
         preview_and_exit(common, lambda site: preview_update(site, options))
-    run_and_exit(common, "update", lambda site, run, recovery: update(site, run, options))
+    run_and_exit(common, UPDATE, lambda site, run, recovery: update(site, run, options))
 
 
 @click.command("rollback")
@@ -45,7 +45,7 @@ def rollback_command(common: Common, release: str | None, keep_code: bool, dry_r
     if dry_run:
         preview_and_exit(common, lambda site: preview_rollback(site, release, keep_code=keep_code))
     run_and_exit(
-        common, "rollback", lambda site, run, recovery: rollback(site, run, recovery, release, keep_code=keep_code)
+        common, ROLLBACK, lambda site, run, recovery: rollback(site, run, recovery, release, keep_code=keep_code)
     )
 
 
@@ -62,8 +62,9 @@ def list_command(common: Common) -> None:
 def status_command(common: Common) -> None:
     """Show the state of the site; exit 10 if it needs attention."""
     site = open_site(common.project, os.environ)
-    status = make_status(site, checks.find_problems(site))
-    render.print_json(status) if common.as_json else render.print_status(status)
+    store = Store(site.paths)
+    status = make_status(site, store, look(site, store).problems)
+    render.print_answer(status, problems=status.attention) if common.as_json else render.print_status(status)
     sys.exit(0 if status.well else 10)
 
 
@@ -76,27 +77,10 @@ def check_command(common: Common, tests: bool, mail: bool) -> None:
     if tests and mail:
         raise click.UsageError("Give one of `--tests` and `--mail`.")
     if tests:
-        run_and_exit(common, "check", lambda site, run, recovery: check_tests(site, run))
-    site = open_site(common.project, os.environ)
-    store = Store(site.paths)
-    problems = checks.find_problems(site, initializing=store.link.kind != "release" and not store.releases)
-    shadow, delivery = "" if problems else checks.describe_shadow(site), None
-    if mail:
-        try:
-            delivery = send_test_mail(site)
-        except PreflightError as error:
-            problems += error.problems
-    hint = checks.find_stale_export(site)
+        run_and_exit(common, Command("check"), lambda site, run, recovery: check_tests(site, run))
+    answer = check(open_site(common.project, os.environ), sends_mail=mail)
     if common.as_json:
-        hints = [hint] if hint else []
-        render.print_json({"problems": problems, "shadow": shadow, "hints": hints, "mail": delivery})
-    elif problems:
-        render.print_problems(problems)
-    elif not common.quiet:
-        click.echo("The site is fit for updates.", err=True)
-        click.echo(f"Tests run {shadow}", err=True)
-    if delivery is not None and not common.as_json and not common.quiet:
-        click.echo(f"A test mail went to {', '.join(delivery.to)} by {delivery.server}.", err=True)
-    if hint and not common.as_json and not common.quiet:
-        click.echo(hint, err=True)
-    sys.exit(3 if problems else 0)
+        render.print_answer(answer)
+    else:
+        render.print_check(answer, quiet=common.quiet)
+    sys.exit(3 if answer.problems else 0)

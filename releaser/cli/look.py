@@ -10,8 +10,8 @@ import click
 from releaser.checkout.repository import open_repository
 from releaser.cli import render
 from releaser.cli.common import Common, common_options
-from releaser.pipelines.checks import verify_release
-from releaser.pipelines.conclude import compare_releases
+from releaser.packages.changes import compare_releases
+from releaser.pipelines.verify import verify_release
 from releaser.releases.store import Store
 from releaser.report.details import describe_release, find_log
 from releaser.report.history import read_history
@@ -25,7 +25,7 @@ from releaser.system.text import clean_terminal
 def show_command(common: Common, release: str) -> None:
     """Show RELEASE: its changes, steps, and the end of its tests."""
     details = describe_release(open_site(common.project, os.environ), release)
-    render.print_json(details) if common.as_json else render.print_details(details)
+    render.print_answer(details) if common.as_json else render.print_details(details)
 
 
 @click.command("diff")
@@ -35,7 +35,8 @@ def show_command(common: Common, release: str) -> None:
 def diff_command(common: Common, before: str, after: str) -> None:
     """Show the packages and commits that differ between releases A and B, by default the live one."""
     site = open_site(common.project, os.environ)
-    old, new = map(Store(site.paths).find, (before, after))
+    store = Store(site.paths)
+    old, new = store.find(before), store.find(after)
     changes = compare_releases(old, new)
     if common.as_json:
         render.print_json(changes)
@@ -64,7 +65,10 @@ def history_command(common: Common, count: int) -> None:
 def verify_command(common: Common, release: str) -> None:
     """Check that RELEASE, or the live one, is as it was built; exit 10 if not."""
     verification = verify_release(open_site(common.project, os.environ), release)
-    render.print_json(verification) if common.as_json else render.print_verification(verification)
+    if common.as_json:
+        render.print_answer(verification, problems=verification.faults)
+    else:
+        render.print_verification(verification)
     sys.exit(0 if verification.well else 10)
 
 
@@ -75,6 +79,8 @@ def logs_command(common: Common, run: str | None) -> None:
     """Print the log of RUN, or of the newest one."""
     path = find_log(open_site(common.project, os.environ), run)
     text = path.read_text(encoding="utf-8", errors="replace")
-    render.print_json({"run": path.stem, "text": text}) if common.as_json else click.echo(
-        clean_terminal(text), nl=False
-    )
+    if common.as_json:
+        answer = {"headline": f"The log of run {path.stem}.", "notes": [], "problems": []}
+        render.print_json({**answer, "run": path.stem, "text": text})
+    else:
+        click.echo(clean_terminal(text), nl=False)

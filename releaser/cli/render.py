@@ -16,11 +16,12 @@ import msgspec
 
 from releaser.errors import Problem
 from releaser.packages.changes import describe_changes
-from releaser.pipelines.checks import Verification
-from releaser.releases.release import Change
+from releaser.pipelines.check import Check
+from releaser.pipelines.verify import Verification
+from releaser.releases.release import PackageChange
 from releaser.report.details import Details
 from releaser.report.history import Record
-from releaser.report.outcome import Outcome
+from releaser.report.outcomes import Outcome, describe_outcome
 from releaser.report.status import ReleaseRow, Status
 from releaser.site.settings import SettingRow, format_duration
 from releaser.system.text import clean_terminal, format_bytes, format_seconds, format_time, redact
@@ -51,28 +52,32 @@ def print_outcome(outcome: Outcome, *, as_json: bool, verbose: bool, quiet: bool
     """Print how a run ended. Without a terminal a quiet outcome prints nothing, unless `verbose`."""
     if as_json:
         print_outcome_json(outcome)
-    is_failure = outcome.exit_code != 0
-    if not verbose and ((quiet and not is_failure) or (outcome.is_quiet and not sys.stderr.isatty())):
+    is_failure, is_silent = outcome.exit_code != 0, outcome.news in ("quiet", "nothing")
+    if not verbose and ((quiet and not is_failure) or (is_silent and not sys.stderr.isatty())):
         return
     for note in outcome.notes:
         _say(note)
     _say(outcome.headline)
-    if outcome.output and outcome.output not in outcome.headline:
-        _say("\n".join(f"  | {line}" for line in outcome.output.splitlines()))
+    output = outcome.kept.output
+    if output and output not in outcome.headline:
+        _say("\n".join(f"  | {line}" for line in output.splitlines()))
     for problem in outcome.problems:
         if problem.message == outcome.headline:
             _hint(problem)
     print_problems([problem for problem in outcome.problems if problem.message != outcome.headline])
-    if outcome.exit_code in (3, 4, 5, 8, 9) and "unchanged" not in outcome.headline and not outcome.has_flipped:
+    if outcome.is_failure_on_unchanged_site and outcome.exit_code != 2:
         _say("The live release is unchanged.")
 
 
 def print_outcome_json(outcome: Outcome) -> None:
     """Print how a run ended, as JSON."""
-    fields = msgspec.to_builtins(outcome)
-    for name in ("headline", "notes", "is_quiet", "is_to_blame", "is_paused"):
-        del fields[name]
-    print_json(fields)
+    print_json(describe_outcome(outcome))
+
+
+def print_answer(answer: msgspec.Struct, **fields: Any) -> None:
+    """Print an object as JSON, with a headline, notes and problems, as every object has them."""
+    common: dict[str, Any] = {"headline": getattr(answer, "headline", ""), "notes": (), "problems": ()}
+    print_json(common | fields | msgspec.structs.asdict(answer))
 
 
 def print_problems(problems: Sequence[Problem]) -> None:
@@ -136,7 +141,7 @@ def print_details(details: Details) -> None:
         click.echo(clean_terminal(details.tests_output))
 
 
-def print_diff(changes: Sequence[Change], commits: Sequence[str]) -> None:
+def print_diff(changes: Sequence[PackageChange], commits: Sequence[str]) -> None:
     """Print the packages and commits that differ between two releases."""
     rows = [(change.name, change.old or "-", change.new or "-", change.bump) for change in changes]
     _print_table([("package", "old", "new", "bump"), *rows] if rows else [("The packages are the same.",)])
@@ -153,10 +158,23 @@ def print_history(records: Sequence[Record]) -> None:
     _print_table(table, right=4)
 
 
+def print_check(check: Check, *, quiet: bool) -> None:
+    """Print whether a site is fit for updates, and what to know of its tests and its mail."""
+    print_problems(check.problems)
+    if quiet:
+        return
+    if not check.problems:
+        _say(check.headline)
+        _say(f"Tests run {check.shadow}")
+    if check.mail is not None:
+        _say(f"A test mail went to {', '.join(check.mail.to)} by {check.mail.server}.")
+    for hint in check.hints:
+        _say(hint)
+
+
 def print_verification(verification: Verification) -> None:
     """Print whether a release is as it was built, with each fault and its remedy."""
-    works = "was adopted, and its Python starts" if verification.unknown else "is as it was built"
-    _say_row("release", f"{verification.release} {works if verification.well else 'is not as it was built'}.")
+    _say_row("release", verification.headline)
     if verification.unknown:
         _say_row("unknown", verification.unknown)
     _print_attention(verification.faults)
@@ -194,15 +212,18 @@ def print_status(status: Status) -> None:
     _say_row("previous", status.previous or "none")
     if status.ready:
         _say_row("ready", f"{status.ready}: the next `releaser update` makes it live if nothing differs then")
-    if status.pause:
-        _say_row("paused", status.pause.sentence)
+    if status.paused:
+        _say_row("paused", status.paused)
     if status.last_updated:
         _say_row("updated", format_time(status.last_updated))
     if status.last_run:
         _say_row("last run", f"{status.last_run.command}: {status.last_run.result}. {status.last_run.headline}")
-    for reason, by in dict.fromkeys((hold.reason, hold.by) for hold in status.on_hold):
-        holds = [hold for hold in status.on_hold if (hold.reason, hold.by) == (reason, by)]
-        undo = f". Undo: `releaser unhold {holds[0].name if len(holds) == 1 else 'NAME…'}`" if by != "setting" else ""
+    if status.decision and status.decision.skipped:
+        _say_row("skipped", "; ".join(skipped.sentence for skipped in status.decision.skipped))
+    shown = [hold for hold in status.on_hold if hold.kind != "everything"]
+    for reason, by in dict.fromkeys((hold.reason, hold.by) for hold in shown):
+        holds = [hold for hold in shown if (hold.reason, hold.by) == (reason, by)]
+        undo = f". Undo: `releaser unhold {holds[0].word if len(holds) == 1 else 'NAME…'}`" if by != "setting" else ""
         _say_row("on hold", f"{', '.join(hold.label for hold in holds)}: {reason}{undo}")
     for commit in status.pending:
         _say_row("pending", f"commit {commit[:12]} is not pushed")

@@ -6,6 +6,7 @@ import os
 import sys
 
 import click
+import msgspec
 
 from releaser.cli import render
 from releaser.cli.common import Common, common_options, preview_and_exit, run_and_exit
@@ -15,6 +16,7 @@ from releaser.site.crontab import install_line, make_line
 from releaser.site.project import guess_environment
 from releaser.site.settings import find_setting, list_settings
 from releaser.site.site import open_site
+from releaser.system.run import INIT, Command
 
 
 @click.command("init")
@@ -24,7 +26,7 @@ def init_command(common: Common, dry_run: bool) -> None:
     """Make the first release, or adopt the venv that exists."""
     if dry_run:
         preview_and_exit(common, preview_init)
-    run_and_exit(common, "init", lambda site, run, recovery: init(site, run))
+    run_and_exit(common, INIT, lambda site, run, recovery: init(site, run))
 
 
 @click.command("config")
@@ -41,7 +43,8 @@ def config_command(common: Common, name: str | None) -> None:
     rows = list_settings(site.settings, detected | {"environment": guess_environment()})
     row = next((row for row in rows if row.name == chosen), None)
     if common.as_json:
-        render.print_json(row or {"settings": rows, "problems": site.problems})
+        answer = {"headline": row.description if row else "All settings.", "notes": [], "problems": site.problems}
+        render.print_json({**answer, **(msgspec.structs.asdict(row) if row else {"settings": rows})})
     else:
         render.print_setting(row) if row else render.print_settings(rows)
     render.print_problems(site.problems)
@@ -61,7 +64,11 @@ def schedule_cron_command(common: Common, install: bool) -> None:
     site = open_site(common.project, os.environ)
     line = make_line(site)
     result, line = install_line(site, line) if install else ("printed", line)
-    render.print_json({"line": line, "result": result}) if common.as_json else click.echo(line)
+    if common.as_json:
+        answer = {"headline": f"The line in your crontab: {result}.", "notes": [], "problems": []}
+        render.print_json({**answer, "line": line, "result": result})
+    else:
+        click.echo(line)
     if install and not common.quiet:
         click.echo(f"The line in your crontab: {result}.", err=True)
 
@@ -76,4 +83,4 @@ def uninstall_command(common: Common, dry_run: bool) -> None:
     words = describe_uninstall(open_site(common.project, os.environ))
     if words and not common.quiet:
         click.echo(f"This will {words}.", err=True)
-    run_and_exit(common, "uninstall", lambda site, run, recovery: uninstall(site, run))
+    run_and_exit(common, Command("uninstall"), lambda site, run, recovery: uninstall(site, run))

@@ -18,8 +18,8 @@ from releaser.live.django import collect_static_files, has_static_files
 from releaser.live.health import check_health
 from releaser.live.restart import may_restart, restart
 from releaser.releases.journal import Entry
-from releaser.releases.link import exchange_for_link, flip, make_link_text, read_link
-from releaser.releases.verify import ask_python_version
+from releaser.releases.link import exchange_for_directory, exchange_for_link, flip, make_link_text, read_link
+from releaser.releases.venv import ask_python_version, find_python
 from releaser.site.site import Site
 
 
@@ -32,7 +32,7 @@ class Direction(msgspec.Struct, frozen=True):
     @property
     def release(self) -> str | None:
         """The release that is live at the end."""
-        return self.entry.origin if self.back else self.entry.target
+        return self.entry.earlier if self.back else self.entry.release
 
 
 class Action(msgspec.Struct, frozen=True):
@@ -65,14 +65,16 @@ def _flip(site: Site, repository: Repository, direction: Direction) -> str:
     entry, release = direction.entry, str(direction.release)
     text = make_link_text(site.paths, release)
     link = read_link(site.paths)
-    if link.kind == "foreign" and not link.is_symlink and entry.replaces:
+    if entry.plain:
+        exchange_for_directory(site.paths, Path(entry.plain), before=None if direction.back else entry.link)
+    elif link.kind == "foreign" and not link.is_symlink and entry.replaces:
         exchange_for_link(site.paths, release, Path(entry.replaces))
     elif link.text != text:
-        before = make_link_text(site.paths, entry.target) if direction.back and entry.target else entry.link
+        before = make_link_text(site.paths, entry.release) if direction.back and entry.release else entry.link
         flip(site.paths, release, before=before)
-    if not ask_python_version(site, site.paths.link):
+    if not ask_python_version(site, find_python(site.paths.link)):
         raise ChangeError(f"The Python of release {release} does not start through `{site.paths.link}`.")
-    return release
+    return "a plain directory" if entry.plain and not direction.back else release
 
 
 def _collect_static_files(site: Site, repository: Repository, direction: Direction) -> str:
@@ -96,3 +98,4 @@ ACTIONS = (
 )
 BEFORE_FLIP = ACTIONS[:1]
 FROM_FLIP = ACTIONS[1:]
+FLIP, AFTER_STATIC_FILES = ACTIONS[1], ACTIONS[3:]

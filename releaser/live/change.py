@@ -9,7 +9,7 @@ from __future__ import annotations
 import msgspec
 
 from releaser.checkout.repository import Repository
-from releaser.errors import ChangeError, PreflightError, Problem, ReleaserError, explain_os_error
+from releaser.errors import ChangeError, PreflightError, Problem, ReleaserError, explain_error
 from releaser.live.actions import ACTIONS, BEFORE_FLIP, FROM_FLIP, Action, Direction
 from releaser.live.health import check_health, find_unused_release, is_healthy_now
 from releaser.live.hooks import run_after_live
@@ -25,13 +25,15 @@ from releaser.system.text import redact
 class ChangeResult(msgspec.Struct, frozen=True):
     """How a change ended. `reason` is why it went back, empty if the new release is live; `advice` what to do then.
 
-    `problem` is what failed on the way back, or after the change.
+    `problem` is what failed on the way back, or after the change; `is_restarted` is False if no process uses the new
+    release although the site has answered.
     """
 
     entry: Entry
     reason: str = ""
     problem: Problem | None = None
     advice: str = ""
+    is_restarted: bool = True
 
     @property
     def rolled_back(self) -> bool:
@@ -51,14 +53,14 @@ def make_live(site: Site, run: Run, repository: Repository, entry: Entry) -> Cha
         write_entry(site.paths, entry)
         try:
             for action in BEFORE_FLIP:
-                _do(site, run, repository, action, Direction(entry))
+                do_action(site, run, repository, action, Direction(entry))
                 check_signals()
             site = _read_settings(site)
-            _do(site, run, repository, FROM_FLIP[0], Direction(entry))
+            do_action(site, run, repository, FROM_FLIP[0], Direction(entry))
         except ChangeError as error:
             return _go_back(site, run, repository, entry, error)
         except BaseException:
-            if read_link(site.paths).release == entry.target:
+            if read_link(site.paths).release == entry.release:
                 return finish_change(site, run, repository, entry)
             undo_change(site, run, repository, entry)
             raise
@@ -73,14 +75,14 @@ def finish_change(site: Site, run: Run, repository: Repository, entry: Entry) ->
 def _finish(site: Site, run: Run, repository: Repository, entry: Entry, actions: tuple[Action, ...]) -> ChangeResult:
     try:
         for action in actions:
-            _do(site, run, repository, action, Direction(entry))
-        problem = find_unused_release(site, str(entry.target), entry.origin)
+            do_action(site, run, repository, action, Direction(entry))
+        problem = find_unused_release(site, str(entry.release), entry.earlier)
         check_health(site)  # again: the processes of the earlier release may have answered
     except (ChangeError, OSError) as error:
         return _go_back(site, run, repository, entry, error)
     run_after_live(site, run, entry)  # before the journal says so: recovery runs it again
     entry = write_entry(site.paths, msgspec.structs.replace(entry, phase="publishing"))
-    return ChangeResult(entry, problem=problem)
+    return ChangeResult(entry, problem=problem, is_restarted=problem is None)
 
 
 def undo_change(site: Site, run: Run, repository: Repository, entry: Entry) -> None:
@@ -94,7 +96,7 @@ def undo_change(site: Site, run: Run, repository: Repository, entry: Entry) -> N
                 action.undo(site, repository, Direction(entry))
     except PreflightError as error:
         for problem in error.problems:
-            run.report(problem.code, f"The checkout was not put back: {problem.message}", problem.advice)
+            run.add_problem(problem.name, f"The checkout was not put back: {problem.message}", problem.advice)
     drop_entry(site.paths)
 
 
@@ -102,9 +104,9 @@ def _go_back(
     site: Site, run: Run, repository: Repository, entry: Entry, error: ReleaserError | OSError
 ) -> ChangeResult:
     """Take the earlier release live again, if the change has one and may; else the new one stays."""
-    reason = error.message if isinstance(error, ReleaserError) else f"{explain_os_error(error)}."
+    reason = explain_error(error)
     advice = getattr(error, "advice", "")
-    if entry.origin is None or not may_go_back(entry):
+    if entry.earlier is None or not may_go_back(entry):
         problem = Problem("not-gone-back", f"{reason} The new release stays live.", advice)
         return ChangeResult(write_entry(site.paths, msgspec.structs.replace(entry, phase="publishing")), "", problem)
     entry = write_entry(site.paths, msgspec.structs.replace(entry, phase="going-back", reason=redact(reason)))
@@ -113,7 +115,7 @@ def _go_back(
 
 def may_go_back(entry: Entry) -> bool:
     """Return True if a failure goes back: always for an update; for a rollback, if the release it left was healthy."""
-    return entry.command != "rollback" or entry.was_healthy is True
+    return not entry.is_way_back or entry.was_healthy is True
 
 
 def go_back(site: Site, run: Run, repository: Repository, entry: Entry) -> ChangeResult:
@@ -123,16 +125,20 @@ def go_back(site: Site, run: Run, repository: Repository, entry: Entry) -> Chang
     direction = Direction(entry, back=True)
     for action in ACTIONS:
         try:
-            _do(site, run, repository, action, direction)
+            do_action(site, run, repository, action, direction)
             site = _read_settings(site)
         except (ReleaserError, OSError) as error:
-            message = error.message if isinstance(error, ReleaserError) else explain_os_error(error)
-            problem = problem or Problem("automatic-rollback", f"The automatic rollback: {action.name}: {message}",
-                                         getattr(error, "advice", "") or "Run `releaser status`.")  # fmt: skip
+            message = explain_error(error)
+            problem = problem or Problem(
+                "automatic-rollback",
+                f"The automatic rollback: {action.name}: {message}",
+                getattr(error, "advice", "") or "Run `releaser status`.",
+            )
     return ChangeResult(entry, entry.reason, problem)
 
 
-def _do(site: Site, run: Run, repository: Repository, action: Action, direction: Direction) -> None:
+def do_action(site: Site, run: Run, repository: Repository, action: Action, direction: Direction) -> None:
+    """Do an action as a step of the run, if the site has it. Raises what the action raises."""
     if not action.applies(site):
         return
     with run.step(action.name) as detail:

@@ -1,13 +1,12 @@
-"""Django: static files, which the change collects, and migrations, which a candidate may not need."""
+"""Django: static files, which the change collects."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from releaser.candidate.namespace import run_in_shadow
-from releaser.candidate.shadow import Shadow
-from releaser.errors import BuildError, ChangeError
-from releaser.packages.lock import Lock, read_lock
+from releaser.candidate.migrations import is_django
+from releaser.errors import ChangeError
+from releaser.packages.lock import read_lock
 from releaser.site.site import Site
 from releaser.system import process
 from releaser.system.files import sync_file_system
@@ -15,8 +14,6 @@ from releaser.system.text import find_error_line
 
 _TIMEOUT = 600.0  # seconds
 _NO_STATIC_FILES = ("Unknown command: 'collectstatic'", "having set the STATIC_ROOT", "No module named 'django'")
-_NO_DATABASE = "settings.DATABASES is improperly configured"
-_UNAPPLIED = "[ ]"
 # Django keeps a copy that is newer than its source: after a rollback, that of the release that was left.
 _COLLECT = """
 import runpy, sys
@@ -36,11 +33,6 @@ except ImportError:
     pass
 runpy.run_path("manage.py", run_name="__main__")
 """
-
-
-def is_django(project: Path, lock: Lock) -> bool:
-    """Return True if the project is a Django site: it has manage.py, and Django is in its lock."""
-    return (project / "manage.py").is_file() and "django" in lock.versions
 
 
 def has_static_files(site: Site) -> bool:
@@ -64,21 +56,3 @@ def collect_static_files(site: Site, venv: Path) -> str:
         "Run `releaser run -- python manage.py collectstatic`, or set `collectstatic` to `off`.",
         output=finished.output,
     )
-
-
-def find_unapplied_migrations(site: Site, shadow: Shadow, venv: Path, *, mark: str) -> list[str]:
-    """Return the migrations of a candidate that its database lacks, as `app.name`, by `manage.py showmigrations`.
-
-    Asked in the shadow: a database in a file is a copy there. Raises BuildError if Django does not answer.
-    """
-    words: list[str | Path] = [venv / "bin" / "python", "manage.py", "showmigrations", "--plan"]
-    env = site.tool_environment(venv, mark)
-    finished = run_in_shadow(site, shadow, words, env=env, timeout=_TIMEOUT, check=False)
-    if finished.status != 0 and _NO_DATABASE in finished.output:
-        return []
-    if finished.status != 0:
-        message = f"Django does not say which migrations are not applied: {find_error_line(finished.output)}"
-        advice = "Run `releaser run -- python manage.py showmigrations`, or set `migrations` to `ignore`."
-        raise BuildError(message, advice, output=finished.output)
-    lines = [line.strip() for line in finished.stdout.splitlines()]
-    return [line.removeprefix(_UNAPPLIED).split("(")[0].strip() for line in lines if line.startswith(_UNAPPLIED)]

@@ -27,18 +27,18 @@ def run_before_live(site: Site, run: Run, release: str, previous: str | None) ->
         run_hook(site, run, "before_live", {"RESULT": "ready", "RELEASE": release, "PREVIOUS": previous})
     except ToolError as error:
         reason = error.message.rstrip(".")
-        message = f"Release {release} is ready, but `before_live` failed: {reason}. The live release is unchanged."
+        message = f"Release {release} is ready, but `before_live` failed: {reason}."
         advice = "The next update tries again; `RELEASER_BEFORE_LIVE= releaser update` goes on without the hook."
         raise HookError(message, advice, output=error.output) from error
 
 
 def run_after_live(site: Site, run: Run, entry: Entry) -> None:
     """Run the hook after a change; its failure is reported, and the release stays live."""
-    variables = {"RESULT": "updated", "RELEASE": entry.target, "PREVIOUS": entry.origin}
+    variables = {"RESULT": "updated", "RELEASE": entry.release, "PREVIOUS": entry.earlier}
     try:
         run_hook(site, run, "after_live", variables)
     except ToolError as error:
-        run.report("after_live", f"`after_live` failed: {error.message}", "Run by hand what is left of it.")
+        run.add_problem("after_live", f"`after_live` failed: {error.message}", "Run by hand what is left of it.")
 
 
 def run_hook(site: Site, run: Run, name: str, variables: dict[str, str | None]) -> None:

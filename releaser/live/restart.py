@@ -6,7 +6,7 @@ import os
 import shutil
 from pathlib import Path
 
-from releaser.errors import ChangeError, Problem, ToolError, explain_os_error
+from releaser.errors import ChangeError, Problem, ToolError, explain_error
 from releaser.site.site import Site
 from releaser.system import process
 
@@ -73,7 +73,7 @@ def _touch(site: Site) -> str:
         with open(os.open(path, os.O_WRONLY | os.O_CREAT, 0o664), "wb"):
             os.utime(path)
     except OSError as error:
-        raise ChangeError(f"The restart file could not be touched: {explain_os_error(error)}.") from error
+        raise ChangeError(f"The restart file could not be touched: {explain_error(error)}") from error
     return f"touched {path.name}"
 
 

@@ -1,4 +1,4 @@
-"""The packages that differ: between two venvs, or between a venv and a lock."""
+"""The packages that differ: between two releases, two locks, or a venv and a lock."""
 
 from __future__ import annotations
 
@@ -8,60 +8,67 @@ from typing import Literal
 from packaging.version import InvalidVersion, Version
 
 from releaser.packages.lock import Lock, read_lock
-from releaser.releases.release import Change, Release
-from releaser.releases.verify import list_installed
+from releaser.releases.release import PackageChange, Release
+from releaser.releases.venv import SEEDS, list_installed
 
 Bump = Literal["major", "minor", "patch", "other", "added", "removed"]
 
 
 def compare_versions(
     before: Mapping[str, str], after: Mapping[str, str], without: frozenset[str]
-) -> tuple[Change, ...]:
+) -> tuple[PackageChange, ...]:
     """Return the packages that differ, sorted by name; those in `without` do not count."""
     names = sorted((before.keys() | after.keys()) - without)
     return tuple(
-        Change(name, before.get(name), after.get(name), name_bump(before.get(name), after.get(name)))
+        PackageChange(name, before.get(name), after.get(name), name_bump(before.get(name), after.get(name)))
         for name in names
         if before.get(name) != after.get(name)
     )
+
+
+def compare_releases(before: Release | None, after: Release) -> tuple[PackageChange, ...]:
+    """Return the packages that differ between two releases, by what is installed."""
+    local = read_lock(after.lock).local
+    return compare_versions(list_installed(before.venv) if before else {}, list_installed(after.venv), local)
+
+
+def compare_locks(before: Lock | None, after: Lock) -> tuple[PackageChange, ...]:
+    """Return the packages that differ between two locks; several versions of one are joined."""
+    old, new = (
+        {name: ", ".join(sorted(versions)) for name, versions in lock.versions.items()} if lock else {}
+        for lock in (before, after)
+    )
+    return compare_versions(old, new, after.local)
 
 
 def name_bump(old: str | None, new: str | None) -> Bump:
     """Return the size of a change: `other` for a change that is no upgrade, or of versions that no rule orders."""
     if old is None or new is None:
         return "added" if old is None else "removed"
-    try:
-        before, after = Version(old), Version(new)
-    except InvalidVersion:
-        return "other"
-    if after <= before:
+    before, after = parse_version(old), parse_version(new)
+    if before is None or after is None or after <= before:
         return "other"
     if before.epoch != after.epoch or before.major != after.major:
         return "major"
     return "minor" if before.minor != after.minor else "patch"
 
 
+def parse_version(label: str) -> Version | None:
+    """Return the version of a label, without the commit of a package from git; None if no rule orders it."""
+    try:
+        return Version(label.partition(" ")[0])
+    except InvalidVersion:
+        return None
+
+
 def find_older(before: Lock, after: Lock) -> list[str]:
     """Return the packages of which the second lock has only older versions than the first."""
-    older = []
-    for name in before.names:
-        versions = after.versions.get(name)
-        if versions and _newest(versions) < _newest(before.versions[name]):
-            older.append(name)
-    return older
+    pairs = {name: (before.versions[name], after.versions.get(name)) for name in before.names}
+    return [name for name, (old, new) in pairs.items() if new and _newest(new) < _newest(old)]
 
 
-SEEDS = {"pip", "setuptools", "wheel"}  # venv and virtualenv put them into each venv
-
-
-def _newest(versions: frozenset[str]) -> Version:
-    parsed = []
-    for version in versions:
-        try:
-            parsed.append(Version(version))
-        except InvalidVersion:
-            parsed.append(Version("0"))
-    return max(parsed)
+def _newest(labels: frozenset[str]) -> Version:
+    return max(parse_version(label) or Version("0") for label in labels)
 
 
 def find_edits(release: Release) -> list[str]:
@@ -70,7 +77,7 @@ def find_edits(release: Release) -> list[str]:
     In an adopted venv, as people make them, other versions are no edit, nor is what `python -m venv` brings.
     """
     lock = read_lock(release.lock)
-    known = lock.local if release.manifest.origin == "built" else {*lock.local, *lock.versions, *SEEDS}
+    known = lock.local if release.manifest.kind == "built" else {*lock.local, *lock.versions, *SEEDS}
     return [
         f"{name} {version} is installed, but is not in the lock"
         for name, version in sorted(list_installed(release.venv).items())
@@ -78,7 +85,7 @@ def find_edits(release: Release) -> list[str]:
     ]
 
 
-def describe_changes(changes: Sequence[Change], most: int = 8) -> str:
+def describe_changes(changes: Sequence[PackageChange], most: int = 8) -> str:
     """Return the changes in a line: `django 5.1 → 5.2, tea (new) 1.0`."""
     words = []
     ordered = sorted(changes, key=lambda change: change.new is not None)  # what leaves the venv is never cut off

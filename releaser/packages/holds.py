@@ -1,165 +1,333 @@
-"""Versions and commits that updates skip: a rollback removed them, a person or a setting wants it. And pauses."""
+"""What updates skip: a version, a package, a commit, or everything; and who wants it, why, and until when."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from datetime import timedelta
-from typing import Literal
+from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime, timedelta
+from typing import Literal, TypeAlias
 
 import msgspec
 
 from releaser.errors import Problem
-from releaser.releases.release import Change
+from releaser.packages.changes import compare_releases, name_bump
+from releaser.releases.release import PackageChange, Release
 from releaser.site.paths import Paths
 from releaser.site.site import Site
-from releaser.system.files import BrokenFileError, read_json, remove_path, set_aside, write_json
+from releaser.system.files import remove_path, write_json
 from releaser.system.run import Moment, Run, now
-from releaser.system.text import format_time, normalize_name
+from releaser.system.state import read_state
+from releaser.system.text import format_time, join_few, normalize_name
 
-CODE = "commit"  # the name of a hold on a commit, beside those of packages
-EVERY = "*"  # the version of a hold on every version but the live one
 LONGEST = timedelta(days=7)  # a site that does not get what is newer for longer needs attention
+SHORTEST = 7  # characters of a commit that name it
+By: TypeAlias = Literal["rollback", "person", "setting"]
 
 
-class Hold(msgspec.Struct, frozen=True):
-    """A version that updates skip. For a commit, `code` is the key of its code; a setting has no time."""
+class _Hold(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind"):
+    """What all holds have. Those of a setting have no time."""
+
+    by: By
+    reason: str
+    since: Moment | None = None
+    until: Moment | None = None
+
+
+class VersionHold(_Hold, frozen=True, tag="version"):
+    """A version of a package: updates wait for a newer one."""
 
     name: str
     version: str
-    reason: str
-    by: Literal["rollback", "person", "setting"]
-    code: str = ""
-    since: Moment | None = None
 
     @property
     def label(self) -> str:
-        """The package and version, or the commit, in words."""
-        return self.name if self.version == EVERY else f"{self.name} {self.version}"
+        """The package and its version."""
+        return f"{self.name} {self.version}"
 
 
-class Holds(msgspec.Struct, frozen=True):
-    """Everything on hold."""
+class PackageHold(_Hold, frozen=True, tag="package"):
+    """Every version of a package but the live one."""
 
-    holds: tuple[Hold, ...] = ()
+    name: str
 
     @property
-    def code(self) -> frozenset[str]:
-        """The keys of the code of commits on hold."""
-        return frozenset(hold.code for hold in self.holds if hold.code)
+    def label(self) -> str:
+        """The package."""
+        return self.name
 
 
-class Pause(msgspec.Struct, frozen=True):
-    """A time in which updates do nothing; without `until` it has no end."""
+class CommitHold(_Hold, frozen=True, tag="commit"):
+    """A commit, by its hash, and every other one with the same code."""
 
-    since: Moment
-    until: Moment | None = None
-    reason: str = ""
+    commit: str
+    code_key: str
+
+    @property
+    def label(self) -> str:
+        """The commit."""
+        return f"commit {self.commit}"
+
+
+class Pause(_Hold, frozen=True, tag="everything"):
+    """Everything: updates do nothing, for ever without `until`."""
+
+    @property
+    def label(self) -> str:
+        """Everything."""
+        return "everything"
 
     @property
     def sentence(self) -> str:
         """Until when updates are paused, and why."""
-        end = f"until {format_time(self.until)}" if self.until else f"since {format_time(self.since)}, without an end"
+        since = f"since {format_time(self.since)}, " if self.since else ""
+        end = f"until {format_time(self.until)}" if self.until else f"{since}without an end"
         return f"Updates are paused {end}{f': {self.reason}' if self.reason else ''}."
 
 
-def read_pause(paths: Paths, run: Run | None = None) -> Pause | None:
-    """Return the pause; if `run` may report it, one that has ended is removed, and an unreadable one set aside."""
-    try:
-        pause = read_json(paths.pause, Pause)
-    except BrokenFileError as error:
-        if run is not None:
-            aside = set_aside(paths.pause)
-            run.note(f"{error}. It is now `{aside}`: updates are not paused any more.")
-        return None
-    if pause is None or pause.until is None or pause.until > now():
-        return pause
-    if run is not None:
-        remove_path(paths.pause)
+Hold: TypeAlias = VersionHold | PackageHold | CommitHold | Pause
+
+
+class HoldRow(msgspec.Struct, frozen=True):
+    """A hold, as JSON has it: `name` and `version` are null where the kind has none; a commit is its `version`."""
+
+    kind: str
+    name: str | None
+    version: str | None
+    reason: str
+    by: str
+    since: datetime | None
+    until: datetime | None
+
+    @property
+    def label(self) -> str:
+        """The package and its version, the package, or the commit."""
+        words = ["commit" if self.kind == "commit" else self.name, self.version]
+        return " ".join(word for word in words if word)
+
+    @property
+    def word(self) -> str:
+        """The word by which `unhold` frees it."""
+        return self.name or self.version or ""
+
+
+def describe_hold(hold: Hold) -> HoldRow:
+    """Return a hold for programs."""
+    name = version = None
+    match hold:
+        case VersionHold():
+            kind, name, version = "version", hold.name, hold.version
+        case PackageHold():
+            kind, name = "package", hold.name
+        case CommitHold():
+            kind, version = "commit", hold.commit
+        case Pause():
+            kind = "everything"
+    return HoldRow(kind, name, version, hold.reason, hold.by, hold.since, hold.until)
+
+
+class Holds(msgspec.Struct, frozen=True):
+    """Everything on hold, but for what settings want."""
+
+    holds: tuple[Hold, ...] = ()
+
+
+class _EarlierHold(msgspec.Struct, frozen=True):
+    """A hold of a version that told a commit by its name, and every version by `*`."""
+
+    name: str
+    version: str
+    reason: str
+    by: By
+    code: str = ""
+    since: Moment | None = None
+
+    def convert(self) -> Hold:
+        """Return the hold as it is now."""
+        if self.code:
+            return CommitHold(commit=self.version, code_key=self.code, by=self.by, reason=self.reason, since=self.since)
+        if self.version == "*":
+            return PackageHold(name=self.name, by=self.by, reason=self.reason, since=self.since)
+        return VersionHold(name=self.name, version=self.version, by=self.by, reason=self.reason, since=self.since)
+
+
+class _StoredHolds(msgspec.Struct, frozen=True):
+    holds: tuple[msgspec.Raw, ...] = ()
+
+
+class _EarlierPause(msgspec.Struct, frozen=True):
+    since: Moment
+    until: Moment | None = None
+    reason: str = ""
+
+
+def read_holds(paths: Paths, run: Run | None = None) -> tuple[Hold, ...]:
+    """Return what is on hold now, but for settings; a file that cannot be read is set aside if `run` may report it."""
+    stored = read_state(paths.holds, _StoredHolds, run, "nothing is on hold any more")
+    holds = list(map(_decode, stored.holds)) if stored else []
+    pause = read_state(paths.pause, _EarlierPause, run, "updates are not paused any more")
+    if pause is not None:
+        holds.append(Pause(by="person", reason=pause.reason, since=pause.since, until=pause.until))
+    return tuple(hold for hold in holds if hold is not None and (hold.until is None or hold.until > now()))
+
+
+def _decode(data: msgspec.Raw) -> Hold | None:
+    for decode in (_decode_hold, _decode_earlier):
+        try:
+            return decode(data)
+        except msgspec.MsgspecError:
+            continue
     return None
 
 
-def write_pause(paths: Paths, seconds: float | None, reason: str) -> Pause:
-    """Pause updates for a time, None for no end; a pause that is changed began when it began. Raises OSError."""
-    before = read_pause(paths)
-    pause = Pause(
-        before.since if before else now(), None if seconds is None else now() + timedelta(seconds=seconds), reason
-    )
-    write_json(paths.pause, pause)
-    return pause
+_decode_hold: Callable[[msgspec.Raw], Hold] = msgspec.json.Decoder(Hold).decode
 
 
-def find_old_pause(pause: Pause | None) -> list[Problem]:
-    """Return a problem if updates have been paused for more than a week: the site gets old."""
-    if pause is None or now() - pause.since <= LONGEST:
-        return []
-    return [
-        Problem(
-            "old-pause", f"Updates have been paused for {(now() - pause.since).days} days.", "Run `releaser resume`."
-        )
-    ]
-
-
-def read_holds(paths: Paths, run: Run | None = None) -> Holds:
-    """Return what is on hold; a file that cannot be read is set aside if `run` may report it."""
-    try:
-        return read_json(paths.holds, Holds) or Holds()
-    except BrokenFileError as error:
-        if run is not None:
-            aside = set_aside(paths.holds)
-            run.note(f"{error}. It is now `{aside}`: nothing is on hold any more.")
-        return Holds()
+def _decode_earlier(data: msgspec.Raw) -> Hold:
+    return msgspec.json.decode(data, type=_EarlierHold).convert()
 
 
 def write_holds(paths: Paths, holds: Iterable[Hold]) -> None:
     """Replace what is on hold, durably. Raises OSError."""
-    unique = {(hold.name, hold.version, hold.code): hold for hold in holds}
+    unique = {(type(hold), hold.label, getattr(hold, "code_key", "")): hold for hold in holds}
     write_json(paths.holds, Holds(tuple(unique.values())))
+    remove_path(paths.pause)  # that of an earlier version is among them now
 
 
-def holds_for(changes: Sequence[Change], reason: str) -> list[Hold]:
-    """Return holds on the versions that a rollback removes, from the changes that it undoes."""
-    return [
-        Hold(change.name, change.new, reason, "rollback", since=now()) for change in changes if change.new is not None
-    ]
+def tidy_holds(paths: Paths, run: Run) -> None:
+    """Set aside what cannot be read, and forget what is over or written by an earlier version. Raises OSError."""
+    stored, holds = read_state(paths.holds, Holds), read_holds(paths, run)
+    if holds != (stored.holds if stored else ()) or paths.pause.exists():
+        write_holds(paths, holds)
 
 
 def list_holds(site: Site) -> tuple[Hold, ...]:
     """Return everything on hold, by the setting `ignore`, too."""
     ignored = [normalize_name(name) for name in site.settings.versions.ignore]
-    settings = (Hold(name, EVERY, "by the setting `ignore`", "setting") for name in ignored)
-    return (*read_holds(site.paths).holds, *settings)
+    settings = (PackageHold(name=name, by="setting", reason="by the setting `ignore`") for name in ignored)
+    return (*read_holds(site.paths), *settings)
 
 
-def add_hold(paths: Paths, name: str) -> None:
-    """Let updates leave a package at its live version. Raises OSError."""
-    hold = Hold(normalize_name(name), EVERY, "by you", "person", since=now())
-    write_holds(paths, [*read_holds(paths).holds, hold])
+def find_pause(holds: Iterable[Hold]) -> Pause | None:
+    """Return the pause of updates, if there is one."""
+    return next((hold for hold in holds if isinstance(hold, Pause)), None)
 
 
-def find_old_holds(holds: Iterable[Hold]) -> list[Problem]:
-    """Return a problem for each version that a rollback put on hold more than a week ago: the site gets old."""
-    old = [hold for hold in holds if hold.by == "rollback" and hold.since and now() - hold.since > LONGEST]
-    return [
-        Problem("old-hold", f"{hold.label} has been on hold for {(now() - hold.since).days} days.",
-                f"Release a newer one, or try it again: `releaser unhold {hold.name}`.")
-        for hold in old if hold.since
-    ]  # fmt: skip
+def find_held_code(holds: Iterable[Hold]) -> frozenset[str]:
+    """Return the keys of the code of commits on hold."""
+    return frozenset(hold.code_key for hold in holds if isinstance(hold, CommitHold))
+
+
+def pause_updates(paths: Paths, seconds: float | None, reason: str) -> Pause:
+    """Pause updates for a time, None for no end; a pause that is changed began when it began. Raises OSError."""
+    holds = read_holds(paths)
+    before, until = find_pause(holds), None if seconds is None else now() + timedelta(seconds=seconds)
+    pause = Pause(by="person", reason=reason, since=before.since if before else now(), until=until)
+    write_holds(paths, [*(hold for hold in holds if hold is not before), pause])
+    return pause
+
+
+def resume_updates(paths: Paths) -> bool:
+    """End the pause; False if there is none. Raises OSError."""
+    holds = read_holds(paths)
+    if find_pause(holds) is None:
+        return False
+    write_holds(paths, [hold for hold in holds if not isinstance(hold, Pause)])
+    return True
+
+
+def hold_package(paths: Paths, name: str, seconds: float | None) -> None:
+    """Let updates leave a package at its live version, for a time. Raises OSError."""
+    until = None if seconds is None else now() + timedelta(seconds=seconds)
+    hold = PackageHold(name=normalize_name(name), by="person", reason="by you", since=now(), until=until)
+    others = [each for each in read_holds(paths) if not (isinstance(each, PackageHold) and each.name == hold.name)]
+    write_holds(paths, [*others, hold])
+
+
+def make_version_holds(changes: Sequence[PackageChange], reason: str) -> list[Hold]:
+    """Return holds on the versions that a rollback removes, from the changes that it undoes."""
+    versions = [(change.name, change.new) for change in changes if change.new is not None]
+    return [VersionHold(name=name, version=new, by="rollback", reason=reason, since=now()) for name, new in versions]
+
+
+def make_release_holds(left: Release, release: Release, reason: str) -> list[Hold]:
+    """Return holds on what one release has and another has not: versions, and the commit if its code differs."""
+    holds = make_version_holds(compare_releases(release, left), reason)
+    key, commit = left.manifest.key.code_key, left.manifest.commit[:12]
+    if key != release.manifest.key.code_key:
+        holds.append(CommitHold(commit=commit, code_key=key, by="rollback", reason=reason, since=now()))
+    return holds
+
+
+def find_overtaken(holds: Sequence[Hold], installed: dict[str, str], *, has_commit: bool) -> list[Hold]:
+    """Return the holds on versions that are not newer than those `installed`, and, with `has_commit`, on commits."""
+
+    def is_overtaken(hold: Hold) -> bool:
+        if isinstance(hold, CommitHold):
+            return has_commit
+        if not isinstance(hold, VersionHold):
+            return False
+        live = installed.get(hold.name)
+        return hold.version == live or name_bump(hold.version, live or "0") != "other"
+
+    return [hold for hold in holds if is_overtaken(hold)]
 
 
 def remove_holds(paths: Paths, names: Sequence[str]) -> tuple[list[Hold], list[str]]:
     """Let updates take these packages or commits again; return the removed holds and the names without one.
 
-    A commit is named by `commit` or the beginning of its hash, of seven characters or more. Raises OSError.
+    A commit is named by the beginning of its hash, of seven characters or more. Raises OSError.
     """
-    before = read_holds(paths).holds
-    removed = [hold for hold in before if any(_is_named(hold, name) for name in names)]
-    unknown = [name for name in names if not any(_is_named(hold, name) for hold in before)]
+    before = read_holds(paths)
+    chosen = {name: [hold for hold in before if _is_named(hold, name)] for name in names}
+    removed = [hold for hold in before if any(hold in holds for holds in chosen.values())]
+    unknown = [name for name, holds in chosen.items() if not holds]
     if removed and not unknown:
         write_holds(paths, (hold for hold in before if hold not in removed))
     return removed, unknown
 
 
+def remove_all_holds(paths: Paths) -> list[Hold]:
+    """Let updates take everything again that is on hold, and return it; a pause stays. Raises OSError."""
+    holds = read_holds(paths)
+    removed: list[Hold] = [hold for hold in holds if not isinstance(hold, Pause)]
+    if removed:
+        write_holds(paths, (hold for hold in holds if isinstance(hold, Pause)))
+    return removed
+
+
 def _is_named(hold: Hold, name: str) -> bool:
-    if hold.code and len(name) >= 7 and hold.version.startswith(name.lower()):
-        return True
-    return hold.name == normalize_name(name)
+    match hold:
+        case VersionHold() | PackageHold():
+            return hold.name == normalize_name(name)
+        case CommitHold():
+            return len(name) >= SHORTEST and hold.commit.startswith(name.lower()[: len(hold.commit)])
+        case Pause():
+            return False
+
+
+def name_for_unhold(holds: Iterable[Hold]) -> str:
+    """Return the words by which `unhold` frees these holds."""
+    words = [hold.commit if isinstance(hold, CommitHold) else getattr(hold, "name", "") for hold in holds]
+    return " ".join(dict.fromkeys(filter(None, words)))
+
+
+def describe_skipped(holds: Sequence[Hold]) -> str:
+    """Return what updates will skip, in a sentence, and how to undo that."""
+    words = join_few([hold.label for hold in holds])
+    return f"Updates will skip: {words}. Undo: `releaser unhold {name_for_unhold(holds)}`."
+
+
+def find_old_holds(holds: Iterable[Hold]) -> list[Problem]:
+    """Return a problem for each hold that keeps a site old for more than a week, unless a person wants it.
+
+    A pause is one in any case.
+    """
+    problems = []
+    for hold in holds:
+        days = (now() - hold.since).days if hold.since and now() - hold.since > LONGEST else 0
+        if days and isinstance(hold, Pause):
+            message = f"Updates have been paused for {days} days."
+            problems.append(Problem("old-pause", message, "Run `releaser resume`."))
+        elif days and hold.by == "rollback":
+            advice = f"Release a newer one, or try it again: `releaser unhold {name_for_unhold([hold])}`."
+            problems.append(Problem("old-hold", f"{hold.label} has been on hold for {days} days.", advice))
+    return problems

@@ -1,4 +1,4 @@
-"""uv.lock: names and versions."""
+"""uv.lock: each package with its version and its source."""
 
 from __future__ import annotations
 
@@ -7,44 +7,121 @@ import hashlib
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
+from urllib.parse import urlsplit
 
 import msgspec
 
 from releaser.errors import refuse
+from releaser.releases.venv import label_version
 
+#: The kinds of sources that uv.lock knows (uv 0.13); the last four are directories and files beside the project.
+SourceKind = Literal["registry", "git", "url", "virtual", "editable", "directory", "path"]
+_KINDS: tuple[SourceKind, ...] = ("registry", "git", "url", "virtual", "editable", "directory", "path")
 _LOCAL = ("virtual", "editable", "directory", "path")
 
 
-class Lock(msgspec.Struct, frozen=True):
-    """The packages of a lock: their versions by name, several where a lock has forks; `local` are directories."""
+class Source(msgspec.Struct, frozen=True):
+    """Where a package comes from: an index, a repository at a `commit`, a URL, or a path."""
 
-    versions: Mapping[str, frozenset[str]]
-    local: frozenset[str]
-    sha256: str
+    kind: SourceKind
+    location: str
+    commit: str = ""
 
     @property
+    def identity(self) -> tuple[str, str]:
+        """What makes two sources the same. The URL of an index does not count: each host may have its own mirror."""
+        return (self.kind, "") if self.kind == "registry" else (self.kind, self.commit or self.location)
+
+
+class Package(msgspec.Struct, frozen=True):
+    """An entry of a lock. `upload_time` is that of its newest file; `markers` say in which forks it is installed."""
+
+    name: str
+    version: str
+    source: Source
+    hashes: frozenset[str] = frozenset()
+    upload_time: str = ""
+    markers: tuple[str, ...] = ()
+    #: The names of the packages that it needs.
+    needs: frozenset[str] = frozenset()
+
+    @property
+    def label(self) -> str:
+        """The version, with the commit of a package from git."""
+        return label_version(self.version, self.source.commit)
+
+    @property
+    def identity(self) -> tuple[str, str, tuple[str, str]]:
+        """Name, version and source: another one of these is another package."""
+        return self.name, self.version, self.source.identity
+
+
+class Lock(msgspec.Struct, frozen=True, dict=True):
+    """The packages of a lock, in its order."""
+
+    packages: tuple[Package, ...]
+    sha256: str
+
+    @functools.cached_property
+    def versions(self) -> Mapping[str, frozenset[str]]:
+        """The labels of the versions of each package, several where a lock has forks."""
+        versions: dict[str, frozenset[str]] = {}
+        for package in self.packages:
+            versions[package.name] = versions.get(package.name, frozenset()) | {package.label}
+        return versions
+
+    @functools.cached_property
+    def local(self) -> frozenset[str]:
+        """The names of the packages that lie beside the project."""
+        return frozenset(package.name for package in self.packages if package.source.kind in _LOCAL)
+
+    @functools.cached_property
     def names(self) -> list[str]:
-        """The names of the packages that come from an index, sorted."""
+        """The names of the packages that do not lie beside the project, sorted."""
         return sorted(self.versions.keys() - self.local)
+
+    @functools.cached_property
+    def identities(self) -> frozenset[tuple[str, str, tuple[str, str]]]:
+        """Name, version and source of each package."""
+        return frozenset(package.identity for package in self.packages)
+
+    def find(self, name: str) -> tuple[Package, ...]:
+        """Return the entries of a package: several where a lock has forks."""
+        return tuple(package for package in self.packages if package.name == name)
 
 
 @functools.lru_cache(maxsize=8)
 def parse_lock(text: str, source: str = "uv.lock") -> Lock:
     """Return the packages of a lock. Raises PreflightError if it is no lock."""
-    versions: dict[str, set[str]] = {}
-    local = set()
     try:
         content: dict[str, Any] = tomllib.loads(text)
-        for package in content.get("package", []):
-            versions.setdefault(package["name"], set()).add(str(package.get("version", "")))
-            if any(kind in package.get("source", {}) for kind in _LOCAL):
-                local.add(package["name"])
-    except (tomllib.TOMLDecodeError, KeyError, TypeError, AttributeError) as error:
+        packages = tuple(map(_read_package, content.get("package", [])))
+    except (tomllib.TOMLDecodeError, KeyError, TypeError, AttributeError, ValueError) as error:
         message = f"{source} is not a lock of uv: {error}."
         raise refuse("wrong-lock", message, "Run `uv lock`, and commit it.") from error
-    frozen = {name: frozenset(values) for name, values in versions.items()}
-    return Lock(frozen, frozenset(local), hashlib.sha256(text.encode()).hexdigest())
+    return Lock(packages, hashlib.sha256(text.encode()).hexdigest())
+
+
+def _read_package(entry: Mapping[str, Any]) -> Package:
+    files = [file for file in (entry.get("sdist"), *entry.get("wheels", ())) if file]
+    groups = [*entry.get("optional-dependencies", {}).values(), *entry.get("dev-dependencies", {}).values()]
+    needs = [*entry.get("dependencies", ()), *(dependency for group in groups for dependency in group)]
+    return Package(
+        name=entry["name"],
+        version=str(entry.get("version", "")),
+        source=_read_source(entry.get("source", {})),
+        hashes=frozenset(file["hash"] for file in files if "hash" in file),
+        upload_time=max((str(file["upload-time"]) for file in files if "upload-time" in file), default=""),
+        markers=tuple(entry.get("resolution-markers", ())),
+        needs=frozenset(dependency["name"] for dependency in needs),
+    )
+
+
+def _read_source(source: Mapping[str, Any]) -> Source:
+    kind = next((kind for kind in _KINDS if kind in source), _KINDS[0])
+    location = str(source.get(kind, ""))
+    return Source(kind, location, urlsplit(location).fragment if kind == "git" else "")
 
 
 def read_lock(path: Path) -> Lock:

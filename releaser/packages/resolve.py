@@ -9,10 +9,11 @@ from typing import Any
 import msgspec
 
 from releaser.errors import BuildError, ToolError
-from releaser.packages.changes import compare_versions, name_bump
-from releaser.packages.holds import EVERY
-from releaser.packages.lock import Lock, read_lock
-from releaser.releases.release import Change
+from releaser.packages.changes import compare_versions
+from releaser.packages.lock import Lock, parse_lock, read_lock
+from releaser.packages.rules import Rules, Skipped, explain_skipped, find_between, keep, lock_arguments, make_bounds
+from releaser.releases.release import PackageChange
+from releaser.releases.venv import ask_python_version, find_python, list_installed
 from releaser.site.site import Site
 from releaser.system.process import Finished, failure
 
@@ -22,14 +23,16 @@ _RETRY = "The next run tries again."
 class Plan(msgspec.Struct, frozen=True):
     """A resolved candidate: its lock, and what it would change in the live venv. `python` is the interpreter.
 
-    `python_version` is its version; `changes` are None where no live venv can be compared.
+    `python_version` is its version; `changes` are None where no live venv can be compared. `skipped` are the newer
+    versions that holds keep back.
     """
 
     lock: Lock
     lock_text: str
     python: str
     python_version: str
-    changes: tuple[Change, ...] | None
+    changes: tuple[PackageChange, ...] | None = None
+    skipped: tuple[Skipped, ...] = ()
 
     @property
     def installs_what_is_live(self) -> bool:
@@ -37,16 +40,17 @@ class Plan(msgspec.Struct, frozen=True):
         return self.changes == ()
 
 
-class Held(msgspec.Struct, frozen=True):
-    """A package on hold: the versions to skip, and the live one, None if it has none."""
+class LiveVenv(msgspec.Struct, frozen=True):
+    """The live venv as it is compared with a lock; `python_version` is empty if its Python does not start."""
 
-    versions: tuple[str, ...]
-    live: str | None
+    venv: Path
+    python_version: str
+    installed: Mapping[str, str]
 
-    @property
-    def bound(self) -> str:
-        """The bounds given to uv at first: without these versions, or the live one alone."""
-        return f"=={self.live}" if EVERY in self.versions else ",".join(f"!={version}" for version in self.versions)
+
+def read_live_venv(site: Site, venv: Path) -> LiveVenv:
+    """Return the facts about the venv of the live release that a resolution needs."""
+    return LiveVenv(venv, ask_python_version(site, find_python(venv)), list_installed(venv))
 
 
 class _SyncChange(msgspec.Struct):
@@ -75,21 +79,7 @@ def group_arguments(site: Site) -> list[str]:
     return words
 
 
-def lock_arguments(names: Sequence[str], bounds: Mapping[str, str]) -> list[str]:
-    """Return the arguments of `uv lock` that upgrade all packages within bounds, such as `!=1.1`.
-
-    With bounds each package is named, since `--upgrade` forgets those of `-P` (seen with uv 0.10). Bounds leave no
-    trace in the lock.
-    """
-    if not bounds:
-        return ["lock", "--upgrade"]
-    words = ["lock"]
-    for name in sorted({*names, *bounds}):
-        words += ["-P", f"{name}{bounds.get(name, '')}"]
-    return words
-
-
-def find_python(site: Site, tree: Path, live: Path | None, *, mark: str) -> tuple[str, str]:
+def choose_python(site: Site, tree: Path, live: LiveVenv | None, *, mark: str) -> tuple[str, str]:
     """Return the path and version of the interpreter for a release: that of the live venv while it fits.
 
     Raises BuildError if uv finds none.
@@ -97,57 +87,62 @@ def find_python(site: Site, tree: Path, live: Path | None, *, mark: str) -> tupl
     request = [site.settings.site.python] if site.settings.site.python else []
     words = ["python", "find", "--no-python-downloads", *request]
     variables = {"UV_PROJECT_ENVIRONMENT": str(tree / ".no-venv")}
-    if live is not None:
-        variables["VIRTUAL_ENV"] = str(live)
+    if live is not None and live.python_version:
+        variables["VIRTUAL_ENV"] = str(live.venv)
     else:
         words.append("--system")
+    advice = "Install a Python that `requires-python` allows, or correct the setting `python`."
     try:
         path = site.run_uv(*words, cwd=tree, mark=mark, variables=variables).stdout.strip()
-        show = site.run_uv("python", "find", "--no-python-downloads", "--show-version", path, cwd=tree, mark=mark)
     except ToolError as error:
-        advice = "Install a Python that `requires-python` allows, or correct the setting `python`."
         raise BuildError(f"No Python fits: {error.message}", advice, output=error.output) from error
-    return path, show.stdout.strip()
+    is_live = live is not None and Path(path).is_relative_to(live.venv)
+    version = live.python_version if live is not None and is_live else ask_python_version(site, Path(path))
+    if not version:
+        raise BuildError(f"No Python fits: `{path}` does not start.", advice)
+    return path, version
 
 
-def resolve(site: Site, tree: Path, *, live: Path | None, held: Mapping[str, Held], mark: str) -> Plan:
-    """Upgrade uv.lock in a tree, but for packages on hold, and compare it with the live venv.
+def resolve(site: Site, tree: Path, live: LiveVenv, rules: Rules, *, mark: str) -> Plan:
+    """Upgrade uv.lock in a tree, within the rules, and compare it with the live venv.
 
-    `live` is None where no live venv works. Raises BuildError if there is no solution, or the index cannot be reached.
+    Raises BuildError if there is no solution, or the index cannot be reached.
     """
-    python, version = find_python(site, tree, live, mark=mark)
-    if site.settings.versions.upgrade == "all":
-        _upgrade(site, tree, python, held, mark=mark)
+    python, version = choose_python(site, tree, live, mark=mark)
+    skipped = _upgrade(site, tree, python, live, rules, mark=mark) if rules.upgrades else ()
     lock = read_lock(tree / "uv.lock")
-    is_same_python = live is not None and Path(python).is_relative_to(live)
-    changes = compare_with_venv(site, tree, live, lock, mark=mark) if live is not None and is_same_python else None
-    return Plan(lock, (tree / "uv.lock").read_text(encoding="utf-8"), python, version, changes)
+    is_same_python = bool(live.python_version) and Path(python).is_relative_to(live.venv)
+    changes = compare_with_venv(site, tree, live.venv, lock, mark=mark) if is_same_python else None
+    return Plan(lock, (tree / "uv.lock").read_text(encoding="utf-8"), python, version, changes, skipped)
 
 
-def _upgrade(site: Site, tree: Path, python: str, held: Mapping[str, Held], *, mark: str) -> None:
-    """Upgrade uv.lock in a tree; a package on hold stays as it is until a version newer than those on hold appears.
+def _upgrade(site: Site, tree: Path, python: str, live: LiveVenv, rules: Rules, *, mark: str) -> tuple[Skipped, ...]:
+    """Upgrade uv.lock in a tree; return what holds keep back.
 
-    uv first skips those versions; a package for which it then chooses one between stays at the live version.
+    A package on hold stays as it is until a version newer than those on hold appears. uv first skips those versions; a
+    package for which it then chooses one between stays at the live version.
     """
-    before = (tree / "uv.lock").read_bytes()
-    names = read_lock(tree / "uv.lock").names
-    bounds = {name: package.bound for name, package in held.items()}
-    for _ in range(1 + len(held)):
-        (tree / "uv.lock").write_bytes(before)
-        finished = site.run_uv(*lock_arguments(names, bounds), "--python", python, cwd=tree, mark=mark, check=False)
+    path = tree / "uv.lock"
+    before = path.read_bytes()
+    names, bounds = read_lock(path).names, make_bounds(rules, live.installed)
+    words = ["--python", python]
+    for _ in range(1 + len(rules.skipped)):
+        path.write_bytes(before)
+        finished = site.run_uv(*lock_arguments(names, bounds), *words, cwd=tree, mark=mark, check=False)
         if finished.status != 0:
             raise _explain_resolution(finished)
-        lock = read_lock(tree / "uv.lock")
-        between = [name for name, package in held.items() if package.live and _is_between(lock, name, package)]
+        between = find_between(rules, read_lock(path), live.installed)
         if not between:
-            return
-        bounds |= {name: f"=={held[name].live}" for name in between}
-
-
-def _is_between(lock: Lock, name: str, held: Held) -> bool:
-    """Return True if a lock has a version of a package that is neither the live one nor newer than those on hold."""
-    versions = lock.versions.get(name, frozenset()) - {held.live or ""}
-    return any(name_bump(highest, version) == "other" for version in versions for highest in held.versions)
+            break
+        bounds |= {name: keep(live.installed[name]) for name in between}
+    if not bounds:
+        return ()
+    chosen = path.read_bytes()
+    path.write_bytes(before)
+    finished = site.run_uv(*lock_arguments(names, {}), *words, cwd=tree, mark=mark, check=False)
+    newest = path.read_text(encoding="utf-8")
+    path.write_bytes(chosen)
+    return explain_skipped(rules, read_lock(path), parse_lock(newest)) if finished.status == 0 else ()
 
 
 def _explain_resolution(finished: Finished) -> BuildError:
@@ -161,12 +156,10 @@ def _explain_resolution(finished: Finished) -> BuildError:
 
 def compare_with_venv(
     site: Site, tree: Path, venv: Path, lock: Lock, *, mark: str, more: Sequence[str] = ()
-) -> tuple[Change, ...]:
+) -> tuple[PackageChange, ...]:
     """Return what the lock of a tree would change in a venv, by `uv sync --dry-run`, but for changes of local packages.
 
-    `more` are arguments that say what else is installed.
-
-    Raises BuildError.
+    `more` are arguments that say what else is installed. Raises BuildError.
     """
     words = ["sync", "--frozen", "--dry-run", "--output-format", "json", *group_arguments(site), *more]
     words += ["--python", str(venv)]  # else a `.python-version` would be compared with a new venv
@@ -178,6 +171,15 @@ def compare_with_venv(
     except msgspec.MsgspecError as error:
         message = f"uv did not say what the lock changes ({error})."
         raise BuildError(message, f"Check `{site.uv} --version`: releaser needs 0.13 or newer.") from error
-    before = {change.name: change.version or "" for change in report.sync.changes if change.action == "uninstalled"}
-    after = {change.name: change.version or "" for change in report.sync.changes if change.action == "installed"}
+    changes, installed = report.sync.changes, list_installed(venv)
+    gone = {change.name: change.version or "" for change in changes if change.action == "uninstalled"}
+    before = {name: installed.get(name, version) for name, version in gone.items()}
+    after = {change.name: _label(lock, change) for change in changes if change.action == "installed"}
     return compare_versions(before, after, lock.local & after.keys())  # installed again each time: no news
+
+
+def _label(lock: Lock, change: _SyncChange) -> str:
+    """Return what the lock calls a package that uv would install: uv names no version of one to be built."""
+    packages = lock.find(change.name)
+    labels = [package.label for package in packages if change.version in (None, package.version)]
+    return labels[0] if labels else change.version or ""

@@ -11,9 +11,8 @@ from pathlib import Path
 
 import msgspec
 
-from releaser.checkout.repository import Repository
-from releaser.errors import BuildError, PreflightError, Problem, explain_os_error, refuse
-from releaser.packages.changes import SEEDS
+from releaser.checkout.repository import Repository, open_repository
+from releaser.errors import BuildError, PreflightError, Problem, explain_error, refuse
 from releaser.packages.lock import read_lock
 from releaser.packages.resolve import compare_with_venv, group_arguments
 from releaser.releases.journal import Entry, write_entry
@@ -21,52 +20,53 @@ from releaser.releases.lease import install_startup_module, remove_startup_modul
 from releaser.releases.link import exchange_for_link, read_link
 from releaser.releases.release import Key, Manifest, State
 from releaser.releases.reserve import fill_reserve
-from releaser.releases.store import Store, begin_release, seal_release
-from releaser.releases.verify import ask_python_version, list_stray_files
-from releaser.report.outcome import Outcome
+from releaser.releases.store import SiteRun, begin_release, seal_release
+from releaser.releases.venv import SEEDS, ask_python_version, find_python, list_stray_files
+from releaser.report.outcomes import Brought, Outcome
 from releaser.site.project import get_table, read_pyproject
 from releaser.site.site import Site
 from releaser.system.files import replace_file
-from releaser.system.run import Run, now
+from releaser.system.run import now
 from releaser.system.text import join_few
 
 
-def adopt(site: Site, run: Run, repository: Repository) -> Outcome:
+def adopt(site: Site, run: SiteRun) -> Outcome:
     """Make the venv in the link's place the first release, without a moment in which no venv exists.
 
     Its scripts name their path through `.venv`, which stays right. It was live already, so it counts as good. Called
     after `find_problems` has found that no update would take packages away. Raises PreflightError.
     """
-    link = site.paths.link
+    link, repository = site.paths.link, open_repository(site, run.id)
     if os.stat(link).st_dev != os.stat(site.paths.releases).st_dev:
         message = f"`{link}` and the state directory `{site.paths.state}` are on different file systems."
         raise refuse("other-file-system", message, "Set `state_dir` to a directory on the file system of the project.")
     ignore_link(site, repository)
     directory = begin_release(site.paths)
-    write_entry(site.paths, Entry(phase="building", command=run.command, run=run.id, target=directory.name))
+    write_entry(site.paths, Entry("building", run.command.name, run.id))
     head = repository.head()
     replace_file(directory / "uv.lock", site.paths.lockfile.read_bytes())
     code = repository.code_key(head, *site.committed_paths)
-    version = ask_python_version(site, link)
+    version = ask_python_version(site, find_python(link))
     key = Key(code, read_lock(directory / "uv.lock").sha256, version, " ".join(group_arguments(site)))
     manifest = Manifest(directory.name, now(), "adopted", key, head)
-    order = 1 + max((release.state.order for release in Store(site.paths).releases), default=0)
+    state = State("good", order=run.store.next_order, live_at=(now(),), commit=head)
     with run.step("flip") as detail:
-        release = seal_release(directory, manifest, State("good", order=order, live_at=(now(),), commit=head))
+        release = seal_release(directory, manifest, state)
         try:
             install_startup_module(link)
             exchange_for_link(site.paths, release.id, directory / "venv")
         except OSError as error:
-            message = f"`{link}` cannot be adopted: {explain_os_error(error)}."
+            message = f"`{link}` cannot be adopted: {explain_error(error)}"
             raise refuse("not-adopted", message, f"See `ls -ld {link}`.") from error
         finally:
             if read_link(site.paths).release != release.id:  # refused or interrupted: the venv stays without it
                 with contextlib.suppress(OSError):
                     remove_startup_module(link)
         detail.append(release.id)
+    run.store = run.store.having(release).linked(read_link(site.paths))
     fill_reserve(site.paths.reserve)
     headline = f"Release {release.id} is live: `{link}` was adopted as it is. Nothing was restarted."
-    return Outcome("updated", 0, headline, release.id)
+    return Outcome("updated", 0, headline, release.id, Brought(), "new")
 
 
 def ignore_link(site: Site, repository: Repository) -> None:
@@ -144,7 +144,7 @@ def _uninstall(venv: Path, packages: dict[str, str]) -> str:
 def find_problems(site: Site) -> list[Problem]:
     """Return what `adopt` would refuse because of the venv; nothing if uv.lock cannot be read."""
     link = site.paths.link
-    if not ask_python_version(site, link):
+    if not ask_python_version(site, find_python(link)):
         message = f"`{link}` is no virtual environment whose Python starts."
         return [Problem("no-venv", message, f"Move it away: `mv {link} {link}.old`.")]
     try:

@@ -1,9 +1,8 @@
-"""Every check before a run: one list, so that all problems are named at once."""
+"""Every check before a run: one list, so that all problems are named at once, by every command that asks."""
 
 from __future__ import annotations
 
 import contextlib
-import os
 import tempfile
 from pathlib import Path
 
@@ -11,95 +10,101 @@ import msgspec
 
 from releaser.candidate import tests
 from releaser.candidate.namespace import can_mount
-from releaser.candidate.shadow import find_original, list_large_entries
-from releaser.checkout import repository
+from releaser.candidate.shadow import find_original
+from releaser.checkout import problems as checkout
+from releaser.checkout.problems import explain_git_error, read_checkout
+from releaser.checkout.repository import CheckoutState, Repository, open_repository
+from releaser.checkout.snapshot import Snapshot, take_snapshot
 from releaser.errors import PreflightError, Problem, ToolError, require
 from releaser.live import health, hooks, restart
 from releaser.packages.changes import find_edits
 from releaser.packages.lock import read_lock
 from releaser.pipelines import adopt
-from releaser.releases.link import read_link
-from releaser.releases.release import EXPORT, Release
-from releaser.releases.store import MANIFEST, Store
-from releaser.releases.verify import ask_python_version, find_damage, list_stray_files
-from releaser.site.site import Site
+from releaser.releases.release import Release
+from releaser.releases.store import Store
+from releaser.releases.venv import list_stray_files
+from releaser.site.site import Site, find_state_problems
 from releaser.system.text import join_few
 
 
-def find_problems(site: Site, *, initializing: bool = False) -> list[Problem]:
-    """Return every reason why an update of the site would be refused."""
-    problems = [
-        *site.problems,
-        *_find_lock_problems(site),
-        *repository.find_problems(site),
-        *([] if initializing else _find_link_problems(site)),
-        *restart.find_problems(site),
-        *health.find_problems(site),
-        *hooks.find_problems(site),
-        *_find_state_problems(site),
-        *_find_shadow_problems(site),
-    ]
-    link = read_link(site.paths)
-    if initializing and not site.problems and link.kind == "foreign" and not link.is_symlink:
+class Look(msgspec.Struct, frozen=True):
+    """A site before anything is asked of the network. `snapshot` is None only where git does not answer: a problem."""
+
+    repository: Repository
+    snapshot: Snapshot | None
+    problems: tuple[Problem, ...]
+
+    def require_fit(self) -> Snapshot:
+        """Return the snapshot. Raises PreflightError with all problems, if there are any."""
+        require(self.problems)
+        if self.snapshot is None:
+            raise PreflightError(*self.problems)
+        return self.snapshot
+
+
+def look(
+    site: Site,
+    store: Store,
+    *,
+    mark: str = "",
+    is_first: bool = False,
+    force: bool = False,
+    instead: CheckoutState | None = None,
+) -> Look:
+    """Return the site with every reason why an update would be refused; `is_first` for one without a release.
+
+    `force` replaces a venv that a person has edited. `instead` is where the checkout will be after an interrupted run.
+    """
+    repository = open_repository(site, mark)
+    state, problems = read_checkout(site, repository)
+    state = instead if instead is not None and state is not None else state
+    problems = [*site.problems, *_find_lock_problems(site, repository if state else None), *problems]
+    if state is not None:
+        try:
+            problems += checkout.find_problems(site, repository, state, store.live)
+        except ToolError as error:
+            problems.append(explain_git_error(site, error))
+    problems += [] if is_first else _find_link_problems(site, store, force=force)
+    for way in (restart, health, hooks):
+        problems += way.find_problems(site)
+    problems += [*_find_venv_problems(site), *find_state_problems(site), *_find_shadow_problems(site)]
+    if is_first and not site.problems and store.link.kind == "foreign" and not store.link.is_symlink:
         problems += adopt.find_problems(site)
-    return problems
+    snapshot = None
+    if state is not None:
+        with contextlib.suppress(OSError):  # an unreadable file, which is a problem already
+            snapshot = take_snapshot(site, state, store.link)
+    return Look(repository, snapshot, tuple(problems))
 
 
-def describe_shadow(site: Site) -> str:
-    """Say where the tests run, and which files of the site they see read-only or not at all."""
-    is_mounted = _can_mount(site)
-    large = [str(path) for path in list_large_entries(site)]
-    where = "at the site's own paths" if is_mounted else "at a path of their own"
-    how = "see read-only" if is_mounted else "do not see"
-    return f"{where}; they {how}: {', '.join(large)}." if large else f"{where}."
-
-
-def find_stale_export(site: Site) -> str:
-    """Return a hint about a tracked requirements.txt that uv has generated, and that no run updates; else empty."""
-    path = site.paths.project / EXPORT
-    if site.export is not None or not path.is_file() or b"autogenerated by uv" not in path.read_bytes()[:200]:
-        return ""
-    if not repository.open_repository(site).is_tracked(str(path)):
-        return ""
-    setting = f'`requirements_export = "{EXPORT}"` in `[tool.releaser]`'
-    return f"{EXPORT} was generated by uv, and updates do not change it. To export it with each commit, set {setting}."
-
-
-def _can_mount(site: Site) -> bool:
+def can_mount_shadow(site: Site) -> bool:
+    """Return True if tests run at the site's own paths."""
     with tempfile.TemporaryDirectory(prefix="releaser-") as place:
         return can_mount(site, Path(place), find_original(site))
 
 
 def _find_shadow_problems(site: Site) -> list[Problem]:
-    if site.settings.tests.shadow != "required" or _can_mount(site):
+    if site.settings.tests.shadow != "required" or can_mount_shadow(site):
         return []
     message = "The setting `shadow` is `required`, but this kernel does not let this user mount anything."
     return [Problem("no-namespaces", message, "Set `shadow` to `auto`, or allow user namespaces.")]
 
 
-def require_ready(site: Site, *, force: bool = False) -> None:
-    """Raise PreflightError with all problems; `force` replaces a venv that a person has edited."""
-    require([problem for problem in find_problems(site) if not (force and problem.code == "edited-venv")])
-
-
-def _find_lock_problems(site: Site) -> list[Problem]:
+def _find_lock_problems(site: Site, repository: Repository | None) -> list[Problem]:
     try:
         lock = read_lock(site.paths.lockfile)
     except PreflightError as error:
         return list(error.problems)
     problems = tests.find_problems(site, lock)
-    with contextlib.suppress(ToolError):  # without git, which `repository.find_problems` reports
-        if not repository.open_repository(site).is_tracked(str(site.paths.lockfile)):
-            advice = "Run `git add uv.lock`, and commit it."
-            problems.append(Problem("untracked-lock", "uv.lock is not in git.", advice))
+    if repository is not None and not repository.is_tracked(str(site.paths.lockfile)):
+        problems.append(Problem("untracked-lock", "uv.lock is not in git.", "Run `git add uv.lock`, and commit it."))
     return problems
 
 
-def _find_link_problems(site: Site) -> list[Problem]:
-    link, store = read_link(site.paths), Store(site.paths)
-    path = site.paths.link
+def _find_link_problems(site: Site, store: Store, *, force: bool) -> list[Problem]:
+    link, path = store.link, site.paths.link
     if link.kind == "release" and store.live is not None:
-        return find_edited_venv(store.live)
+        return [] if force else find_edited_venv(store.live)
     newest = store.newest_good
     back = f"`releaser rollback {newest.id}` makes the last good release live again" if newest else ""
     if link.kind == "missing" and newest is None:
@@ -107,8 +112,9 @@ def _find_link_problems(site: Site) -> list[Problem]:
     if link.kind == "foreign":
         kind = f"a link to `{link.text}`" if link.is_symlink else "a directory"
         message = f"`{path}` is {kind}, which releaser did not make."
-        adopt = f"`rm {path}` and `releaser init` build a release" if link.is_symlink else "`releaser init` adopts it"
-        advice = f"{back}; {adopt}." if back else f"{adopt}."
+        building = f"`rm {path}` and `releaser init` build a release"
+        adoption = building if link.is_symlink else "`releaser init` adopts it"
+        advice = f"{back}; {adoption}." if back else f"{adoption}."
         return [Problem("foreign-venv", message, advice)]
     message = f"`{path}` does not lead to a release that exists."
     return [Problem("no-live-release", message, f"{back}." if back else "Run `releaser init`.")]
@@ -125,46 +131,8 @@ def find_edited_venv(live: Release) -> list[Problem]:
     return [Problem("edited-venv", message, advice)]
 
 
-def _find_state_problems(site: Site) -> list[Problem]:
-    if not site.paths.link.parent.is_dir():
-        message = f"The setting `venv` is `{site.settings.site.venv}`, but `{site.paths.link.parent}` does not exist."
-        return [Problem("wrong-venv", message, f"Run `mkdir -p {site.paths.link.parent}`, or correct `venv`.")]
-    state = site.paths.state
-    place = next(path for path in (state, *state.parents) if os.path.lexists(path))
-    if place.is_dir() and os.access(place, os.W_OK | os.X_OK):
+def _find_venv_problems(site: Site) -> list[Problem]:
+    if site.paths.link.parent.is_dir():
         return []
-    message = f"The state directory cannot be written: {place}."
-    return [Problem("no-state-directory", message, f"Run `sudo chown $(id -un) {place}`, or set `state_dir`.")]
-
-
-class Verification(msgspec.Struct, frozen=True):
-    """The comparison of a release with what was built; `unknown` names what cannot be compared."""
-
-    release: str
-    well: bool
-    faults: tuple[Problem, ...]
-    unknown: str = ""
-
-
-def verify_release(site: Site, name: str) -> Verification:
-    """Compare a release with what was built. Raises NoSuchReleaseError."""
-    store = Store(site.paths)
-    broken = store.link.release if name == "live" else name
-    if broken and store.get(broken) is None and os.path.lexists(site.paths.releases / broken / MANIFEST):
-        newest = store.newest_good
-        advice = f"Run `releaser rollback {newest.id}`." if newest and broken == store.link.release else ""
-        message = "Its manifest cannot be read, or its uv.lock is not the one that it was built from."
-        return Verification(broken, False, (Problem("wrong-lock", message, advice),))
-    release = store.find(name)
-    damage, python, unknown = find_damage(release.venv, most=20), release.venv / "bin" / "python", ""
-    faults = [] if ask_python_version(site, release.venv) else [f"its Python does not start: {python}"]
-    if release.manifest.origin == "built":
-        faults += damage
-    else:
-        differing = join_few(damage, 3) or "no file differs"
-        unknown = f"Changes from before the adoption cannot be told from damage: {differing}."
-    is_live = release is store.live
-    advice = "Run `releaser update`: it is built again." if is_live else "A rollback refuses it: see `releaser list`."
-    problems = [Problem("damaged-venv", f"{fault[0].upper()}{fault[1:]}.", advice) for fault in faults]
-    problems += find_edited_venv(release) if is_live and not unknown else []
-    return Verification(release.id, not problems, tuple(problems), unknown)
+    message = f"The setting `venv` is `{site.settings.site.venv}`, but `{site.paths.link.parent}` does not exist."
+    return [Problem("wrong-venv", message, f"Run `mkdir -p {site.paths.link.parent}`, or correct `venv`.")]

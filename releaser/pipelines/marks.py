@@ -6,34 +6,31 @@ import difflib
 from collections.abc import Sequence
 
 from releaser.errors import refuse
-from releaser.packages.holds import add_hold, read_pause, remove_holds, write_pause
-from releaser.releases.store import Store, write_state
-from releaser.releases.verify import list_installed
-from releaser.report.outcome import Outcome
+from releaser.packages.holds import hold_package, pause_updates, remove_all_holds, remove_holds, resume_updates
+from releaser.releases.store import SiteRun, write_state
+from releaser.releases.venv import list_installed
+from releaser.report.outcomes import Outcome, make_done, make_unchanged
 from releaser.site.site import Site
-from releaser.system.files import remove_path, sync_directory
 from releaser.system.text import join_few, normalize_name
 
 
-def set_pinned(site: Site, name: str, *, pinned: bool) -> Outcome:
+def set_pinned(run: SiteRun, name: str, *, pinned: bool) -> Outcome:
     """Keep a release from pruning, or let pruning delete it again."""
-    release = Store(site.paths).find(name)
-    write_state(release, pinned=pinned)
-    words = "pinned" if pinned else "not pinned any more"
-    return Outcome("updated", 0, f"Release {release.id} is {words}.", release.id)
+    release = write_state(run.store.find(name), pinned=pinned)
+    run.store = run.store.having(release)
+    return make_done(f"Release {release.id} is {'pinned' if pinned else 'not pinned any more'}.", release.id)
 
 
-def hold(site: Site, name: str) -> Outcome:
-    """Let updates leave a package at its live version."""
-    live = Store(site.paths).find("live")
-    installed = list_installed(live.venv)
+def hold(site: Site, run: SiteRun, name: str, seconds: float | None) -> Outcome:
+    """Let updates leave a package at its live version, for a time, None for no end."""
+    installed = list_installed(run.store.find("live").venv)
     version = installed.get(normalize_name(name))
     if version is None:
         close = difflib.get_close_matches(normalize_name(name), installed, 1)
         advice = f"Did you mean `{close[0]}`?" if close else "Run `releaser run -- uv pip list`."
         raise refuse("not-installed", f"`{name}` is not in the live release.", advice)
-    add_hold(site.paths, name)
-    return Outcome("updated", 0, f"Updates leave {name} at {version}. Undo: `releaser unhold {name}`.")
+    hold_package(site.paths, name, seconds)
+    return make_done(f"Updates leave {name} at {version}. Undo: `releaser unhold {name}`.")
 
 
 def unhold(site: Site, names: Sequence[str]) -> Outcome:
@@ -42,19 +39,21 @@ def unhold(site: Site, names: Sequence[str]) -> Outcome:
     if unknown:
         advice = "Run `releaser status`; what is on hold by the setting `ignore`, take out of that."
         raise refuse("not-on-hold", f"Not on hold: {join_few(unknown)}. Nothing was changed.", advice)
-    words = join_few([hold.label for hold in removed])
-    return Outcome("updated", 0, f"Updates take these again: {words}.")
+    return make_done(f"Updates take these again: {join_few([hold.label for hold in removed])}.")
+
+
+def unhold_all(site: Site) -> Outcome:
+    """Let updates take everything again that was on hold; what the setting `ignore` names, and a pause, stay."""
+    if not (removed := remove_all_holds(site.paths)):
+        return make_unchanged("Nothing is on hold.")
+    return make_done(f"Updates take these again: {join_few([hold.label for hold in removed])}.")
 
 
 def pause(site: Site, seconds: float | None, reason: str) -> Outcome:
     """Let updates do nothing for a time, None for no end."""
-    return Outcome("updated", 0, f"{write_pause(site.paths, seconds, reason).sentence} Undo: `releaser resume`.")
+    return make_done(f"{pause_updates(site.paths, seconds, reason).sentence} Undo: `releaser resume`.")
 
 
 def resume(site: Site) -> Outcome:
     """Let updates go on."""
-    if read_pause(site.paths) is None:
-        return Outcome("no-changes", 0, "Updates are not paused.")
-    remove_path(site.paths.pause)
-    sync_directory(site.paths.state)
-    return Outcome("updated", 0, "Updates go on.")
+    return make_done("Updates go on.") if resume_updates(site.paths) else make_unchanged("Updates are not paused.")

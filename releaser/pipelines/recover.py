@@ -16,30 +16,31 @@ import msgspec
 from releaser.checkout.pending import read_pending
 from releaser.checkout.repair import remove_dead_git_locks, remove_temporaries
 from releaser.checkout.repository import Repository, open_repository
+from releaser.errors import Problem
 from releaser.live.change import ChangeResult, finish_change, go_back, undo_change
 from releaser.live.health import is_healthy_now
-from releaser.packages.holds import read_holds, read_pause
+from releaser.packages.holds import tidy_holds
 from releaser.pipelines.conclude import conclude
 from releaser.releases.journal import Entry, drop_entry, read_entry, write_entry
 from releaser.releases.link import flip, read_link
 from releaser.releases.reserve import release_reserve
-from releaser.releases.store import Store, sweep_releases
-from releaser.report.history import set_aside_broken_history
+from releaser.releases.store import SiteRun, set_aside_broken_states, sweep_releases
+from releaser.releases.venv import find_python
 from releaser.site.site import Site
 from releaser.system.files import remove_path
 from releaser.system.process import end_marked
-from releaser.system.run import Run
+from releaser.system.state import set_aside_if_broken
 from releaser.system.text import count
 
 
 class Recovery(msgspec.Struct, frozen=True):
-    """The result of recovery: a sentence, empty if nothing was left; `went_back` if the earlier release is live."""
+    """The result of recovery: a sentence, empty if nothing was left; `problem` if the earlier release is live again."""
 
     sentence: str = ""
-    went_back: bool = False
+    problem: Problem | None = None
 
 
-def recover(site: Site, run: Run) -> Recovery:
+def recover(site: Site, run: SiteRun) -> Recovery:
     """Bring the site into a state from which a run may start. Raises ReleaserError and OSError."""
     ended = end_marked(f"{site.paths.state}/")
     if ended:
@@ -51,11 +52,10 @@ def recover(site: Site, run: Run) -> Recovery:
         release_reserve(site.paths.reserve)
         remove_dead_git_locks(repository, began)
     recovery = _continue(site, run, repository, entry) if entry is not None else Recovery()
-    if recovery.went_back:
-        run.report("rolled-back", recovery.sentence, "Run `releaser list`.")
-    elif recovery.sentence:
+    if recovery.problem is None and recovery.sentence:
         run.note(recovery.sentence)
     _repair_link(site, run, repository)
+    set_aside_broken_states(run.store, run)
     sweep(site, run)
     return recovery
 
@@ -66,8 +66,7 @@ def _journal_time(site: Site) -> float:
     return 0.0
 
 
-def _continue(site: Site, run: Run, repository: Repository, entry: Entry) -> Recovery:
-    name = "The repair of the link" if entry.command == "repair" else f"`releaser {entry.command}` of {entry.run}"
+def _continue(site: Site, run: SiteRun, repository: Repository, entry: Entry) -> Recovery:
     if entry.phase == "building":
         for path in site.paths.cache.iterdir():  # a power cut may have left files of uv's without their content
             remove_path(path)
@@ -75,46 +74,57 @@ def _continue(site: Site, run: Run, repository: Repository, entry: Entry) -> Rec
         return Recovery()
     if entry.phase == "publishing":
         conclude(site, run, repository, ChangeResult(entry))
-        return Recovery(f"{name} had made {entry.target} live. What was left to do is done.")
+        return Recovery(f"{entry.title} had made {entry.release} live. What was left to do is done.")
     link = read_link(site.paths)
     if entry.phase == "going-back":
-        return _finish_change(site, run, repository, go_back(site, run, repository, entry), name)
-    if link.release == entry.target and entry.target is not None and entry.link != link.text:
-        return _finish_change(site, run, repository, finish_change(site, run, repository, entry), name)
+        return _finish_change(site, run, repository, go_back(site, run, repository, entry))
+    if link.release == entry.release and entry.release is not None and entry.link != link.text:
+        return _finish_change(site, run, repository, finish_change(site, run, repository, entry))
     undo_change(site, run, repository, entry)
-    return Recovery(f"{name} was interrupted before it changed the live release. Its work was undone.")
+    return Recovery(f"{entry.title} was interrupted before it changed the live release. Its work was undone.")
 
 
-def _finish_change(site: Site, run: Run, repository: Repository, result: ChangeResult, name: str) -> Recovery:
+def _finish_change(site: Site, run: SiteRun, repository: Repository, result: ChangeResult) -> Recovery:
     conclude(site, run, repository, result)
     entry = result.entry
     if result.rolled_back:
-        sentence = f"{name} had made {entry.target} live, which failed. {entry.origin} is live again: {result.reason}"
-        return Recovery(sentence, went_back=True)
-    return Recovery(f"{name} had made {entry.target} live. What was left to do is done.")
+        sentence = f"{entry.title} had made {entry.release} live, which failed."
+        sentence += f" {entry.earlier} is live again: {result.reason}"
+        return Recovery(sentence, Problem("rolled-back", sentence, "Run `releaser list`."))
+    return Recovery(f"{entry.title} had made {entry.release} live. What was left to do is done.")
 
 
-def _repair_link(site: Site, run: Run, repository: Repository) -> None:
+def _repair_link(site: Site, run: SiteRun, repository: Repository) -> None:
     """Point a link that leads to no release, or is missing, to the newest good one, with restart and health check."""
-    store = Store(site.paths)
-    link, good = store.link, store.newest_good
-    python = site.paths.link / "bin" / "python"
+    run.store = run.store.linked(read_link(site.paths))
+    link, good = run.store.link, run.store.newest_good
+    python = find_python(site.paths.link)
     if link.kind == "foreign" or good is None or python.exists() or not site.paths.link.parent.is_dir():
         return
     if link.kind == "release" and (site.paths.releases / str(link.release) / "venv").is_dir():
         return  # only its Python is gone: the next update builds on another one
+    head = repository.head()
     entry = Entry(
-        phase="changing", command="repair", run=run.id, target=good.id, link=link.text, head=repository.head(),
-        commit=repository.head(), was_healthy=is_healthy_now(site),
-    )  # fmt: skip
+        phase="changing",
+        command=run.command.name,
+        run=run.id,
+        release=good.id,
+        link=link.text,
+        head=head,
+        commit=head,
+        was_healthy=is_healthy_now(site),
+    )
     write_entry(site.paths, entry)
     flip(site.paths, good.id, before=link.text)
-    run.report("link-repaired", f"`{site.paths.link}` led nowhere. The last good release, {good.id}, is live now.",
-               "Run `releaser status`.")  # fmt: skip
+    run.add_problem(
+        "link-repaired",
+        f"`{site.paths.link}` led nowhere. The last good release, {good.id}, is live now.",
+        "Run `releaser status`.",
+    )
     conclude(site, run, repository, finish_change(site, run, repository, entry))
 
 
-def sweep(site: Site, run: Run) -> None:
+def sweep(site: Site, run: SiteRun) -> None:
     """Delete what no run uses: shadows, unsealed and half-deleted releases, temporary files. Raises OSError."""
     for path in site.paths.state.glob("shadow-*"):
         remove_path(path)
@@ -124,8 +134,7 @@ def sweep(site: Site, run: Run) -> None:
         if path.lstat().st_uid == os.geteuid():  # nobody else's, by whatever name
             remove_path(path)
     remove_temporaries(site)
-    sweep_releases(site.paths, run)
+    run.store = sweep_releases(run.store, run)
     read_pending(site.paths, run)
-    read_holds(site.paths, run)
-    read_pause(site.paths, run)
-    set_aside_broken_history(site.paths, run)
+    tidy_holds(site.paths, run)
+    set_aside_if_broken(site.paths.history, run, "earlier runs are only in the logs")

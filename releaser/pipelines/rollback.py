@@ -5,60 +5,59 @@ from __future__ import annotations
 import msgspec
 
 from releaser.checkout.move import find_obstacles
+from releaser.checkout.own_files import find_dirty_files, has_lock_of
 from releaser.checkout.pending import read_pending
-from releaser.checkout.repository import Repository, find_dirty_files, has_live_lock, open_repository
-from releaser.checkout.target import choose_target
+from releaser.checkout.publish import is_worth_commit
+from releaser.checkout.repository import Repository, open_repository
+from releaser.checkout.target import Wish, choose_target
 from releaser.errors import NoSuchReleaseError, PreflightError, Problem, refuse, require
 from releaser.live.change import make_live
-from releaser.packages.changes import describe_changes
-from releaser.packages.holds import read_holds
+from releaser.packages.changes import compare_releases, describe_changes
+from releaser.packages.holds import find_held_code, read_holds
 from releaser.packages.lock import read_lock
-from releaser.packages.publishing import is_worth_commit
-from releaser.pipelines.conclude import compare_releases, conclude
+from releaser.pipelines.conclude import conclude
 from releaser.pipelines.recover import Recovery
-from releaser.releases.journal import Entry
+from releaser.releases.journal import QUICK_PUSH, Entry
 from releaser.releases.release import Release
 from releaser.releases.reserve import release_reserve
-from releaser.releases.store import Store
+from releaser.releases.store import SiteRun, Store
 from releaser.releases.verify import find_faults
-from releaser.report.outcome import Outcome
+from releaser.report.outcomes import Brought, Kept, Outcome, make_unchanged, make_updated
 from releaser.site.site import Site
 from releaser.system.files import make_private_directory
-from releaser.system.run import Run
+from releaser.system.run import ROLLBACK
 from releaser.system.text import join_few
 
 
-def rollback(site: Site, run: Run, recovery: Recovery, name: str | None, *, keep_code: bool) -> Outcome:
-    """Called by session.run_command(): the lock is held and recovery is done.
+def rollback(site: Site, run: SiteRun, recovery: Recovery, name: str | None, *, keep_code: bool) -> Outcome:
+    """Called by session.run_command(): the lock is held, recovery is done, `run.store` is read.
 
     `name` is the release to go to, None for the previous one; `keep_code` leaves the checkout as it is.
     """
     release_reserve(site.paths.reserve)
     require(site.problems)
-    if name is None and recovery.went_back:
-        return Outcome("no-changes", 0, recovery.sentence)
-    store = Store(site.paths)
+    if name is None and recovery.problem is not None:
+        run.problems.remove(recovery.problem)  # this is what was asked for
+        return make_unchanged(recovery.sentence)
+    store = run.store
     release = choose_release(site, store, name)
     if release is store.live:
-        return Outcome("no-changes", 0, f"Release {release.id} is live already.", release.id)
+        return make_unchanged(f"Release {release.id} is live already.", release.id)
     repository = open_repository(site, run.id)
-    entry = plan_rollback(site, run, repository, store, release, keep_code)
+    entry = plan_rollback(site, run, repository, release, keep_code=keep_code)
     if store.link.kind == "foreign" and not store.link.is_symlink:
         make_private_directory(site.paths.replaced)
         entry = msgspec.structs.replace(entry, replaces=str(site.paths.replaced / run.id))
     result = make_live(site, run, repository, entry)
     published = conclude(site, run, repository, result)
     if result.rolled_back:
-        headline = f"The rollback to {release.id} failed: {result.reason} {entry.origin} is live again."
+        headline = f"The rollback to {release.id} failed: {result.reason} {entry.earlier} is live again."
         problem = Problem("rolled-back", result.reason, result.advice or "Run `releaser status`.")
-        return Outcome("rolled-back", 6, headline, entry.origin, problems=(problem,))
+        return Outcome("rolled-back", 6, headline, entry.earlier, Kept(), problems=(problem,))
     if entry.replaces:
         run.note(f"The directory `{site.paths.link}` is kept as `{entry.replaces}`.")
     changes = compare_releases(store.live, release) if store.live else ()
-    code = 7 if result.problem or run.problems else 0
-    headline = f"Release {release.id} is live: {describe_changes(changes) or 'the same packages'}."
-    commits = (published.commit,) if published.commit else ()
-    return Outcome("updated", code, headline, release.id, changes=changes, commits=commits)
+    return make_updated(release, result, published.commit, changes)
 
 
 def choose_release(site: Site, store: Store, name: str | None) -> Release:
@@ -84,38 +83,49 @@ def choose_release(site: Site, store: Store, name: str | None) -> Release:
     return release
 
 
-def plan_rollback(
-    site: Site, run: Run, repository: Repository, store: Store, release: Release, keep_code: bool
-) -> Entry:
+def plan_rollback(site: Site, run: SiteRun, repository: Repository, release: Release, *, keep_code: bool) -> Entry:
     """Return the journal's entry. Raises PreflightError if people's work would be lost."""
-    head, path = repository.head(), site.paths.lockfile_in_tree
-    branch, ref = site.settings.site.branch, repository.head_ref()
-    if ref != f"refs/heads/{branch}":
-        message = f"The checkout is on `{ref.removeprefix('refs/heads/') or 'a detached HEAD'}`, not on `{branch}`."
+    path, branch, live = site.paths.lockfile_in_tree, site.settings.site.branch, run.store.live
+    state = repository.state()
+    head = state.head
+    if state.ref != f"refs/heads/{branch}":
+        current = state.ref.removeprefix("refs/heads/") or "a detached HEAD"
+        message = f"The checkout is on `{current}`, not on `{branch}`."
         raise refuse("other-branch", message, f"Run `git switch {branch}`, then run releaser again.")
-    key = repository.code_key(head, *site.committed_paths)
-    commit = head if keep_code or key == release.manifest.key.code else choose_commit(repository, release)
+    is_same_code = repository.code_key(head, *site.committed_paths) == release.manifest.key.code_key
+    commit = head if keep_code or is_same_code else choose_commit(repository, release)
+    has_lock = path in state.changed and has_lock_of(site, live)
     if commit != head:
-        require(find_dirty_files(site, repository))
+        require(find_dirty_files(site, state, live))
         require(find_obstacles(repository, head, commit))
         _refuse_losing_commits(site, repository, head, commit)
-    elif path in repository.changed_tracked_files() and not has_live_lock(site):
+    elif path in state.changed and not has_lock:
         message = f"`{site.paths.lockfile}` is changed."
         raise refuse(
             "changed-lock", message, f"Commit it, or run `git -C {site.paths.project} checkout HEAD -- uv.lock`."
         )
     commits_lock = (
         commit == head
-        and key == release.manifest.key.code
-        and _may_commit(site, repository)
+        and is_same_code
+        and _may_commit(site, repository, head)
         and is_worth_commit(repository, head, path, read_lock(release.lock), may_lower=True)
     )
     return Entry(
-        phase="changing", command="rollback", run=run.id, origin=store.live.id if store.live else None,
-        target=release.id, link=store.link.text, head=head, commit=commit,
-        had_lock=path in repository.changed_tracked_files() and has_live_lock(site), commits_lock=commits_lock,
-        moves_products=not keep_code or key == release.manifest.key.code,
-    )  # fmt: skip
+        phase="changing",
+        command=run.command.name,
+        run=run.id,
+        earlier=live.id if live else None,
+        release=release.id,
+        link=run.store.link.text,
+        head=head,
+        commit=commit,
+        had_lock=has_lock,
+        commits_lock=commits_lock,
+        moves_products=not keep_code or is_same_code,
+        is_way_back=True,
+        may_hold=False,
+        push_timeout=QUICK_PUSH,
+    )
 
 
 def choose_commit(repository: Repository, release: Release) -> str:
@@ -143,10 +153,11 @@ def _refuse_losing_commits(site: Site, repository: Repository, head: str, commit
         raise refuse("unpushed-commits", message, advice)
 
 
-def _may_commit(site: Site, repository: Repository) -> bool:
+def _may_commit(site: Site, repository: Repository, head: str) -> bool:
     """Return True if HEAD is the head of the upstream, as last fetched, so that the older lock can be pushed."""
     try:
-        target = choose_target(site, repository, read_pending(site.paths), read_holds(site.paths).code)
+        wish = Wish(find_held_code(read_holds(site.paths)))
+        target = choose_target(site, repository, head, read_pending(site.paths), wish)
     except PreflightError:
         return False
     return target.publishes and target.commit == target.head
@@ -155,12 +166,14 @@ def _may_commit(site: Site, repository: Repository) -> bool:
 def preview_rollback(site: Site, name: str | None, *, keep_code: bool) -> Outcome:
     """Say what a rollback would do. Writes nothing."""
     require(site.problems)
-    store, repository = Store(site.paths), open_repository(site)
+    repository, run = open_repository(site), SiteRun("preview", ROLLBACK)
+    run.store = store = Store(site.paths)
     release = choose_release(site, store, name)
-    entry = plan_rollback(site, Run("preview", "rollback"), repository, store, release, keep_code)
+    entry = plan_rollback(site, run, repository, release, keep_code=keep_code)
     changes = compare_releases(store.live, release) if store.live else ()
     words = [describe_changes(changes) or "the same packages"]
     words += [f"the checkout moves to {entry.commit[:12]}"] if entry.commit != entry.head else []
     if site.paths.journal.exists():
         words.append("first of all, an interrupted run is finished or undone")
-    return Outcome("no-changes", 0, f"Would make {release.id} live: {'; '.join(words)}.", release.id, changes=changes)
+    headline = f"Would make {release.id} live: {'; '.join(words)}."
+    return Outcome("no-changes", 0, headline, release.id, Brought(changes), "heard")

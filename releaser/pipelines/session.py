@@ -13,26 +13,26 @@ import msgspec
 from filelock import FileLock, Timeout
 
 from releaser.candidate.space import explain_full_disk
-from releaser.errors import BuildError, Interrupted, LockedError, Problem, ReleaserError, explain_os_error, refuse
+from releaser.errors import BuildError, Interrupted, LockedError, Problem, ReleaserError, explain_error, refuse
 from releaser.packages.holds import list_holds
 from releaser.pipelines.recover import Recovery, recover, sweep
 from releaser.pipelines.tell import run_on_failure, tell, tell_without_state
 from releaser.releases.journal import drop_entry, read_entry
 from releaser.releases.link import read_link
 from releaser.releases.reserve import fill_reserve
-from releaser.releases.store import Store
+from releaser.releases.store import SiteRun, Store
 from releaser.report.history import append_record
-from releaser.report.outcome import Outcome, name_result
+from releaser.report.outcomes import Brought, Kept, Outcome, make_error, make_interrupted
 from releaser.site.site import Site, open_site, prepare_state
 from releaser.system.files import private_mode, set_aside, sync_file_system
 from releaser.system.process import end_marked
-from releaser.system.run import Run, Step, format_time_id, make_id, now, write_log
+from releaser.system.run import Command, Run, Step, format_time_id, make_id, now, write_log
 from releaser.system.signals import defer_signals, raise_on_signals
-from releaser.system.text import clip_end, redact
+from releaser.system.text import redact
 
 logger = logging.getLogger(__name__)
 
-Body = Callable[[Site, Run, Recovery], Outcome]
+Body = Callable[[Site, SiteRun, Recovery], Outcome]
 UNCHANGED = "The live release is unchanged."
 UNFINISHED = "The new release is live; the next run does what is left."
 
@@ -40,7 +40,7 @@ UNFINISHED = "The new release is live; the next run does what is left."
 def run_command(
     start: Path,
     environ: Mapping[str, str],
-    command: str,
+    command: Command,
     body: Body,
     *,
     wait: float = 0,
@@ -50,7 +50,7 @@ def run_command(
 
     Every error becomes an outcome; `wait` is how many seconds to wait for another run.
     """
-    run, site = Run(make_id(now()), command, on_step), None
+    run, site = SiteRun(make_id(now()), command, on_step), None
     try:
         site = open_site(start, environ)
         os.umask(0o002 if site.is_shared else 0o022)  # of every program, too
@@ -58,46 +58,46 @@ def run_command(
         with _hold_lock(site, run, wait), write_log(site.paths.logs, run):
             return _run_body(site, run, body)
     except ReleaserError as error:
-        outcome = _complete(make_failure(run, error), run)
+        outcome = _complete(_make_failure(error), run)
         tell_without_state(start, environ, site, run, outcome)
         return outcome
 
 
-def _run_body(site: Site, run: Run, body: Body) -> Outcome:
-    before = read_link(site.paths).release
+def _run_body(site: Site, run: SiteRun, body: Body) -> Outcome:
+    run.store = Store(site.paths)
+    before = first = run.store.link.release
     try:
         with raise_on_signals():
             try:
                 recovery = recover(site, run)
                 before = read_link(site.paths).release
+                run.problems += [recovery.problem] if recovery.problem else []
                 outcome = body(site, run, recovery)
             finally:
                 _clean_up(site, run)
     except ReleaserError as error:
-        outcome = make_failure(run, explain_full_disk(site.paths.state, error) or error)
+        outcome = _make_failure(explain_full_disk(site.paths.state, error) or error)
     except Interrupted as error:
         live = Store(site.paths).live if _has_flipped(site, run, before) else None
-        headline = f"`releaser {run.command}` was {error}. {UNFINISHED if live else UNCHANGED}"
-        changes = live.manifest.changes if live else ()
-        outcome = Outcome("updated" if live else "refused", error.exit_code, headline, changes=changes)
+        outcome = make_interrupted(error, run.command.name, live, UNFINISHED if live else UNCHANGED)
     except OSError as error:
         logger.exception("the system refused something")
-        message = f"The system refused something: {explain_os_error(error)}."
+        message = f"The system refused something: {explain_error(error)}"
         failure = explain_full_disk(site.paths.state, error) or BuildError(message, "See `ls -l` of that path.")
-        outcome = make_failure(run, failure)
+        outcome = _make_failure(failure)
     except Exception as error:
         logger.exception("a bug in releaser")
         message = f"releaser has a bug: {type(error).__name__}: {error}"
         advice = f"Report it, with {site.paths.logs / run.id}.log."
-        outcome = Outcome("failed", 1, message, problems=(Problem("bug", message, advice),))
-    if outcome.exit_code in (1, 3, 4, 5) and _has_flipped(site, run, before):
-        outcome = msgspec.structs.replace(
-            outcome, result="updated", exit_code=7, headline=f"{outcome.headline} {UNFINISHED}"
-        )
-    outcome = _complete(outcome, run, site)
+        outcome = Outcome("failed", 1, message, payload=Kept(), problems=(Problem("bug", message, advice),))
+    if outcome.result in ("refused", "failed") and _has_flipped(site, run, before) and not outcome.is_signalled:
+        headline = f"{outcome.headline} {UNFINISHED}"
+        outcome = msgspec.structs.replace(outcome, result="updated", exit_code=7, headline=headline)
+    outcome = _complete(outcome, run)
+    outcome = _describe_site(outcome, site, run, first)
     with contextlib.suppress(Interrupted, OSError), raise_on_signals(), defer_signals():
         outcome = tell(site, run, run_on_failure(site, run, outcome))
-        if not outcome.is_paused:
+        if outcome.news != "nothing":
             append_record(site.paths, run, outcome, now())
     return outcome
 
@@ -105,10 +105,10 @@ def _run_body(site: Site, run: Run, body: Body) -> Outcome:
 def _has_flipped(site: Site, run: Run, before: str | None) -> bool:
     """Return True if this run has made a release live and left the rest to the next one."""
     entry, live = read_entry(site.paths, run), read_link(site.paths).release
-    return entry is not None and entry.phase != "building" and live == entry.target != before
+    return entry is not None and entry.phase != "building" and live == entry.release != before
 
 
-def _clean_up(site: Site, run: Run) -> None:
+def _clean_up(site: Site, run: SiteRun) -> None:
     """Delete what a run that ended before its change has begun."""
     with contextlib.suppress(OSError):
         end_marked(f"{site.paths.state}/")
@@ -120,44 +120,49 @@ def _clean_up(site: Site, run: Run) -> None:
             fill_reserve(site.paths.reserve)
 
 
-def make_failure(run: Run, error: ReleaserError) -> Outcome:
-    """Return the outcome for an error."""
-    logger.warning("%s: %s\n%s", error.code, error.message, error.output)
-    output = clip_end(error.output, 20, 2000)
-    return Outcome(name_result(error.exit_code), error.exit_code, error.message, problems=error.problems, output=output)
+def _make_failure(error: ReleaserError) -> Outcome:
+    logger.warning("%s: %s\n%s", error.name, error.message, error.output)
+    return make_error(error)
 
 
-def _complete(outcome: Outcome, run: Run, site: Site | None = None) -> Outcome:
-    """Add what the run has recorded; problems of a run that went well make it exit 7."""
-    code = outcome.exit_code
-    if code == 0 and outcome.result == "updated" and run.problems:
-        code = 7
-    is_restarted = all(problem.code != "not-restarted" for problem in run.problems)
-    result = outcome.result if is_restarted or outcome.result != "updated" else "updated-not-restarted"
+def _complete(outcome: Outcome, run: Run) -> Outcome:
+    """Add what the run has recorded; problems of a run that went well make it exit 7, and news."""
+    has_problems, has_remarks = bool(run.problems), bool(run.problems or run.notes)
+    code = 7 if outcome.exit_code == 0 and has_problems else outcome.exit_code
+    news = outcome.news
+    if news in ("quiet", "nothing") and has_remarks:
+        news = "once" if code else "new"
     problems = tuple(
         msgspec.structs.replace(problem, message=redact(problem.message), advice=redact(problem.advice))
         for problem in (*outcome.problems, *run.problems)
     )
-    completed = msgspec.structs.replace(
+    return msgspec.structs.replace(
         outcome,
-        result=result,
         headline=redact(outcome.headline),
-        output=redact(outcome.output),
-        new_commits=tuple(map(redact, outcome.new_commits)),
+        payload=_redact_payload(outcome.payload),
         exit_code=code,
+        news=news,
         problems=problems,
         steps=tuple(run.steps),
         notes=tuple(run.notes),
-        is_quiet=outcome.is_quiet and not run.notes and not run.problems,
     )
-    if site is None:
-        return completed
-    store = Store(site.paths)
+
+
+def _redact_payload(payload: Brought | Kept) -> Brought | Kept:
+    payload = msgspec.structs.replace(payload, new_commits=tuple(map(redact, payload.new_commits)))
+    return msgspec.structs.replace(payload, output=redact(payload.output)) if isinstance(payload, Kept) else payload
+
+
+def _describe_site(outcome: Outcome, site: Site, run: SiteRun, first: str | None) -> Outcome:
+    """Add what is live and on hold; `first` is the release that was live when the run began."""
+    link = read_link(site.paths)
+    store = run.store.linked(link)
     return msgspec.structs.replace(
-        completed,
-        release=outcome.release or store.link.release,
+        outcome,
+        release=outcome.release or link.release,
         previous=outcome.previous or (store.previous.id if store.previous else None),
         on_hold=list_holds(site),
+        has_flipped=link.release != first,
     )
 
 
@@ -178,7 +183,7 @@ def _hold_lock(site: Site, run: Run, wait: float) -> Iterator[None]:
         raise refuse("no-lock-file", message, "Set `state_dir` to a local file system of this user.") from error
     try:
         with contextlib.suppress(OSError):
-            holder = {"pid": os.getpid(), "command": run.command, "since": format_time_id(run.id)}
+            holder = {"pid": os.getpid(), "command": run.command.name, "since": format_time_id(run.id)}
             path.write_text(json.dumps(holder), encoding="utf-8")
         yield
     finally:

@@ -10,47 +10,47 @@ from pathlib import Path
 
 import msgspec
 
-from releaser.errors import Problem, ToolError, explain_os_error, refuse
+from releaser.errors import Problem, ToolError, explain_error, refuse
 from releaser.live.hooks import run_hook
-from releaser.releases.link import read_link
 from releaser.releases.reserve import fill_reserve, release_reserve
+from releaser.releases.store import SiteRun
 from releaser.report.mail import find_silence, is_news, write_heartbeat, write_letter, write_mail, write_test
 from releaser.report.outbox import count_waiting, send_at_once, send_mail
-from releaser.report.outcome import Outcome
+from releaser.report.outcomes import Outcome
 from releaser.report.status import find_attention
 from releaser.site.settings import MailSettings, load_settings
 from releaser.site.site import Site, find_intrusions, read_dotenv
-from releaser.system.run import Run, make_id, now
+from releaser.system.run import Command, Run, make_id, now
 from releaser.system.text import redact
 
 
 def run_on_failure(site: Site, run: Run, outcome: Outcome) -> Outcome:
     """Run the hook after an update, a rollback or `init` that failed; return the outcome, with its own problem."""
-    if run.command not in ("update", "rollback", "init") or outcome.exit_code not in range(3, 8):
+    if not run.command.has_failure_hook or outcome.exit_code not in range(3, 8):
         return outcome
     release, previous = outcome.release, outcome.previous
-    if outcome.failed_release:
-        release, previous = outcome.failed_release, outcome.release
+    if outcome.kept.release:
+        release, previous = outcome.kept.release, outcome.release
     variables = {"RESULT": outcome.result, "RELEASE": release, "PREVIOUS": previous}
     try:
         run_hook(site, run, "on_failure", {**variables, "EXIT_CODE": str(outcome.exit_code)})
     except (ToolError, OSError) as error:
-        reason = error.message if isinstance(error, ToolError) else explain_os_error(error)
+        reason = explain_error(error)
         problem = Problem("on_failure", f"`on_failure` failed: {redact(reason)}", "Correct the hook.")
         return msgspec.structs.replace(outcome, problems=(*outcome.problems, problem))
     return outcome
 
 
-def tell(site: Site, run: Run, outcome: Outcome) -> Outcome:
+def tell(site: Site, run: SiteRun, outcome: Outcome) -> Outcome:
     """Mail an outcome that is news, and what waits in the outbox; return the outcome, with a problem if that failed."""
     settings = site.settings.mail
-    if run.command not in ("update", "rollback") or not settings.recipients:
+    if run.command.mailed == "never" or not settings.recipients:
         return outcome
     name, directory = site.paths.project.name, str(site.paths.project)
     letter, since = None, None
     try:
-        has_news = not outcome.is_paused and is_news(site.paths.news, run.command, outcome)
-        if run.command == "update" and not has_news:
+        has_news = is_news(site.paths.news, run.command, outcome)
+        if run.command.is_nightly and not has_news:
             since = find_silence(site.paths, settings.heartbeat)
     except OSError:  # a full disk: the reserve has room for a few words, and a mail
         release_reserve(site.paths.reserve)
@@ -58,8 +58,8 @@ def tell(site: Site, run: Run, outcome: Outcome) -> Outcome:
     if has_news:
         letter = write_letter(name, directory, run, outcome)
     elif since is not None:
-        attention = (*outcome.problems, *find_attention(site, outcome.on_hold))
-        silent = msgspec.structs.replace(outcome, release=read_link(site.paths).release, problems=attention)
+        attention = (*outcome.problems, *find_attention(site, run.store, outcome.on_hold))
+        silent = msgspec.structs.replace(outcome, release=run.store.link.release, problems=attention)
         letter = write_heartbeat(name, directory, run, silent, since)
     message = write_mail(letter, run.id, settings) if letter is not None else None
     try:
@@ -67,7 +67,7 @@ def tell(site: Site, run: Run, outcome: Outcome) -> Outcome:
     except OSError as error:
         problem = send_at_once(settings, message) if message is not None else None
         reason = problem.message if problem is not None else ""
-        advice = f"It could not be kept: {explain_os_error(error)}."
+        advice = f"It could not be kept: {explain_error(error)}"
     else:
         advice = f"It waits in {site.paths.outbox}; the next run sends it."
         if not count_waiting(site.paths):
@@ -76,8 +76,7 @@ def tell(site: Site, run: Run, outcome: Outcome) -> Outcome:
     if not reason or message is None:
         return outcome
     problem = Problem("mail", reason, advice)
-    is_live = outcome.exit_code == 0 and outcome.result == "updated"
-    code = 7 if is_live else outcome.exit_code
+    code = 7 if outcome.is_updated and outcome.exit_code == 0 else outcome.exit_code
     return msgspec.structs.replace(outcome, exit_code=code, problems=(*outcome.problems, problem))
 
 
@@ -102,7 +101,7 @@ def tell_without_state(start: Path, environ: Mapping[str, str], site: Site | Non
     settings = site.settings.mail if site is not None else _read_mail_settings(start.parent / ".env", environ)
     own = site is not None and settings.admins
     recipients = own or settings.updater_admins or settings.admins
-    if run.command == "update" and recipients and outcome.exit_code != 8:
+    if run.command.is_nightly and recipients and outcome.news != "heard":
         settings = msgspec.structs.replace(settings, admins=recipients)
         letter = write_letter(redact(start.name or str(start)), redact(str(start)), run, outcome)
         send_at_once(settings, write_mail(letter, run.id, settings))
@@ -132,9 +131,9 @@ def send_test_mail(site: Site) -> Delivery:
     again = f"Settings are in {site.paths.dotenv}, pyproject.toml or the environment. Then run `{command}`."
     if not recipients:
         raise refuse("mail", "Nobody gets mail about this site.", f"Set `ADMINS_JSON`. {again}")
-    run = Run(make_id(now()), "check")
+    run = Run(make_id(now()), Command("check"))
     letter = write_test(site.paths.project.name, str(site.paths.project), run)
     problem = send_at_once(settings, write_mail(letter, run.id, settings))
     if problem is not None:
-        raise refuse(problem.code, problem.message, f"{problem.advice} {again}")
+        raise refuse(problem.name, problem.message, f"{problem.advice} {again}")
     return Delivery(tuple(address for _, address in getaddresses(recipients)), settings.smtp_host)

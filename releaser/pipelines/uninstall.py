@@ -14,20 +14,21 @@ from pathlib import Path
 
 from releaser.candidate.space import require_space
 from releaser.checkout.repository import open_repository
-from releaser.errors import ChangeError, Interrupted, Problem, ReleaserError, ToolError, explain_os_error, require
+from releaser.errors import ChangeError, Interrupted, Problem, ReleaserError, ToolError, explain_error, require
+from releaser.live.actions import AFTER_STATIC_FILES, FLIP, Direction
+from releaser.live.change import do_action
 from releaser.live.health import check_health
-from releaser.live.restart import may_restart, restart
+from releaser.live.restart import may_restart
 from releaser.pipelines.adopt import list_patterns
+from releaser.releases.journal import Entry
 from releaser.releases.lease import is_used, list_users, remove_startup_module
-from releaser.releases.link import exchange_for_directory, read_link
 from releaser.releases.release import ID
-from releaser.releases.store import Store, delete_release
+from releaser.releases.store import SiteRun, Store, delete_release
 from releaser.report.outbox import count_waiting
-from releaser.report.outcome import Outcome, Result
+from releaser.report.outcomes import Kept, Outcome, make_unchanged
 from releaser.site.site import Site
 from releaser.system import process
 from releaser.system.files import name_temporary, remove_path, sync_file_system
-from releaser.system.run import Run
 from releaser.system.signals import defer_signals
 from releaser.system.text import count, join_few
 
@@ -36,24 +37,24 @@ _PATIENCE, _PAUSE = 10.0, 0.1  # seconds for processes to end after a restart
 _AGAIN = "then run `releaser uninstall` again"
 
 
-def uninstall(site: Site, run: Run) -> Outcome:
-    """Called by session.run_command(): the lock is held and recovery is done."""
+def uninstall(site: Site, run: SiteRun) -> Outcome:
+    """Called by session.run_command(): the lock is held, recovery is done, `run.store` is read."""
     require(site.problems)
-    store, copy, remarks = Store(site.paths), name_temporary(site.paths.link), _list_remarks(site)
+    store, copy, remarks = run.store, name_temporary(site.paths.link), _list_remarks(site, run.store)
     if store.link.kind == "release":
         with run.step("build"):
             _copy_venv(site, copy, mark=run.id)
     elif store.link.kind == "foreign" and site.paths.link.is_dir():
         remove_startup_module(site.paths.link)
     with contextlib.suppress(Interrupted), defer_signals():  # a signal comes too late: all is done
-        outcome = _leave(site, run, store, copy)
-    run.notes += remarks if outcome.exit_code != 6 else []
+        outcome = _leave(site, run, copy)
+    run.notes += remarks if not outcome.is_change else []
     return outcome
 
 
-def _list_remarks(site: Site) -> list[str]:
+def _list_remarks(site: Site, store: Store) -> list[str]:
     """Return what a person has to know of crontab and lock."""
-    live, text = Store(site.paths).live, ""
+    live, text = store.live, ""
     with contextlib.suppress(ToolError):  # no crontab, or no cron
         env = site.tool_environment()
         text = process.run(["crontab", "-l"], cwd=Path("/"), env=env, timeout=_CRONTAB_TIMEOUT).stdout
@@ -81,70 +82,67 @@ def _copy_venv(site: Site, copy: Path, *, mark: str) -> None:
     sync_file_system(copy)
 
 
-def _leave(site: Site, run: Run, store: Store, copy: Path) -> Outcome:
+def _leave(site: Site, run: SiteRun, copy: Path) -> Outcome:
     """Exchange the link, restart the site, and delete what nothing uses any more; or go back."""
+    store, repository, problems = run.store, open_repository(site, run.id), len(run.problems)
     is_link, link = store.link.kind == "release", site.paths.link
+    entry = Entry("changing", run.command.name, run.id, store.link.release, link=store.link.text, plain=str(copy))
     if is_link:
-        with run.step("flip") as detail:
-            exchange_for_directory(site.paths, copy, before=store.link.text)
-            detail.append("a plain directory")
+        do_action(site, run, repository, FLIP, Direction(entry))
     try:
         if is_link or store.releases:
-            _restart(site, run)
+            _restart(site, run, Direction(entry))
     except ChangeError as error:
         if is_link:
-            return _go_back(site, run, copy, error)
-        run.report("restart", f"{error.message} `{site.paths.state}` is kept.", f"Restart the site, {_AGAIN}.")
+            return _go_back(site, run, entry, error)
+        run.add_problem("restart", f"{error.message} `{site.paths.state}` is kept.", f"Restart the site, {_AGAIN}.")
     else:
         remove_path(copy)
         with run.step("prune") as detail:
             detail.has_failed = not _delete_state(site, run)
     words = f"`{link}` is a plain directory with the packages of release {store.link.release}. " if is_link else ""
-    end = "Some of releaser's files are left." if run.problems else "Nothing of releaser is left."
-    result: Result = "updated" if is_link or store.releases else "no-changes"
-    return Outcome(result, 7 if run.problems else 0, words + end)
+    is_whole = len(run.problems) == problems
+    end = "Nothing of releaser is left." if is_whole else "Some of releaser's files are left."
+    if is_link or store.releases:
+        return Outcome("updated", 0, words + end, news="heard")
+    return make_unchanged(words + end)
 
 
-def _restart(site: Site, run: Run) -> None:
+def _restart(site: Site, run: SiteRun, direction: Direction) -> None:
     """Restart the site and check its health, as in going live. Raises ChangeError."""
-    is_restarted = may_restart(site)
-    if is_restarted:
-        with run.step("restart") as detail:
-            detail.append(restart(site))
-    if site.settings.live.health_check:
-        with run.step("health") as detail:
-            detail.append(check_health(site))
+    repository = open_repository(site, run.id)
+    for action in AFTER_STATIC_FILES:
+        do_action(site, run, repository, action, direction)
     deadline = time.monotonic() + min(_PATIENCE, site.settings.live.health_timeout)
-    while is_restarted and not site.paths.link.is_symlink() and _list_used(site) and time.monotonic() < deadline:
+    while may_restart(site) and not site.paths.link.is_symlink() and _list_used(site) and time.monotonic() < deadline:
         time.sleep(_PAUSE)
     check_health(site)  # again: the processes of the release may have answered
 
 
-def _go_back(site: Site, run: Run, copy: Path, error: ChangeError) -> Outcome:
+def _go_back(site: Site, run: SiteRun, entry: Entry, error: ChangeError) -> Outcome:
     """Put the link back after the site has failed on the plain venv."""
-    with run.step("flip") as detail:
-        exchange_for_directory(site.paths, copy, before=None)
-        detail.append(str(read_link(site.paths).release))
+    back = Direction(entry, back=True)
     try:
-        _restart(site, run)
+        do_action(site, run, open_repository(site, run.id), FLIP, back)
+        _restart(site, run, back)
     except ChangeError as again:
-        run.report("automatic-rollback", f"The automatic rollback: {again.message}", "Run `releaser status`.")
-    headline = f"The site failed on the plain venv, and release {read_link(site.paths).release} is live again."
+        run.add_problem("automatic-rollback", f"The automatic rollback: {again.message}", "Run `releaser status`.")
+    headline = f"The site failed on the plain venv, and release {entry.earlier} is live again."
     problem = Problem("rolled-back", error.message, error.advice or "Run `releaser status`.")
-    return Outcome("rolled-back", 6, headline, problems=(problem,))
+    return Outcome("rolled-back", 6, headline, entry.earlier, Kept(), problems=(problem,))
 
 
 def _list_used(site: Site) -> list[Path]:
     return [path for path in sorted(site.paths.releases.glob("*")) if ID.fullmatch(path.name) and is_used(path)]
 
 
-def _delete_state(site: Site, run: Run) -> bool:
+def _delete_state(site: Site, run: SiteRun) -> bool:
     """Delete the state directory and the lines in .git/info/exclude; report what stays, and why."""
     state, waiting = site.paths.state, count_waiting(site.paths)
     if used := _list_used(site):
         users = [str(pid) for path in used for pid in list_users(path)]
         message = f"Processes ({join_few(users) or 'of other users'}) use {join_few([path.name for path in used])}"
-        run.report("not-restarted", f"{message}, so `{state}` is kept.", f"Restart or end them, {_AGAIN}.")
+        run.add_problem("not-restarted", f"{message}, so `{state}` is kept.", f"Restart or end them, {_AGAIN}.")
         return False
     try:
         for release in filter(lambda path: ID.fullmatch(path.name), list(site.paths.releases.iterdir())):
@@ -164,9 +162,8 @@ def _delete_state(site: Site, run: Run) -> bool:
         mails = f"{count(waiting, 'mail')} that no server took" if waiting else "files that releaser did not make"
         message = f"`{state}` is kept for {mails}: {join_few(left)}."
     except (OSError, ReleaserError) as error:
-        reason = explain_os_error(error) if isinstance(error, OSError) else error.message
-        message = f"`{state}` could not be deleted: {reason}."
-    run.report("state-kept", message, f"Look at it, then run `rm -r {state}`.")
+        message = f"`{state}` could not be deleted: {explain_error(error)}"
+    run.add_problem("state-kept", message, f"Look at it, then run `rm -r {state}`.")
     return False
 
 
@@ -187,5 +184,6 @@ def preview_uninstall(site: Site) -> Outcome:
     """Say what `uninstall` would do. Writes nothing."""
     require(site.problems)
     words = describe_uninstall(site)
-    text = " ".join([f"Would {words}.", *_list_remarks(site)]) if words else "Nothing of releaser is here."
-    return Outcome("no-changes", 0, text)
+    if not words:
+        return make_unchanged("Nothing of releaser is here.")
+    return make_unchanged(" ".join([f"Would {words}.", *_list_remarks(site, Store(site.paths))]))

@@ -2,268 +2,221 @@
 
 from __future__ import annotations
 
-import tempfile
-from functools import partial
-from pathlib import Path
+import contextlib
 
 import msgspec
 
-from releaser.candidate.shadow import Shadow, make_shadow
-from releaser.candidate.space import require_room
+from releaser.candidate.build import LockInstaller
+from releaser.candidate.trial import Attempt, run_live_tests, seal, try_candidate
 from releaser.checkout.move import find_obstacles, move_checkout
+from releaser.checkout.own_files import has_lock_of
 from releaser.checkout.pending import read_pending
-from releaser.checkout.publish import publish, push_pending, remember_remote
-from releaser.checkout.repository import Repository, has_live_lock, open_repository
-from releaser.checkout.target import Target, choose_target
-from releaser.errors import BuildError, GateError, Problem, ToolError, refuse, require
-from releaser.live import health, hooks, restart
-from releaser.live.change import ChangeResult, make_live, undo_change
+from releaser.checkout.publish import Publication, is_worth_commit, publish, push_pending, remember_remote
+from releaser.checkout.snapshot import require_unchanged
+from releaser.errors import GateError, HookError, refuse, require
+from releaser.live.change import make_live, undo_change
 from releaser.live.hooks import run_before_live
-from releaser.packages.changes import describe_changes
-from releaser.packages.holds import EVERY, Pause, list_holds, read_holds, read_pause
+from releaser.packages.holds import list_holds
 from releaser.packages.lock import read_lock
-from releaser.packages.publishing import is_worth_commit, prepare_commit
-from releaser.packages.resolve import Held, Plan, resolve
-from releaser.pipelines import checks
 from releaser.pipelines.adopt import adopt
-from releaser.pipelines.build import build_and_test, make_key
 from releaser.pipelines.conclude import conclude
+from releaser.pipelines.decide import UpdateOptions, decide, explain_outdated
+from releaser.pipelines.foresee import Outlook, foresee
 from releaser.pipelines.prune import prune_releases
-from releaser.pipelines.snapshot import Snapshot, require_unchanged, take_snapshot
 from releaser.releases.journal import Entry, write_entry
-from releaser.releases.release import Key, Release
-from releaser.releases.store import Store, write_state
-from releaser.releases.verify import ask_python_version, find_damage, find_faults, list_installed, list_stray_files
+from releaser.releases.release import Release
+from releaser.releases.store import SiteRun, Store, write_state
+from releaser.report.decision import (
+    Adopt,
+    Build,
+    LockNews,
+    Nothing,
+    Paused,
+    Prospect,
+    Ready,
+    Refused,
+    StillFailing,
+    keep_decision,
+)
 from releaser.report.history import read_history
-from releaser.report.outcome import Outcome
-from releaser.site.site import Site, site_at
-from releaser.system.run import Run
+from releaser.report.outcomes import (
+    Outcome,
+    explain_failure,
+    make_failed,
+    make_prepared,
+    make_preview,
+    make_quiet,
+    make_refused,
+    make_rolled_back,
+    make_updated,
+)
+from releaser.site.site import Site
+from releaser.system.run import UPDATE, find_command
 from releaser.system.signals import defer_signals
-from releaser.system.text import clip_end, join_few
+from releaser.system.text import join_few
 
 
-class UpdateOptions(msgspec.Struct, frozen=True):
-    """`force` tries again what failed, `prepare` stops when the release is ready.
+class _CandidateFailedError(GateError):
+    """A candidate failed: its release, and whether people have heard of it."""
 
-    `follow_remote` goes to the head of the remote, also if that moved back or was rewritten.
-    """
-
-    force: bool = False
-    prepare: bool = False
-    follow_remote: bool = False
+    def __init__(self, error: GateError, release: Release, *, is_known: bool) -> None:
+        super().__init__(error.message, error.advice, output=error.output)
+        self.release, self.is_known = release, is_known
 
 
-def update(site: Site, run: Run, options: UpdateOptions) -> Outcome:
-    """Called by session.run_command(): the lock is held and recovery is done."""
-    if (pause := read_pause(site.paths, run)) is not None:
-        return paused(run, pause)
-    adopt_first_venv(site, run)
-    checks.require_ready(site, force=options.force)
-    require_room(site.paths.releases)
-    write_entry(site.paths, Entry(phase="building", command="update", run=run.id))
-    repository = open_repository(site, run.id)
-    snapshot = take_snapshot(site, repository)
-    fetch(site, run, repository)
-    target = choose_commit(site, run, repository, follow_remote=options.follow_remote)
-    if target.problem is not None and target.is_rewritten:
-        run.report(target.problem.code, target.problem.message, target.problem.advice)
-    deployed = repository.resolve(Store(site.paths).find("live").state.commit) or target.head
-    commits = repository.describe_commits(deployed, target.commit)
-    require(find_obstacles(repository, target.head, target.commit))
-    before, site = site, site_for_commit(site, repository, target)
-    target = msgspec.structs.replace(target, code=repository.code_key(target.commit, *site.committed_paths))
-    live = Store(site.paths).find("live")
-    with make_shadow(site, site.paths.shadow(run.id), target.commit, mark=run.id) as shadow:
-        require_programs(site, shadow)
-        with run.step("resolve") as detail:
-            plan = resolve_candidate(site, run, shadow.project, live)
-            detail.append(describe_changes(plan.changes or ()) or "no changes")
-        key = make_key(site, plan, target.code)
-        ready = choose_ready(site, key, target)
-        if plan.installs_what_is_live and target.code == live.manifest.key.code and is_sound(run, live):
-            let_go_of_ready(site, run, key, target, live)
-            due = None if options.prepare else publish_live_lock(site, run, repository, snapshot, target, live)
-            return due or no_changes(run, "")
-        failed = find_failed(site, key)
-        if failed is not None and not may_try_again(failed) and not options.force:
-            return still_failing(site, failed)
-        try:
-            release = ready or build_and_test(site, run, shadow, target, plan, live_site=before)
-            let_go_of_ready(site, run, key, target, release)
-        except GateError as error:
+def update(site: Site, run: SiteRun, options: UpdateOptions) -> Outcome:
+    """Called by session.run_command(): the lock is held, recovery is done, `run.store` is read."""
+    write_entry(site.paths, Entry("building", run.command.name, run.id))
+    decision = decide(site, run, options, Outlook(run.store, list_holds(site)))
+    if isinstance(decision, Adopt):
+        run.note(adopt(site, run).headline)
+        decision = decide(site, run, options, Outlook(run.store, list_holds(site)))
+    keep_decision(site.paths, decision)
+    match decision:
+        case Refused():
+            return make_refused(decision)
+        case Paused():
+            return make_quiet(decision)
+        case Adopt(venv=venv):
+            raise refuse("not-adopted", f"`{venv}` was put back while it was adopted.", "Run `releaser update` again.")
+        case Nothing() | LockNews():
+            outcome = _publish_lock(site, run, decision, options)
+        case StillFailing(prospect=prospect, failed=failed):
+            _push_due(site, run, prospect)
+            outcome = make_quiet(decision, is_known=_has_heard(site, failed, "failed"))
+        case Ready(prospect=prospect) | Build(prospect=prospect):
+            _push_due(site, run, prospect)
+            outcome = _update(site, run, decision, options)
+    return msgspec.structs.replace(outcome, decision=decision.kind)
+
+
+def preview_update(site: Site, options: UpdateOptions) -> Outcome:
+    """Decide, as `update` will, and print it: no lock, no write, no recovery."""
+    run = SiteRun("preview", UPDATE)
+    run.store = Store(site.paths)
+    outlook = foresee(site, run.store)
+    decision = decide(site, run, options, outlook)
+    return make_preview(decision, outlook.interrupted, prepares=options.prepare)
+
+
+def _update(site: Site, run: SiteRun, decision: Ready | Build, options: UpdateOptions) -> Outcome:
+    """Build and test unless a release is ready, then make it live; `site` has the settings of the live code."""
+    prospect, repository = decision.prospect, decision.prospect.repository
+    commits, live, target = prospect.new_commits, prospect.live, prospect.target
+    key = prospect.attempt.key
+    try:
+        release = decision.release if isinstance(decision, Ready) else find_passing(site, run, decision)
+        _let_go_of_ready(run, prospect, release)
+        if options.prepare:
             prune_releases(site, run, key)
-            return candidate_failed(error, find_failed(site, key), commits, is_quiet=failed is not None)
-    if options.prepare:
+            return make_prepared(release, commits, is_known=_has_heard(site, release, "ready"))
+        site = prospect.attempt.site
+        _ask_before_live(site, run, release, live)
+    except _CandidateFailedError as error:
         prune_releases(site, run, key)
-        return prepared(site, run, release, commits)
+        gate = "" if error.release.manifest.failed_gate else HookError.name
+        return make_failed(error, error.release, commits, gate, is_known=error.is_known)
+    require_unchanged(site, repository, prospect.snapshot)
+    require(find_obstacles(repository, target.head, target.commit))
+    result = make_live(site, run, repository, make_entry(site, run, prospect, release))
+    published = conclude(site, run, repository, result)
+    if result.rolled_back:
+        return make_rolled_back(release, result, commits)
+    if target.problem is not None and not target.is_rewritten:
+        run.add(target.problem)
+    return make_updated(release, result, published.commit, new_commits=commits)
+
+
+def find_passing(site: Site, run: SiteRun, decision: Build) -> Release:
+    """Return the first release that passes its tests; `site` has the settings of the live code.
+
+    Raises _CandidateFailedError if none does, and BuildError.
+    """
+    if decision.damage:
+        run.note(f"The live release is damaged, and is built again: {join_few(decision.damage)}.")
+    for attempt in decision.attempts[:-1]:
+        with contextlib.suppress(_CandidateFailedError):
+            return try_attempt(site, run, decision, attempt)
+    return try_attempt(site, run, decision, decision.attempts[-1])
+
+
+def try_attempt(site: Site, run: SiteRun, decision: Build, attempt: Attempt) -> Release:
+    """Build, test and seal a candidate, and return its release. Raises _CandidateFailedError if it fails a gate."""
+    prospect, repository = decision.prospect, decision.prospect.repository
+    trial = try_candidate(run, repository, attempt, prospect.live, LockInstaller(attempt.plan))
+    was_failing = False
+    if not trial.tests.passed:
+        was_failing = not run_live_tests(site, run, repository, prospect.target.head, prospect.live).passed
+    release = seal(trial, run, prospect.live, was_failing=was_failing)
+    run.store = run.store.having(release)
+    if trial.failed_gate:
+        error = explain_failure(release, trial.tests.output, trial.advice)
+        raise _CandidateFailedError(error, release, is_known=decision.failed is not None)
+    return release
+
+
+def _ask_before_live(site: Site, run: SiteRun, release: Release, live: Release) -> None:
+    """Run the hook `before_live`. Raises _CandidateFailedError if it refuses the release, which stays ready."""
     try:
         run_before_live(site, run, release.id, live.id)
     except GateError as error:
-        return candidate_failed(error, release, commits, is_quiet=has_failed_before(site, release))
-    require_unchanged(site, repository, snapshot)
-    require(find_obstacles(repository, target.head, target.commit))
-    result = make_live(site, run, repository, make_entry(site, run, repository, release, target))
-    published = conclude(site, run, repository, result)
-    if result.rolled_back:
-        return rolled_back(release, result, commits)
-    if target.problem is not None and not target.is_rewritten:
-        run.report(target.problem.code, target.problem.message, target.problem.advice)
-    return updated(release, published.commit, commits)
+        last = next((record for record in read_history(site.paths) if find_command(record.command).is_nightly), None)
+        is_known = last is not None and last.result == "failed" and last.release == release.id
+        raise _CandidateFailedError(error, release, is_known=is_known) from error
 
 
-def adopt_first_venv(site: Site, run: Run) -> None:
-    """Adopt the venv of a site that has no release yet, so that a line in a crontab is all it needs."""
-    if not is_to_be_adopted(site):
-        return
-    require(checks.find_problems(site, initializing=True))
-    run.note(adopt(site, run, open_repository(site, run.id)).headline)
-
-
-def is_to_be_adopted(site: Site) -> bool:
-    """Return True for a venv that a person has made, on a site without any release."""
-    store = Store(site.paths)
-    return not store.releases and store.link.kind == "foreign" and not store.link.is_symlink
-
-
-def fetch(site: Site, run: Run, repository: Repository) -> None:
-    """Fetch the upstream, and push what an earlier night could not. Raises BuildError if the remote does not answer."""
-    upstream = repository.upstream(site.settings.site.branch)
-    if upstream is None or not site.settings.git.git_pull:
-        return
-    with run.step("fetch"):
-        try:
-            repository.fetch(upstream)
-        except ToolError as error:
-            message = f"The remote `{upstream.remote}` could not be fetched: {error.message}"
-            branch = upstream.branch.removeprefix("refs/heads/")
-            advice = f"Run `git -C {site.paths.top} fetch {upstream.remote} {branch}` to see why."
-            raise BuildError(message, advice, output=error.output) from error
-
-
-def choose_commit(site: Site, run: Run, repository: Repository, *, follow_remote: bool) -> Target:
-    """Return the commit to go live, after releaser's own commits that are not pushed yet were pushed."""
-    pending = read_pending(site.paths)
-    if pending.commits and not follow_remote and (problem := push_pending(site, repository, pending)):
-        run.report(problem.code, problem.message, problem.advice)
-    held = read_holds(site.paths).code
-    target = choose_target(site, repository, read_pending(site.paths), held, follow_remote=follow_remote)
-    if target.publishes:
-        remember_remote(site, repository)
-    return target
-
-
-def site_for_commit(site: Site, repository: Repository, target: Target) -> Site:
-    """Return the site with the settings of the commit that goes live. Raises PreflightError."""
-    if target.commit == target.head:
-        return site
-    path = site.paths.pyproject.relative_to(site.paths.top).as_posix()
-    text = repository.file_at(target.commit, path)
-    if text is None:
-        message = f"Commit {target.commit[:12]} has no {path}."
-        raise refuse("no-pyproject", message, "Revert the commit that deleted it.")
-    return site_at(site, text, target.commit)
-
-
-def require_programs(site: Site, shadow: Shadow) -> None:
-    """Raise PreflightError if a way to restart, or the health check, is neither in the checkout nor in the commit."""
-    moved = msgspec.structs.replace(site, paths=msgspec.structs.replace(site.paths, project=shadow.project))
-    for each in (restart, health, hooks):
-        require(each.find_problems(site) and each.find_problems(moved))
-
-
-def resolve_candidate(site: Site, run: Run, project: Path, live: Release) -> Plan:
-    """Return the plan for tonight. Raises BuildError."""
-    venv = live.venv if ask_python_version(site, live.venv) else None
-    installed = list_installed(live.venv)
-    held: dict[str, Held] = {}
-    for hold in list_holds(site):
-        if not hold.code and (hold.version != EVERY or hold.name in installed):
-            versions = held[hold.name].versions if hold.name in held else ()
-            held[hold.name] = Held((*versions, hold.version), installed.get(hold.name))
-    return resolve(site, project, live=venv, held=held, mark=run.id)
-
-
-def is_sound(run: Run, live: Release) -> bool:
-    """Return True if the live release is as it was built; an adopted one may be as a person left it."""
-    damage = find_damage(live.venv) if live.manifest.origin == "built" else []
-    damage += [f"{path} was put there by hand" for path in list_stray_files(live.venv)]  # gone by `--force`
-    if damage:
-        run.note(f"The live release is damaged, and is built again: {join_few(damage)}.")
-    return not damage
-
-
-def find_failed(site: Site, key: Key) -> Release | None:
-    """Return the newest release that failed as this candidate would."""
-    releases = Store(site.paths).releases
-    return next((release for release in releases if release.manifest.failed_gate and release.manifest.key == key), None)
-
-
-def may_try_again(failed: Release) -> bool:
-    """Return True if a person may have removed the reason of a failure without a change of code or lock."""
-    return failed.manifest.was_failing or failed.manifest.failed_gate == "migrations"
-
-
-def choose_ready(site: Site, key: Key, target: Target) -> Release | None:
-    """Return the newest ready release that may go live as this candidate.
-
-    Migrations are not asked about again: all were applied when it was tested, and only a person takes one back.
-    """
-    ready = [release for release in Store(site.paths).releases if release.state.state == "ready"]
-    return next((release for release in ready if not explain_outdated(site, release, key, target)), None)
-
-
-def let_go_of_ready(site: Site, run: Run, key: Key, target: Target, tested: Release) -> None:
+def _let_go_of_ready(run: SiteRun, prospect: Prospect, chosen: Release) -> None:
     """Let prune have the ready releases whose place another one takes, which is tested by now; the run says why."""
-    for release in Store(site.paths).releases:
-        if release.state.state == "ready" and release.id != tested.id:
-            reason = explain_outdated(site, release, key, target) or "a newer one is"
-            write_state(release, state="failed")
+    attempt = prospect.attempt
+    for release in run.store.releases:
+        if release.state.state == "ready" and release.id != chosen.id:
+            reason = explain_outdated(attempt.site, release, attempt.key, attempt.target) or "a newer one is"
+            run.store = run.store.having(write_state(release, state="outdated"))
             run.note(f"Release {release.id} was prepared, but {reason}. It does not go live.")
 
 
-def explain_outdated(site: Site, release: Release, key: Key, target: Target) -> str:
-    """Return why a ready release is not this candidate, tested as it would be, and whole; empty if it is."""
-    before = release.manifest.key
-    differences = {
-        "another commit": before.code != key.code or release.manifest.commit != target.commit,
-        "another lock": before.lock_sha256 != key.lock_sha256,
-        "another Python": before.python != key.python,
-        "another group, extras or members": before.selection != key.selection,
-        "other settings of build and tests": before.recipe != key.recipe,
-    }
-    if any(differences.values()):
-        return f"for {join_few([difference for difference, differs in differences.items() if differs])}"
-    faults = find_faults(site, release)
-    return f"is damaged: {join_few(faults, 2)}" if faults else ""
+def _push_due(site: Site, run: SiteRun, prospect: Prospect) -> None:
+    """Push what an earlier night could not, and remember the head of a remote that is followed."""
+    run.add(*prospect.problems)
+    checkout, target = prospect.snapshot.checkout, prospect.target
+    if target.commit == target.head:
+        run.add(push_pending(site, prospect.repository, checkout, read_pending(site.paths)))
+    if target.publishes:
+        remember_remote(site, prospect.repository, target.head)
 
 
-def make_entry(site: Site, run: Run, repository: Repository, release: Release, target: Target) -> Entry:
+def make_entry(site: Site, run: SiteRun, prospect: Prospect, release: Release) -> Entry:
     """Return the journal's entry for taking a release live."""
-    store = Store(site.paths)
-    path = site.paths.lockfile_in_tree
+    target, path, live = prospect.target, site.paths.lockfile_in_tree, run.store.live
     news = target.publishes and is_worth_commit(
-        repository, target.commit, path, read_lock(release.lock), may_lower=False
+        prospect.repository, target.commit, path, read_lock(release.lock), may_lower=False
     )
     return Entry(
-        phase="changing", command=run.command, run=run.id, origin=store.live.id if store.live else None,
-        target=release.id, link=store.link.text, head=target.head, commit=target.commit,
-        had_lock=path in repository.changed_tracked_files() and has_live_lock(site), commits_lock=news,
-    )  # fmt: skip
+        phase="changing",
+        command=run.command.name,
+        run=run.id,
+        earlier=live.id if live else None,
+        release=release.id,
+        link=run.store.link.text,
+        head=target.head,
+        commit=target.commit,
+        had_lock=path in prospect.snapshot.checkout.changed and has_lock_of(site, live),
+        commits_lock=news,
+    )
 
 
-def publish_live_lock(
-    site: Site, run: Run, repository: Repository, snapshot: Snapshot, target: Target, live: Release
-) -> Outcome:
-    """End a night without changes: follow commits that change the lock alone, and publish what is still due."""
-    path, lock = site.paths.lockfile_in_tree, read_lock(live.lock)
-    is_due = not target.is_rewritten and is_worth_commit(repository, target.commit, path, lock, may_lower=False)
-    if target.problem is not None and is_due:  # each night until it can be published
-        run.report(target.problem.code, target.problem.message, target.problem.advice)
-    entry = make_entry(site, run, repository, live, target)
-    if target.commit == target.head and not entry.commits_lock and not entry.had_lock:
-        return no_changes(run, "")
+def _publish_lock(site: Site, run: SiteRun, decision: Nothing | LockNews, options: UpdateOptions) -> Outcome:
+    """End a night without another release: follow commits that change the lock alone, and publish what is due."""
+    prospect, repository = decision.prospect, decision.prospect.repository
+    live, target = prospect.live, prospect.target
+    _let_go_of_ready(run, prospect, live)
+    _push_due(site, run, prospect)
+    has_move = isinstance(decision, LockNews) and not (decision.pushes and not decision.moves and not decision.commits)
+    if options.prepare or not has_move:
+        return make_quiet(decision)
+    entry = make_entry(site, run, prospect, live)
     require(find_obstacles(repository, target.head, target.commit))
-    require_unchanged(site, repository, snapshot)
+    require_unchanged(site, repository, prospect.snapshot)
     with defer_signals():
         write_entry(site.paths, entry)
         try:
@@ -272,124 +225,13 @@ def publish_live_lock(
             undo_change(site, run, repository, entry)
             raise
         write_entry(site.paths, msgspec.structs.replace(entry, phase="publishing"))
-    write = partial(prepare_commit, site, repository, live.lock, "update", mark=run.id)
-    published = publish(site, run, repository, write)
-    write_entry(site.paths, Entry(phase="building", command="update", run=run.id))
-    if published.problem is not None:
-        run.report(published.problem.code, published.problem.message, published.problem.advice)
-    remember_remote(site, repository)
-    return no_changes(run, published.commit)
+    published = publish(site, run, repository, Publication(live))
+    write_entry(site.paths, Entry("building", run.command.name, run.id))
+    run.add(published.problem)
+    remember_remote(site, repository, repository.head())
+    return make_quiet(decision, published.commit)
 
 
-def no_changes(run: Run, commit: str) -> Outcome:
-    """Return the outcome of a night without changes; it is quiet unless something could not be published."""
-    code = 7 if run.problems else 0
-    commits = (commit,) if commit else ()
-    return Outcome("no-changes", code, "Everything is up to date.", commits=commits, is_quiet=True)
-
-
-def paused(run: Run, pause: Pause) -> Outcome:
-    """Return the outcome of an update during a pause: it is no news, and no run to remember, unless recovery was."""
-    headline = f"{pause.sentence} `releaser resume` ends the pause."
-    is_paused = not run.problems and not run.notes
-    return msgspec.structs.replace(no_changes(run, ""), headline=headline, is_paused=is_paused)
-
-
-def prepared(site: Site, run: Run, release: Release, commits: tuple[str, ...]) -> Outcome:
-    """Return the outcome of `update --prepare`: quiet if people have heard of this release."""
-    is_known = any(record.result == "ready" and record.release == release.id for record in read_history(site.paths))
-    changes = release.manifest.changes
-    headline = f"Release {release.id} is ready: {describe_changes(changes) or 'the same packages'}."
-    headline += " The live release is unchanged; `releaser update` makes this one live."
-    code = 7 if is_known and run.problems else 0
-    return Outcome("ready", code, headline, release.id, changes=changes, new_commits=commits, is_quiet=is_known)
-
-
-def has_failed_before(site: Site, release: Release) -> bool:
-    """Return True if the last update ended with this release, too: people have heard of it."""
-    last = next((record for record in read_history(site.paths) if record.command == "update"), None)
-    return last is not None and last.exit_code == GateError.exit_code and last.release == release.id
-
-
-def still_failing(site: Site, failed: Release) -> Outcome:
-    """Return the outcome for a candidate that failed before: quiet if people have heard of it."""
-    is_known = any(record.release == failed.id and record.exit_code == 5 for record in read_history(site.paths))
-    headline = f"Nothing newer than release {failed.id}, which failed its tests: {failed.manifest.failure}."
-    advice = f"See {failed.tests_log}. `releaser update --force` tries again, `releaser hold NAME` goes without."
-    problems = GateError(headline, advice).problems
-    return Outcome("failed", 5, headline, problems=problems, failed_release=failed.id, is_quiet=is_known)
-
-
-def candidate_failed(error: GateError, failed: Release | None, commits: tuple[str, ...], *, is_quiet: bool) -> Outcome:
-    """Return the outcome for a candidate that failed a gate; quiet if it has failed before."""
-    manifest = failed.manifest if failed else None
-    return Outcome(
-        "failed", 5, error.message, changes=manifest.changes if manifest else (), problems=error.problems,
-        failed_gate=manifest.failed_gate or error.code if manifest else "", failed_release=failed.id if failed else "",
-        new_commits=commits, output=clip_end(error.output, 20, 2000), is_quiet=is_quiet,
-        is_to_blame=manifest is not None and manifest.failed_gate == "tests" and not manifest.was_failing,
-    )  # fmt: skip
-
-
-def rolled_back(release: Release, result: ChangeResult, commits: tuple[str, ...] = ()) -> Outcome:
-    """Return the outcome of an automatic rollback."""
-    entry = result.entry
-    headline = f"Release {release.id} failed and was rolled back: {result.reason} {entry.origin} is live."
-    if entry.was_healthy is False:
-        headline += " The site was already failing its health check."
-    problem = Problem("rolled-back", result.reason, result.advice or "Run `releaser status`.")
-    return Outcome(
-        "rolled-back", 6, headline, entry.origin, changes=release.manifest.changes, problems=(problem,),
-        failed_release=release.id, new_commits=commits,
-    )  # fmt: skip
-
-
-def updated(release: Release, commit: str, new_commits: tuple[str, ...]) -> Outcome:
-    """Return the outcome of an update that is live."""
-    changes = release.manifest.changes
-    headline = f"Release {release.id} is live: {describe_changes(changes) or 'the same packages'}."
-    commits = (commit,) if commit else ()
-    return Outcome("updated", 0, headline, release.id, changes=changes, commits=commits, new_commits=new_commits)
-
-
-def preview_update(site: Site, options: UpdateOptions) -> Outcome:
-    """Resolve away from the site and say what an update would change. Writes nothing there."""
-    if is_to_be_adopted(site):
-        require(checks.find_problems(site, initializing=True))
-        headline = f"Would adopt `{site.paths.link}` as the first release, then update it."
-        return Outcome("no-changes", 0, headline)
-    checks.require_ready(site, force=options.force)
-    live = Store(site.paths).find("live")
-    with tempfile.TemporaryDirectory(prefix="releaser-") as place:
-        site = msgspec.structs.replace(site, uv_cache=Path(place) / "cache")
-        run = Run("preview", "update")
-        head = open_repository(site).head()
-        with make_shadow(site, Path(place) / "shadow", head, mark="preview") as shadow:
-            repository = Repository(site, shadow.map_path(site.paths.top), mark="preview")
-            fetch(site, run, repository)
-            pending, held = read_pending(site.paths), read_holds(site.paths).code
-            target = choose_target(site, repository, pending, held, follow_remote=options.follow_remote)
-            repository.run("checkout", "--quiet", "--force", "--detach", target.commit, "--")
-            site = site_for_commit(site, repository, target)
-            code = repository.code_key(target.commit, *site.committed_paths)
-            plan = resolve_candidate(site, run, shadow.project, live)
-    words = []
-    if code != live.manifest.key.code:
-        words.append(f"commit {target.commit[:12]}")
-    words += [describe_changes(plan.changes)] if plan.changes else []
-    if site.paths.journal.exists():
-        words.append("first of all, an interrupted run is finished or undone")
-    key = make_key(site, plan, code)
-    failed = find_failed(site, key)
-    is_known = failed is not None and not may_try_again(failed) and not options.force
-    if failed is not None and is_known:
-        words.append(f"it failed before, as {failed.id}, and is not tried again")
-    ready = [release for release in Store(site.paths).releases if release.state.state == "ready"]
-    if any(not explain_outdated(site, release, key, target) for release in ready):
-        words.append("it is prepared, and not built again")
-    if (pause := read_pause(site.paths)) is not None:
-        words.append(f"{pause.sentence[0].lower()}{pause.sentence.rstrip('.')[1:]}")
-    verb = "prepare" if options.prepare else "update"
-    verb = "change nothing" if pause is not None or is_known else verb
-    headline = f"Would {verb}: {'; '.join(words)}." if words else "Everything is up to date."
-    return Outcome("no-changes", 0, headline, live.id, changes=plan.changes or ())
+def _has_heard(site: Site, release: Release, result: str) -> bool:
+    """Return True if people have heard of this result of a release."""
+    return any(record.release == release.id and record.result == result for record in read_history(site.paths))

@@ -9,26 +9,31 @@ import msgspec
 
 from releaser.releases.reserve import release_reserve
 from releaser.site.paths import Paths
-from releaser.system.files import FULL, BrokenFileError, read_json, set_aside, sync_directory, write_json
+from releaser.system.files import FULL, sync_directory, write_json
 from releaser.system.run import Run
+from releaser.system.state import read_state
 
 Phase = Literal["building", "changing", "going-back", "publishing"]
+PUSH, QUICK_PUSH = 1800.0, 60.0  # seconds; a rollback does not wait long for a network
 
 
-class Entry(msgspec.Struct, frozen=True, rename={"origin": "from", "target": "to"}):
+class Entry(msgspec.Struct, frozen=True, rename={"earlier": "from", "release": "to"}):
     """A change in progress. Recovery needs nothing else to finish or undo it.
 
-    `origin` and `target` are ids of releases, `link` the text of the symlink before the change, None without one.
+    `earlier` and `release` are the ids of the live release before the change and after it, `link` is the text of the
+    symlink before the change, None without one. `command` and `run` are for people: no step decides by them.
     """
 
     phase: Phase
     command: str
     run: str
-    origin: str | None = None
-    target: str | None = None
+    earlier: str | None = None
+    release: str | None = None
     link: str | None = None
     #: The path to which a directory in the link's place is moved; empty if there is none.
     replaces: str = ""
+    #: The path of a plain venv that takes the link's place, as `uninstall` leaves it; empty if there is none.
+    plain: str = ""
     #: The head of the checkout before, and the commit to move it to.
     head: str = ""
     commit: str = ""
@@ -42,6 +47,23 @@ class Entry(msgspec.Struct, frozen=True, rename={"origin": "from", "target": "to
     was_healthy: bool | None = None
     #: Why the change goes back; empty unless it does.
     reason: str = ""
+    #: True for a way back that a person asked for: it holds what it leaves, and a failure may leave it live.
+    is_way_back: bool = False
+    #: True if an automatic rollback puts on hold what it removes.
+    may_hold: bool = True
+    #: The time in seconds that the push may take.
+    push_timeout: float = PUSH
+
+    @property
+    def title(self) -> str:
+        """The run that made the change, for the beginning of a sentence."""
+        return f"`releaser {self.command}` of {self.run}"
+
+
+class _EarlierEntry(Entry, frozen=True, rename={"earlier": "from", "release": "to"}):
+    """An entry of a version that told changes apart by their command."""
+
+    is_way_back: bool | None = None  # type: ignore[assignment]
 
 
 def write_entry(paths: Paths, entry: Entry) -> Entry:
@@ -56,14 +78,17 @@ def write_entry(paths: Paths, entry: Entry) -> Entry:
     return entry
 
 
-def read_entry(paths: Paths, run: Run) -> Entry | None:
+def read_entry(paths: Paths, run: Run | None = None) -> Entry | None:
     """Return the change in progress; a journal that cannot be read is set aside and reported."""
-    try:
-        return read_json(paths.journal, Entry)
-    except BrokenFileError as error:
-        aside = set_aside(paths.journal)
-        run.note(f"The journal could not be read: {error.reason}. It is now `{aside}`; the link decided what to do.")
+    entry = read_state(paths.journal, _EarlierEntry, run, "the link decided what to do")
+    if entry is None:
         return None
+    facts = msgspec.structs.asdict(entry)
+    if entry.is_way_back is None:
+        is_way_back = entry.command == "rollback"
+        facts |= {"is_way_back": is_way_back, "may_hold": not is_way_back}
+        facts |= {"push_timeout": QUICK_PUSH if is_way_back else PUSH}
+    return Entry(**facts)
 
 
 def drop_entry(paths: Paths) -> None:

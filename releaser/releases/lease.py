@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from releaser.releases import startup
-from releaser.releases.verify import find_site_packages
+from releaser.releases.venv import find_site_packages
 from releaser.system.files import remove_path
 
 LEASE = "lease"

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 from typing import Literal
 
 import msgspec
 
+from releaser.system.files import is_temporary
 from releaser.system.run import Moment
 
 EXPORT = "requirements.txt"  # what `requirements_export` puts into the checkout
@@ -15,7 +17,8 @@ BUILT = "built"  # the products of a release, by their paths in the checkout
 #: Ids are compared by `order_of_id`, as `-9` comes before `-10`.
 ID = re.compile(r"\d{8}T\d{6}Z(-\d+)?", re.ASCII)
 
-StateName = Literal["ready", "good", "failed", "rolled-back"]
+#: A ready release that another one has overtaken is `outdated`; it did not fail.
+StateName = Literal["ready", "good", "failed", "outdated", "rolled-back"]
 
 
 def order_of_id(release: str) -> tuple[str, int]:
@@ -24,8 +27,8 @@ def order_of_id(release: str) -> tuple[str, int]:
     return stamp, int(number or 1)
 
 
-class Change(msgspec.Struct, frozen=True):
-    """A package that differs between two releases."""
+class PackageChange(msgspec.Struct, frozen=True):
+    """A package that differs between two releases; a version from git has its commit: `1.0 (3f2a9c1)`."""
 
     name: str
     old: str | None
@@ -33,29 +36,30 @@ class Change(msgspec.Struct, frozen=True):
     bump: Literal["major", "minor", "patch", "other", "added", "removed"]
 
 
-class Key(msgspec.Struct, frozen=True):
+class Key(msgspec.Struct, frozen=True, rename={"code_key": "code"}):
     """The identity of a candidate: the code without its lock, the lock, the Python, and what is installed of it.
 
+    `code_key` is a hash of all files of the commit but the lock and its export.
     `selection` are the group, extras and members, as arguments of uv; `recipe` is a hash of the settings by which a
     candidate is built and tested.
     """
 
-    code: str
+    code_key: str
     lock_sha256: str
     python: str
     selection: str = ""
     recipe: str = ""
 
 
-class Manifest(msgspec.Struct, frozen=True):
+class Manifest(msgspec.Struct, frozen=True, rename={"kind": "origin"}):
     """The facts about a release, written once, when testing ends. `commit` is the one that it was tested with."""
 
     id: str
     created_at: Moment
-    origin: Literal["built", "adopted"]
+    kind: Literal["built", "adopted"]
     key: Key
     commit: str
-    changes: tuple[Change, ...] = ()
+    changes: tuple[PackageChange, ...] = ()
     #: The gate that the release failed; empty if it passed.
     failed_gate: str = ""
     #: Why the gate failed, in a line.
@@ -115,3 +119,16 @@ class Release(msgspec.Struct, frozen=True):
     def may_return(self) -> bool:
         """True if a person may name it for a rollback: it was live, and no automatic rollback left it."""
         return self.state.state == "good" or self.state.left_by == "rollback"
+
+
+def list_products(directory: Path | None) -> frozenset[Path]:
+    """Return the paths of what the build of a release wrote beside the source, relative to the top of the checkout."""
+    if directory is None:
+        return frozenset()
+    built = directory / BUILT
+    return frozenset(
+        Path(place, name).relative_to(built)
+        for place, directories, names in os.walk(built)
+        for name in (*names, *(name for name in directories if os.path.islink(os.path.join(place, name))))
+        if not is_temporary(name)
+    )

@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import os
 import stat
+from collections.abc import Iterable
 from datetime import datetime
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import msgspec
 
 from releaser.errors import NoSuchReleaseError
 from releaser.releases.lease import make_lease
-from releaser.releases.link import read_link
+from releaser.releases.link import Link, read_link
 from releaser.releases.release import ID, Manifest, Release, State, order_of_id
 from releaser.site.paths import Paths
 from releaser.system.files import (
@@ -28,6 +29,7 @@ from releaser.system.files import (
     write_json,
 )
 from releaser.system.run import Run, make_id, now
+from releaser.system.state import read_state
 from releaser.system.text import join_few
 
 MANIFEST, STATE, MARKER = "manifest.json", "state.json", ".releaser"
@@ -35,17 +37,42 @@ DOOMED = ".doomed-"
 
 
 class Store:
-    """The releases of a site, newest first. Read once: a change makes a new store."""
+    """The releases of a site, newest first, and the link. A run reads them once; each change makes a new value."""
 
     def __init__(self, paths: Paths) -> None:
+        self._fill(paths, read_link(paths), _read_releases(paths.releases))
+
+    def _fill(self, paths: Paths, link: Link, releases: Iterable[Release]) -> None:
         self.paths = paths
-        self.link = read_link(paths)
-        self.releases = _read_releases(paths.releases)
+        self.link = link
+        self.releases = sorted(releases, key=lambda release: release.age_key, reverse=True)
         self._by_id = {release.id: release for release in self.releases}
+
+    def _derive(self, link: Link, releases: Iterable[Release]) -> Store:
+        store = Store.__new__(Store)  # nothing is read again
+        store._fill(self.paths, link, releases)
+        return store
+
+    def having(self, *releases: Release) -> Store:
+        """Return the store with these releases, in the place of those with the same ids."""
+        return self._derive(self.link, {**self._by_id, **{each.id: each for each in releases}}.values())
+
+    def without(self, *ids: str) -> Store:
+        """Return the store without these releases."""
+        return self._derive(self.link, [each for each in self.releases if each.id not in ids])
+
+    def linked(self, link: Link) -> Store:
+        """Return the store with another link."""
+        return self._derive(link, self.releases)
 
     def get(self, release: str | None) -> Release | None:
         """Return a release by its id, None if it does not exist."""
         return self._by_id.get(release) if release else None
+
+    @property
+    def next_order(self) -> int:
+        """The number of the release that goes live next."""
+        return 1 + max((release.state.order for release in self.releases), default=0)
 
     @property
     def live(self) -> Release | None:
@@ -107,7 +134,7 @@ def _read_releases(directory: Path) -> list[Release]:
         for name in os.listdir(directory):
             if ID.fullmatch(name) and (release := _read_release(directory / name)) is not None:
                 releases.append(release)
-    return sorted(releases, key=lambda release: release.age_key, reverse=True)
+    return releases
 
 
 def _read_release(directory: Path) -> Release | None:
@@ -126,6 +153,8 @@ def _read_release(directory: Path) -> Release | None:
         state = None
     if state is None:  # lost: a person may still name the release, but no run chooses it
         state = State("failed" if manifest.failed_gate else "good")
+    if state.state == "failed" and not manifest.failed_gate:  # as an earlier version called it
+        state = msgspec.structs.replace(state, state="outdated")
     return Release(directory, manifest, state)
 
 
@@ -162,21 +191,22 @@ def write_state(release: Release, **changes: object) -> Release:
     return msgspec.structs.replace(release, state=state)
 
 
-def mark_good(paths: Paths, release: Release, moment: datetime) -> None:
-    """Record that a release is live and good; ready releases that it overtook are failed. Raises OSError."""
-    store = Store(paths)
-    order = 1 + max((other.state.order for other in store.releases), default=0)
+def mark_good(store: Store, release: Release, moment: datetime) -> Store:
+    """Record that a release is live and good, and return the store; ready ones that it overtook are outdated.
+
+    Raises OSError.
+    """
+    order = store.next_order
     if not (release.state.state == "good" and release.state.order == order - 1):
         live_at = (*release.state.live_at, moment)
-        write_state(release, state="good", order=order, live_at=live_at, left_by="")
-    for other in store.releases:
-        if other.state.state == "ready" and other.id != release.id:
-            write_state(other, state="failed")
+        release = write_state(release, state="good", order=order, live_at=live_at, left_by="")
+    overtaken = [other for other in store.releases if other.state.state == "ready" and other.id != release.id]
+    return store.having(release, *(write_state(other, state="outdated") for other in overtaken))
 
 
-def mark_left(release: Release, left_by: str) -> None:
+def mark_left(release: Release, left_by: str) -> Release:
     """Record that a release was left by a rollback. Raises OSError."""
-    write_state(release, state="rolled-back", left_by=left_by)
+    return write_state(release, state="rolled-back", left_by=left_by)
 
 
 def delete_release(directory: Path) -> None:
@@ -188,26 +218,34 @@ def delete_release(directory: Path) -> None:
     remove_path(doomed)
 
 
-def sweep_releases(paths: Paths, run: Run) -> None:
+def sweep_releases(store: Store, run: Run) -> Store:
     """Delete what a dead run left: half-deleted and unsealed releases. Reports what it cannot read or delete.
 
-    Never deleted: the target of the link, and a directory without the marker of releaser.
+    Never deleted: the release that the link leads to, and a directory without the marker of releaser.
     """
-    live = read_link(paths).release
-    for name in sorted(os.listdir(paths.releases)):
-        path = paths.releases / name
+    live = read_link(store.paths).release
+    for name in sorted(os.listdir(store.paths.releases)):
+        path = store.paths.releases / name
         try:
             if name.startswith(DOOMED):
                 remove_path(path)
-            elif ID.fullmatch(name) and name != live and _read_release(path) is None:
+            elif not ID.fullmatch(name) or name == live:
+                continue
+            elif store.get(name) is None and _read_release(path) is None:
                 _sweep_unsealed(path, run)
-            elif ID.fullmatch(name) and name != live and not _has_venv(path):
+            elif not _has_venv(path):
                 delete_release(path)  # a venv that was about to be adopted
-            elif ID.fullmatch(name):
-                _sweep_state(path / STATE, run)
+                store = store.without(name)
         except OSError as error:
             where = error.filename or path
-            run.report("not-deleted", f"`{where}` cannot be deleted: {error.strerror}.", f"See `ls -ld {where}`.")
+            run.add_problem("not-deleted", f"`{where}` cannot be deleted: {error.strerror}.", f"See `ls -ld {where}`.")
+    return store
+
+
+def set_aside_broken_states(store: Store, run: Run) -> None:
+    """Rename each `state.json` that cannot be read, and name it. Raises OSError."""
+    for release in store.releases:
+        read_state(release.directory / STATE, State, run, f"the state of release {release.id} is lost")
 
 
 def _has_venv(path: Path) -> bool:
@@ -225,9 +263,7 @@ def _sweep_unsealed(path: Path, run: Run) -> None:
         delete_release(path)
 
 
-def _sweep_state(path: Path, run: Run) -> None:
-    try:
-        read_json(path, State)
-    except BrokenFileError as error:
-        aside = set_aside(path)
-        run.note(f"The state of release {path.parent.name} could not be read: {error.reason}. It is now `{aside}`.")
+class SiteRun(Run):
+    """A run of a command on a site, with the releases as this run has read and left them."""
+
+    store: Store

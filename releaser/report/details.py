@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 
 from releaser.errors import NoSuchReleaseError
-from releaser.releases.release import Change
+from releaser.releases.release import PackageChange
 from releaser.releases.store import Store
 from releaser.report.history import read_history
 from releaser.site.site import Site
@@ -27,9 +27,14 @@ class Details(msgspec.Struct, frozen=True):
     commit: str
     path: str
     failure: str
-    changes: tuple[Change, ...]
+    changes: tuple[PackageChange, ...]
     steps: tuple[Step, ...]
     tests_output: str
+
+    @property
+    def headline(self) -> str:
+        """The release and its state, in a sentence."""
+        return f"Release {self.id} is {self.state}."
 
 
 def describe_release(site: Site, name: str) -> Details:
@@ -40,11 +45,18 @@ def describe_release(site: Site, name: str) -> Details:
     steps = next((record.steps for record in read_history(site.paths) if record.run == manifest.run), ())
     log = release.tests_log
     return Details(
-        id=release.id, state=store.name_state(release), created_at=manifest.created_at, live_at=release.state.live_at,
-        python=manifest.key.python, commit=manifest.commit, path=str(release.venv), failure=manifest.failure,
-        changes=manifest.changes, steps=steps,
+        id=release.id,
+        state=store.name_state(release),
+        created_at=manifest.created_at,
+        live_at=release.state.live_at,
+        python=manifest.key.python,
+        commit=manifest.commit,
+        path=str(release.venv),
+        failure=manifest.failure,
+        changes=manifest.changes,
+        steps=steps,
         tests_output=clip_end(log.read_text(encoding="utf-8", errors="replace")) if log.is_file() else "",
-    )  # fmt: skip
+    )
 
 
 def find_log(site: Site, run: str | None) -> Path:

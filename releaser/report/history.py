@@ -9,10 +9,10 @@ from datetime import datetime
 import msgspec
 
 from releaser.errors import Problem
-from releaser.releases.release import Change
-from releaser.report.outcome import Outcome, Result
+from releaser.releases.release import PackageChange
+from releaser.report.outcomes import Outcome, Result
 from releaser.site.paths import Paths
-from releaser.system.files import BrokenFileError, private_mode, read_regular_file, replace_file, set_aside
+from releaser.system.files import BrokenFileError, private_mode, read_regular_file, replace_file
 from releaser.system.run import Moment, Run, Step
 
 _LARGEST, _KEPT = 4 << 20, 2000  # bytes; lines that stay when it is larger
@@ -30,17 +30,35 @@ class Record(msgspec.Struct, frozen=True):
     release: str | None = None
     problems: tuple[Problem, ...] = ()
     steps: tuple[Step, ...] = ()
-    changes: tuple[Change, ...] = ()
+    changes: tuple[PackageChange, ...] = ()
     seconds: float = 0
+
+    @property
+    def is_updated(self) -> bool:
+        """True if the run made another release live."""
+        return self.result in ("updated", "updated-not-restarted")
+
+    @property
+    def is_change(self) -> bool:
+        """True if the run made another release live, for a moment at least."""
+        return self.is_updated or self.result == "rolled-back"
 
 
 def append_record(paths: Paths, run: Run, outcome: Outcome, ended_at: datetime) -> None:
     """Add a run to the history, durably. Raises OSError."""
     record = Record(
-        run.id, run.command, ended_at, outcome.result, outcome.exit_code, outcome.headline,
-        outcome.failed_release or outcome.release, outcome.problems, outcome.steps, outcome.changes,
-        round(sum(step.seconds for step in outcome.steps), 3),
-    )  # fmt: skip
+        run=run.id,
+        command=run.command.name,
+        ended_at=ended_at,
+        result=outcome.result,
+        exit_code=outcome.exit_code,
+        headline=outcome.headline,
+        release=outcome.kept.release or outcome.release,
+        problems=outcome.problems,
+        steps=outcome.steps,
+        changes=outcome.payload.changes,
+        seconds=round(sum(step.seconds for step in outcome.steps), 3),
+    )
     flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK
     descriptor = os.open(paths.history, flags, private_mode(paths.state))
     try:
@@ -66,12 +84,3 @@ def read_history(paths: Paths) -> list[Record]:
         with contextlib.suppress(msgspec.MsgspecError):
             records.append(msgspec.json.decode(line, type=Record))
     return records[::-1]
-
-
-def set_aside_broken_history(paths: Paths, run: Run) -> None:
-    """Rename a history that is no file, and report it. Raises OSError."""
-    try:
-        read_regular_file(paths.history)
-    except BrokenFileError as error:
-        aside = set_aside(paths.history)
-        run.note(f"{error}. It is now `{aside}`; earlier runs are only in the logs.")

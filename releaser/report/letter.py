@@ -47,7 +47,10 @@ def render_html(letter: Letter) -> str:
     from jinja2 import Environment, PackageLoader, StrictUndefined  # takes 100 ms
 
     environment = Environment(
-        loader=PackageLoader("releaser.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
+        loader=PackageLoader("releaser.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
         lstrip_blocks=True,
-    )  # fmt: skip
+    )
     return clean_terminal(environment.get_template("mail.html.j2").render(letter=letter))

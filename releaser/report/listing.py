@@ -20,9 +20,18 @@ def _describe(store: Store, release: Release) -> ReleaseRow:
     size, own = measure(release.directory), measure(release.directory, own=True)
     manifest = release.manifest
     return ReleaseRow(
-        id=release.id, state=store.name_state(release), live=release is store.live, pinned=release.state.pinned,
-        created_at=manifest.created_at, python=manifest.key.python, lock_sha256=manifest.key.lock_sha256,
-        changes=manifest.changes, size_bytes=size, own_bytes=own,
-        in_use=is_used(release.directory), in_use_by=list_users(release.directory),
-        commit=manifest.commit, path=str(release.venv),
-    )  # fmt: skip
+        id=release.id,
+        state=store.name_state(release),
+        live=release is store.live,
+        pinned=release.state.pinned,
+        created_at=manifest.created_at,
+        python=manifest.key.python,
+        lock_sha256=manifest.key.lock_sha256,
+        changes=manifest.changes,
+        size_bytes=size,
+        own_bytes=own,
+        in_use=is_used(release.directory),
+        in_use_by=list_users(release.directory),
+        commit=manifest.commit,
+        path=str(release.venv),
+    )

@@ -13,24 +13,28 @@ from pathlib import Path
 
 import msgspec
 
-from releaser.releases.release import Change
+from releaser.releases.release import PackageChange
 from releaser.report.history import read_history
 from releaser.report.letter import Colour, Letter, Section, render_html, render_text
-from releaser.report.outcome import Outcome
+from releaser.report.outcomes import Outcome, make_unchanged
 from releaser.site.paths import Paths
 from releaser.site.settings import MailSettings
 from releaser.system.files import BrokenFileError, read_json, set_aside, write_json
-from releaser.system.run import Moment, Run, format_time_id, now
+from releaser.system.run import Command, Moment, Run, format_time_id, now
 from releaser.system.text import clean_terminal, count, format_seconds, format_time, name_project
 
 LONGEST = 60  # characters of a subject
 _NIGHTLY = 0.95  # of `heartbeat`: nights are not all of the same length
 _WORDS: dict[str, tuple[str, Colour]] = {
-    "updated": ("Updated", "green"), "updated-not-restarted": ("Not restarted", "amber"),
-    "no-changes": ("Problem", "amber"), "ready": ("Ready", "green"), "refused": ("Refused", "amber"),
-    "failed": ("Failed", "red"), "rolled-back": ("Rolled back", "red"),
-}  # fmt: skip
-_MAILED = ("update", "rollback")  # of other commands the person at the terminal hears
+    "updated": ("Updated", "green"),
+    "updated-not-restarted": ("Not restarted", "amber"),
+    "no-changes": ("Problem", "amber"),
+    "ready": ("Ready", "green"),
+    "refused": ("Refused", "amber"),
+    "failed": ("Failed", "red"),
+    "rolled-back": ("Rolled back", "red"),
+    "done": ("Done", "green"),
+}
 
 
 class _News(msgspec.Struct, frozen=True):
@@ -40,19 +44,17 @@ class _News(msgspec.Struct, frozen=True):
     mailed_at: Moment | None = None
 
 
-def is_news(news: Path, command: str, outcome: Outcome) -> bool:
+def is_news(news: Path, command: Command, outcome: Outcome) -> bool:
     """Return True if people have to hear of an outcome: each trouble is one mail, until a run has gone well.
 
     `news` is the file that says what was mailed last. Raises OSError if that cannot be recorded.
     """
-    if command not in _MAILED or outcome.exit_code in (2, 8, 9):
+    if command.mailed == "never" or (command.mailed == "changed" and not outcome.is_change):
         return False
-    if command == "rollback" and not outcome.result.startswith("updated") and outcome.exit_code not in (6, 7):
+    if outcome.news in ("heard", "nothing"):
         return False
     trouble, before = _name_trouble(outcome) if outcome.exit_code else "", _read_news(news)
-    is_done = outcome.exit_code == 0 or outcome.result.startswith("updated")
-    is_other = trouble != before.trouble or outcome.is_to_blame
-    is_mail = not outcome.is_quiet and (is_done or is_other)
+    is_mail = outcome.news == "new" or (outcome.news == "once" and trouble != before.trouble)
     after = _News(trouble, now() if is_mail else before.mailed_at)
     if after != before:
         write_json(news, after)
@@ -84,7 +86,7 @@ def _read_news(path: Path) -> _News:
 
 def _name_trouble(outcome: Outcome) -> str:
     """Return what makes two troubles the same: without numbers, ids and hashes, which differ each night."""
-    messages = {f"{problem.code} {problem.message}" for problem in outcome.problems} or {outcome.headline}
+    messages = {f"{problem.name} {problem.message}" for problem in outcome.problems} or {outcome.headline}
     return re.sub(r"\b[0-9a-f]{7,}\b|\d+", "#", "\n".join([str(outcome.exit_code), *sorted(messages)]))
 
 
@@ -137,7 +139,7 @@ def write_heartbeat(name: str, directory: str, run: Run, outcome: Outcome, since
 def write_test(name: str, directory: str, run: Run) -> Letter:
     """Return the letter of `releaser check --mail`."""
     headline = "This is a test: mail about this site reaches you."
-    letter = write_letter(name, directory, run, Outcome("no-changes", 0, headline))
+    letter = write_letter(name, directory, run, make_unchanged(headline))
     subject = write_subject(name, socket.gethostname(), "Test", "mail reaches you")
     return msgspec.structs.replace(letter, subject=subject, word="Test")
 
@@ -150,31 +152,31 @@ def write_subject(name: str, host: str, word: str, reason: str) -> str:
     return (text if len(text) <= room else text[: room - 1] + "…") + end
 
 
-def _name_outcome(command: str, outcome: Outcome) -> tuple[str, Colour]:
+def _name_outcome(command: Command, outcome: Outcome) -> tuple[str, Colour]:
     """Return the word for an outcome, and its colour."""
-    if outcome.exit_code > 128:
+    if outcome.is_signalled:
         return "Interrupted", "amber"
     if outcome.result == "no-changes" and outcome.exit_code == 0:
         return "Note", "blue"
     word, colour = _WORDS[outcome.result]
-    if command == "rollback" and outcome.result == "updated":
-        word = "Rollback done"
+    if outcome.result == "updated":
+        word = command.done or word
     return word, "amber" if outcome.result == "updated" and outcome.exit_code else colour
 
 
 def _name_reason(outcome: Outcome) -> str:
-    if outcome.result.startswith("updated") or outcome.result == "ready":
+    if outcome.is_updated or outcome.result == "ready":
         problems = f", {count(len(outcome.problems), 'problem')}" if outcome.problems else ""
         return _name_changes(outcome) + problems
-    if outcome.failed_gate:
-        return f"{outcome.failed_gate} with {_name_changes(outcome)}"
+    if outcome.kept.gate:
+        return f"{outcome.kept.gate} with {_name_changes(outcome)}"
     return outcome.problems[0].message if outcome.problems else outcome.headline
 
 
 def _name_changes(outcome: Outcome) -> str:
-    changes = outcome.changes
+    changes, commits = outcome.payload.changes, outcome.payload.new_commits
     if not changes:
-        return count(len(outcome.new_commits), "new commit") if outcome.new_commits else "the same packages"
+        return count(len(commits), "new commit") if commits else "the same packages"
     if len(changes) > 1:
         return count(len(changes), "package")
     return f"{changes[0].name} {changes[0].new or 'removed'}"
@@ -185,17 +187,24 @@ def _make_sections(directory: str, site: str, run: Run, outcome: Outcome) -> tup
     held = tuple(f"{hold.label}: {hold.reason}" for hold in outcome.on_hold)
     steps = tuple((each.step, each.status, format_seconds(each.seconds), each.detail) for each in outcome.steps)
     step_lines = tuple(f"{step:13}{status:7}{time:>9}  {detail}" for step, status, time, detail in steps)
-    about = {"Site": site, "Directory": directory, "Run": f"{run.command}, {format_time_id(run.id)}",
-             "Commit": ", ".join(outcome.commits), "Release": outcome.release, "Previous": outcome.previous,
-             "Exit code": str(outcome.exit_code)}  # fmt: skip
+    changes, output = outcome.payload.changes, outcome.kept.output
+    about = {
+        "Site": site,
+        "Directory": directory,
+        "Run": f"{run.command.name}, {format_time_id(run.id)}",
+        "Commit": ", ".join(outcome.commits),
+        "Release": outcome.release,
+        "Previous": outcome.previous,
+        "Exit code": str(outcome.exit_code),
+    }
     facts = tuple((word, text) for word, text in about.items() if text)
     sections = (
         Section("What to do", tuple(advice), kind="advice"),
         Section("Commands", tuple(_name_commands(directory, outcome)), kind="commands"),
-        Section("Packages", tuple(map(_describe_change, outcome.changes)), tuple(map(_list_cells, outcome.changes))),
-        Section("Commits", outcome.new_commits),
+        Section("Packages", tuple(map(_describe_change, changes)), tuple(map(_list_cells, changes))),
+        Section("Commits", outcome.payload.new_commits),
         Section("On hold", held),
-        Section("Output", (outcome.output,) if outcome.output else (), kind="output"),
+        Section("Output", (output,) if output else (), kind="output"),
         Section("Steps", step_lines, steps),
         Section("About this run", tuple(f"{word:11}{text}" for word, text in facts), facts),
     )
@@ -203,10 +212,10 @@ def _make_sections(directory: str, site: str, run: Run, outcome: Outcome) -> tup
 
 
 def _describe_live(outcome: Outcome) -> str:
-    if outcome.result.startswith("updated") and outcome.release:
+    if outcome.is_updated and outcome.release:
         before = f" Before it, {outcome.previous} was live." if outcome.previous else ""
         return f"The live release is {outcome.release}.{before}"
-    if outcome.exit_code and "unchanged" not in outcome.headline and not outcome.has_flipped:
+    if outcome.is_failure_on_unchanged_site:
         return "The live release is unchanged."
     return ""
 
@@ -214,22 +223,22 @@ def _describe_live(outcome: Outcome) -> str:
 def _name_commands(directory: str, outcome: Outcome) -> list[str]:
     """Return the commands that a person may want to paste next."""
     project = f"--project {shlex.quote(directory)}"
-    if outcome.result.startswith("updated"):
+    if outcome.is_updated:
         back = [f"releaser rollback {project}"] if outcome.previous else []
         return [*back, f"releaser status {project}"]
     if outcome.result == "ready":
         return [f"releaser show {outcome.release} {project}", f"releaser update {project}"]
-    if outcome.failed_gate and outcome.failed_release:
-        return [f"releaser show {outcome.failed_release} {project}", f"releaser update --force {project}"]
+    if outcome.kept.gate:
+        return [f"releaser show {outcome.kept.release} {project}", f"releaser update --force {project}"]
     return [f"releaser status {project}"]
 
 
-def _describe_change(change: Change) -> str:
+def _describe_change(change: PackageChange) -> str:
     if change.new is None:
         return f"{change.name} {change.old} leaves the venv"
     return f"{change.name} {change.old or 'new'} -> {change.new}" + (f"  ({change.bump})" if change.old else "")
 
 
-def _list_cells(change: Change) -> tuple[str, ...]:
+def _list_cells(change: PackageChange) -> tuple[str, ...]:
     """Return a change as the row of a table."""
     return change.name, " → ".join(filter(None, [change.old, change.new])), change.bump

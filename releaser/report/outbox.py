@@ -18,10 +18,13 @@ from releaser.system.files import make_private_directory, private_mode
 _TIMEOUT = 20.0  # seconds, for each answer of the server
 #: The setting that is likely to be wrong, by error; else it is the server.
 _SETTINGS: tuple[tuple[type[Exception], str], ...] = (
-    (smtplib.SMTPRecipientsRefused, "ADMINS_JSON"), (smtplib.SMTPSenderRefused, "mail_from"),
-    (smtplib.SMTPAuthenticationError, "smtp_password"), (UnicodeEncodeError, "smtp_password"),
-    (smtplib.SMTPNotSupportedError, "smtp_security"), (ssl.SSLError, "smtp_security"),
-)  # fmt: skip
+    (smtplib.SMTPRecipientsRefused, "ADMINS_JSON"),
+    (smtplib.SMTPSenderRefused, "mail_from"),
+    (smtplib.SMTPAuthenticationError, "smtp_password"),
+    (UnicodeEncodeError, "smtp_password"),
+    (smtplib.SMTPNotSupportedError, "smtp_security"),
+    (ssl.SSLError, "smtp_security"),
+)
 
 
 def send_mail(paths: Paths, settings: MailSettings, message: EmailMessage | None) -> str:

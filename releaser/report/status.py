@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from itertools import takewhile
 from pathlib import Path
@@ -14,16 +15,17 @@ from releaser.candidate.space import require_room
 from releaser.checkout.pending import read_pending
 from releaser.errors import BuildError, Problem
 from releaser.live.health import is_healthy_now, is_url_asked
-from releaser.packages.holds import LONGEST, Hold, Pause, find_old_holds, find_old_pause, list_holds, read_pause
+from releaser.packages.holds import LONGEST, Hold, HoldRow, describe_hold, find_old_holds, find_pause, list_holds
 from releaser.releases.lease import is_used
-from releaser.releases.release import Change
+from releaser.releases.release import PackageChange
 from releaser.releases.store import Store
 from releaser.releases.verify import find_damage
+from releaser.report.decision import LastDecision, read_decision
 from releaser.report.history import Record, read_history
 from releaser.report.outbox import count_waiting
 from releaser.site.site import Site
 from releaser.system.files import BrokenFileError, read_regular_file
-from releaser.system.run import now
+from releaser.system.run import find_command, now
 from releaser.system.text import count, join_few
 
 
@@ -40,19 +42,29 @@ class LastRun(msgspec.Struct, frozen=True):
 class Status(msgspec.Struct, frozen=True):
     """The state of a site. `well` is False if anything is in `attention`; `pending` are commits that are not pushed."""
 
+    headline: str
     live: str | None
     previous: str | None
     last_run: LastRun | None
     last_updated: datetime | None
     well: bool
     attention: tuple[Problem, ...]
-    on_hold: tuple[Hold, ...]
+    on_hold: tuple[HoldRow, ...]
     pending: tuple[str, ...]
-    pause: Pause | None
+    #: The pause as a sentence; empty without one.
+    paused: str
     #: The end of the pause; None if it has none, or if updates are not paused.
     paused_until: datetime | None
     #: The release that the next update makes live, if nothing differs then.
     ready: str | None
+    #: What the last update decided to do, and what it skipped.
+    decision: LastDecision | None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def problems(self) -> tuple[Problem, ...]:
+        """What needs attention, by the name that it has in every answer."""
+        return self.attention
 
 
 class ReleaseRow(msgspec.Struct, frozen=True):
@@ -65,7 +77,7 @@ class ReleaseRow(msgspec.Struct, frozen=True):
     created_at: datetime
     python: str
     lock_sha256: str
-    changes: tuple[Change, ...]
+    changes: tuple[PackageChange, ...]
     size_bytes: int
     own_bytes: int
     in_use: bool
@@ -74,38 +86,48 @@ class ReleaseRow(msgspec.Struct, frozen=True):
     path: str
 
 
-def make_status(site: Site, problems: list[Problem]) -> Status:
+def make_status(site: Site, store: Store, problems: Sequence[Problem]) -> Status:
     """Return the status of a site; `problems` are those that would refuse an update."""
-    store, history, pending = Store(site.paths), read_history(site.paths), read_pending(site.paths)
-    changes = [record for record in history if record.exit_code in (6, 7) or record.result.startswith("updated")]
-    people = [record for record in changes if record.command in ("init", "rollback")]
-    updates = [record for record in history if record.command == "update" or record in people]
+    history, pending = read_history(site.paths), read_pending(site.paths)
+    people = [record for record in history if record.is_change and find_command(record.command).takes_live]
+    updates = [record for record in history if find_command(record.command).is_nightly or record in people]
     last = updates[0] if updates else None
-    holds, pause = list_holds(site), read_pause(site.paths)
+    holds = list_holds(site)
+    pause = find_pause(holds)
     attention = [*problems, *([] if pause else _find_missing_updates(updates))]
     if site.paths.journal.exists() and not _is_running(site.paths.run_lock):
         message = "A run was interrupted; the next command that changes something finishes or undoes it."
         attention.append(Problem("unfinished", message, "Run `releaser update`."))
     if last is not None and last.exit_code not in (0, 2, 8, 9):
         attention += last.problems or [Problem("last-run", last.headline, "Run `releaser logs`.")]
-    current, reported = find_attention(site, holds), {problem.code for problem in attention}
-    if any(problem.code == "mail" for problem in current):
-        attention = [problem for problem in attention if problem.code != "mail"]
-    attention += [problem for problem in current if problem.code != "not-pushed" or "not-pushed" not in reported]
-    unique = tuple({problem.message: problem for problem in attention}.values())
+    attention = _merge(attention, find_attention(site, store, holds))
     return Status(
+        headline="The site is well." if not attention else f"{count(len(attention), 'problem')} to look at.",
         live=store.live.id if store.live else None,
         previous=store.previous.id if store.previous else None,
         last_run=_describe_run(last) if last else None,
         last_updated=max(store.live.state.live_at, default=None) if store.live else None,
-        well=not unique,
-        attention=unique,
-        on_hold=holds,
+        well=not attention,
+        attention=tuple(attention),
+        on_hold=tuple(map(describe_hold, holds)),
         pending=pending.commits if site.settings.git.git_push else (),
-        pause=pause,
+        paused=pause.sentence if pause else "",
         paused_until=pause.until if pause else None,
         ready=next((release.id for release in store.releases if release.state.state == "ready"), None),
+        decision=read_decision(site.paths),
     )
+
+
+#: Problems that are asked anew: `mail` replaces what the last run said, `not-pushed` adds nothing to it.
+_ASKED_ANEW, _SAID_ONCE = "mail", "not-pushed"
+
+
+def _merge(reported: Sequence[Problem], current: Sequence[Problem]) -> list[Problem]:
+    """Return the problems of the last run with those of now, each sentence once."""
+    names_now, names_before = {problem.name for problem in current}, {problem.name for problem in reported}
+    kept = [problem for problem in reported if problem.name != _ASKED_ANEW or _ASKED_ANEW not in names_now]
+    kept += [problem for problem in current if problem.name != _SAID_ONCE or _SAID_ONCE not in names_before]
+    return list({problem.message: problem for problem in kept}.values())
 
 
 def _is_running(lock: Path) -> bool:
@@ -116,13 +138,12 @@ def _is_running(lock: Path) -> bool:
     return False
 
 
-def find_attention(site: Site, holds: tuple[Hold, ...]) -> list[Problem]:
+def find_attention(site: Site, store: Store, holds: Sequence[Hold]) -> list[Problem]:
     """Return what needs attention on a site, whatever the last run has said."""
-    store, pending = Store(site.paths), read_pending(site.paths)
-    history = [record for record in read_history(site.paths) if record.command in ("update", "rollback", "init")]
-    pause = read_pause(site.paths)
+    pending = read_pending(site.paths)
+    history = [record for record in read_history(site.paths) if find_command(record.command).takes_live]
     attention = [*_find_damage(store), *find_old_holds(holds), *_find_old_processes(site, store)]
-    attention += find_old_pause(pause) if pause else _find_old_preparations(history)
+    attention += _find_old_preparations(history) if find_pause(holds) is None else []
     attention += _find_half_way_back(store, history)
     try:
         require_room(site.paths.releases)
@@ -164,15 +185,15 @@ def _find_missing_updates(updates: list[Record]) -> list[Problem]:
 
 def _find_half_way_back(store: Store, history: list[Record]) -> list[Problem]:
     """Return the problem of an automatic rollback that was not whole, until a process uses the live release."""
-    change = next((record for record in history if record.result.startswith(("updated", "rolled-back"))), None)
+    change = next((record for record in history if record.is_change), None)
     if change is None or store.live is None or is_used(store.live.directory):
         return []
-    return [problem for problem in change.problems if problem.code == "automatic-rollback"]
+    return [problem for problem in change.problems if problem.name == "automatic-rollback"]
 
 
 def _find_old_preparations(history: list[Record]) -> list[Problem]:
     """Return a problem if updates have only prepared releases for a week, and none went live."""
-    since = takewhile(lambda record: not record.result.startswith(("updated", "no-changes")), history)
+    since = takewhile(lambda record: not (record.is_updated or record.result == "no-changes"), history)
     prepared = [record for record in since if record.result == "ready"]
     age = now() - prepared[-1].ended_at if prepared else timedelta()
     if age < LONGEST:
@@ -183,7 +204,7 @@ def _find_old_preparations(history: list[Record]) -> list[Problem]:
 
 def _find_damage(store: Store) -> list[Problem]:
     """Return a problem if files of the live venv are not as releaser built them."""
-    damage = find_damage(store.live.venv) if store.live and store.live.manifest.origin == "built" else []
+    damage = find_damage(store.live.venv) if store.live and store.live.manifest.kind == "built" else []
     message = f"The live release is not as it was built: {join_few(damage, 3)}."
     return [Problem("damaged-venv", message, "The next update builds it again.")] if damage else []
 

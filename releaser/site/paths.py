@@ -28,7 +28,9 @@ class Paths(msgspec.Struct, frozen=True):
     run_lock: Path
     journal: Path
     holds: Path
+    #: Where an earlier version kept a pause.
     pause: Path
+    decision: Path
     pending: Path
     history: Path
     logs: Path
@@ -55,9 +57,21 @@ class Paths(msgspec.Struct, frozen=True):
     def state_entries(self) -> tuple[Path, ...]:
         """Everything that releaser keeps in the state directory, the lock last."""
         return (
-            self.releases, self.journal, self.holds, self.pause, self.pending, self.history, self.logs, self.cache,
-            self.reserve, self.outbox, self.news, self.replaced, self.run_lock,
-        )  # fmt: skip
+            self.releases,
+            self.journal,
+            self.holds,
+            self.pause,
+            self.decision,
+            self.pending,
+            self.history,
+            self.logs,
+            self.cache,
+            self.reserve,
+            self.outbox,
+            self.news,
+            self.replaced,
+            self.run_lock,
+        )
 
     def shadow(self, run: str) -> Path:
         """Return the directory of the shadow of a run."""
@@ -80,6 +94,7 @@ def make_paths(project: Path, top: Path, link: Path, state: Path) -> Paths:
         journal=state / "journal.json",
         holds=state / "holds.json",
         pause=state / "pause.json",
+        decision=state / "decision.json",
         pending=state / "pending.json",
         history=state / "history.jsonl",
         logs=state / "logs",

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from releaser.errors import Problem, explain_os_error, refuse
+from releaser.errors import Problem, explain_error, refuse
 from releaser.system.text import normalize_name, redact
 
 _GROUPS = {"local": ("local",), "staging": ("staging",), "production": ("prod", "production")}
@@ -79,8 +79,8 @@ def read_text(path: Path) -> tuple[str, list[Problem]]:
             return "", [Problem("unreadable-file", f"`{path}` is no file.", f"Run `mv {path} {path}.broken`.")]
         return path.read_text(encoding="utf-8"), []
     except (OSError, UnicodeDecodeError) as error:
-        reason = explain_os_error(error) if isinstance(error, OSError) else f"{path}: {error}"
-        return "", [Problem("unreadable-file", f"{reason}.", f"Check `ls -l {path}`.")]
+        reason = explain_error(error) if isinstance(error, OSError) else f"{path}: {error}."
+        return "", [Problem("unreadable-file", reason, f"Check `ls -l {path}`.")]
 
 
 def guess_environment(host: str | None = None) -> str:

@@ -21,14 +21,15 @@ from releaser.errors import Problem
 
 PREFIX = "RELEASER_"
 # Variables with the prefix that are no settings: an option's, and those of hooks, which may call releaser.
-OTHER_VARIABLES = {
-    "RELEASER_PROJECT", "RELEASER_RESULT", "RELEASER_RELEASE", "RELEASER_PREVIOUS", "RELEASER_EXIT_CODE",
-}  # fmt: skip
+OTHER_VARIABLES = {"RELEASER_PROJECT", "RELEASER_RESULT", "RELEASER_RELEASE", "RELEASER_PREVIOUS", "RELEASER_EXIT_CODE"}
 # Django's name, and those of the older updater.
 ALIASES = {
-    "ADMINS_JSON": "admins", "AUTO_UPDTR__UV_PATH": "uv", "AUTO_UPDTR__EMAIL_FROM": "mail_from",
-    "AUTO_UPDTR__EMAIL_HOST": "smtp_host", "AUTO_UPDTR__SYS_ADMIN_RECIPIENTS_JSON": "updater_admins",
-}  # fmt: skip
+    "ADMINS_JSON": "admins",
+    "AUTO_UPDTR__UV_PATH": "uv",
+    "AUTO_UPDTR__EMAIL_FROM": "mail_from",
+    "AUTO_UPDTR__EMAIL_HOST": "smtp_host",
+    "AUTO_UPDTR__SYS_ADMIN_RECIPIENTS_JSON": "updater_admins",
+}
 _PORT_ALIAS = "AUTO_UPDTR__EMAIL_HOST_PORT"
 
 Seconds = NewType("Seconds", float)
@@ -400,9 +401,17 @@ def _make_choice_reader(choices: tuple[str, ...]) -> Callable[[Any], str]:
 
 
 _BY_TYPE: dict[Any, Callable[[Any], Any]] = {
-    str: _read_text, bool: _read_bool, int: _read_int, Seconds: read_seconds, Command: _read_command,
-    Words: _read_words, Table: _read_table, Addresses: _read_addresses, Host: _read_host, Sender: _read_sender,
-}  # fmt: skip
+    str: _read_text,
+    bool: _read_bool,
+    int: _read_int,
+    Seconds: read_seconds,
+    Command: _read_command,
+    Words: _read_words,
+    Table: _read_table,
+    Addresses: _read_addresses,
+    Host: _read_host,
+    Sender: _read_sender,
+}
 
 
 def _make_reader(annotation: Any) -> Callable[[Any], Any]:

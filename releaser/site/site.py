@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import grp
 import logging
 import os
@@ -18,7 +19,7 @@ import dotenv
 import msgspec
 from uv import find_uv_bin
 
-from releaser.errors import Problem, ToolError, explain_os_error, refuse, require
+from releaser.errors import Problem, ToolError, explain_error, refuse, require
 from releaser.site.paths import Paths, make_paths
 from releaser.site.project import (
     choose_group,
@@ -43,8 +44,13 @@ _KEPT_UV = re.compile(
     r"REQUEST_TIMEOUT|SSL)"
 )
 _MISLEADING = (
-    "VIRTUAL_ENV", "PYTHONHOME", "PYTHONPATH", "PYTHONSTARTUP", "PYTHONDONTWRITEBYTECODE", "__PYVENV_LAUNCHER__",
-)  # fmt: skip
+    "VIRTUAL_ENV",
+    "PYTHONHOME",
+    "PYTHONPATH",
+    "PYTHONSTARTUP",
+    "PYTHONDONTWRITEBYTECODE",
+    "__PYVENV_LAUNCHER__",
+)
 
 
 class Site(msgspec.Struct, frozen=True):
@@ -159,7 +165,7 @@ def site_at(site: Site, pyproject: str, commit: str) -> Site:
             advice = f"Set `{PREFIX}{name.upper()}` in {site.paths.dotenv}, or revert the change."
             problems.append(Problem("fixed-setting", message, advice))
     require(problems)
-    return changed
+    return msgspec.structs.replace(changed, uv_cache=site.uv_cache)
 
 
 def _make_site(
@@ -230,6 +236,7 @@ def _find_uv(setting: str, project: Path, environ: Mapping[str, str]) -> tuple[P
         return Path("uv"), [Problem("no-uv", message, "Install it: `pip install uv`.")]
 
 
+@functools.lru_cache(maxsize=8)
 def _uv_version(uv: Path) -> tuple[int, ...]:
     try:
         finished = process.run([uv, "--version"], cwd=Path("/"), env={"PATH": _DEFAULT_PATH}, timeout=20)
@@ -269,18 +276,30 @@ def _is_private_group(gid: int) -> bool:
     return group.gr_name == user.pw_name and set(group.gr_mem) <= {user.pw_name}
 
 
+def find_state_problems(site: Site) -> list[Problem]:
+    """Return why the state directory cannot be used: what stands in its place or in it, and who could write it."""
+    paths = site.paths
+    state = (paths.state.parent, paths.state, paths.releases, paths.journal, paths.holds, paths.pause, paths.pending)
+    problems = find_intrusions(state, paths.project)
+    for path in (paths.releases, paths.cache, paths.logs, paths.reserve, paths.replaced):
+        if os.path.lexists(path) and not path.is_dir():
+            problems.append(Problem("no-directory", f"`{path}` is no directory.", f"Run `mv {path} {path}.broken`."))
+    place = next(path for path in (paths.state, *paths.state.parents) if os.path.lexists(path))
+    if not (place.is_dir() and os.access(place, os.W_OK | os.X_OK)):
+        message = f"The state directory cannot be written: {place}."
+        advice = f"Run `sudo chown $(id -un) {place}`, or set `state_dir`."
+        problems.append(Problem("no-state-directory", message, advice))
+    return problems
+
+
 def prepare_state(site: Site) -> None:
     """Make the state directory with the mode of the project's directory, without write for others.
 
     Raises PreflightError, also if another user could have written its content.
     """
     paths = site.paths
-    state = (paths.state.parent, paths.state, paths.releases, paths.journal, paths.holds, paths.pause, paths.pending)
-    require(find_intrusions(state, paths.project))
+    require([problem for problem in find_state_problems(site) if problem.name != "no-state-directory"])
     mode = stat.S_IMODE(paths.project.stat().st_mode) & 0o2775
-    for path in (paths.releases, paths.cache, paths.logs, paths.reserve, paths.replaced):
-        if os.path.lexists(path) and not path.is_dir():
-            raise refuse("no-directory", f"`{path}` is no directory.", f"Run `mv {path} {path}.broken`.")
     try:
         for directory in (paths.state.parent, paths.state, paths.releases):
             if not directory.is_dir():
@@ -289,6 +308,6 @@ def prepare_state(site: Site) -> None:
                 directory.chmod(mode)
         make_private_directory(paths.cache)
     except OSError as error:
-        message = f"The state directory cannot be made: {explain_os_error(error)}."
+        message = f"The state directory cannot be made: {explain_error(error)}"
         command = f"sudo install -d -o {os.geteuid()} -g {site.unix_group} -m {mode:o} {paths.state}"
         raise refuse("no-state-directory", message, f"Run `{command}`, or set `state_dir`.") from error

@@ -85,9 +85,15 @@ def run(  # noqa: PLR0913 - as many as a program can be run with
     with os.fdopen(os.memfd_create("stdout"), "r+b") as out, os.fdopen(os.memfd_create("stderr"), "r+b") as err:
         try:
             process = subprocess.Popen(
-                words, cwd=cwd, env=dict(env), stdin=stdin, stdout=out, stderr=err,
-                start_new_session=True, preexec_fn=_die_with_parent(),
-            )  # fmt: skip
+                words,
+                cwd=cwd,
+                env=dict(env),
+                stdin=stdin,
+                stdout=out,
+                stderr=err,
+                start_new_session=True,
+                preexec_fn=_die_with_parent(),
+            )
         except OSError as error:
             message = f"`{words[0]}` could not be started: {error.strerror}."
             raise ToolError(message, "Check that it is installed and executable.", output=str(error)) from error

@@ -1,4 +1,4 @@
-"""The record of a run: its id, its steps with their times, its log, and what it has to say."""
+"""The record of a run: its command, its id, its steps with their times, its log, and what it has to say."""
 
 from __future__ import annotations
 
@@ -22,6 +22,33 @@ logger = logging.getLogger(__name__)
 KEPT_LOGS = 50  # one for each run
 
 
+class Command(msgspec.Struct, frozen=True):
+    """The facts about a command that its run, its mail and the status ask for."""
+
+    name: str
+    #: `all` outcomes are mailed if they are news, or those alone that `changed` the live release, or none.
+    mailed: Literal["never", "changed", "all"] = "never"
+    #: True if the hook `on_failure` runs after a failure.
+    has_failure_hook: bool = False
+    #: True if the command takes releases live, so that `status` shows its runs.
+    takes_live: bool = False
+    #: True if a run is a night's update: sites without one for a week need attention.
+    is_nightly: bool = False
+    #: The word of a mail about a success; by default that of the result.
+    done: str = ""
+
+
+UPDATE = Command("update", mailed="all", has_failure_hook=True, takes_live=True, is_nightly=True)
+ROLLBACK = Command("rollback", mailed="changed", has_failure_hook=True, takes_live=True, done="Rollback done")
+INIT = Command("init", has_failure_hook=True, takes_live=True)
+_COMMANDS = {command.name: command for command in (UPDATE, ROLLBACK, INIT)}
+
+
+def find_command(name: str) -> Command:
+    """Return the facts about a command that the history names."""
+    return _COMMANDS.get(name, Command(name))
+
+
 class Step(msgspec.Struct, frozen=True):
     """A step of a run; `seconds` is its duration."""
 
@@ -40,7 +67,7 @@ class StepDetail(list[str]):
 class Run:
     """One run of a command. `on_step` is told of each step that begins (None as its value) and ends."""
 
-    def __init__(self, id: str, command: str, on_step: Callable[[str, Step | None], None] | None = None) -> None:
+    def __init__(self, id: str, command: Command, on_step: Callable[[str, Step | None], None] | None = None) -> None:
         self.id = id
         self.command = command
         self.steps: list[Step] = []
@@ -69,10 +96,15 @@ class Run:
         logger.info("%s", sentence)
         self.notes.append(redact(sentence))
 
-    def report(self, code: str, message: str, advice: str = "") -> None:
-        """Report a problem that does not end the run."""
-        logger.warning("%s: %s %s", code, message, advice)
-        self.problems.append(Problem(code, redact(message), redact(advice)))
+    def add_problem(self, name: str, message: str, advice: str = "") -> None:
+        """Record a problem that does not end the run."""
+        logger.warning("%s: %s %s", name, message, advice)
+        self.problems.append(Problem(name, redact(message), redact(advice)))
+
+    def add(self, *problems: Problem | None) -> None:
+        """Record problems that other parts have found; None is no problem."""
+        for problem in filter(None, problems):
+            self.add_problem(problem.name, problem.message, problem.advice)
 
 
 #: A moment with its time zone: one without, by a person's hand, is no moment.

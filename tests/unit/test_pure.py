@@ -5,6 +5,7 @@ import re
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
@@ -14,21 +15,21 @@ from releaser.cli.commands import releaser
 from releaser.cli.render import print_list
 from releaser.errors import PreflightError, Problem
 from releaser.packages.changes import name_bump
-from releaser.packages.holds import Hold
+from releaser.packages.holds import VersionHold
 from releaser.releases.journal import Entry, drop_entry, read_entry, write_entry
 from releaser.releases.link import flip, make_link_text, read_link
-from releaser.releases.release import Change, Key, Manifest, Release, State, StateName
+from releaser.releases.release import Key, Manifest, PackageChange, Release, State, StateName
 from releaser.releases.retention import choose_releases_to_delete
 from releaser.releases.store import Store, begin_release, mark_good, sweep_releases, write_state
 from releaser.report.letter import render_html
 from releaser.report.mail import write_letter
-from releaser.report.outcome import Outcome
+from releaser.report.outcomes import Brought, Kept, Outcome
 from releaser.report.status import ReleaseRow
 from releaser.site.paths import Paths, make_paths
 from releaser.site.project import find_project, guess_environment
 from releaser.site.settings import load_settings
 from releaser.system.files import write_json
-from releaser.system.run import Run, Step
+from releaser.system.run import UPDATE, Command, Run, Step
 
 NOW = datetime(2026, 11, 20, tzinfo=UTC)
 KEY = Key("code", hashlib.sha256().hexdigest(), "3.11.7")
@@ -88,7 +89,7 @@ def test_the_store_knows_live_and_previous_by_link_and_record(paths: Paths) -> N
     assert first.id < second.id < third.id  # begun in the same second
     for release, before in ((first, None), (second, first), (third, second)):
         flip(paths, release.id, before=make_link_text(paths, before.id) if before else None)
-        mark_good(paths, release, NOW)
+        mark_good(Store(paths), release, NOW)
     store = Store(paths)
     assert (store.live, store.previous) == (store.get(third.id), store.get(second.id))
     assert [store.name_state(release) for release in store.releases] == ["live", "previous", "good"]
@@ -102,13 +103,13 @@ def test_sweeping_deletes_what_was_not_sealed_and_nothing_else(paths: Paths) -> 
     sealed, unsealed = add_release(paths), begin_release(paths)
     (paths.releases / "mine").mkdir()
     write_state(sealed, state="good", order=1)
-    sweep_releases(paths, Run("now", "prune"))
+    sweep_releases(Store(paths), Run("now", Command("prune")))
     assert (unsealed.exists(), (paths.releases / "mine").exists()) == (False, True)
     assert [release.id for release in Store(paths).releases] == [sealed.id]
 
 
 def test_law_09_a_journal_is_read_as_written_or_set_aside(paths: Paths) -> None:
-    run, entry = Run("now", "update"), Entry("changing", "update", "now", "a", "b", head="h", commit="c")
+    run, entry = Run("now", UPDATE), Entry("changing", "update", "now", "a", "b", head="h", commit="c")
     write_entry(paths, entry)
     assert read_entry(paths, run) == entry
     drop_entry(paths)
@@ -144,7 +145,7 @@ def test_wrong_usage_ends_with_2(words: str) -> None:
 
 
 def test_the_list_cuts_changes_alone(capsys: pytest.CaptureFixture[str]) -> None:
-    changes = (Change("a-package-with-a-long-name", "1.0.0", "2.0.0", "major"),) * 3
+    changes = (PackageChange("a-package-with-a-long-name", "1.0.0", "2.0.0", "major"),) * 3
     name = "20261120T000000Z"
     row = ReleaseRow(name, "rolled-back", False, False, NOW, "3.11.7", "", changes, 9, 4096, False, (), "", "")
     print_list([row])
@@ -169,13 +170,16 @@ def test_no_text_of_others_becomes_markup_of_a_mail() -> None:
     """Every text of a mail is hostile, once as markup and once as harmless words of the same length."""
 
     def tags(hostile: str) -> list[str]:
-        problem, change = Problem("x", f"y{hostile}", hostile), Change(hostile, hostile, hostile, "minor")
-        hold, step = Hold(hostile, hostile, hostile, "person"), Step(hostile, "done", 1, hostile)
-        outcome = Outcome(
-            "updated", 7, hostile, hostile, hostile, changes=(change,), on_hold=(hold,), commits=(hostile,),
-            steps=(step,), problems=(problem,), notes=(hostile,), new_commits=(hostile,), output=hostile,
-        )  # fmt: skip
-        html = render_html(write_letter(hostile, f"/{hostile}", Run("20261120T041500Z", hostile), outcome))
+        problem, change = Problem("x", f"y{hostile}", hostile), PackageChange(hostile, hostile, hostile, "minor")
+        hold = VersionHold(name=hostile, version=hostile, reason=hostile, by="person")
+        facts: dict[str, Any] = {"commits": (hostile,), "problems": (problem,), "notes": (hostile,)}
+        facts |= {"on_hold": (hold,), "steps": (Step(hostile, "done", 1, hostile),), "previous": hostile}
+        htmls = []
+        for payload in (Brought((change,), (hostile,)), Kept(hostile, hostile, hostile, (change,), (hostile,))):
+            outcome = Outcome("updated", 7, hostile, hostile, payload, **facts)
+            run = Run("20261120T041500Z", Command(hostile))
+            htmls.append(render_html(write_letter(hostile, f"/{hostile}", run, outcome)))
+        html = "".join(htmls)
         assert not set(html) & set("\x1b\r\u202e\u2028"), "control characters"
         return re.findall(r"<[^>]*>", html)
 

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from releaser.releases.lease import install_startup_module, is_used, list_users, make_lease
-from releaser.releases.verify import find_site_packages
+from releaser.releases.venv import find_site_packages
 from releaser.system.files import replace_symlink
 from tests.e2e.scenes import eventually, mostly_slow, silent
 from tests.support.commands import Finished, clean_environment, run, started, uv_executable

@@ -1,0 +1,39 @@
+"""Django's migrations: a candidate that needs some that are not applied does not go live by itself."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from releaser.candidate.namespace import run_in_shadow
+from releaser.candidate.shadow import Shadow
+from releaser.errors import BuildError
+from releaser.packages.lock import Lock
+from releaser.site.site import Site
+from releaser.system.text import find_error_line
+
+_TIMEOUT = 600.0  # seconds
+_NO_DATABASE = "settings.DATABASES is improperly configured"
+_UNAPPLIED = "[ ]"
+
+
+def is_django(project: Path, lock: Lock) -> bool:
+    """Return True if the project is a Django site: it has manage.py, and Django is in its lock."""
+    return (project / "manage.py").is_file() and "django" in lock.versions
+
+
+def find_unapplied_migrations(site: Site, shadow: Shadow, venv: Path, *, mark: str) -> list[str]:
+    """Return the migrations of a candidate that its database lacks, as `app.name`, by `manage.py showmigrations`.
+
+    Asked in the shadow: a database in a file is a copy there. Raises BuildError if Django does not answer.
+    """
+    words: list[str | Path] = [venv / "bin" / "python", "manage.py", "showmigrations", "--plan"]
+    env = site.tool_environment(venv, mark)
+    finished = run_in_shadow(site, shadow, words, env=env, timeout=_TIMEOUT, check=False)
+    if finished.status != 0 and _NO_DATABASE in finished.output:
+        return []
+    if finished.status != 0:
+        message = f"Django does not say which migrations are not applied: {find_error_line(finished.output)}"
+        advice = "Run `releaser run -- python manage.py showmigrations`, or set `migrations` to `ignore`."
+        raise BuildError(message, advice, output=finished.output)
+    lines = [line.strip() for line in finished.stdout.splitlines()]
+    return [line.removeprefix(_UNAPPLIED).split("(")[0].strip() for line in lines if line.startswith(_UNAPPLIED)]

@@ -1,0 +1,193 @@
+"""A trial: one build and test of a candidate. Its result is a value, whatever the tests say; `seal` makes a release."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from releaser.candidate.build import Installer, Place, build_venv, close_venv
+from releaser.candidate.migrations import find_unapplied_migrations, is_django
+from releaser.candidate.namespace import can_mount
+from releaser.candidate.products import keep_products, list_files
+from releaser.candidate.shadow import Shadow, fill_shadow, make_shadow
+from releaser.candidate.tests import TestResult, run_tests
+from releaser.checkout.own_files import make_export
+from releaser.checkout.repository import Repository, hash_text
+from releaser.checkout.target import Target
+from releaser.errors import BuildError
+from releaser.packages.changes import compare_releases
+from releaser.packages.lock import read_lock
+from releaser.packages.resolve import Plan, group_arguments
+from releaser.releases.release import BUILT, Key, Manifest, Release, State, list_products
+from releaser.releases.store import begin_release, seal_release
+from releaser.site.site import Site
+from releaser.system.files import replace_file
+from releaser.system.run import Run, now
+from releaser.system.text import count, join_few
+
+_LOGGED = 256 * 1024  # characters of the output of tests that are kept
+
+
+class Attempt(msgspec.Struct, frozen=True):
+    """What a trial tries: a commit, the site with the settings of that commit, its packages, and its identity."""
+
+    target: Target
+    site: Site
+    plan: Plan
+    key: Key
+
+
+class Trial(msgspec.Struct, frozen=True):
+    """The end of a build and test, in the directory of a release that is not sealed. It began at `began`.
+
+    `unapplied` are the migrations that the database lacks; `advice` is for tests that wrote where they must not.
+    """
+
+    attempt: Attempt
+    directory: Path
+    began: datetime
+    tests: TestResult
+    unapplied: tuple[str, ...] = ()
+    products: tuple[str, ...] = ()
+    advice: str = ""
+
+    @property
+    def venv(self) -> Path:
+        """The environment."""
+        return self.directory / "venv"
+
+    @property
+    def failed_gate(self) -> str:
+        """The gate that the candidate failed; empty if it passed."""
+        return "tests" if not self.tests.passed else "migrations" if self.unapplied else ""
+
+    @property
+    def failure(self) -> str:
+        """Why the gate failed, in a line."""
+        waiting = f"migrations are not applied: {join_few(self.unapplied)}" if self.unapplied else ""
+        return self.tests.reason or waiting
+
+
+def make_key(site: Site, plan: Plan, code_key: str) -> Key:
+    """Return what identifies the candidate of a plan."""
+    selection = " ".join(group_arguments(site))
+    return Key(code_key, plan.lock.sha256, plan.python_version, selection, hash_text(_list_recipe(site)))
+
+
+def _list_recipe(site: Site) -> str:
+    """Return the settings by which a candidate is built and tested: those that count, in this order.
+
+    A setting that comes later is added by its name, and only where it is not the default, so that what failed or is
+    ready stays known.
+    """
+    tests, live = site.settings.tests, site.settings.live
+    names = ("test_command", "test_timeout", "test_environment", "shadow", "shadow_copy")
+    counted: Mapping[str, Any] = {name: getattr(tests, name) for name in names}
+    return msgspec.json.encode((counted, live.before_build, live.migrations, site.settings.site.python)).decode()
+
+
+def try_candidate(
+    run: Run, repository: Repository, attempt: Attempt, live: Release | None, install: Installer
+) -> Trial:
+    """Build and test a candidate, as the installer makes it. Failed tests are no error.
+
+    Raises BuildError, ToolError and OSError.
+    """
+    site = attempt.site
+    directory, began = begin_release(site.paths), now()
+    with make_shadow(site, repository, site.paths.shadow(run.id), attempt.target.commit, mark=run.id) as shadow:
+        (shadow.project / "uv.lock").write_text(attempt.plan.lock_text, encoding="utf-8")
+        shadow = _complete_shadow(site, shadow, directory / "venv", live)
+        place = Place(site, shadow, directory / "venv", run.id)
+        products = _build(run, place, attempt.plan, live, install)
+        trial = _test(run, place, Trial(attempt, directory, began, TestResult(False, "", "", 0), (), products))
+        close_venv(site, shadow, place.venv)
+    return trial
+
+
+def _build(run: Run, place: Place, plan: Plan, live: Release | None, install: Installer) -> tuple[str, ...]:
+    """Build the venv, and keep what that writes beside the source; return the paths of these products."""
+    site, shadow, directory = place.site, place.shadow, place.venv.parent
+    with run.step("build") as detail:
+        tree = Repository(site, shadow.map_path(site.paths.top), mark=run.id)
+        before = list_files(tree.top)
+        build_venv(place, plan, live, install)
+        _refuse_edited_files(site, tree)
+        products = keep_products(tree.top, before, tree.tracked_files(), directory)
+        for path in [] if shadow.is_mounted else products:
+            shadow.replace_paths(directory / BUILT / path)
+        replace_file(directory / "uv.lock", plan.lock_text.encode())
+        make_export(site, shadow.project, directory, mark=run.id)
+        detail += [f"made {join_few(products)}"] if products else []
+        if shadow.left_out:
+            detail.append(f"tests do not see {join_few([path.name for path in shadow.left_out])}, too large to copy")
+    return tuple(products)
+
+
+def _test(run: Run, place: Place, trial: Trial) -> Trial:
+    """Run the tests, and ask Django for migrations if they pass."""
+    site, shadow, plan = place.site, place.shadow, trial.attempt.plan
+    with run.step("test") as detail:
+        result = run_tests(site, shadow, place.venv, plan.lock, mark=run.id, is_candidate=True)
+        asks = result.passed and site.settings.live.migrations != "ignore" and is_django(shadow.project, plan.lock)
+        unapplied = find_unapplied_migrations(site, shadow, place.venv, mark=run.id) if asks else ()
+        advice = "" if result.passed else shadow.advise_on_read_only(result.output)
+        trial = msgspec.structs.replace(trial, tests=result, unapplied=tuple(unapplied), advice=advice)
+        detail.append(trial.failure or "passed")
+        detail.has_failed = bool(trial.failed_gate)
+    replace_file(trial.directory / "tests.log", f"{result.output[-_LOGGED:]}\n".encode(errors="replace"))
+    return trial
+
+
+def seal(trial: Trial, run: Run, live: Release | None, *, was_failing: bool) -> Release:
+    """Make the release of a trial, ready or failed; `was_failing` says that the live one fails its tests, too.
+
+    Raises OSError.
+    """
+    attempt, name = trial.attempt, trial.directory.name
+    draft = Manifest(name, trial.began, "built", attempt.key, attempt.target.commit)
+    state = State("failed" if trial.failed_gate else "ready")
+    changes = compare_releases(live, Release(trial.directory, draft, state))
+    manifest = msgspec.structs.replace(
+        draft,
+        changes=changes,
+        failed_gate=trial.failed_gate,
+        failure=trial.failure,
+        was_failing=was_failing,
+        run=run.id,
+    )
+    return seal_release(trial.directory, manifest, state)
+
+
+def run_live_tests(site: Site, run: Run, repository: Repository, head: str, release: Release) -> TestResult:
+    """Run the tests with the live release and the code of HEAD: if they fail, too, no candidate is to blame."""
+    directory = site.paths.shadow(f"{run.id}-live")
+    with run.step("test") as detail, make_shadow(site, repository, directory, head, mark=run.id) as shadow:
+        shadow = _complete_shadow(site, shadow, release.venv, None)
+        result = run_tests(site, shadow, release.venv, read_lock(release.lock), mark=run.id, is_candidate=False)
+        detail.append(f"the live release: {result.reason or 'passed'}")
+        detail.has_failed = not result.passed
+    return result
+
+
+def _complete_shadow(site: Site, shadow: Shadow, venv: Path, live: Release | None) -> Shadow:
+    """Return a shadow that is complete enough for programs."""
+    is_mounted = can_mount(site, shadow.root, shadow.original)
+    products = frozenset(site.paths.top / path for path in list_products(live.directory if live else None))
+    return fill_shadow(site, shadow, venv, is_mounted=is_mounted, products=products)
+
+
+def _refuse_edited_files(site: Site, repository: Repository) -> None:
+    edited = [
+        path
+        for path in repository.state().changed
+        if path != site.paths.lockfile_in_tree and not (repository.top / path).is_symlink()
+    ]
+    if edited:
+        names = join_few([f"`{path}`" for path in edited])
+        message = f"The build changed {count(len(edited), 'tracked file')}: {names}."
+        raise BuildError(message, "Let the build write to files that git ignores.")

@@ -1,0 +1,84 @@
+"""The files of the checkout that releaser itself writes: uv.lock of the live release, and the export of a lock."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from pathlib import Path
+
+from releaser.checkout.repository import CheckoutState, Repository
+from releaser.errors import Problem, require
+from releaser.packages.resolve import group_arguments
+from releaser.releases.release import EXPORT, Release
+from releaser.site.site import Site
+from releaser.system.files import BrokenFileError, lies_behind_link, read_regular_file, replace_file
+
+
+def find_dirty_files(site: Site, state: CheckoutState, live: Release | None) -> list[Problem]:
+    """Return a problem that names the changed tracked files, but for what releaser has written."""
+    changed = list_dirty_files(site, state.changed, live)
+    if not changed:
+        return []
+    names = ", ".join(f"`{path}`" for path in changed[:5]) + (f" and {len(changed) - 5} more" if changed[5:] else "")
+    message = f"Tracked files of the checkout are changed: {names}."
+    return [Problem("changed-files", message, f"Commit or stash them: `git -C {site.paths.top} status`.")]
+
+
+def list_dirty_files(site: Site, changed: Collection[str], live: Release | None) -> list[str]:
+    """Return the changed files, but for what releaser has written."""
+    export, lock = site.committed_paths[-1], site.paths.lockfile_in_tree
+    own = {export} if export in changed and has_own_export(site) else set()
+    own |= {lock} if lock in changed and has_lock_of(site, live) else set()
+    return [path for path in changed if path not in own]
+
+
+def has_lock_of(site: Site, release: Release | None) -> bool:
+    """Return True if uv.lock in the checkout is the lock of a release."""
+    try:
+        return release is not None and read_regular_file(site.paths.lockfile) == release.lock.read_bytes()
+    except (OSError, BrokenFileError):
+        return False
+
+
+def has_own_export(site: Site) -> bool:
+    """Return True if the export in the checkout is that of a release: only releaser has written it."""
+    try:
+        content = read_regular_file(site.export) if site.export else None
+        return content in [path.read_bytes() for path in site.paths.releases.glob(f"*/{EXPORT}")]
+    except (OSError, BrokenFileError):
+        return False
+
+
+def make_export(site: Site, tree: Path, release: Path, *, mark: str) -> None:
+    """Put the export of the lock in a tree into a release, if the site wants one. Raises PreflightError and ToolError.
+
+    uv names no URL of an index there, unless it is asked to.
+    """
+    require(find_wrong_export(site, tree))
+    if site.export is not None:
+        words = ["export", "--quiet", "--frozen", "--format", "requirements.txt", *group_arguments(site)]
+        text = site.run_uv(*words, cwd=tree, mark=mark).stdout.replace("uv --color never ", "uv ", 1)
+        replace_file(release / EXPORT, text.encode(errors="surrogateescape"))
+
+
+def find_wrong_export(site: Site, project: Path) -> list[Problem]:
+    """Return why the export cannot be written in `project`, the site's or that of a shadow."""
+    name = site.settings.git.requirements_export
+    path = project / name
+    if not name or not (site.export is None or path.is_symlink() or lies_behind_link(project, name) or path.is_dir()):
+        return []
+    message = f"The setting `requirements_export` is `{name}`, but must be a .txt file in the project, and no link."
+    return [Problem("wrong-export", message, f"Name another file, or look at `ls -ld {path}`.")]
+
+
+def find_export_problems(site: Site, repository: Repository, changed: Collection[str]) -> list[Problem]:
+    """Return why the export cannot be written in the checkout; `changed` are its changed tracked files."""
+    problems = find_wrong_export(site, site.paths.project)
+    if problems or site.export is None or not site.export.exists() or has_own_export(site):
+        return problems
+    own = site.committed_paths[1]
+    if own not in changed and repository.is_tracked(str(site.export)):
+        return []
+    name = site.settings.git.requirements_export
+    message = f"The setting `requirements_export` is `{name}`, but the file that exists is not committed."
+    advice = f"Move it away, or commit it: `git -C {site.paths.top} add {own}`."
+    return [Problem("wrong-export", message, advice)]

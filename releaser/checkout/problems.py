@@ -1,0 +1,87 @@
+"""Why a checkout is not fit for an update: its git, branch, upstream or changed files."""
+
+from __future__ import annotations
+
+import os
+
+from releaser.checkout.own_files import find_dirty_files, find_export_problems
+from releaser.checkout.repository import CheckoutState, Repository
+from releaser.errors import Problem, ToolError
+from releaser.releases.release import Release
+from releaser.site.site import Site
+from releaser.system.text import redact
+
+LOWEST_GIT = "2.31"
+#: Files in the directory of git while a command waits for a person.
+_UNDER_WAY = {
+    "MERGE_HEAD": "merge",
+    "rebase-merge": "rebase",
+    "CHERRY_PICK_HEAD": "cherry-pick",
+    "REVERT_HEAD": "revert",
+}
+
+
+def read_checkout(site: Site, repository: Repository) -> tuple[CheckoutState | None, list[Problem]]:
+    """Return where the checkout is; None, with a problem, if git does not say it."""
+    try:
+        if repository.is_too_old():
+            version = repository.read("version").partition("git version ")[2]
+            return None, [Problem("old-git", f"git is {version}.", f"Install git {LOWEST_GIT} or newer.")]
+        repository.directories  # noqa: B018 - asked here, where a broken repository is a problem and no error
+        return repository.state(), []
+    except ToolError as error:
+        return None, [explain_git_error(site, error)]
+
+
+def explain_git_error(site: Site, error: ToolError) -> Problem:
+    """Return the problem of a git that does not answer."""
+    return Problem("git", error.message, error.advice or f"Run `git -C {site.paths.top} status` to see why.")
+
+
+def find_problems(site: Site, repository: Repository, state: CheckoutState, live: Release | None) -> list[Problem]:
+    """Return why the checkout is not fit for an update. Raises ToolError."""
+    branch = site.settings.site.branch
+    if not state.head:
+        return [Problem("no-commit", "The checkout has no commit.", "Commit the project with its uv.lock.")]
+    for name, command in _UNDER_WAY.items():
+        if os.path.lexists(repository.directories[0] / name):
+            message = f"A `git {command}` is under way in the checkout."
+            advice = f"Finish it, or run `git -C {repository.top} {command} --abort`."
+            return [Problem("under-way", message, advice)]
+    if state.ref != f"refs/heads/{branch}":
+        return [_explain_other_branch(repository, branch, state.ref.removeprefix("refs/heads/"))]
+    if os.path.lexists(site.paths.top / ".gitmodules"):
+        message = "The repository has submodules, which releaser does not move."
+        return [Problem("submodules", message, "Turn them into path or git dependencies.")]
+    return [
+        *_find_upstream_problems(site, repository),
+        *find_dirty_files(site, state, live),
+        *find_export_problems(site, repository, state.changed),
+    ]
+
+
+def _explain_other_branch(repository: Repository, branch: str, current: str) -> Problem:
+    switch = f"Run `git switch {branch}`, then run releaser again."
+    if not repository.resolve(f"refs/heads/{branch}"):
+        switch = f"Correct the setting `branch`: no branch `{branch}` exists."
+    if not current:
+        return Problem("detached-head", f"HEAD is detached, not on the branch `{branch}`.", switch)
+    return Problem("other-branch", f"The checkout is on `{current}`, not on `{branch}`.", switch)
+
+
+def _find_upstream_problems(site: Site, repository: Repository) -> list[Problem]:
+    branch, upstream = site.settings.site.branch, repository.upstream(site.settings.site.branch)
+    if upstream is None:
+        if not (site.settings.git.git_pull or site.settings.git.git_push):
+            return []
+        message = f"The branch `{branch}` has no upstream."
+        advice = f"Run `git branch -u REMOTE/{branch}`, or set `git_pull` and `git_push` to `false`."
+        return [Problem("no-upstream", message, advice)]
+    if upstream.remote not in repository.remotes():
+        message = f"The branch `{branch}` follows `{redact(upstream.remote)}`, which is no remote with a name."
+        return [Problem("other-upstream", message, f"Run `git remote add NAME URL` and `git branch -u NAME/{branch}`.")]
+    if upstream.branch != f"refs/heads/{branch}":
+        message = f"The branch `{branch}` follows `{upstream.name}`, which has another name."
+        advice = f"Run `git branch -u {upstream.remote}/{branch}`, or rename the local branch and set `branch`."
+        return [Problem("other-upstream", message, advice)]
+    return []

@@ -1,0 +1,45 @@
+"""The state that a person could change during a run: read at its start, compared right before the flip."""
+
+from __future__ import annotations
+
+import msgspec
+
+from releaser.checkout.repository import CheckoutState, Repository, hash_text
+from releaser.errors import Problem, require
+from releaser.releases.link import Link, read_link
+from releaser.site.site import Site
+
+
+class Snapshot(msgspec.Struct, frozen=True):
+    """HEAD, its branch and changed tracked files; hashes of uv.lock and of the settings of this host; the link."""
+
+    checkout: CheckoutState
+    lock: str
+    dotenv: str
+    link: Link
+
+
+def take_snapshot(site: Site, checkout: CheckoutState, link: Link) -> Snapshot:
+    """Return the state of the site, with what git and the link have said of it. Raises OSError."""
+    files = (site.paths.lockfile, site.paths.dotenv)
+    lock, dotenv = (hash_text(path.read_text(errors="surrogateescape")) if path.is_file() else "" for path in files)
+    return Snapshot(checkout, lock, dotenv, link)
+
+
+def require_unchanged(site: Site, repository: Repository, before: Snapshot) -> None:
+    """Raise PreflightError with everything that a person changed since the snapshot."""
+    after = take_snapshot(site, repository.state(), read_link(site.paths))
+    new, old, top = after.checkout, before.checkout, site.paths.top
+    branch = new.ref.removeprefix("refs/heads/") or "a detached HEAD"
+    changes = {
+        f"The checkout was switched to `{branch}`": new.ref != old.ref,
+        f"HEAD of the checkout moved to {new.head[:12]}": new.head != old.head,
+        f"Tracked files were changed: {', '.join(sorted({*new.changed} ^ {*old.changed}))}": new.changed != old.changed,
+        f"`{site.paths.lockfile}` was changed": after.lock != before.lock,
+        f"`{site.paths.dotenv}` was changed": after.dotenv != before.dotenv,
+        f"`{site.paths.link}` was changed": after.link != before.link,
+    }
+    advice = f"Look at `git -C {top} status`; run releaser again when the work is done."
+    end = "during this run. Nothing went live."
+    changed = [sentence for sentence, is_changed in changes.items() if is_changed]
+    require([Problem("changed-meanwhile", f"{sentence} {end}", advice) for sentence in changed])

@@ -1,0 +1,130 @@
+"""Which versions an update may take: from settings and holds to bounds, and from bounds to words of uv. All is pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import msgspec
+
+from releaser.packages.changes import name_bump
+from releaser.packages.holds import Hold, PackageHold, VersionHold
+from releaser.packages.lock import Lock, Package
+from releaser.site.settings import VersionSettings
+
+#: The bound of a package that uv leaves as the lock has it, since no words of uv name a commit.
+AS_LOCKED = None
+_HOLDERS = {"person": "by you", "rollback": "by a rollback", "setting": "by a setting"}
+
+
+class Rules(msgspec.Struct, frozen=True):
+    """What an update may install.
+
+    `skipped` are the versions on hold by package, `kept` the packages that stay at their live version; `holders` says
+    who wants that, in words. Without `upgrades` the committed lock is installed.
+    """
+
+    upgrades: bool = True
+    skipped: Mapping[str, frozenset[str]] = {}
+    kept: frozenset[str] = frozenset()
+    holders: Mapping[str, str] = {}
+
+
+class Skipped(msgspec.Struct, frozen=True):
+    """A newer version that an update does not take, and why."""
+
+    name: str
+    version: str
+    reason: str
+
+    @property
+    def sentence(self) -> str:
+        """The package, its version and the reason."""
+        return f"{self.name} {self.version} {self.reason}"
+
+
+def make_rules(settings: VersionSettings, holds: Iterable[Hold]) -> Rules:
+    """Return the rules that follow from settings and holds."""
+    skipped, kept, holders = dict[str, frozenset[str]](), set[str](), dict[str, str]()
+    for hold in holds:
+        if isinstance(hold, VersionHold):
+            skipped[hold.name] = skipped.get(hold.name, frozenset()) | {hold.version}
+        elif isinstance(hold, PackageHold):
+            kept.add(hold.name)
+        if isinstance(hold, VersionHold | PackageHold):
+            holders[hold.name] = hold.reason if hold.by == "setting" else _HOLDERS[hold.by]
+    return Rules(settings.upgrade == "all", skipped, frozenset(kept), holders)
+
+
+def make_bounds(rules: Rules, installed: Mapping[str, str]) -> dict[str, str | None]:
+    """Return the bounds for uv: the live version alone of a package that is kept, else all but those on hold."""
+    bounds: dict[str, str | None] = {name: keep(installed[name]) for name in rules.kept if name in installed}
+    for name, versions in rules.skipped.items():
+        words = ",".join(f"!={version}" for version in sorted(versions) if not _is_from_git(version))
+        if name not in bounds and words:
+            bounds[name] = words
+    return bounds
+
+
+def keep(version: str) -> str | None:
+    """Return the bound for this version alone."""
+    return AS_LOCKED if _is_from_git(version) else f"=={version}"
+
+
+def _is_from_git(version: str) -> bool:
+    return " " in version
+
+
+def lock_arguments(names: Sequence[str], bounds: Mapping[str, str | None]) -> list[str]:
+    """Return the arguments of `uv lock` that upgrade all packages within bounds, such as `!=1.1`.
+
+    With bounds each package is named, since `--upgrade` forgets those of `-P` (seen with uv 0.13). Bounds leave no
+    trace in the lock.
+    """
+    if not bounds:
+        return ["lock", "--upgrade"]
+    words = ["lock"]
+    for name in sorted({*names, *bounds}):
+        bound = bounds.get(name, "")
+        words += [] if bound is AS_LOCKED else ["-P", f"{name}{bound}"]
+    return words
+
+
+def find_between(rules: Rules, lock: Lock, installed: Mapping[str, str]) -> list[str]:
+    """Return the packages on hold for which a lock has a version that is neither live nor newer than those on hold."""
+    between = []
+    for name, highest in rules.skipped.items():
+        chosen = lock.versions.get(name, frozenset()) - {installed.get(name, "")}
+        is_older = any(name_bump(held, version) == "other" for version in chosen for held in highest)
+        is_held = bool(chosen & highest)
+        if name in installed and (is_held or (is_older and not any(map(_is_from_git, chosen)))):
+            between.append(name)
+    return between
+
+
+def explain_skipped(rules: Rules, lock: Lock, newest: Lock) -> tuple[Skipped, ...]:
+    """Return each package that is newer in the lock that no hold has bound, with the hold that keeps it back.
+
+    That is its own, or one on a package that it needs, or one on a package that needs it.
+    """
+    waiting = [package for package in newest.packages if _is_newer(package, lock)]
+    held = {package.name: package for package in waiting if package.name in rules.holders}
+    return tuple(Skipped(package.name, package.label, _explain(rules, lock, package, held)) for package in waiting)
+
+
+def _is_newer(package: Package, lock: Lock) -> bool:
+    versions = lock.versions.get(package.name)
+    if not versions or package.label in versions or package.name in lock.local:
+        return False
+    return bool(package.source.commit) or all(name_bump(version, package.label) != "other" for version in versions)
+
+
+def _explain(rules: Rules, lock: Lock, package: Package, held: Mapping[str, Package]) -> str:
+    if package.name in held:
+        return f"is on hold {rules.holders[package.name]}"
+    needed = [held[name] for name in sorted(package.needs & held.keys())]
+    if needed:
+        names = " and ".join(f"{other.name} {other.label}" for other in needed)
+        return f"needs {names}, which {'is' if len(needed) == 1 else 'are'} on hold {rules.holders[needed[0].name]}"
+    needing = [name for name in held if any(package.name in other.needs for other in lock.find(name))]
+    names = ", ".join(sorted(needing or held))
+    return f"is blocked by {names}, on hold {rules.holders[sorted(needing or held)[0]]}" if names else "was not chosen"

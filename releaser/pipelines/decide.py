@@ -1,0 +1,244 @@
+"""Decides what an update does: once, from the releases, the checkout, the remote, the rules and the lock.
+
+`update` acts on the answer; `update --dry-run` prints the same one, and writes nothing on the way.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+
+from releaser.candidate.shadow import Shadow, make_shadow
+from releaser.candidate.space import require_room
+from releaser.candidate.trial import Attempt, make_key
+from releaser.checkout.move import find_obstacles
+from releaser.checkout.own_files import has_lock_of
+from releaser.checkout.pending import read_pending
+from releaser.checkout.publish import is_worth_commit, may_push
+from releaser.checkout.repository import Repository
+from releaser.checkout.target import Target, Wish, choose_target
+from releaser.checkout.tree import copy_repository
+from releaser.errors import BuildError, PreflightError, ToolError, refuse, require
+from releaser.live import health, hooks, restart
+from releaser.packages.changes import describe_changes
+from releaser.packages.holds import find_held_code, find_pause
+from releaser.packages.lock import read_lock
+from releaser.packages.resolve import read_live_venv, resolve
+from releaser.packages.rules import make_rules
+from releaser.pipelines import checks
+from releaser.pipelines.foresee import Outlook
+from releaser.releases.release import Key, Release
+from releaser.releases.store import SiteRun, Store
+from releaser.releases.venv import list_stray_files
+from releaser.releases.verify import find_damage, find_faults
+from releaser.report.decision import (
+    Adopt,
+    Build,
+    Decision,
+    LockNews,
+    Nothing,
+    Paused,
+    Prospect,
+    Ready,
+    Refused,
+    StillFailing,
+)
+from releaser.site.site import Site, site_at
+from releaser.system.run import Run
+from releaser.system.text import join_few
+
+
+class UpdateOptions(msgspec.Struct, frozen=True):
+    """`force` tries again what failed, `prepare` stops when the release is ready.
+
+    `follow_remote` goes to the head of the remote, also if that moved back or was rewritten. A `dry_run` only decides.
+    """
+
+    force: bool = False
+    prepare: bool = False
+    follow_remote: bool = False
+    dry_run: bool = False
+
+
+def decide(site: Site, run: SiteRun, options: UpdateOptions, outlook: Outlook) -> Decision:
+    """Return what an update does, on a site as `outlook` has it.
+
+    A dry run writes nothing in the site, its state or its repository; else the upstream is fetched. Raises BuildError.
+    """
+    if (pause := find_pause(outlook.holds)) is not None:
+        return Paused(pause)
+    store = outlook.store
+    try:
+        if not store.releases and store.link.kind == "foreign" and not store.link.is_symlink:
+            checks.look(site, store, mark=run.id, is_first=True).require_fit()
+            return Adopt(str(site.paths.link))
+        view = checks.look(site, store, mark=run.id, force=options.force, instead=outlook.checkout)
+        view.require_fit()
+        require_room(site.paths.releases)
+        with _workplace(site, view.repository, run, is_dry=options.dry_run) as (site, source, directory):
+            return _decide(site, run, options, outlook, view, source, directory)
+    except PreflightError as error:
+        return Refused(error.problems)
+
+
+@contextlib.contextmanager
+def _workplace(
+    site: Site, repository: Repository, run: Run, *, is_dry: bool
+) -> Iterator[tuple[Site, Repository, Path]]:
+    """Yield the site, the repository that is fetched into, and the directory of a shadow.
+
+    In a dry run all of that, and the cache of uv, is below a temporary directory.
+    """
+    if not is_dry:
+        yield site, repository, site.paths.shadow(f"{run.id}-lock")
+        return
+    with tempfile.TemporaryDirectory(prefix="releaser-") as place:
+        copy = copy_repository(site, repository, Path(place, "repository"), mark=run.id)
+        yield msgspec.structs.replace(site, uv_cache=Path(place, "cache")), copy, Path(place, "shadow")
+
+
+def _decide(  # noqa: PLR0913 - all that a decision is made of
+    site: Site,
+    run: SiteRun,
+    options: UpdateOptions,
+    outlook: Outlook,
+    view: checks.Look,
+    source: Repository,
+    directory: Path,
+) -> Decision:
+    snapshot, live = view.require_fit(), outlook.store.find("live")
+    head = snapshot.checkout.head
+    _fetch(site, run, source)
+    wish = Wish(find_held_code(outlook.holds), options.follow_remote)
+    target = choose_target(site, source, head, read_pending(site.paths), wish)
+    require(find_obstacles(view.repository, head, target.commit, source))
+    site = _site_for_commit(site, source, target)
+    deployed = source.resolve(live.state.commit) or head
+    commits = source.describe_commits(deployed, target.commit)
+    target = msgspec.structs.replace(target, code_key=source.code_key(target.commit, *site.committed_paths))
+    with make_shadow(site, source, directory, target.commit, mark=run.id) as shadow:
+        _require_programs(site, shadow)
+        with run.step("resolve") as detail:
+            rules = make_rules(site.settings.versions, outlook.holds)
+            plan = resolve(site, shadow.project, read_live_venv(site, live.venv), rules, mark=run.id)
+            detail.append(describe_changes(plan.changes or ()) or "no changes")
+    attempt = Attempt(target, site, plan, make_key(site, plan, target.code_key))
+    problems = (target.problem,) if target.problem is not None and target.is_rewritten else ()
+    prospect = Prospect(source, snapshot, live, attempt, commits, problems)
+    return _compare(site, options, outlook, prospect)
+
+
+def _compare(site: Site, options: UpdateOptions, outlook: Outlook, prospect: Prospect) -> Decision:
+    """Return the decision on a candidate, by what is live, what failed and what is ready."""
+    live, attempt, store = prospect.live, prospect.attempt, outlook.store
+    is_same = attempt.plan.installs_what_is_live and attempt.target.code_key == live.manifest.key.code_key
+    damage = tuple(find_live_damage(live)) if is_same else ()
+    if is_same and not damage:
+        return _decide_on_lock(site, outlook, prospect)
+    failed = find_failed(store, attempt.key)
+    if failed is not None and not may_try_again(failed) and not options.force:
+        return StillFailing(prospect, failed)
+    if (ready := choose_ready(site, store, attempt.key, attempt.target)) is not None:
+        return Ready(prospect, ready)
+    return Build(prospect, (attempt,), damage, failed)
+
+
+def _decide_on_lock(site: Site, outlook: Outlook, prospect: Prospect) -> Decision:
+    """Return the decision where nothing is to be built: a lock or a commit may still be due."""
+    target, live, source = prospect.target, prospect.live, prospect.repository
+    path = site.paths.lockfile_in_tree
+    is_due = (
+        not target.is_rewritten
+        and outlook.committed_lock != live.id
+        and is_worth_commit(source, target.commit, path, read_lock(live.lock), may_lower=False)
+    )
+    if is_due and target.problem is not None:  # each night until it can be published
+        prospect = msgspec.structs.replace(prospect, problems=(*prospect.problems, target.problem))
+    checkout = prospect.snapshot.checkout
+    commits = is_due and target.publishes
+    pushes = target.commit == target.head and may_push(site, source, checkout, read_pending(site.paths))
+    has_lock = path in checkout.changed and has_lock_of(site, live)
+    moves = target.commit != target.head
+    if not (moves or commits or pushes or has_lock):
+        return Nothing(prospect)
+    return LockNews(prospect, moves, commits, pushes)
+
+
+def _fetch(site: Site, run: Run, repository: Repository) -> None:
+    """Fetch the upstream. Raises BuildError if the remote does not answer."""
+    upstream = repository.upstream(site.settings.site.branch)
+    if upstream is None or not site.settings.git.git_pull:
+        return
+    with run.step("fetch"):
+        try:
+            repository.fetch(upstream)
+        except ToolError as error:
+            message = f"The remote `{upstream.remote}` could not be fetched: {error.message}"
+            branch = upstream.branch.removeprefix("refs/heads/")
+            advice = f"Run `git -C {site.paths.top} fetch {upstream.remote} {branch}` to see why."
+            raise BuildError(message, advice, output=error.output) from error
+
+
+def _site_for_commit(site: Site, repository: Repository, target: Target) -> Site:
+    """Return the site with the settings of the commit that goes live. Raises PreflightError."""
+    if target.commit == target.head:
+        return site
+    path = site.paths.pyproject.relative_to(site.paths.top).as_posix()
+    text = repository.file_at(target.commit, path)
+    if text is None:
+        message = f"Commit {target.commit[:12]} has no {path}."
+        raise refuse("no-pyproject", message, "Revert the commit that deleted it.")
+    return site_at(site, text, target.commit)
+
+
+def _require_programs(site: Site, shadow: Shadow) -> None:
+    """Raise PreflightError if a way to restart, or the health check, is neither in the checkout nor in the commit."""
+    moved = msgspec.structs.replace(site, paths=msgspec.structs.replace(site.paths, project=shadow.project))
+    for way in (restart, health, hooks):
+        require(way.find_problems(site) and way.find_problems(moved))
+
+
+def find_live_damage(live: Release) -> list[str]:
+    """Return how the live release differs from what was built; an adopted one may be as a person left it."""
+    damage = find_damage(live.venv) if live.manifest.kind == "built" else []
+    return damage + [f"{path} was put there by hand" for path in list_stray_files(live.venv)]  # gone by `--force`
+
+
+def find_failed(store: Store, key: Key) -> Release | None:
+    """Return the newest release that failed as this candidate would."""
+    failed = (release for release in store.releases if release.manifest.failed_gate and release.manifest.key == key)
+    return next(failed, None)
+
+
+def may_try_again(failed: Release) -> bool:
+    """Return True if a person may have removed the reason of a failure without a change of code or lock."""
+    return failed.manifest.was_failing or failed.manifest.failed_gate == "migrations"
+
+
+def choose_ready(site: Site, store: Store, key: Key, target: Target) -> Release | None:
+    """Return the newest ready release that may go live as this candidate.
+
+    Migrations are not asked about again: all were applied when it was tested, and only a person takes one back.
+    """
+    ready = [release for release in store.releases if release.state.state == "ready"]
+    return next((release for release in ready if not explain_outdated(site, release, key, target)), None)
+
+
+def explain_outdated(site: Site, release: Release, key: Key, target: Target) -> str:
+    """Return why a ready release is not this candidate, tested as it would be, and whole; empty if it is."""
+    before = release.manifest.key
+    differences = {
+        "another commit": before.code_key != key.code_key or release.manifest.commit != target.commit,
+        "another lock": before.lock_sha256 != key.lock_sha256,
+        "another Python": before.python != key.python,
+        "another group, extras or members": before.selection != key.selection,
+        "other settings of build and tests": before.recipe != key.recipe,
+    }
+    if any(differences.values()):
+        return f"for {join_few([difference for difference, differs in differences.items() if differs])}"
+    faults = find_faults(site, release)
+    return f"is damaged: {join_few(faults, 2)}" if faults else ""

@@ -1,0 +1,192 @@
+"""What an update does, decided once: `update` acts on it, `update --dry-run` prints it, `status` shows the last one."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import ClassVar, TypeAlias
+
+import msgspec
+
+from releaser.candidate.trial import Attempt
+from releaser.checkout.repository import Repository
+from releaser.checkout.snapshot import Snapshot
+from releaser.checkout.target import Target
+from releaser.errors import Problem
+from releaser.packages.changes import describe_changes
+from releaser.packages.holds import Pause
+from releaser.packages.rules import Skipped
+from releaser.releases.release import PackageChange, Release
+from releaser.site.paths import Paths
+from releaser.system.files import write_json
+from releaser.system.run import Moment, now
+from releaser.system.state import read_state
+from releaser.system.text import count, join_few
+
+
+class Prospect(msgspec.Struct, frozen=True):
+    """What was found on the way to a decision: the live release, the commit, the packages, and what is said of them.
+
+    `snapshot` is the state that a person could change before the flip. `problems` do not stop the update.
+    """
+
+    repository: Repository
+    snapshot: Snapshot
+    live: Release
+    attempt: Attempt
+    new_commits: tuple[str, ...] = ()
+    problems: tuple[Problem, ...] = ()
+
+    @property
+    def target(self) -> Target:
+        """The commit to go live."""
+        return self.attempt.target
+
+    @property
+    def changes(self) -> tuple[PackageChange, ...]:
+        """The packages that would change; empty if the live venv cannot be compared."""
+        return self.attempt.plan.changes or ()
+
+    @property
+    def skipped(self) -> tuple[Skipped, ...]:
+        """The newer versions that holds keep back."""
+        return self.attempt.plan.skipped
+
+
+class Refused(msgspec.Struct, frozen=True):
+    """The site is not fit for an update."""
+
+    kind: ClassVar[str] = "refused"
+    problems: tuple[Problem, ...]
+
+
+class Paused(msgspec.Struct, frozen=True):
+    """A person wants no updates for a time."""
+
+    kind: ClassVar[str] = "paused"
+    pause: Pause
+
+
+class Adopt(msgspec.Struct, frozen=True):
+    """The venv of a person becomes the first release, then it is decided again."""
+
+    kind: ClassVar[str] = "adopt"
+    venv: str
+
+
+class Nothing(msgspec.Struct, frozen=True):
+    """Nothing is newer, but for what is on hold."""
+
+    kind: ClassVar[str] = "nothing"
+    prospect: Prospect
+
+
+class LockNews(msgspec.Struct, frozen=True):
+    """The same packages and code; but the checkout moves, a lock is due to be committed, or a commit to be pushed."""
+
+    kind: ClassVar[str] = "lock-news"
+    prospect: Prospect
+    moves: bool = False
+    commits: bool = False
+    pushes: bool = False
+
+
+class StillFailing(msgspec.Struct, frozen=True):
+    """The same candidate failed before."""
+
+    kind: ClassVar[str] = "still-failing"
+    prospect: Prospect
+    failed: Release
+
+
+class Ready(msgspec.Struct, frozen=True):
+    """A release was tested already, and waits."""
+
+    kind: ClassVar[str] = "ready"
+    prospect: Prospect
+    release: Release
+
+
+class Build(msgspec.Struct, frozen=True):
+    """Something is new: these are tried, in this order. `damage` says why the live release is built again.
+
+    `failed` is the release that failed as this candidate, and is tried again.
+    """
+
+    kind: ClassVar[str] = "build"
+    prospect: Prospect
+    attempts: tuple[Attempt, ...]
+    damage: tuple[str, ...] = ()
+    failed: Release | None = None
+
+
+Decision: TypeAlias = Refused | Paused | Adopt | Nothing | LockNews | StillFailing | Ready | Build
+
+
+def describe_decision(decision: Decision) -> str:
+    """Return what an update will do, in words that follow `would`; empty if it does nothing."""
+    match decision:
+        case Adopt():
+            return f"adopt `{decision.venv}` as the first release, then update it"
+        case LockNews():
+            words = [f"move the checkout to commit {decision.prospect.target.commit[:12]}"] if decision.moves else []
+            words += ["commit uv.lock"] if decision.commits else []
+            words += ["push the commit of uv.lock"] if decision.pushes else []
+            return " and ".join(words) or "put back the committed uv.lock"
+        case Ready():
+            return f"{_name_news(decision.prospect)}; {decision.release.id} is prepared, and not built again"
+        case Build():
+            damage = f"the live release is damaged: {join_few(decision.damage, 2)}" if decision.damage else ""
+            text = "; ".join(filter(None, [_name_news(decision.prospect), damage]))
+            return text or "the same packages on another Python"
+    return ""
+
+
+def _name_news(prospect: Prospect) -> str:
+    has_code = prospect.target.code_key != prospect.live.manifest.key.code_key
+    words = [f"commit {prospect.target.commit[:12]}"] if has_code else []
+    words += [describe_changes(prospect.changes)] if prospect.changes else []
+    return "; ".join(words)
+
+
+def explain_nothing(decision: Nothing | LockNews) -> str:
+    """Return why no package changes, in a sentence."""
+    skipped = decision.prospect.skipped
+    if not skipped:
+        return "Everything is up to date."
+    rest = f"; {count(len(skipped) - 3, 'more is', 'more are')} skipped" if len(skipped) > 3 else ""
+    return f"Everything is up to date, but for this: {'; '.join(each.sentence for each in skipped[:3])}{rest}."
+
+
+class LastDecision(msgspec.Struct, frozen=True):
+    """The last decision of an update, as `status` shows it: its kind, a sentence, and what was skipped."""
+
+    kind: str
+    at: Moment
+    sentence: str
+    skipped: tuple[Skipped, ...] = ()
+
+
+def keep_decision(paths: Paths, decision: Decision, at: datetime | None = None) -> None:
+    """Write down a decision for `status`. Raises OSError."""
+    skipped = decision.prospect.skipped if hasattr(decision, "prospect") else ()
+    write_json(paths.decision, LastDecision(decision.kind, at or now(), summarize(decision), skipped))
+
+
+def summarize(decision: Decision) -> str:
+    """Return a decision in a sentence."""
+    match decision:
+        case Refused():
+            return decision.problems[0].message
+        case Paused():
+            return decision.pause.sentence
+        case Nothing():
+            return explain_nothing(decision)
+        case StillFailing():
+            return f"Nothing newer than release {decision.failed.id}, which failed: {decision.failed.manifest.failure}."
+    words = describe_decision(decision)
+    return f"{words[0].upper()}{words[1:]}."
+
+
+def read_decision(paths: Paths) -> LastDecision | None:
+    """Return the last decision; None if there is none that can be read."""
+    return read_state(paths.decision, LastDecision)

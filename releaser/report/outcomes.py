@@ -1,0 +1,282 @@
+"""The outcome of a run, as every command that changes a site prints, mails and records it; and how each is made."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import msgspec
+
+from releaser.errors import GateError, Interrupted, PreflightError, Problem, ReleaserError
+from releaser.live.change import ChangeResult
+from releaser.packages.changes import describe_changes
+from releaser.packages.holds import Hold, describe_hold
+from releaser.releases.release import PackageChange, Release
+from releaser.report.decision import (
+    Adopt,
+    Build,
+    Decision,
+    LockNews,
+    Nothing,
+    Paused,
+    Ready,
+    Refused,
+    StillFailing,
+    describe_decision,
+    explain_nothing,
+    summarize,
+)
+from releaser.system.run import Step
+from releaser.system.text import clip_end
+
+Result = Literal["no-changes", "updated", "updated-not-restarted", "ready", "done", "refused", "failed", "rolled-back"]
+#: `new` is mailed in any case, `once` unless the same was mailed last; of `heard` the person at the terminal knows;
+#: `quiet` says nothing without a terminal; `nothing` is not even recorded.
+News = Literal["new", "once", "heard", "quiet", "nothing"]
+
+
+class Brought(msgspec.Struct, frozen=True):
+    """What a release brought, or will bring: packages, and commits of people as `hash subject`."""
+
+    changes: tuple[PackageChange, ...] = ()
+    new_commits: tuple[str, ...] = ()
+
+
+class Kept(msgspec.Struct, frozen=True):
+    """What is kept of a failure: the release and the gate that it failed, if one was built, and the end of its output.
+
+    `changes` and `new_commits` are what the candidate would have brought.
+    """
+
+    release: str = ""
+    gate: str = ""
+    output: str = ""
+    changes: tuple[PackageChange, ...] = ()
+    new_commits: tuple[str, ...] = ()
+
+
+class Outcome(msgspec.Struct, frozen=True):
+    """How a run ended. `headline` is for people, `news` says who must hear of it.
+
+    `release` is the live one at the end, `previous` the one before it.
+    """
+
+    result: Result
+    exit_code: int
+    headline: str
+    release: str | None = None
+    payload: Brought | Kept = Brought()
+    news: News = "once"
+    commits: tuple[str, ...] = ()
+    problems: tuple[Problem, ...] = ()
+    decision: str = ""
+    previous: str | None = None
+    on_hold: tuple[Hold, ...] = ()
+    steps: tuple[Step, ...] = ()
+    notes: tuple[str, ...] = ()
+    #: True if the run made a release live, whatever came of it.
+    has_flipped: bool = False
+
+    @property
+    def is_updated(self) -> bool:
+        """True if another release is live."""
+        return self.result in ("updated", "updated-not-restarted")
+
+    @property
+    def is_change(self) -> bool:
+        """True if another release is live, or was for a moment."""
+        return self.is_updated or self.result == "rolled-back"
+
+    @property
+    def is_signalled(self) -> bool:
+        """True if a signal ended the run."""
+        return self.exit_code > 128
+
+    @property
+    def is_failure_on_unchanged_site(self) -> bool:
+        """True if the run failed, and the live release is the same as before."""
+        return self.exit_code not in (0, 1) and not (self.is_signalled or self.has_flipped or self.is_change)
+
+    @property
+    def kept(self) -> Kept:
+        """What is kept of a failure; empty after a success."""
+        return self.payload if isinstance(self.payload, Kept) else Kept()
+
+
+def describe_outcome(outcome: Outcome) -> dict[str, Any]:
+    """Return an outcome for programs."""
+    fields: dict[str, Any] = {
+        name: getattr(outcome, name)
+        for name in ("result", "exit_code", "headline", "notes", "release", "previous", "commits", "steps", "problems")
+    }
+    fields |= {"changes": outcome.payload.changes, "new_commits": outcome.payload.new_commits}
+    kept = outcome.kept
+    fields |= {"failed_gate": kept.gate, "failed_release": kept.release, "output": kept.output}
+    return fields | {"on_hold": list(map(describe_hold, outcome.on_hold)), "decision": outcome.decision}
+
+
+def make_done(headline: str, release: str | None = None) -> Outcome:
+    """Return the outcome of a command that did what was asked, and left the live release alone."""
+    return Outcome("done", 0, headline, release, news="heard")
+
+
+def make_unchanged(headline: str, release: str | None = None) -> Outcome:
+    """Return the outcome of a command that had nothing to do."""
+    return Outcome("no-changes", 0, headline, release, news="heard")
+
+
+def name_result(exit_code: int) -> Result:
+    """Return the result that goes with the exit code of an error."""
+    if exit_code in (4, 5):
+        return "failed"
+    return "rolled-back" if exit_code == 6 else "refused"
+
+
+def make_error(error: ReleaserError) -> Outcome:
+    """Return the outcome for an error."""
+    kept = Kept(output=clip_end(error.output, 20, 2000))
+    news: News = "once" if error.is_news else "heard"
+    return Outcome(
+        name_result(error.exit_code), error.exit_code, error.message, payload=kept, news=news, problems=error.problems
+    )
+
+
+def make_interrupted(error: Interrupted, command: str, live: Release | None, end: str) -> Outcome:
+    """Return the outcome of a run that a signal ended; `live` is the release that it had made live, if it had."""
+    headline = f"`releaser {command}` was {error}. {end}"
+    changes = live.manifest.changes if live else ()
+    return Outcome("updated" if live else "refused", error.exit_code, headline, payload=Brought(changes))
+
+
+# Of an update
+
+
+def make_quiet(
+    decision: Paused | Nothing | LockNews | StillFailing, commit: str = "", *, is_known: bool = True
+) -> Outcome:
+    """Return the outcome of a night in which nothing goes live; `is_known` says that people have heard of a failure."""
+    match decision:
+        case Paused(pause=pause):
+            headline = f"{pause.sentence} `releaser resume` ends the pause."
+            return Outcome("no-changes", 0, headline, news="nothing", decision=decision.kind)
+        case StillFailing(failed=failed):
+            reason = f"{failed.id}, which failed its tests: {failed.manifest.failure}"
+            advice = "`releaser update --force` tries again, `releaser hold NAME` goes without."
+            advice = f"See {failed.tests_log}. {advice}"
+            error = GateError(f"Nothing newer than release {reason}.", advice)
+            return Outcome(
+                "failed",
+                5,
+                error.message,
+                payload=Kept(failed.id),
+                problems=error.problems,
+                decision=decision.kind,
+                news="quiet" if is_known else "once",
+            )
+    commits = (commit,) if commit else ()
+    return Outcome("no-changes", 0, explain_nothing(decision), news="quiet", commits=commits, decision=decision.kind)
+
+
+def make_prepared(release: Release, new_commits: Sequence[str], *, is_known: bool) -> Outcome:
+    """Return the outcome of `update --prepare`: quiet if people have heard of this release."""
+    changes = release.manifest.changes
+    headline = f"Release {release.id} is ready: {describe_changes(changes) or 'the same packages'}."
+    headline += " The live release is unchanged; `releaser update` makes this one live."
+    news: News = "quiet" if is_known else "new"
+    return Outcome("ready", 0, headline, release.id, Brought(changes, tuple(new_commits)), news)
+
+
+def make_failed(
+    error: GateError, release: Release, new_commits: Sequence[str], gate: str = "", *, is_known: bool
+) -> Outcome:
+    """Return the outcome for a candidate that failed a gate; quiet if people know of it."""
+    manifest = release.manifest
+    kept = Kept(
+        release.id, manifest.failed_gate or gate, clip_end(error.output, 20, 2000), manifest.changes, tuple(new_commits)
+    )
+    is_to_blame = manifest.failed_gate == "tests" and not manifest.was_failing
+    news: News = "quiet" if is_known else "new" if is_to_blame else "once"
+    return Outcome("failed", 5, error.message, payload=kept, news=news, problems=error.problems)
+
+
+def explain_failure(release: Release, output: str, advice: str) -> GateError:
+    """Return the error for a candidate that failed, with true blame. `advice` is that of the shadow, if it has one."""
+    manifest = release.manifest
+    if manifest.failed_gate == "migrations":
+        message = f"Release {release.id} passed its tests, but {manifest.failure}."
+        commands = "`RELEASER_MIGRATIONS=ignore releaser update`, then `releaser run -- python manage.py migrate`"
+        return GateError(
+            message, f"If they can be applied after the flip: {commands}. Else apply them, and update again."
+        )
+    blame = ""
+    remedy = f"See {release.tests_log}. The next commit or version is tried; `releaser update --force` tries again."
+    if manifest.was_failing:
+        blame = " The live release fails its tests, too: the site was already failing."
+        remedy = f"Correct the site or its tests; see {release.tests_log}."
+    changes = describe_changes(manifest.changes) or "new code"
+    message = f"Release {release.id} ({changes}) failed its tests: {manifest.failure}.{blame}"
+    return GateError(message, advice or remedy, output=clip_end(output))
+
+
+def make_rolled_back(release: Release, result: ChangeResult, new_commits: Sequence[str] = ()) -> Outcome:
+    """Return the outcome of an automatic rollback."""
+    entry = result.entry
+    headline = f"Release {release.id} failed and was rolled back: {result.reason} {entry.earlier} is live."
+    if entry.was_healthy is False:
+        headline += " The site was already failing its health check."
+    problem = Problem("rolled-back", result.reason, result.advice or "Run `releaser status`.")
+    kept = Kept(release.id, changes=release.manifest.changes, new_commits=tuple(new_commits))
+    return Outcome("rolled-back", 6, headline, entry.earlier, kept, problems=(problem,))
+
+
+def make_updated(
+    release: Release,
+    result: ChangeResult,
+    commit: str,
+    changes: tuple[PackageChange, ...] | None = None,
+    new_commits: Sequence[str] = (),
+) -> Outcome:
+    """Return the outcome of a release that is live; `changes` are those of its manifest unless they are given."""
+    changes = release.manifest.changes if changes is None else changes
+    headline = f"Release {release.id} is live: {describe_changes(changes) or 'the same packages'}."
+    commits = (commit,) if commit else ()
+    word: Result = "updated" if result.is_restarted else "updated-not-restarted"
+    return Outcome(word, 0, headline, release.id, Brought(changes, tuple(new_commits)), "new", commits)
+
+
+def make_refused(decision: Refused) -> Outcome:
+    """Return the outcome of an update that is refused."""
+    return msgspec.structs.replace(make_error(PreflightError(*decision.problems)), decision=decision.kind)
+
+
+def make_preview(decision: Decision, interrupted: str, *, prepares: bool) -> Outcome:
+    """Return what a dry run prints; `interrupted` names a run that is finished or undone first."""
+    if isinstance(decision, Refused):
+        return make_refused(decision)
+    prospect = None if isinstance(decision, Paused | Adopt) else decision.prospect
+    changes = prospect.changes if isinstance(decision, Ready | Build) and prospect else ()
+    words = [f"first of all, an interrupted run is finished or undone ({interrupted})"] if interrupted else []
+    match decision:
+        case Ready() | Build():
+            verb = "prepare" if prepares else "update"
+            words.append(describe_decision(decision))
+        case Adopt() | LockNews():
+            verb = describe_decision(decision)
+        case Nothing():
+            verb = "only recover"
+        case Paused() | StillFailing():
+            verb, reason = "change nothing", summarize(decision).rstrip(".")
+            end = ", and is not tried again" if isinstance(decision, StillFailing) else ""
+            words.append(f"{reason[0].lower()}{reason[1:]}{end}")
+    is_idle = isinstance(decision, Nothing) and not interrupted
+    sentence = summarize(decision) if is_idle else f"Would {verb}{': ' if words else ''}{'; '.join(words)}."
+    return Outcome(
+        "no-changes",
+        0,
+        sentence,
+        prospect.live.id if prospect else None,
+        Brought(changes),
+        "heard",
+        problems=prospect.problems if prospect else (),
+        decision=decision.kind,
+    )
