@@ -221,11 +221,11 @@ class Repository:
 
     # Changes
 
-    def fetch(self, upstream: Upstream) -> None:
+    def fetch(self, upstream: Upstream, *options: str) -> None:
         """Fetch a branch, with the tags of what is fetched. Raises ToolError, also if the remote has it no more."""
         variables = self._hide_password(upstream.remote)
         branch = f"+{upstream.branch}:refs/remotes/{upstream.name}"
-        words = ("fetch", "--quiet", "--no-auto-maintenance", upstream.remote, branch)
+        words = ("fetch", "--quiet", "--no-auto-maintenance", *options, upstream.remote, branch)
         self.run(*words, timeout=NETWORK, variables=variables)
 
     def push(self, commit: str, upstream: Upstream, *, timeout: float) -> None:

@@ -112,7 +112,8 @@ def _decide(  # noqa: PLR0913 - all that a decision is made of
 ) -> Decision:
     snapshot, live = view.require_fit(), outlook.store.find("live")
     head = snapshot.checkout.head
-    _fetch(site, run, source)
+    # What a dry run fetches stays a pack: unpacked, it would touch objects that the copy shares by hard links.
+    _fetch(site, run, source, *(["--keep"] if options.dry_run else []))
     wish = Wish(find_held_code(outlook.holds), options.follow_remote)
     target = choose_target(site, source, head, read_pending(site.paths), wish)
     require(find_obstacles(view.repository, head, target.commit, source))
@@ -168,14 +169,14 @@ def _decide_on_lock(site: Site, outlook: Outlook, prospect: Prospect) -> Decisio
     return LockNews(prospect, moves, commits, pushes)
 
 
-def _fetch(site: Site, run: Run, repository: Repository) -> None:
+def _fetch(site: Site, run: Run, repository: Repository, *options: str) -> None:
     """Fetch the upstream. Raises BuildError if the remote does not answer."""
     upstream = repository.upstream(site.settings.site.branch)
     if upstream is None or not site.settings.git.git_pull:
         return
     with run.step("fetch"):
         try:
-            repository.fetch(upstream)
+            repository.fetch(upstream, *options)
         except ToolError as error:
             message = f"The remote `{upstream.remote}` could not be fetched: {error.message}"
             branch = upstream.branch.removeprefix("refs/heads/")

@@ -24,7 +24,7 @@ def choose_releases_to_delete(  # noqa: PLR0913 - the whole policy, and it is pu
     Never: the live one, its previous one, pinned, ready and used ones. Good ones stay while they are among the `keep`
     that went live last beside the live one, or were live in the last `keep_within` seconds. Of those that failed a gate
     the newest stays, and the newest with `key`, that of the candidate of this night: it must not be tried again. Rolled
-    back ones stay for `keep_within`, and take no place of good ones. Ready ones that are outdated go.
+    back ones stay for `keep_within`, and take no place of good ones. Outdated ones go.
     """
     safe = {live, previous, *in_use}
     ordered = sorted(releases, key=lambda release: (release.state.order, release.age_key), reverse=True)
@@ -40,7 +40,7 @@ def choose_releases_to_delete(  # noqa: PLR0913 - the whole policy, and it is pu
         state = release.state
         if release.id in safe or release.id in kept or state.pinned or state.state == "ready":
             return True
-        if state.state == "failed":
+        if state.state in ("failed", "outdated"):
             return False
         return max(state.live_at, default=release.manifest.created_at) >= recently
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import grp
 import logging
@@ -238,6 +239,9 @@ def _find_uv(setting: str, project: Path, environ: Mapping[str, str]) -> tuple[P
 
 @functools.lru_cache(maxsize=8)
 def _uv_version(uv: Path) -> tuple[int, ...]:
+    with contextlib.suppress(FileNotFoundError):
+        if os.path.samefile(uv, find_uv_bin()):
+            return LOWEST_UV  # releaser depends on one that is new enough
     try:
         finished = process.run([uv, "--version"], cwd=Path("/"), env={"PATH": _DEFAULT_PATH}, timeout=20)
     except ToolError:
