@@ -16,13 +16,13 @@ from releaser.candidate.shadow import Shadow
 from releaser.candidate.space import explain_full_disk, require_space
 from releaser.errors import BuildError, ToolError
 from releaser.packages.resolve import Plan, group_arguments
-from releaser.releases.lease import install_startup_module
+from releaser.releases.lease import install_startup_module, remove_startup_module
 from releaser.releases.release import Release
 from releaser.releases.venv import find_python, find_site_packages, list_stray_files
 from releaser.releases.verify import find_damage
 from releaser.site.site import UV_TIMEOUT, Site
 from releaser.system import process
-from releaser.system.files import FULL, remove_path
+from releaser.system.files import FULL, remove_path, sync_file_system
 
 _COPY_TIMEOUT = 1800.0  # seconds
 _ONLY_OTHERS = ["--no-install-project", "--no-install-workspace"]
@@ -189,3 +189,20 @@ def _correct_record(record: Path, name: str) -> None:
     kept = [f"{name},," if line.startswith(f"{name},") else line for line in lines]
     remove_path(record)
     record.write_text("\n".join(kept) + "\n", encoding="utf-8")
+
+
+def copy_plain_venv(site: Site, copy: Path, *, mark: str) -> None:
+    """Copy the live venv, with writable files and without the start-up module. Raises BuildError and ToolError.
+
+    Console scripts of a release find their Python beside them; those of an adopted venv name the path of the link.
+    """
+    venv, env = Path(os.path.realpath(site.paths.link)), site.tool_environment(mark=mark)
+    require_space(site.paths.link.parent, venv, clones=False)
+    process.run(["cp", "-a", "--", str(venv), str(copy)], cwd=copy.parent, env=env, timeout=_COPY_TIMEOUT)
+    remove_startup_module(copy)
+    writable = 0o220 if site.is_shared else 0o200
+    for place, _, files in os.walk(copy):
+        for path in (Path(place, name) for name in files):
+            if not path.is_symlink():
+                path.chmod(stat.S_IMODE(path.stat().st_mode) | writable)
+    sync_file_system(copy)

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import os
 import shlex
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import msgspec
 
-from releaser.candidate.shadow import Shadow
+from releaser.candidate.shadow import Shadow, find_original, list_large_entries
 from releaser.errors import ToolError
 from releaser.site.site import Site
 from releaser.system import process
@@ -101,3 +102,18 @@ def can_mount(site: Site, directory: Path, target: Path) -> bool:
     except ToolError:
         return False
     return True
+
+
+def can_mount_shadow(site: Site) -> bool:
+    """Return True if tests run at the site's own paths."""
+    with tempfile.TemporaryDirectory(prefix="releaser-") as place:
+        return can_mount(site, Path(place), find_original(site))
+
+
+def describe_shadow(site: Site) -> str:
+    """Say where the tests run, and which files of the site they see read-only or not at all."""
+    is_mounted = can_mount_shadow(site)
+    large = [str(path) for path in list_large_entries(site)]
+    where = "at the site's own paths" if is_mounted else "at a path of their own"
+    how = "see read-only" if is_mounted else "do not see"
+    return f"{where}; they {how}: {', '.join(large)}." if large else f"{where}."

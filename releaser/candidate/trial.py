@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
@@ -16,12 +14,12 @@ from releaser.candidate.products import keep_products, list_files
 from releaser.candidate.shadow import Shadow, fill_shadow, make_shadow
 from releaser.candidate.tests import TestResult, run_tests
 from releaser.checkout.own_files import make_export
-from releaser.checkout.repository import Repository, hash_text
+from releaser.checkout.repository import Repository
 from releaser.checkout.target import Target
 from releaser.errors import BuildError
 from releaser.packages.changes import compare_releases
 from releaser.packages.lock import read_lock
-from releaser.packages.resolve import Plan, group_arguments
+from releaser.packages.resolve import Plan
 from releaser.releases.release import BUILT, Key, Manifest, Release, State, list_products
 from releaser.releases.store import begin_release, seal_release
 from releaser.site.site import Site
@@ -70,24 +68,6 @@ class Trial(msgspec.Struct, frozen=True):
         """Why the gate failed, in a line."""
         waiting = f"migrations are not applied: {join_few(self.unapplied)}" if self.unapplied else ""
         return self.tests.reason or waiting
-
-
-def make_key(site: Site, plan: Plan, code_key: str) -> Key:
-    """Return what identifies the candidate of a plan."""
-    selection = " ".join(group_arguments(site))
-    return Key(code_key, plan.lock.sha256, plan.python_version, selection, hash_text(_list_recipe(site)))
-
-
-def _list_recipe(site: Site) -> str:
-    """Return the settings by which a candidate is built and tested: those that count, in this order.
-
-    A setting that comes later is added by its name, and only where it is not the default, so that what failed or is
-    ready stays known.
-    """
-    tests, live = site.settings.tests, site.settings.live
-    names = ("test_command", "test_timeout", "test_environment", "shadow", "shadow_copy")
-    counted: Mapping[str, Any] = {name: getattr(tests, name) for name in names}
-    return msgspec.json.encode((counted, live.before_build, live.migrations, site.settings.site.python)).decode()
 
 
 def try_candidate(

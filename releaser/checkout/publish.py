@@ -15,7 +15,7 @@ from releaser.checkout.repository import CheckoutState, Repository
 from releaser.errors import Problem, ReleaserError, ToolError, explain_error, refuse, require
 from releaser.packages.changes import compare_locks, find_older
 from releaser.packages.lock import Lock, parse_lock, read_lock
-from releaser.releases.journal import PUSH
+from releaser.releases.journal import PUSH, Entry
 from releaser.releases.release import EXPORT, PackageChange, Release
 from releaser.site.site import Site
 from releaser.system.files import sync_file_system
@@ -40,6 +40,11 @@ class Publication(msgspec.Struct, frozen=True):
     release: Release
     verb: str = "Update"
     push_timeout: float = PUSH
+
+    @classmethod
+    def of(cls, entry: Entry, release: Release) -> Publication:
+        """Return the publication that follows a change."""
+        return cls(release, "Roll back" if entry.is_way_back else "Update", entry.push_timeout)
 
 
 def is_worth_commit(repository: Repository, commit: str, path: str, lock: Lock, *, may_lower: bool) -> bool:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import msgspec
 
-from releaser.checkout.pending import Pending
+from releaser.checkout.pending import Pending, read_pending
 from releaser.checkout.repository import Repository
-from releaser.errors import Problem, refuse
-from releaser.site.site import Site
+from releaser.errors import BuildError, PreflightError, Problem, ToolError, refuse
+from releaser.releases.release import Release
+from releaser.site.site import Site, site_at
+from releaser.system.run import Run
 from releaser.system.text import count, join_few
 
 
@@ -97,3 +99,68 @@ def _refuse_losing_commits(repository: Repository, pending: Pending, head: str, 
     if lost:
         message = f"Commits of the checkout that are on no remote would be lost: {join_few(lost)}."
         raise refuse("unpushed-commits", message, "Push them to another branch: `git push REMOTE HEAD:BRANCH`.")
+
+
+def fetch_upstream(site: Site, run: Run, repository: Repository, *options: str) -> None:
+    """Fetch the upstream. Raises BuildError if the remote does not answer."""
+    upstream = repository.upstream(site.settings.site.branch)
+    if upstream is None or not site.settings.git.git_pull:
+        return
+    with run.step("fetch"):
+        try:
+            repository.fetch(upstream, *options)
+        except ToolError as error:
+            message = f"The remote `{upstream.remote}` could not be fetched: {error.message}"
+            branch = upstream.branch.removeprefix("refs/heads/")
+            advice = f"Run `git -C {site.paths.top} fetch {upstream.remote} {branch}` to see why."
+            raise BuildError(message, advice, output=error.output) from error
+
+
+def site_for_commit(site: Site, repository: Repository, target: Target) -> Site:
+    """Return the site with the settings of the commit that goes live. Raises PreflightError."""
+    if target.commit == target.head:
+        return site
+    path = site.paths.pyproject.relative_to(site.paths.top).as_posix()
+    text = repository.file_at(target.commit, path)
+    if text is None:
+        message = f"Commit {target.commit[:12]} has no {path}."
+        raise refuse("no-pyproject", message, "Revert the commit that deleted it.")
+    return site_at(site, text, target.commit)
+
+
+# Of a rollback
+
+
+def choose_commit_of(repository: Repository, release: Release) -> str:
+    """Return the commit of a release: the one with its lock if a remote has it, else the tested one.
+
+    Raises PreflightError if the repository does not have it any more.
+    """
+    lived = release.state.commit
+    if lived and repository.resolve(lived) and repository.is_on_a_remote(lived):
+        return lived
+    if not repository.resolve(release.manifest.commit):
+        message = f"Commit {release.manifest.commit[:12]} of release {release.id} is not in the repository any more."
+        advice = f"Run `releaser rollback {release.id} --keep-code` to leave the code as it is."
+        raise refuse("no-commit", message, advice)
+    return release.manifest.commit
+
+
+def require_kept_commits(site: Site, repository: Repository, head: str, commit: str) -> None:
+    """Raise PreflightError if a move from `head` to `commit` would lose commits of people that are on no remote."""
+    own = read_pending(site.paths).commits
+    only_here = repository.read("rev-list", head, f"^{commit}", "--not", "--remotes").split()
+    lost = [name for name in only_here if name not in own]
+    if lost:
+        message = f"The checkout has commits that are on no remote: {join_few([name[:12] for name in lost])}."
+        advice = "Push them, or leave the code as it is: `releaser rollback --keep-code`."
+        raise refuse("unpushed-commits", message, advice)
+
+
+def may_commit_older(site: Site, repository: Repository, head: str, held_code: frozenset[str]) -> bool:
+    """Return True if HEAD is the head of the upstream, as last fetched, so that the older lock can be pushed."""
+    try:
+        target = choose_target(site, repository, head, read_pending(site.paths), Wish(held_code))
+    except PreflightError:
+        return False
+    return target.publishes and target.commit == target.head

@@ -15,7 +15,9 @@ from releaser.live.health import check_health, find_unused_release, is_healthy_n
 from releaser.live.hooks import run_after_live
 from releaser.releases.journal import Entry, drop_entry, write_entry
 from releaser.releases.link import read_link
+from releaser.releases.release import Release
 from releaser.releases.reserve import release_reserve
+from releaser.releases.store import SiteRun
 from releaser.site.site import Site, open_site
 from releaser.system.run import Run
 from releaser.system.signals import check_signals, defer_signals
@@ -39,6 +41,21 @@ class ChangeResult(msgspec.Struct, frozen=True):
     def rolled_back(self) -> bool:
         """True if the earlier release is live again."""
         return bool(self.reason)
+
+
+def make_entry(run: SiteRun, release: Release, head: str, commit: str) -> Entry:
+    """Return the journal's entry for taking a release live, with the checkout moved from `head` to `commit`."""
+    live = run.store.live
+    return Entry(
+        phase="changing",
+        command=run.command.name,
+        run=run.id,
+        earlier=live.id if live else None,
+        release=release.id,
+        link=run.store.link.text,
+        head=head,
+        commit=commit,
+    )
 
 
 def make_live(site: Site, run: Run, repository: Repository, entry: Entry) -> ChangeResult:

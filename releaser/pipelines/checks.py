@@ -3,28 +3,21 @@
 from __future__ import annotations
 
 import contextlib
-import tempfile
-from pathlib import Path
 
 import msgspec
 
 from releaser.candidate import tests
-from releaser.candidate.namespace import can_mount
-from releaser.candidate.shadow import find_original
+from releaser.candidate.namespace import can_mount_shadow
 from releaser.checkout import problems as checkout
 from releaser.checkout.problems import explain_git_error, read_checkout
 from releaser.checkout.repository import CheckoutState, Repository, open_repository
 from releaser.checkout.snapshot import Snapshot, take_snapshot
 from releaser.errors import PreflightError, Problem, ToolError, require
 from releaser.live import health, hooks, restart
-from releaser.packages.changes import find_edits
+from releaser.packages import hand_made
 from releaser.packages.lock import read_lock
-from releaser.pipelines import adopt
-from releaser.releases.release import Release
 from releaser.releases.store import Store
-from releaser.releases.venv import list_stray_files
 from releaser.site.site import Site, find_state_problems
-from releaser.system.text import join_few
 
 
 class Look(msgspec.Struct, frozen=True):
@@ -64,23 +57,17 @@ def look(
             problems += checkout.find_problems(site, repository, state, store.live)
         except ToolError as error:
             problems.append(explain_git_error(site, error))
-    problems += [] if is_first else _find_link_problems(site, store, force=force)
+    problems += [] if is_first else hand_made.find_link_problems(store, force=force)
     for way in (restart, health, hooks):
         problems += way.find_problems(site)
-    problems += [*_find_venv_problems(site), *find_state_problems(site), *_find_shadow_problems(site)]
+    problems += [*find_state_problems(site), *_find_shadow_problems(site)]
     if is_first and not site.problems and store.link.kind == "foreign" and not store.link.is_symlink:
-        problems += adopt.find_problems(site)
+        problems += hand_made.find_problems(site)
     snapshot = None
     if state is not None:
         with contextlib.suppress(OSError):  # an unreadable file, which is a problem already
             snapshot = take_snapshot(site, state, store.link)
     return Look(repository, snapshot, tuple(problems))
-
-
-def can_mount_shadow(site: Site) -> bool:
-    """Return True if tests run at the site's own paths."""
-    with tempfile.TemporaryDirectory(prefix="releaser-") as place:
-        return can_mount(site, Path(place), find_original(site))
 
 
 def _find_shadow_problems(site: Site) -> list[Problem]:
@@ -99,40 +86,3 @@ def _find_lock_problems(site: Site, repository: Repository | None) -> list[Probl
     if repository is not None and not repository.is_tracked(str(site.paths.lockfile)):
         problems.append(Problem("untracked-lock", "uv.lock is not in git.", "Run `git add uv.lock`, and commit it."))
     return problems
-
-
-def _find_link_problems(site: Site, store: Store, *, force: bool) -> list[Problem]:
-    link, path = store.link, site.paths.link
-    if link.kind == "release" and store.live is not None:
-        return [] if force else find_edited_venv(store.live)
-    newest = store.newest_good
-    back = f"`releaser rollback {newest.id}` makes the last good release live again" if newest else ""
-    if link.kind == "missing" and newest is None:
-        return [Problem("no-release", f"`{path}` does not exist.", "Run `releaser init` to build the first release.")]
-    if link.kind == "foreign":
-        kind = f"a link to `{link.text}`" if link.is_symlink else "a directory"
-        message = f"`{path}` is {kind}, which releaser did not make."
-        building = f"`rm {path}` and `releaser init` build a release"
-        adoption = building if link.is_symlink else "`releaser init` adopts it"
-        advice = f"{back}; {adoption}." if back else f"{adoption}."
-        return [Problem("foreign-venv", message, advice)]
-    message = f"`{path}` does not lead to a release that exists."
-    return [Problem("no-live-release", message, f"{back}." if back else "Run `releaser init`.")]
-
-
-def find_edited_venv(live: Release) -> list[Problem]:
-    """Return a problem that names the packages that a person has put into the live venv."""
-    edits = find_edits(live)
-    edits += [f"{path} was put there by hand" for path in list_stray_files(live.venv)]
-    if not edits:
-        return []
-    message = f"The live release was edited: {join_few(edits, 3)}."
-    advice = "Add what you need to pyproject.toml; `releaser update --force` builds from the lock, without the rest."
-    return [Problem("edited-venv", message, advice)]
-
-
-def _find_venv_problems(site: Site) -> list[Problem]:
-    if site.paths.link.parent.is_dir():
-        return []
-    message = f"The setting `venv` is `{site.settings.site.venv}`, but `{site.paths.link.parent}` does not exist."
-    return [Problem("wrong-venv", message, f"Run `mkdir -p {site.paths.link.parent}`, or correct `venv`.")]

@@ -20,7 +20,6 @@ from releaser.packages.holds import (
 from releaser.pipelines.prune import prune_releases
 from releaser.releases.journal import Entry, drop_entry
 from releaser.releases.link import read_link
-from releaser.releases.release import Release
 from releaser.releases.reserve import fill_reserve
 from releaser.releases.store import SiteRun, mark_good, mark_left, write_state
 from releaser.releases.venv import list_installed
@@ -88,7 +87,7 @@ def _follow_up(site: Site, run: SiteRun, repository: Repository, entry: Entry) -
     published, release = Published(), run.store.get(entry.release)
     if release is not None:
         with run.step("publish") as detail:
-            published = publish(site, run, repository, _describe_publication(entry, release))
+            published = publish(site, run, repository, Publication.of(entry, release))
             detail.append(published.commit[:12] or "nothing to commit")
             detail.has_failed = published.problem is not None
             run.add(published.problem)
@@ -104,8 +103,3 @@ def _follow_up(site: Site, run: SiteRun, repository: Repository, entry: Entry) -
         message = "The disk has no room for the 4 MiB that a rollback on a full disk needs."
         run.add_problem("no-reserve", message, "Free space: `releaser prune`.")
     return published
-
-
-def _describe_publication(entry: Entry, release: Release) -> Publication:
-    verb = "Roll back" if entry.is_way_back else "Update"
-    return Publication(release, verb, entry.push_timeout)

@@ -12,29 +12,28 @@ from pathlib import Path
 
 import msgspec
 
+from releaser.candidate.identity import choose_ready, find_failed, make_key, may_try_again
 from releaser.candidate.shadow import Shadow, make_shadow
 from releaser.candidate.space import require_room
-from releaser.candidate.trial import Attempt, make_key
+from releaser.candidate.trial import Attempt
 from releaser.checkout.move import find_obstacles
 from releaser.checkout.own_files import has_lock_of
 from releaser.checkout.pending import read_pending
 from releaser.checkout.publish import is_worth_commit, may_push
 from releaser.checkout.repository import Repository
-from releaser.checkout.target import Target, Wish, choose_target
+from releaser.checkout.target import Wish, choose_target, fetch_upstream, site_for_commit
 from releaser.checkout.tree import copy_repository
-from releaser.errors import BuildError, PreflightError, ToolError, refuse, require
+from releaser.errors import PreflightError, require
 from releaser.live import health, hooks, restart
+from releaser.live.outlook import Outlook
 from releaser.packages.changes import describe_changes
 from releaser.packages.holds import find_held_code, find_pause
 from releaser.packages.lock import read_lock
 from releaser.packages.resolve import read_live_venv, resolve
 from releaser.packages.rules import make_rules
 from releaser.pipelines import checks
-from releaser.pipelines.foresee import Outlook
-from releaser.releases.release import Key, Release
-from releaser.releases.store import SiteRun, Store
-from releaser.releases.venv import list_stray_files
-from releaser.releases.verify import find_damage, find_faults
+from releaser.releases.store import SiteRun
+from releaser.releases.verify import find_live_damage
 from releaser.report.decision import (
     Adopt,
     Build,
@@ -47,9 +46,8 @@ from releaser.report.decision import (
     Refused,
     StillFailing,
 )
-from releaser.site.site import Site, site_at
+from releaser.site.site import Site
 from releaser.system.run import Run
-from releaser.system.text import join_few
 
 
 class UpdateOptions(msgspec.Struct, frozen=True):
@@ -113,11 +111,11 @@ def _decide(  # noqa: PLR0913 - all that a decision is made of
     snapshot, live = view.require_fit(), outlook.store.find("live")
     head = snapshot.checkout.head
     # What a dry run fetches stays a pack: unpacked, it would touch objects that the copy shares by hard links.
-    _fetch(site, run, source, *(["--keep"] if options.dry_run else []))
+    fetch_upstream(site, run, source, *(["--keep"] if options.dry_run else []))
     wish = Wish(find_held_code(outlook.holds), options.follow_remote)
     target = choose_target(site, source, head, read_pending(site.paths), wish)
     require(find_obstacles(view.repository, head, target.commit, source))
-    site = _site_for_commit(site, source, target)
+    site = site_for_commit(site, source, target)
     deployed = source.resolve(live.state.commit) or head
     commits = source.describe_commits(deployed, target.commit)
     target = msgspec.structs.replace(target, code_key=source.code_key(target.commit, *site.committed_paths))
@@ -169,77 +167,8 @@ def _decide_on_lock(site: Site, outlook: Outlook, prospect: Prospect) -> Decisio
     return LockNews(prospect, moves, commits, pushes)
 
 
-def _fetch(site: Site, run: Run, repository: Repository, *options: str) -> None:
-    """Fetch the upstream. Raises BuildError if the remote does not answer."""
-    upstream = repository.upstream(site.settings.site.branch)
-    if upstream is None or not site.settings.git.git_pull:
-        return
-    with run.step("fetch"):
-        try:
-            repository.fetch(upstream, *options)
-        except ToolError as error:
-            message = f"The remote `{upstream.remote}` could not be fetched: {error.message}"
-            branch = upstream.branch.removeprefix("refs/heads/")
-            advice = f"Run `git -C {site.paths.top} fetch {upstream.remote} {branch}` to see why."
-            raise BuildError(message, advice, output=error.output) from error
-
-
-def _site_for_commit(site: Site, repository: Repository, target: Target) -> Site:
-    """Return the site with the settings of the commit that goes live. Raises PreflightError."""
-    if target.commit == target.head:
-        return site
-    path = site.paths.pyproject.relative_to(site.paths.top).as_posix()
-    text = repository.file_at(target.commit, path)
-    if text is None:
-        message = f"Commit {target.commit[:12]} has no {path}."
-        raise refuse("no-pyproject", message, "Revert the commit that deleted it.")
-    return site_at(site, text, target.commit)
-
-
 def _require_programs(site: Site, shadow: Shadow) -> None:
     """Raise PreflightError if a way to restart, or the health check, is neither in the checkout nor in the commit."""
     moved = msgspec.structs.replace(site, paths=msgspec.structs.replace(site.paths, project=shadow.project))
     for way in (restart, health, hooks):
         require(way.find_problems(site) and way.find_problems(moved))
-
-
-def find_live_damage(live: Release) -> list[str]:
-    """Return how the live release differs from what was built; an adopted one may be as a person left it."""
-    damage = find_damage(live.venv) if live.manifest.kind == "built" else []
-    return damage + [f"{path} was put there by hand" for path in list_stray_files(live.venv)]  # gone by `--force`
-
-
-def find_failed(store: Store, key: Key) -> Release | None:
-    """Return the newest release that failed as this candidate would."""
-    failed = (release for release in store.releases if release.manifest.failed_gate and release.manifest.key == key)
-    return next(failed, None)
-
-
-def may_try_again(failed: Release) -> bool:
-    """Return True if a person may have removed the reason of a failure without a change of code or lock."""
-    return failed.manifest.was_failing or failed.manifest.failed_gate == "migrations"
-
-
-def choose_ready(site: Site, store: Store, key: Key, target: Target) -> Release | None:
-    """Return the newest ready release that may go live as this candidate.
-
-    Migrations are not asked about again: all were applied when it was tested, and only a person takes one back.
-    """
-    ready = [release for release in store.releases if release.state.state == "ready"]
-    return next((release for release in ready if not explain_outdated(site, release, key, target)), None)
-
-
-def explain_outdated(site: Site, release: Release, key: Key, target: Target) -> str:
-    """Return why a ready release is not this candidate, tested as it would be, and whole; empty if it is."""
-    before = release.manifest.key
-    differences = {
-        "another commit": before.code_key != key.code_key or release.manifest.commit != target.commit,
-        "another lock": before.lock_sha256 != key.lock_sha256,
-        "another Python": before.python != key.python,
-        "another group, extras or members": before.selection != key.selection,
-        "other settings of build and tests": before.recipe != key.recipe,
-    }
-    if any(differences.values()):
-        return f"for {join_few([difference for difference, differs in differences.items() if differs])}"
-    faults = find_faults(site, release)
-    return f"is damaged: {join_few(faults, 2)}" if faults else ""

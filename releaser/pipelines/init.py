@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from releaser.candidate.build import LockInstaller
+from releaser.candidate.identity import make_key
 from releaser.candidate.shadow import make_shadow
-from releaser.candidate.trial import Attempt, make_key, seal, try_candidate
-from releaser.checkout.own_files import has_lock_of
+from releaser.candidate.trial import Attempt, seal, try_candidate
+from releaser.checkout.own_files import find_stale_export
 from releaser.checkout.snapshot import require_unchanged
 from releaser.checkout.target import Target
 from releaser.errors import refuse
-from releaser.live.change import make_live
+from releaser.live.change import make_entry, make_live
 from releaser.live.hooks import run_before_live
 from releaser.packages.lock import read_lock
 from releaser.packages.resolve import Plan, choose_python
 from releaser.pipelines.adopt import adopt, ignore_link
-from releaser.pipelines.check import find_stale_export
 from releaser.pipelines.checks import Look, look
 from releaser.pipelines.conclude import conclude
 from releaser.releases.journal import Entry, write_entry
@@ -66,17 +66,7 @@ def _build_first(site: Site, run: SiteRun, view: Look) -> Outcome:
     run_before_live(site, run, release.id, None)
     require_unchanged(site, repository, snapshot)
     ignore_link(site, repository)
-    entry = Entry(
-        phase="changing",
-        command=run.command.name,
-        run=run.id,
-        release=release.id,
-        link=run.store.link.text,
-        head=head,
-        commit=head,
-        had_lock=site.paths.lockfile_in_tree in snapshot.checkout.changed and has_lock_of(site, run.store.live),
-    )
-    result = make_live(site, run, repository, entry)
+    result = make_live(site, run, repository, make_entry(run, release, head, head))
     conclude(site, run, repository, result)
     return make_rolled_back(release, result) if result.rolled_back else make_updated(release, result, "")
 

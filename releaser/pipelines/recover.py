@@ -6,7 +6,6 @@ finished. A crash in recovery is one more case of the same.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import tempfile
 from pathlib import Path
@@ -21,7 +20,7 @@ from releaser.live.change import ChangeResult, finish_change, go_back, undo_chan
 from releaser.live.health import is_healthy_now
 from releaser.packages.holds import tidy_holds
 from releaser.pipelines.conclude import conclude
-from releaser.releases.journal import Entry, drop_entry, read_entry, write_entry
+from releaser.releases.journal import Entry, drop_entry, read_entry, read_journal_time, write_entry
 from releaser.releases.link import flip, read_link
 from releaser.releases.reserve import release_reserve
 from releaser.releases.store import SiteRun, set_aside_broken_states, sweep_releases
@@ -45,7 +44,7 @@ def recover(site: Site, run: SiteRun) -> Recovery:
     ended = end_marked(f"{site.paths.state}/")
     if ended:
         run.note(f"Ended {count(len(ended), 'process', 'processes')} that an earlier run left behind.")
-    began = _journal_time(site)
+    began = read_journal_time(site.paths)
     entry = read_entry(site.paths, run)
     repository = open_repository(site, run.id)
     if entry is not None:
@@ -58,12 +57,6 @@ def recover(site: Site, run: SiteRun) -> Recovery:
     set_aside_broken_states(run.store, run)
     sweep(site, run)
     return recovery
-
-
-def _journal_time(site: Site) -> float:
-    with contextlib.suppress(OSError):
-        return site.paths.journal.lstat().st_mtime
-    return 0.0
 
 
 def _continue(site: Site, run: SiteRun, repository: Repository, entry: Entry) -> Recovery:

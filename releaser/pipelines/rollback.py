@@ -6,12 +6,11 @@ import msgspec
 
 from releaser.checkout.move import find_obstacles
 from releaser.checkout.own_files import find_dirty_files, has_lock_of
-from releaser.checkout.pending import read_pending
 from releaser.checkout.publish import is_worth_commit
 from releaser.checkout.repository import Repository, open_repository
-from releaser.checkout.target import Wish, choose_target
-from releaser.errors import NoSuchReleaseError, PreflightError, Problem, refuse, require
-from releaser.live.change import make_live
+from releaser.checkout.target import choose_commit_of, may_commit_older, require_kept_commits
+from releaser.errors import NoSuchReleaseError, Problem, refuse, require
+from releaser.live.change import make_entry, make_live
 from releaser.packages.changes import compare_releases, describe_changes
 from releaser.packages.holds import find_held_code, read_holds
 from releaser.packages.lock import read_lock
@@ -93,12 +92,12 @@ def plan_rollback(site: Site, run: SiteRun, repository: Repository, release: Rel
         message = f"The checkout is on `{current}`, not on `{branch}`."
         raise refuse("other-branch", message, f"Run `git switch {branch}`, then run releaser again.")
     is_same_code = repository.code_key(head, *site.committed_paths) == release.manifest.key.code_key
-    commit = head if keep_code or is_same_code else choose_commit(repository, release)
+    commit = head if keep_code or is_same_code else choose_commit_of(repository, release)
     has_lock = path in state.changed and has_lock_of(site, live)
     if commit != head:
         require(find_dirty_files(site, state, live))
         require(find_obstacles(repository, head, commit))
-        _refuse_losing_commits(site, repository, head, commit)
+        require_kept_commits(site, repository, head, commit)
     elif path in state.changed and not has_lock:
         message = f"`{site.paths.lockfile}` is changed."
         raise refuse(
@@ -107,18 +106,11 @@ def plan_rollback(site: Site, run: SiteRun, repository: Repository, release: Rel
     commits_lock = (
         commit == head
         and is_same_code
-        and _may_commit(site, repository, head)
+        and may_commit_older(site, repository, head, find_held_code(read_holds(site.paths)))
         and is_worth_commit(repository, head, path, read_lock(release.lock), may_lower=True)
     )
-    return Entry(
-        phase="changing",
-        command=run.command.name,
-        run=run.id,
-        earlier=live.id if live else None,
-        release=release.id,
-        link=run.store.link.text,
-        head=head,
-        commit=commit,
+    return msgspec.structs.replace(
+        make_entry(run, release, head, commit),
         had_lock=has_lock,
         commits_lock=commits_lock,
         moves_products=not keep_code or is_same_code,
@@ -126,41 +118,6 @@ def plan_rollback(site: Site, run: SiteRun, repository: Repository, release: Rel
         may_hold=False,
         push_timeout=QUICK_PUSH,
     )
-
-
-def choose_commit(repository: Repository, release: Release) -> str:
-    """Return the commit of a release: the one with its lock if a remote has it, else the tested one.
-
-    Raises PreflightError if the repository does not have it any more.
-    """
-    lived = release.state.commit
-    if lived and repository.resolve(lived) and repository.is_on_a_remote(lived):
-        return lived
-    if not repository.resolve(release.manifest.commit):
-        message = f"Commit {release.manifest.commit[:12]} of release {release.id} is not in the repository any more."
-        advice = f"Run `releaser rollback {release.id} --keep-code` to leave the code as it is."
-        raise refuse("no-commit", message, advice)
-    return release.manifest.commit
-
-
-def _refuse_losing_commits(site: Site, repository: Repository, head: str, commit: str) -> None:
-    own = read_pending(site.paths).commits
-    only_here = repository.read("rev-list", head, f"^{commit}", "--not", "--remotes").split()
-    lost = [name for name in only_here if name not in own]
-    if lost:
-        message = f"The checkout has commits that are on no remote: {join_few([name[:12] for name in lost])}."
-        advice = "Push them, or leave the code as it is: `releaser rollback --keep-code`."
-        raise refuse("unpushed-commits", message, advice)
-
-
-def _may_commit(site: Site, repository: Repository, head: str) -> bool:
-    """Return True if HEAD is the head of the upstream, as last fetched, so that the older lock can be pushed."""
-    try:
-        wish = Wish(find_held_code(read_holds(site.paths)))
-        target = choose_target(site, repository, head, read_pending(site.paths), wish)
-    except PreflightError:
-        return False
-    return target.publishes and target.commit == target.head
 
 
 def preview_rollback(site: Site, name: str | None, *, keep_code: bool) -> Outcome:

@@ -3,30 +3,29 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import msgspec
-from filelock import FileLock, Timeout
 
 from releaser.candidate.space import explain_full_disk
-from releaser.errors import BuildError, Interrupted, LockedError, Problem, ReleaserError, explain_error, refuse
+from releaser.errors import BuildError, Interrupted, Problem, ReleaserError, explain_error
 from releaser.packages.holds import list_holds
 from releaser.pipelines.recover import Recovery, recover, sweep
-from releaser.pipelines.tell import run_on_failure, tell, tell_without_state
 from releaser.releases.journal import drop_entry, read_entry
 from releaser.releases.link import read_link
 from releaser.releases.reserve import fill_reserve
 from releaser.releases.store import SiteRun, Store
 from releaser.report.history import append_record
 from releaser.report.outcomes import Brought, Kept, Outcome, make_error, make_interrupted
+from releaser.report.tell import run_on_failure, tell, tell_without_state
+from releaser.site.run_lock import hold_lock
 from releaser.site.site import Site, open_site, prepare_state
-from releaser.system.files import private_mode, set_aside, sync_file_system
+from releaser.system.files import sync_file_system
 from releaser.system.process import end_marked
-from releaser.system.run import Command, Run, Step, format_time_id, make_id, now, write_log
+from releaser.system.run import Command, Run, Step, make_id, now, write_log
 from releaser.system.signals import defer_signals, raise_on_signals
 from releaser.system.text import redact
 
@@ -55,7 +54,7 @@ def run_command(
         site = open_site(start, environ)
         os.umask(0o002 if site.is_shared else 0o022)  # of every program, too
         prepare_state(site)
-        with _hold_lock(site, run, wait), write_log(site.paths.logs, run):
+        with hold_lock(site, run, wait), write_log(site.paths.logs, run):
             return _run_body(site, run, body)
     except ReleaserError as error:
         outcome = _complete(_make_failure(error), run)
@@ -164,36 +163,3 @@ def _describe_site(outcome: Outcome, site: Site, run: SiteRun, first: str | None
         on_hold=list_holds(site),
         has_flipped=link.release != first,
     )
-
-
-@contextlib.contextmanager
-def _hold_lock(site: Site, run: Run, wait: float) -> Iterator[None]:
-    """Hold the lock of the site. Raises LockedError with who holds it since when, and PreflightError without flock."""
-    path = site.paths.run_lock
-    if path.is_symlink() or (path.exists() and not path.is_file()):
-        aside = set_aside(path)
-        run.note(f"`{path}` was no file. It is now `{aside}`.")
-    lock = FileLock(path, timeout=wait, mode=private_mode(path.parent), fallback_to_soft=False)
-    try:
-        lock.acquire()
-    except Timeout as error:
-        raise LockedError(_name_holder(path), "Run it again later, or with `--wait 600`.") from error
-    except (OSError, NotImplementedError) as error:
-        message = f"The lock `{path}` cannot be taken: {error}."
-        raise refuse("no-lock-file", message, "Set `state_dir` to a local file system of this user.") from error
-    try:
-        with contextlib.suppress(OSError):
-            holder = {"pid": os.getpid(), "command": run.command.name, "since": format_time_id(run.id)}
-            path.write_text(json.dumps(holder), encoding="utf-8")
-        yield
-    finally:
-        lock.release()
-
-
-def _name_holder(path: Path) -> str:
-    try:
-        holder = json.loads(path.read_text(encoding="utf-8"))
-        who = f"`releaser {holder['command']}` (process {holder['pid']}) has been running since {holder['since']}"
-    except (OSError, ValueError, KeyError, TypeError):
-        who = "Another run of releaser holds the lock"
-    return f"{who}. Nothing was changed."

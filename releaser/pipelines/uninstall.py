@@ -7,12 +7,10 @@ The exchange of link and directory is the commit point. What was made before it 
 from __future__ import annotations
 
 import contextlib
-import os
-import stat
 import time
 from pathlib import Path
 
-from releaser.candidate.space import require_space
+from releaser.candidate.build import copy_plain_venv
 from releaser.checkout.repository import open_repository
 from releaser.errors import ChangeError, Interrupted, Problem, ReleaserError, ToolError, explain_error, require
 from releaser.live.actions import AFTER_STATIC_FILES, FLIP, Direction
@@ -28,7 +26,7 @@ from releaser.report.outbox import count_waiting
 from releaser.report.outcomes import Kept, Outcome, make_unchanged
 from releaser.site.site import Site
 from releaser.system import process
-from releaser.system.files import name_temporary, remove_path, sync_file_system
+from releaser.system.files import name_temporary, remove_path
 from releaser.system.signals import defer_signals
 from releaser.system.text import count, join_few
 
@@ -43,7 +41,7 @@ def uninstall(site: Site, run: SiteRun) -> Outcome:
     store, copy, remarks = run.store, name_temporary(site.paths.link), _list_remarks(site, run.store)
     if store.link.kind == "release":
         with run.step("build"):
-            _copy_venv(site, copy, mark=run.id)
+            copy_plain_venv(site, copy, mark=run.id)
     elif store.link.kind == "foreign" and site.paths.link.is_dir():
         remove_startup_module(site.paths.link)
     with contextlib.suppress(Interrupted), defer_signals():  # a signal comes too late: all is done
@@ -63,23 +61,6 @@ def _list_remarks(site: Site, store: Store) -> list[str]:
     if live is not None and live.lock.read_bytes() != site.paths.lockfile.read_bytes():
         remarks.append("The venv is not what uv.lock of the checkout installs: `uv sync --frozen` would change it.")
     return remarks
-
-
-def _copy_venv(site: Site, copy: Path, *, mark: str) -> None:
-    """Copy the live venv, with writable files and without the start-up module. Raises BuildError and ToolError.
-
-    Console scripts of a release find their Python beside them; those of an adopted venv name the path of the link.
-    """
-    venv, env = Path(os.path.realpath(site.paths.link)), site.tool_environment(mark=mark)
-    require_space(site.paths.link.parent, venv, clones=False)
-    process.run(["cp", "-a", "--", str(venv), str(copy)], cwd=copy.parent, env=env, timeout=_COPY_TIMEOUT)
-    remove_startup_module(copy)
-    writable = 0o220 if site.is_shared else 0o200
-    for place, _, files in os.walk(copy):
-        for path in (Path(place, name) for name in files):
-            if not path.is_symlink():
-                path.chmod(stat.S_IMODE(path.stat().st_mode) | writable)
-    sync_file_system(copy)
 
 
 def _leave(site: Site, run: SiteRun, copy: Path) -> Outcome:

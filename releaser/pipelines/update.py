@@ -7,6 +7,7 @@ import contextlib
 import msgspec
 
 from releaser.candidate.build import LockInstaller
+from releaser.candidate.identity import explain_outdated
 from releaser.candidate.trial import Attempt, run_live_tests, seal, try_candidate
 from releaser.checkout.move import find_obstacles, move_checkout
 from releaser.checkout.own_files import has_lock_of
@@ -14,14 +15,14 @@ from releaser.checkout.pending import read_pending
 from releaser.checkout.publish import Publication, is_worth_commit, publish, push_pending, remember_remote
 from releaser.checkout.snapshot import require_unchanged
 from releaser.errors import GateError, HookError, refuse, require
-from releaser.live.change import make_live, undo_change
+from releaser.live.change import make_entry, make_live, undo_change
 from releaser.live.hooks import run_before_live
+from releaser.live.outlook import Outlook, foresee
 from releaser.packages.holds import list_holds
 from releaser.packages.lock import read_lock
 from releaser.pipelines.adopt import adopt
 from releaser.pipelines.conclude import conclude
-from releaser.pipelines.decide import UpdateOptions, decide, explain_outdated
-from releaser.pipelines.foresee import Outlook, foresee
+from releaser.pipelines.decide import UpdateOptions, decide
 from releaser.pipelines.prune import prune_releases
 from releaser.releases.journal import Entry, write_entry
 from releaser.releases.release import Release
@@ -38,7 +39,7 @@ from releaser.report.decision import (
     StillFailing,
     keep_decision,
 )
-from releaser.report.history import read_history
+from releaser.report.history import has_heard, read_history
 from releaser.report.outcomes import (
     Outcome,
     explain_failure,
@@ -83,7 +84,7 @@ def update(site: Site, run: SiteRun, options: UpdateOptions) -> Outcome:
             outcome = _publish_lock(site, run, decision, options)
         case StillFailing(prospect=prospect, failed=failed):
             _push_due(site, run, prospect)
-            outcome = make_quiet(decision, is_known=_has_heard(site, failed, "failed"))
+            outcome = make_quiet(decision, is_known=has_heard(site.paths, failed, "failed"))
         case Ready(prospect=prospect) | Build(prospect=prospect):
             _push_due(site, run, prospect)
             outcome = _update(site, run, decision, options)
@@ -109,7 +110,7 @@ def _update(site: Site, run: SiteRun, decision: Ready | Build, options: UpdateOp
         _let_go_of_ready(run, prospect, release)
         if options.prepare:
             prune_releases(site, run, key)
-            return make_prepared(release, commits, is_known=_has_heard(site, release, "ready"))
+            return make_prepared(release, commits, is_known=has_heard(site.paths, release, "ready"))
         site = prospect.attempt.site
         _ask_before_live(site, run, release, live)
     except _CandidateFailedError as error:
@@ -118,7 +119,7 @@ def _update(site: Site, run: SiteRun, decision: Ready | Build, options: UpdateOp
         return make_failed(error, error.release, commits, gate, is_known=error.is_known)
     require_unchanged(site, repository, prospect.snapshot)
     require(find_obstacles(repository, target.head, target.commit))
-    result = make_live(site, run, repository, make_entry(site, run, prospect, release))
+    result = make_live(site, run, repository, _plan_change(site, run, prospect, release))
     published = conclude(site, run, repository, result)
     if result.rolled_back:
         return make_rolled_back(release, result, commits)
@@ -185,24 +186,15 @@ def _push_due(site: Site, run: SiteRun, prospect: Prospect) -> None:
         remember_remote(site, prospect.repository, target.head)
 
 
-def make_entry(site: Site, run: SiteRun, prospect: Prospect, release: Release) -> Entry:
+def _plan_change(site: Site, run: SiteRun, prospect: Prospect, release: Release) -> Entry:
     """Return the journal's entry for taking a release live."""
-    target, path, live = prospect.target, site.paths.lockfile_in_tree, run.store.live
+    target, path = prospect.target, site.paths.lockfile_in_tree
+    had_lock = path in prospect.snapshot.checkout.changed and has_lock_of(site, run.store.live)
     news = target.publishes and is_worth_commit(
         prospect.repository, target.commit, path, read_lock(release.lock), may_lower=False
     )
-    return Entry(
-        phase="changing",
-        command=run.command.name,
-        run=run.id,
-        earlier=live.id if live else None,
-        release=release.id,
-        link=run.store.link.text,
-        head=target.head,
-        commit=target.commit,
-        had_lock=path in prospect.snapshot.checkout.changed and has_lock_of(site, live),
-        commits_lock=news,
-    )
+    entry = make_entry(run, release, target.head, target.commit)
+    return msgspec.structs.replace(entry, had_lock=had_lock, commits_lock=news)
 
 
 def _publish_lock(site: Site, run: SiteRun, decision: Nothing | LockNews, options: UpdateOptions) -> Outcome:
@@ -214,7 +206,7 @@ def _publish_lock(site: Site, run: SiteRun, decision: Nothing | LockNews, option
     has_move = isinstance(decision, LockNews) and not (decision.pushes and not decision.moves and not decision.commits)
     if options.prepare or not has_move:
         return make_quiet(decision)
-    entry = make_entry(site, run, prospect, live)
+    entry = _plan_change(site, run, prospect, live)
     require(find_obstacles(repository, target.head, target.commit))
     require_unchanged(site, repository, prospect.snapshot)
     with defer_signals():
@@ -230,8 +222,3 @@ def _publish_lock(site: Site, run: SiteRun, decision: Nothing | LockNews, option
     run.add(published.problem)
     remember_remote(site, repository, repository.head())
     return make_quiet(decision, published.commit)
-
-
-def _has_heard(site: Site, release: Release, result: str) -> bool:
-    """Return True if people have heard of this result of a release."""
-    return any(record.release == release.id and record.result == result for record in read_history(site.paths))

@@ -7,7 +7,7 @@ import os
 import msgspec
 
 from releaser.errors import Problem
-from releaser.pipelines.checks import find_edited_venv
+from releaser.packages.hand_made import find_edited_venv
 from releaser.releases.store import MANIFEST, Store
 from releaser.releases.venv import ask_python_version, find_python
 from releaser.releases.verify import find_damage

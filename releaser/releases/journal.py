@@ -96,3 +96,10 @@ def drop_entry(paths: Paths) -> None:
     with contextlib.suppress(FileNotFoundError):
         paths.journal.unlink()
         sync_directory(paths.state)
+
+
+def read_journal_time(paths: Paths) -> float:
+    """Return when the journal was written, in seconds; 0 without one."""
+    with contextlib.suppress(OSError):
+        return paths.journal.lstat().st_mtime
+    return 0.0

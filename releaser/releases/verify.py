@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from releaser.releases.release import Release
-from releaser.releases.venv import ask_python_version, find_python, find_site_packages
+from releaser.releases.venv import ask_python_version, find_python, find_site_packages, list_stray_files
 from releaser.site.site import Site
 
 
@@ -56,3 +56,9 @@ def find_faults(site: Site, release: Release) -> list[str]:
     if not ask_python_version(site, python):
         return [f"its Python does not start: {python}"]
     return find_damage(release.venv)
+
+
+def find_live_damage(live: Release) -> list[str]:
+    """Return how the live release differs from what was built; an adopted one may be as a person left it."""
+    damage = find_damage(live.venv) if live.manifest.kind == "built" else []
+    return damage + [f"{path} was put there by hand" for path in list_stray_files(live.venv)]  # gone by `--force`

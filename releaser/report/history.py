@@ -9,7 +9,7 @@ from datetime import datetime
 import msgspec
 
 from releaser.errors import Problem
-from releaser.releases.release import PackageChange
+from releaser.releases.release import PackageChange, Release
 from releaser.report.outcomes import Outcome, Result
 from releaser.site.paths import Paths
 from releaser.system.files import BrokenFileError, private_mode, read_regular_file, replace_file
@@ -84,3 +84,8 @@ def read_history(paths: Paths) -> list[Record]:
         with contextlib.suppress(msgspec.MsgspecError):
             records.append(msgspec.json.decode(line, type=Record))
     return records[::-1]
+
+
+def has_heard(paths: Paths, release: Release, result: Result) -> bool:
+    """Return True if people have heard of this result of a release."""
+    return any(record.release == release.id and record.result == result for record in read_history(paths))

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from itertools import takewhile
-from pathlib import Path
 
 import msgspec
 
@@ -23,8 +20,8 @@ from releaser.releases.verify import find_damage
 from releaser.report.decision import LastDecision, read_decision
 from releaser.report.history import Record, read_history
 from releaser.report.outbox import count_waiting
+from releaser.site.run_lock import is_running
 from releaser.site.site import Site
-from releaser.system.files import BrokenFileError, read_regular_file
 from releaser.system.run import find_command, now
 from releaser.system.text import count, join_few
 
@@ -95,7 +92,7 @@ def make_status(site: Site, store: Store, problems: Sequence[Problem]) -> Status
     holds = list_holds(site)
     pause = find_pause(holds)
     attention = [*problems, *([] if pause else _find_missing_updates(updates))]
-    if site.paths.journal.exists() and not _is_running(site.paths.run_lock):
+    if site.paths.journal.exists() and not is_running(site.paths.run_lock):
         message = "A run was interrupted; the next command that changes something finishes or undoes it."
         attention.append(Problem("unfinished", message, "Run `releaser update`."))
     if last is not None and last.exit_code not in (0, 2, 8, 9):
@@ -128,14 +125,6 @@ def _merge(reported: Sequence[Problem], current: Sequence[Problem]) -> list[Prob
     kept = [problem for problem in reported if problem.name != _ASKED_ANEW or _ASKED_ANEW not in names_now]
     kept += [problem for problem in current if problem.name != _SAID_ONCE or _SAID_ONCE not in names_before]
     return list({problem.message: problem for problem in kept}.values())
-
-
-def _is_running(lock: Path) -> bool:
-    """Return True if the process that took the lock last still works."""
-    with contextlib.suppress(OSError, ValueError, LookupError, TypeError, BrokenFileError):
-        holder = json.loads(read_regular_file(lock) or b"{}")
-        return b"releaser" in Path(f"/proc/{int(holder['pid'])}/cmdline").read_bytes()
-    return False
 
 
 def find_attention(site: Site, store: Store, holds: Sequence[Hold]) -> list[Problem]:

@@ -280,15 +280,24 @@ def _is_private_group(gid: int) -> bool:
     return group.gr_name == user.pw_name and set(group.gr_mem) <= {user.pw_name}
 
 
-def find_state_problems(site: Site) -> list[Problem]:
-    """Return why the state directory cannot be used: what stands in its place or in it, and who could write it."""
+def find_state_intrusions(site: Site) -> list[Problem]:
+    """Return what stands in the place of the state directory or of a part of it, and who could write it."""
     paths = site.paths
     state = (paths.state.parent, paths.state, paths.releases, paths.journal, paths.holds, paths.pause, paths.pending)
     problems = find_intrusions(state, paths.project)
     for path in (paths.releases, paths.cache, paths.logs, paths.reserve, paths.replaced):
         if os.path.lexists(path) and not path.is_dir():
             problems.append(Problem("no-directory", f"`{path}` is no directory.", f"Run `mv {path} {path}.broken`."))
-    place = next(path for path in (paths.state, *paths.state.parents) if os.path.lexists(path))
+    return problems
+
+
+def find_state_problems(site: Site) -> list[Problem]:
+    """Return why the state directory, or the place of the link, cannot be used."""
+    link, state, problems = site.paths.link, site.paths.state, find_state_intrusions(site)
+    if not link.parent.is_dir():
+        message = f"The setting `venv` is `{site.settings.site.venv}`, but `{link.parent}` does not exist."
+        problems.append(Problem("wrong-venv", message, f"Run `mkdir -p {link.parent}`, or correct `venv`."))
+    place = next(path for path in (state, *state.parents) if os.path.lexists(path))
     if not (place.is_dir() and os.access(place, os.W_OK | os.X_OK)):
         message = f"The state directory cannot be written: {place}."
         advice = f"Run `sudo chown $(id -un) {place}`, or set `state_dir`."
@@ -302,7 +311,7 @@ def prepare_state(site: Site) -> None:
     Raises PreflightError, also if another user could have written its content.
     """
     paths = site.paths
-    require([problem for problem in find_state_problems(site) if problem.name != "no-state-directory"])
+    require(find_state_intrusions(site))
     mode = stat.S_IMODE(paths.project.stat().st_mode) & 0o2775
     try:
         for directory in (paths.state.parent, paths.state, paths.releases):

@@ -1,0 +1,71 @@
+"""The identity of a candidate, and what is known of it from earlier nights: it failed, or it is ready."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from releaser.checkout.repository import hash_text
+from releaser.checkout.target import Target
+from releaser.packages.resolve import Plan, group_arguments
+from releaser.releases.release import Key, Release
+from releaser.releases.store import Store
+from releaser.releases.verify import find_faults
+from releaser.site.site import Site
+from releaser.system.text import join_few
+
+
+def make_key(site: Site, plan: Plan, code_key: str) -> Key:
+    """Return what identifies the candidate of a plan."""
+    selection = " ".join(group_arguments(site))
+    return Key(code_key, plan.lock.sha256, plan.python_version, selection, hash_text(_list_recipe(site)))
+
+
+def _list_recipe(site: Site) -> str:
+    """Return the settings by which a candidate is built and tested: those that count, in this order.
+
+    A setting that comes later is added by its name, and only where it is not the default, so that what failed or is
+    ready stays known.
+    """
+    tests, live = site.settings.tests, site.settings.live
+    names = ("test_command", "test_timeout", "test_environment", "shadow", "shadow_copy")
+    counted: Mapping[str, Any] = {name: getattr(tests, name) for name in names}
+    return msgspec.json.encode((counted, live.before_build, live.migrations, site.settings.site.python)).decode()
+
+
+def find_failed(store: Store, key: Key) -> Release | None:
+    """Return the newest release that failed as this candidate would."""
+    failed = (release for release in store.releases if release.manifest.failed_gate and release.manifest.key == key)
+    return next(failed, None)
+
+
+def may_try_again(failed: Release) -> bool:
+    """Return True if a person may have removed the reason of a failure without a change of code or lock."""
+    return failed.manifest.was_failing or failed.manifest.failed_gate == "migrations"
+
+
+def choose_ready(site: Site, store: Store, key: Key, target: Target) -> Release | None:
+    """Return the newest ready release that may go live as this candidate.
+
+    Migrations are not asked about again: all were applied when it was tested, and only a person takes one back.
+    """
+    ready = [release for release in store.releases if release.state.state == "ready"]
+    return next((release for release in ready if not explain_outdated(site, release, key, target)), None)
+
+
+def explain_outdated(site: Site, release: Release, key: Key, target: Target) -> str:
+    """Return why a ready release is not this candidate, tested as it would be, and whole; empty if it is."""
+    before = release.manifest.key
+    differences = {
+        "another commit": before.code_key != key.code_key or release.manifest.commit != target.commit,
+        "another lock": before.lock_sha256 != key.lock_sha256,
+        "another Python": before.python != key.python,
+        "another group, extras or members": before.selection != key.selection,
+        "other settings of build and tests": before.recipe != key.recipe,
+    }
+    if any(differences.values()):
+        return f"for {join_few([difference for difference, differs in differences.items() if differs])}"
+    faults = find_faults(site, release)
+    return f"is damaged: {join_few(faults, 2)}" if faults else ""
