@@ -53,6 +53,9 @@ _MISLEADING = (
 )
 
 
+#: Commands of git that change nothing.
+_QUESTIONS = {"cat-file", "diff", "for-each-ref", "log", "ls-files", "ls-tree", "merge-base", "rev-list", "rev-parse"}
+_QUESTIONS |= {"status"}
 #: What begins the lines of `git status` about a changed file, and the number of spaces before its path.
 _FIELDS = {"1 ": 8, "u ": 10}
 
@@ -100,8 +103,8 @@ class Repository:
     ) -> process.Finished:
         """Run git in the work tree. Raises ToolError."""
         words = ["git", "--no-pager", *arguments]
-        env = self._env | dict(variables)
-        return process.run(words, cwd=self.top, env=env, timeout=timeout, check=check, is_answer=True)
+        env, asks = self._env | dict(variables), arguments[0] in _QUESTIONS or "--get-regexp" in arguments
+        return process.run(words, cwd=self.top, env=env, timeout=timeout, check=check, is_answer=True, is_question=asks)
 
     def read(self, *arguments: str, variables: Mapping[str, str] = {}) -> str:
         """Return what git prints, stripped. Raises ToolError."""

@@ -83,7 +83,8 @@ def ask_python_version(site: Site, python: Path) -> str:
         return ""
     try:
         words: list[str | Path] = [python, "-I", "-S", "-c", code]
-        finished = process.run(words, cwd=Path("/"), env=site.tool_environment(), timeout=PYTHON_TIMEOUT)
+        env = site.tool_environment()
+        finished = process.run(words, cwd=Path("/"), env=env, timeout=PYTHON_TIMEOUT, is_question=True)
     except ToolError:
         return ""
     return finished.stdout.strip()

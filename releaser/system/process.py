@@ -69,14 +69,16 @@ def run(  # noqa: PLR0913 - as many as a program can be run with
     check: bool = True,
     may_leave_service: bool = False,
     is_answer: bool = False,
+    is_question: bool = False,
     stdin: int = subprocess.DEVNULL,
 ) -> Finished:
     """Run a program to its end, and end every process that it leaves in its group.
 
     The end of its output is kept, or all of an answer (`is_answer`), with bytes that are no UTF-8 as surrogates.
     `may_leave_service` keeps what a program that ended by itself has left running: a restart may start a daemon. The
-    program reads `stdin` and has no terminal; if releaser dies, so does it. `timeout` is in seconds. Raises ToolError
-    if it cannot be started, or, with `check`, if it exceeds its limit or its status is not 0.
+    program reads `stdin` and has no terminal. If releaser dies, so does it, but for a quick `is_question`: that
+    changes nothing, and starts in a fifth of the time. `timeout` is in seconds. Raises ToolError if the program cannot be
+    started, or, with `check`, if it exceeds its limit or its status is not 0.
     """
     words = tuple(os.fspath(word) for word in arguments)
     logger.debug("run %s in %s", redact(shlex.join(words)), cwd)
@@ -92,7 +94,7 @@ def run(  # noqa: PLR0913 - as many as a program can be run with
                 stdout=out,
                 stderr=err,
                 start_new_session=True,
-                preexec_fn=_die_with_parent(),
+                preexec_fn=None if is_question else _die_with_parent(),
             )
         except OSError as error:
             message = f"`{words[0]}` could not be started: {error.strerror}."
