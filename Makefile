@@ -12,7 +12,8 @@ export PYTEST_DEBUG_TEMPROOT ?= $(shell [ -w /dev/shm ] && [ "$$(df -m --output=
 # Without byte code each pytest worker compiles all tests again.
 unexport PYTHONDONTWRITEBYTECODE VIRTUAL_ENV
 
-.PHONY: help demo demo-gunicorn test test-slow faults laws size check docs reference pictures bench requirements clean
+.PHONY: help demo demo-gunicorn test test-slow faults laws size figures check docs reference pictures bench requirements \
+	clean
 
 help: ## Show this help
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -38,10 +39,13 @@ faults: $(DEV)/.ready ## Kill at every call, cut power and signal at many, try e
 laws: $(DEV)/.ready ## Show which tests hold each law
 	@$(DEV)/bin/python scripts/laws.py
 
-size: ## Count the project against its limits
+size: ## Count lines, tokens and words
 	@$(PYTHON) scripts/size.py
 
-check: $(DEV)/.ready ## Style, types, direction of imports, laws, reference and size
+figures: $(DEV)/.ready ## Count the programs, reads and calls of commands, to compare two versions
+	@$(DEV)/bin/python scripts/figures.py $(ARGS)
+
+check: $(DEV)/.ready ## Style, types, direction of imports, laws and reference
 	$(DEV)/bin/ruff check .
 	$(DEV)/bin/ruff format --check .
 	$(DEV)/bin/mypy
@@ -49,7 +53,6 @@ check: $(DEV)/.ready ## Style, types, direction of imports, laws, reference and 
 	$(DEV)/bin/lint-imports
 	$(DEV)/bin/python scripts/laws.py --quiet
 	$(DEV)/bin/python scripts/reference.py --check
-	$(DEV)/bin/python scripts/size.py
 
 docs: $(DOCS)/.ready ## Build the documentation into site/; a broken link is an error
 	NO_MKDOCS_2_WARNING=1 $(DOCS)/bin/mkdocs build --quiet --strict
@@ -61,8 +64,8 @@ pictures: $(DEV)/.ready ## Make docs/pictures/ from real runs; installs chromium
 	@command -v chromium >/dev/null || { apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium; }
 	@$(DEV)/bin/python scripts/pictures.py
 
-bench: $(DEV)/.ready ## Measure the disk of ten releases, and an update beside uv's bare steps
-	@$(DEV)/bin/python scripts/bench.py
+bench: $(DEV)/.ready ## Measure the disk of ten releases, and an update and a quiet night against uv's bare steps
+	@$(DEV)/bin/python scripts/bench.py $(ARGS)
 
 requirements: $(DEV)/.ready ## Pin the newest versions again
 	$(DEV)/bin/uv pip compile $(PINS) --upgrade --group test --group check --output-file requirements/development.txt

@@ -33,6 +33,7 @@ TITLES = {
     20: "Nothing stops silently",
     21: "Updated means live, restarted and healthy",
     22: "A failure is not blamed on the update if the live release fails, too",
+    23: "What is on hold or blocked is named with its reason; nothing is lowered silently",
     24: "Tests that did not run, or did not end, are not a pass",
     26: "Each news is one mail, to the right people, and none is lost",
     27: "A quiet night prints and sends nothing",
@@ -42,6 +43,8 @@ TITLES = {
     33: "git never asks, and a person's configuration changes no answer",
     34: "A pushed commit cannot make releaser write elsewhere",
     35: "It works in the environments that people have",
+    37: "A dry run, check, status and update decide by the same code",
+    38: "A package is name, version and source",
 }
 #: Words that the names of a law's tests must have, besides its number.
 REQUIRED = {

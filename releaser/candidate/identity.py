@@ -13,6 +13,7 @@ from releaser.packages.resolve import Plan, group_arguments
 from releaser.releases.release import Key, Release
 from releaser.releases.store import Store
 from releaser.releases.verify import find_faults
+from releaser.site.settings import Settings
 from releaser.site.site import Site
 from releaser.system.text import join_few
 
@@ -23,16 +24,20 @@ def make_key(site: Site, plan: Plan, code_key: str) -> Key:
     return Key(code_key, plan.lock.sha256, plan.python_version, selection, hash_text(_list_recipe(site)))
 
 
-def _list_recipe(site: Site) -> str:
-    """Return the settings by which a candidate is built and tested: those that count, in this order.
+#: The settings of tests by which candidates are told apart, in the order in which they are hashed.
+_COUNTED = ("test_command", "test_timeout", "test_environment", "shadow", "shadow_copy")
+#: Those that came later: they count where they are not the default, so that what failed or is ready stays known.
+_COUNTED_LATER: tuple[str, ...] = ()
 
-    A setting that comes later is added by its name, and only where it is not the default, so that what failed or is
-    ready stays known.
-    """
-    tests, live = site.settings.tests, site.settings.live
-    names = ("test_command", "test_timeout", "test_environment", "shadow", "shadow_copy")
-    counted: Mapping[str, Any] = {name: getattr(tests, name) for name in names}
-    return msgspec.json.encode((counted, live.before_build, live.migrations, site.settings.site.python)).decode()
+
+def _list_recipe(site: Site) -> str:
+    """Return the settings by which a candidate is built and tested."""
+    tests, live, defaults = site.settings.tests, site.settings.live, Settings()
+    counted: Mapping[str, Any] = {name: getattr(tests, name) for name in _COUNTED}
+    recipe = [counted, live.before_build, live.migrations, site.settings.site.python]
+    later = {name: site.settings.get(name) for name in _COUNTED_LATER}
+    changed = {name: value for name, value in later.items() if value != defaults.get(name)}
+    return msgspec.json.encode([*recipe, changed] if changed else recipe).decode()
 
 
 def find_failed(store: Store, key: Key) -> Release | None:

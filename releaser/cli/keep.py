@@ -40,7 +40,7 @@ def unpin_command(common: Common, release: str) -> None:
 
 @click.command("hold")
 @click.argument("name")
-@click.option("--for", "seconds", type=TIME, help="How long, such as `3d`. Default: until `releaser unhold`.")
+@click.option("--for", "seconds", type=TIME, metavar="TIME", help="How long. Default: until `releaser unhold`.")
 @common_options(takes_lock=True)
 def hold_command(common: Common, name: str, seconds: float | None) -> None:
     """Let updates leave package NAME at its live version."""
@@ -61,7 +61,7 @@ def unhold_command(common: Common, names: tuple[str, ...], is_all: bool) -> None
 
 @click.command("pause")
 @click.argument("reason", nargs=-1)
-@click.option("--for", "seconds", type=TIME, help="How long, such as `12h`. Default: until `releaser resume`.")
+@click.option("--for", "seconds", type=TIME, metavar="TIME", help="How long. Default: until `releaser resume`.")
 @common_options(takes_lock=True)
 def pause_command(common: Common, reason: tuple[str, ...], seconds: float | None) -> None:
     """Let updates do nothing for a time; REASON is shown."""

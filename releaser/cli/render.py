@@ -218,8 +218,10 @@ def print_status(status: Status) -> None:
         _say_row("updated", format_time(status.last_updated))
     if status.last_run:
         _say_row("last run", f"{status.last_run.command}: {status.last_run.result}. {status.last_run.headline}")
-    if status.decision and status.decision.skipped:
-        _say_row("skipped", "; ".join(skipped.sentence for skipped in status.decision.skipped))
+    if status.decision:
+        _say_row("decided", f"{status.decision.kind}, {format_time(status.decision.at)}. {status.decision.sentence}")
+        if status.decision.skipped:
+            _say_row("skipped", "; ".join(skipped.sentence for skipped in status.decision.skipped))
     shown = [hold for hold in status.on_hold if hold.kind != "everything"]
     for reason, by in dict.fromkeys((hold.reason, hold.by) for hold in shown):
         holds = [hold for hold in shown if (hold.reason, hold.by) == (reason, by)]

@@ -13,7 +13,7 @@ from releaser.checkout.problems import explain_git_error, read_checkout
 from releaser.checkout.repository import CheckoutState, Repository, open_repository
 from releaser.checkout.snapshot import Snapshot, take_snapshot
 from releaser.errors import PreflightError, Problem, ToolError, require
-from releaser.live import health, hooks, restart
+from releaser.live.problems import find_problems
 from releaser.packages import hand_made
 from releaser.packages.lock import read_lock
 from releaser.releases.store import Store
@@ -58,8 +58,7 @@ def look(
         except ToolError as error:
             problems.append(explain_git_error(site, error))
     problems += [] if is_first else hand_made.find_link_problems(store, force=force)
-    for way in (restart, health, hooks):
-        problems += way.find_problems(site)
+    problems += find_problems(site)
     problems += [*find_state_problems(site), *_find_shadow_problems(site)]
     if is_first and not site.problems and store.link.kind == "foreign" and not store.link.is_symlink:
         problems += hand_made.find_problems(site)

@@ -20,6 +20,7 @@ from releaser.packages.holds import (
 from releaser.pipelines.prune import prune_releases
 from releaser.releases.journal import Entry, drop_entry
 from releaser.releases.link import read_link
+from releaser.releases.release import Release
 from releaser.releases.reserve import fill_reserve
 from releaser.releases.store import SiteRun, mark_good, mark_left, write_state
 from releaser.releases.venv import list_installed
@@ -99,7 +100,16 @@ def _follow_up(site: Site, run: SiteRun, repository: Repository, entry: Entry) -
         prune_releases(site, run)
     except (OSError, ReleaserError) as error:
         run.add_problem("prune", f"Old releases could not be deleted: {explain_error(error)}", "Run `releaser prune`.")
+    if release is not None:
+        follow_up(site, run, release)
+    return published
+
+
+def follow_up(site: Site, run: SiteRun, live: Release) -> None:
+    """Do what follows a release that is live, when it went live and again each night.
+
+    A step asks first whether it is due; its failure is a problem of the run, and the next night tries it again.
+    """
     if not fill_reserve(site.paths.reserve):
         message = "The disk has no room for the 4 MiB that a rollback on a full disk needs."
         run.add_problem("no-reserve", message, "Free space: `releaser prune`.")
-    return published

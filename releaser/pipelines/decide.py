@@ -24,8 +24,8 @@ from releaser.checkout.repository import Repository
 from releaser.checkout.target import Wish, choose_target, fetch_upstream, site_for_commit
 from releaser.checkout.tree import copy_repository
 from releaser.errors import PreflightError, require
-from releaser.live import health, hooks, restart
 from releaser.live.outlook import Outlook
+from releaser.live.problems import find_problems
 from releaser.packages.changes import describe_changes
 from releaser.packages.holds import find_held_code, find_pause
 from releaser.packages.lock import read_lock
@@ -164,11 +164,10 @@ def _decide_on_lock(site: Site, outlook: Outlook, prospect: Prospect) -> Decisio
     moves = target.commit != target.head
     if not (moves or commits or pushes or has_lock):
         return Nothing(prospect)
-    return LockNews(prospect, moves, commits, pushes)
+    return LockNews(prospect, moves, commits, pushes, has_lock)
 
 
 def _require_programs(site: Site, shadow: Shadow) -> None:
     """Raise PreflightError if a way to restart, or the health check, is neither in the checkout nor in the commit."""
     moved = msgspec.structs.replace(site, paths=msgspec.structs.replace(site.paths, project=shadow.project))
-    for way in (restart, health, hooks):
-        require(way.find_problems(site) and way.find_problems(moved))
+    require(find_problems(site) and find_problems(moved))

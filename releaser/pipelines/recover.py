@@ -130,4 +130,6 @@ def sweep(site: Site, run: SiteRun) -> None:
     run.store = sweep_releases(run.store, run)
     read_pending(site.paths, run)
     tidy_holds(site.paths, run)
+    set_aside_if_broken(site.paths.news, run, "what was mailed last is not known any more")
+    set_aside_if_broken(site.paths.decision, run, "the next update decides again")
     set_aside_if_broken(site.paths.history, run, "earlier runs are only in the logs")

@@ -21,7 +21,7 @@ from releaser.live.outlook import Outlook, foresee
 from releaser.packages.holds import list_holds
 from releaser.packages.lock import read_lock
 from releaser.pipelines.adopt import adopt
-from releaser.pipelines.conclude import conclude
+from releaser.pipelines.conclude import conclude, follow_up
 from releaser.pipelines.decide import UpdateOptions, decide
 from releaser.pipelines.prune import prune_releases
 from releaser.releases.journal import Entry, write_entry
@@ -83,10 +83,10 @@ def update(site: Site, run: SiteRun, options: UpdateOptions) -> Outcome:
         case Nothing() | LockNews():
             outcome = _publish_lock(site, run, decision, options)
         case StillFailing(prospect=prospect, failed=failed):
-            _push_due(site, run, prospect)
+            _do_what_is_due(site, run, prospect)
             outcome = make_quiet(decision, is_known=has_heard(site.paths, failed, "failed"))
         case Ready(prospect=prospect) | Build(prospect=prospect):
-            _push_due(site, run, prospect)
+            _do_what_is_due(site, run, prospect)
             outcome = _update(site, run, decision, options)
     return msgspec.structs.replace(outcome, decision=decision.kind)
 
@@ -97,7 +97,9 @@ def preview_update(site: Site, options: UpdateOptions) -> Outcome:
     run.store = Store(site.paths)
     outlook = foresee(site, run.store)
     decision = decide(site, run, options, outlook)
-    return make_preview(decision, outlook.interrupted, prepares=options.prepare)
+    outcome = make_preview(decision, outlook.interrupted, prepares=options.prepare)
+    previous = outlook.store.previous
+    return msgspec.structs.replace(outcome, previous=previous.id if previous else None, on_hold=outlook.holds)
 
 
 def _update(site: Site, run: SiteRun, decision: Ready | Build, options: UpdateOptions) -> Outcome:
@@ -176,14 +178,15 @@ def _let_go_of_ready(run: SiteRun, prospect: Prospect, chosen: Release) -> None:
             run.note(f"Release {release.id} was prepared, but {reason}. It does not go live.")
 
 
-def _push_due(site: Site, run: SiteRun, prospect: Prospect) -> None:
-    """Push what an earlier night could not, and remember the head of a remote that is followed."""
+def _do_what_is_due(site: Site, run: SiteRun, prospect: Prospect) -> None:
+    """Do what an earlier night could not: push, follow up the live release; and remember the head of the remote."""
     run.add(*prospect.problems)
     checkout, target = prospect.snapshot.checkout, prospect.target
     if target.commit == target.head:
         run.add(push_pending(site, prospect.repository, checkout, read_pending(site.paths)))
     if target.publishes:
         remember_remote(site, prospect.repository, target.head)
+    follow_up(site, run, prospect.live)
 
 
 def _plan_change(site: Site, run: SiteRun, prospect: Prospect, release: Release) -> Entry:
@@ -202,8 +205,8 @@ def _publish_lock(site: Site, run: SiteRun, decision: Nothing | LockNews, option
     prospect, repository = decision.prospect, decision.prospect.repository
     live, target = prospect.live, prospect.target
     _let_go_of_ready(run, prospect, live)
-    _push_due(site, run, prospect)
-    has_move = isinstance(decision, LockNews) and not (decision.pushes and not decision.moves and not decision.commits)
+    _do_what_is_due(site, run, prospect)
+    has_move = isinstance(decision, LockNews) and (decision.moves or decision.commits or decision.restores)
     if options.prepare or not has_move:
         return make_quiet(decision)
     entry = _plan_change(site, run, prospect, live)

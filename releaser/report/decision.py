@@ -88,6 +88,8 @@ class LockNews(msgspec.Struct, frozen=True):
     moves: bool = False
     commits: bool = False
     pushes: bool = False
+    #: True if uv.lock in the checkout is that of the live release, and the committed one is put back.
+    restores: bool = False
 
 
 class StillFailing(msgspec.Struct, frozen=True):
@@ -138,7 +140,8 @@ def describe_decision(decision: Decision) -> str:
             damage = f"the live release is damaged: {join_few(decision.damage, 2)}" if decision.damage else ""
             text = "; ".join(filter(None, [_name_news(decision.prospect), damage]))
             return text or "the same packages on another Python"
-    return ""
+        case Refused() | Paused() | Nothing() | StillFailing():
+            return ""
 
 
 def _name_news(prospect: Prospect) -> str:
@@ -183,8 +186,9 @@ def summarize(decision: Decision) -> str:
             return explain_nothing(decision)
         case StillFailing():
             return f"Nothing newer than release {decision.failed.id}, which failed: {decision.failed.manifest.failure}."
-    words = describe_decision(decision)
-    return f"{words[0].upper()}{words[1:]}."
+        case Adopt() | LockNews() | Ready() | Build():
+            words = describe_decision(decision)
+            return f"{words[0].upper()}{words[1:]}."
 
 
 def read_decision(paths: Paths) -> LastDecision | None:

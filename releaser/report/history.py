@@ -34,6 +34,11 @@ class Record(msgspec.Struct, frozen=True):
     seconds: float = 0
 
     @property
+    def is_trouble(self) -> bool:
+        """True if the site needs attention after the run: not for wrong usage, a held lock or a wrong name."""
+        return self.exit_code not in (0, 2, 8, 9)
+
+    @property
     def is_updated(self) -> bool:
         """True if the run made another release live."""
         return self.result in ("updated", "updated-not-restarted")

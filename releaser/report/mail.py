@@ -19,8 +19,9 @@ from releaser.report.letter import Colour, Letter, Section, render_html, render_
 from releaser.report.outcomes import Outcome, make_unchanged
 from releaser.site.paths import Paths
 from releaser.site.settings import MailSettings
-from releaser.system.files import BrokenFileError, read_json, set_aside, write_json
+from releaser.system.files import write_json
 from releaser.system.run import Command, Moment, Run, format_time_id, now
+from releaser.system.state import read_state
 from releaser.system.text import clean_terminal, count, format_seconds, format_time, name_project
 
 LONGEST = 60  # characters of a subject
@@ -77,11 +78,7 @@ def find_silence(paths: Paths, heartbeat: float) -> datetime | None:
 
 
 def _read_news(path: Path) -> _News:
-    try:
-        return read_json(path, _News) or _News()
-    except BrokenFileError:
-        set_aside(path)
-        return _News()
+    return read_state(path, _News) or _News()
 
 
 def _name_trouble(outcome: Outcome) -> str:
@@ -158,7 +155,7 @@ def _name_outcome(command: Command, outcome: Outcome) -> tuple[str, Colour]:
         return "Interrupted", "amber"
     if outcome.result == "no-changes" and outcome.exit_code == 0:
         return "Note", "blue"
-    word, colour = _WORDS[outcome.result]
+    word, colour = _WORDS.get(outcome.result, (outcome.result.capitalize(), "amber"))
     if outcome.result == "updated":
         word = command.done or word
     return word, "amber" if outcome.result == "updated" and outcome.exit_code else colour

@@ -95,7 +95,7 @@ def make_status(site: Site, store: Store, problems: Sequence[Problem]) -> Status
     if site.paths.journal.exists() and not is_running(site.paths.run_lock):
         message = "A run was interrupted; the next command that changes something finishes or undoes it."
         attention.append(Problem("unfinished", message, "Run `releaser update`."))
-    if last is not None and last.exit_code not in (0, 2, 8, 9):
+    if last is not None and last.is_trouble:
         attention += last.problems or [Problem("last-run", last.headline, "Run `releaser logs`.")]
     attention = _merge(attention, find_attention(site, store, holds))
     return Status(

@@ -77,8 +77,8 @@ def run(  # noqa: PLR0913 - as many as a program can be run with
     The end of its output is kept, or all of an answer (`is_answer`), with bytes that are no UTF-8 as surrogates.
     `may_leave_service` keeps what a program that ended by itself has left running: a restart may start a daemon. The
     program reads `stdin` and has no terminal. If releaser dies, so does it, but for a quick `is_question`: that
-    changes nothing, and starts in a fifth of the time. `timeout` is in seconds. Raises ToolError if the program cannot be
-    started, or, with `check`, if it exceeds its limit or its status is not 0.
+    changes nothing, and starts in a fifth of the time. `timeout` is in seconds. Raises ToolError if the program cannot
+    be started, or, with `check`, if it exceeds its limit or its status is not 0.
     """
     words = tuple(os.fspath(word) for word in arguments)
     logger.debug("run %s in %s", redact(shlex.join(words)), cwd)

@@ -19,7 +19,8 @@ def read_state(path: Path, kind: type[T], run: Run | None = None, consequence: s
     try:
         return read_json(path, kind)
     except BrokenFileError as error:
-        _set_aside(path, error, run, consequence)
+        if run is not None:
+            run.note(f"{error}. It is now `{set_aside(path)}`{f': {consequence}' if consequence else ''}.")
         return None
 
 
@@ -28,9 +29,4 @@ def set_aside_if_broken(path: Path, run: Run, consequence: str) -> None:
     try:
         read_regular_file(path)
     except BrokenFileError as error:
-        _set_aside(path, error, run, consequence)
-
-
-def _set_aside(path: Path, error: BrokenFileError, run: Run | None, consequence: str) -> None:
-    if run is not None:
-        run.note(f"{error}. It is now `{set_aside(path)}`{f': {consequence}' if consequence else ''}.")
+        run.note(f"{error}. It is now `{set_aside(path)}`: {consequence}.")

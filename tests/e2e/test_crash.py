@@ -115,7 +115,6 @@ DAMAGE: dict[str, Callable[[Path], object]] = {
 FILES = ("journal.json", "holds.json", "pause.json", "pending.json", "history.jsonl")
 
 
-@pytest.mark.turns(4)
 @pytest.mark.parametrize("file", mostly_slow(FILES, "journal.json"))
 @pytest.mark.parametrize("damage", mostly_slow(DAMAGE, "broken JSON"))
 def test_law_09_a_broken_state_file_does_not_stop_the_next_update(

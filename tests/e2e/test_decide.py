@@ -9,7 +9,7 @@ import pytest
 
 from tests.e2e.scenes import CODE, changes, hook, mostly_slow, says, times_of_tree
 from tests.support.servers import WAITING_TESTS, meeting
-from tests.support.sites import SampleSite
+from tests.support.sites import SampleSite, SiteFactory
 
 
 def nothing(site: SampleSite) -> None:
@@ -207,7 +207,7 @@ def look(site: SampleSite) -> dict[str, object]:
 
 
 @pytest.mark.parametrize("name", mostly_slow(ROWS, "nothing", "damaged", "a lock-only commit", "an unpushed commit"))
-def test_a_dry_run_says_what_the_update_does(site: SampleSite, name: str) -> None:
+def test_law_37_a_dry_run_says_what_the_update_does(site: SampleSite, name: str) -> None:
     row = ROWS[name]
     row.state(site)
     before, tree = look(site), times_of_tree(site.outer)
@@ -231,3 +231,54 @@ def test_a_dry_run_says_what_the_update_does(site: SampleSite, name: str) -> Non
         assert dry["problems"] == real["problems"] != []
     says(shown, *row.says, *([real["failed_release"]] if row.decision == "still-failing" else []))
     assert (dry["decision"], real["decision"]) == (row.decision, row.decision)
+
+
+def open_to_others(site: SampleSite) -> None:
+    """Let every user of the host write the state directory."""
+    site.state.chmod(0o777)
+
+
+def plant_file(site: SampleSite) -> None:
+    """Put a file in the place of a directory."""
+    (site.state / "reserve").rename(site.state / "reserve.old")
+    (site.state / "reserve").touch()
+
+
+def plant_pipe(site: SampleSite) -> None:
+    """Put a pipe in the place of a directory."""
+    (site.state / "replaced").rmdir() if (site.state / "replaced").exists() else None
+    os.mkfifo(site.state / "replaced")
+
+
+def give_to_others(site: SampleSite) -> None:
+    """Let every user of the host write what is on hold."""
+    (site.state / "holds.json").write_text('{"holds": []}', encoding="utf-8")
+    (site.state / "holds.json").chmod(0o666)
+
+
+STATES = {each.__name__: each for each in (open_to_others, plant_file, plant_pipe, give_to_others)}
+
+
+@pytest.mark.parametrize("name", mostly_slow(STATES, "open_to_others"))
+def test_law_37_check_and_status_name_what_refuses_each_update(site: SampleSite, name: str) -> None:
+    STATES[name](site)
+    refusal = site.json("update", check=3)["problems"]
+    assert refusal
+    for command, code in (("check", 3), ("status", 10)):
+        answer = site.json(command, check=code)
+        assert all(problem in answer["problems"] for problem in refusal), command
+    assert site.json("status", check=10)["well"] is False
+
+
+def test_law_23_what_a_hold_keeps_back_is_named(make_site: SiteFactory) -> None:
+    site = make_site.live()
+    site.publish("alpha", "1.1.0")
+    site.publish("beta", "1.1.0", requires=["alpha>=1.1"])
+    site.releaser("hold", "alpha", check=0)
+    words = ("alpha 1.1.0 is on hold by you", "beta 1.1.0 needs alpha 1.1.0, which is on hold by you")
+    says(site.releaser("update", "--dry-run", check=0), *words)
+    says(site.releaser("update", "-v", check=0), *words)
+    decision = site.json("status")["decision"]
+    assert (decision["kind"], {each["name"] for each in decision["skipped"]}) == ("nothing", {"alpha", "beta"})
+    site.releaser("unhold", "--all", check=0)
+    assert changes(site.json("update")) == {"alpha": ("1.0.0", "1.1.0"), "beta": ("1.0.0", "1.1.0")}

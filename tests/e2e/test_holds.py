@@ -117,3 +117,58 @@ def test_law_07_a_release_that_a_process_uses_is_named_and_never_deleted(user_si
         process.wait()
     site.releaser("prune", check=0)
     assert (first in site.releases(), len(site.releases())) == (False, 2)
+
+
+GIT_PACKAGE = """[project]
+name = "gamma"
+version = "1.0"
+requires-python = ">=3.8"
+[build-system]
+requires = []
+build-backend = "build"
+backend-path = ["."]
+"""
+GIT_BUILD = """import zipfile
+
+def build_wheel(directory, settings=None, metadata=None):
+    name, info = "gamma-1.0-py3-none-any.whl", "gamma-1.0.dist-info"
+    with zipfile.ZipFile(f"{directory}/{name}", "w") as wheel:
+        wheel.writestr("gamma/__init__.py", open("gamma.py").read())
+        wheel.writestr(f"{info}/METADATA", "Metadata-Version: 2.1\\nName: gamma\\nVersion: 1.0\\n")
+        wheel.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\\nRoot-Is-Purelib: true\\nTag: py3-none-any\\n")
+        names = ["gamma/__init__.py", f"{info}/METADATA", f"{info}/WHEEL", f"{info}/RECORD"]
+        wheel.writestr(f"{info}/RECORD", "".join(f"{name},,\\n" for name in names))
+    return name
+"""
+
+
+@pytest.mark.slow
+def test_law_38_a_commit_of_a_git_dependency_is_news_though_its_version_stays(make_site: SiteFactory) -> None:
+    site = make_site()
+    library = site.base / "gamma"
+    library.mkdir()
+    site.git("init", "--quiet", cwd=library)
+
+    def commit(text: str) -> str:
+        for name, content in {"pyproject.toml": GIT_PACKAGE, "build.py": GIT_BUILD, "gamma.py": text}.items():
+            (library / name).write_text(content, encoding="utf-8")
+        site.git("add", "--all", cwd=library)
+        site.git("commit", "--quiet", "--message", text, cwd=library)
+        return site.git("rev-parse", "HEAD", cwd=library)
+
+    first = commit("EDITION = 1")
+    site.replace("pyproject.toml", '"beta"]', '"beta", "gamma"]')
+    text = (site.path / "pyproject.toml").read_text(encoding="utf-8")
+    source = f'[tool.uv.sources]\ngamma = {{ git = "file://{library}" }}\n'
+    site.push_commit("Add gamma", {"pyproject.toml": f"{text}\n{source}"}, lock=True)
+    site.releaser("init", check=0)
+    live, second = site.live(), commit("EDITION = 2")
+    old, new = f"1.0 ({first[:7]})", f"1.0 ({second[:7]})"
+    assert changes(site.json("update")) == {"gamma": (old, new)}
+    assert (site.python("import gamma; print(gamma.EDITION)"), second in site.lock()) == ("2", True)
+    assert f"gamma {old} -> {new}" in site.git("log", "-1", "--format=%B")
+    site.releaser("rollback", check=0)
+    assert (site.live(), holds(site.json("status"))) == (live, [("gamma", "rollback")])
+    assert site.json("update")["result"] == "no-changes"
+    third = commit("EDITION = 3")
+    assert changes(site.json("update")) == {"gamma": (old, f"1.0 ({third[:7]})")}

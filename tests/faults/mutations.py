@@ -218,8 +218,8 @@ MUTATIONS = (
              '"core.fsync": "all"', '"core.fsync": "none"',
              cut("update", at_call("syncfs", "/outer/site", nth=2))),
     Mutation("The checkout is compared with the start of the run right before the flip", "pipelines/update.py",
-             "    require_unchanged(site, repository, prospect.snapshot)\n    require(find_obstacles(repository, target.head, "
-             "target.commit))\n    result", "    result", edited_during_tests),
+             "    require_unchanged(site, repository, prospect.snapshot)\n    require(find_obstacles(",
+             "    require(find_obstacles(", edited_during_tests),
     Mutation("One run holds the lock", "site/run_lock.py",
              "        lock.acquire()", "        pass",
              lambda ground: broken_after_second_run(ground.stage("rollback").site, "prune")),

@@ -4,7 +4,7 @@ import base64
 import hashlib
 import re
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 _TIMESTAMP = (2020, 1, 1, 0, 0, 0)
@@ -16,14 +16,21 @@ def module_name(name: str) -> str:
 
 
 def build_wheel(
-    directory: Path, name: str, version: str, *, is_broken: bool = False, modules: Mapping[str, str] | None = None
+    directory: Path,
+    name: str,
+    version: str,
+    *,
+    is_broken: bool = False,
+    modules: Mapping[str, str] | None = None,
+    requires: Sequence[str] = (),
 ) -> Path:
     """Write a wheel with a module that has `__version__`, and BROKEN if it is to fail the tests of a sample site."""
     stem = f"{module_name(name)}-{version}"
     info = f"{stem}.dist-info"
     module = f'__version__ = "{version}"\nBROKEN = {is_broken}\n'
+    needs = "".join(f"Requires-Dist: {requirement}\n" for requirement in requires)
     files = dict(modules or {f"{module_name(name)}/__init__.py": module}) | {
-        f"{info}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n",
+        f"{info}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n{needs}",
         f"{info}/WHEEL": "Wheel-Version: 1.0\nGenerator: tests\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
     }
     files[f"{info}/RECORD"] = "".join([*map(_record_line, files, files.values()), f"{info}/RECORD,,\n"])
