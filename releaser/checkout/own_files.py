@@ -10,7 +10,7 @@ from releaser.errors import Problem, require
 from releaser.packages.resolve import group_arguments
 from releaser.releases.release import EXPORT, Release
 from releaser.site.site import Site
-from releaser.system.files import BrokenFileError, lies_behind_link, read_regular_file, replace_file
+from releaser.system.files import lies_behind_link, read_regular_file, replace_file
 
 
 def find_dirty_files(site: Site, state: CheckoutState, live: Release | None) -> list[Problem]:
@@ -35,7 +35,7 @@ def has_lock_of(site: Site, release: Release | None) -> bool:
     """Return True if uv.lock in the checkout is the lock of a release."""
     try:
         return release is not None and read_regular_file(site.paths.lockfile) == release.lock.read_bytes()
-    except (OSError, BrokenFileError):
+    except OSError:
         return False
 
 
@@ -44,7 +44,7 @@ def has_own_export(site: Site) -> bool:
     try:
         content = read_regular_file(site.export) if site.export else None
         return content in [path.read_bytes() for path in site.paths.releases.glob(f"*/{EXPORT}")]
-    except (OSError, BrokenFileError):
+    except OSError:
         return False
 
 

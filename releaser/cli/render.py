@@ -212,8 +212,8 @@ def print_status(status: Status) -> None:
     _say_row("previous", status.previous or "none")
     if status.ready:
         _say_row("ready", f"{status.ready}: the next `releaser update` makes it live if nothing differs then")
-    if status.paused:
-        _say_row("paused", status.paused)
+    if status.pause:
+        _say_row("paused", status.pause.sentence)
     if status.last_updated:
         _say_row("updated", format_time(status.last_updated))
     if status.last_run:

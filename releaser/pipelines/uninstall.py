@@ -46,7 +46,7 @@ def uninstall(site: Site, run: SiteRun) -> Outcome:
         remove_startup_module(site.paths.link)
     with contextlib.suppress(Interrupted), defer_signals():  # a signal comes too late: all is done
         outcome = _leave(site, run, copy)
-    run.notes += remarks if not outcome.is_change else []
+    run.notes += remarks if not isinstance(outcome.payload, Kept) else []
     return outcome
 
 

@@ -51,7 +51,7 @@ from releaser.report.outcomes import (
     make_rolled_back,
     make_updated,
 )
-from releaser.site.site import Site
+from releaser.site.site import Site, find_state_problems
 from releaser.system.run import UPDATE, find_command
 from releaser.system.signals import defer_signals
 from releaser.system.text import join_few
@@ -67,7 +67,8 @@ class _CandidateFailedError(GateError):
 
 def update(site: Site, run: SiteRun, options: UpdateOptions) -> Outcome:
     """Called by session.run_command(): the lock is held, recovery is done, `run.store` is read."""
-    write_entry(site.paths, Entry("building", run.command.name, run.id))
+    if not find_state_problems(site):  # else it is refused
+        write_entry(site.paths, Entry("building", run.command.name, run.id))
     decision = decide(site, run, options, Outlook(run.store, list_holds(site)))
     if isinstance(decision, Adopt):
         run.note(adopt(site, run).headline)
@@ -83,11 +84,13 @@ def update(site: Site, run: SiteRun, options: UpdateOptions) -> Outcome:
         case Nothing() | LockNews():
             outcome = _publish_lock(site, run, decision, options)
         case StillFailing(prospect=prospect, failed=failed):
-            _do_what_is_due(site, run, prospect)
+            _push_due(site, run, prospect)
             outcome = make_quiet(decision, is_known=has_heard(site.paths, failed, "failed"))
         case Ready(prospect=prospect) | Build(prospect=prospect):
-            _do_what_is_due(site, run, prospect)
+            _push_due(site, run, prospect)
             outcome = _update(site, run, decision, options)
+    if not outcome.is_change:  # else it was followed up as it went live
+        follow_up(site, run, run.store.find("live"))
     return msgspec.structs.replace(outcome, decision=decision.kind)
 
 
@@ -178,15 +181,14 @@ def _let_go_of_ready(run: SiteRun, prospect: Prospect, chosen: Release) -> None:
             run.note(f"Release {release.id} was prepared, but {reason}. It does not go live.")
 
 
-def _do_what_is_due(site: Site, run: SiteRun, prospect: Prospect) -> None:
-    """Do what an earlier night could not: push, follow up the live release; and remember the head of the remote."""
+def _push_due(site: Site, run: SiteRun, prospect: Prospect) -> None:
+    """Push what an earlier night could not, and remember the head of a remote that is followed."""
     run.add(*prospect.problems)
     checkout, target = prospect.snapshot.checkout, prospect.target
     if target.commit == target.head:
         run.add(push_pending(site, prospect.repository, checkout, read_pending(site.paths)))
     if target.publishes:
         remember_remote(site, prospect.repository, target.head)
-    follow_up(site, run, prospect.live)
 
 
 def _plan_change(site: Site, run: SiteRun, prospect: Prospect, release: Release) -> Entry:
@@ -205,7 +207,7 @@ def _publish_lock(site: Site, run: SiteRun, decision: Nothing | LockNews, option
     prospect, repository = decision.prospect, decision.prospect.repository
     live, target = prospect.live, prospect.target
     _let_go_of_ready(run, prospect, live)
-    _do_what_is_due(site, run, prospect)
+    _push_due(site, run, prospect)
     has_move = isinstance(decision, LockNews) and (decision.moves or decision.commits or decision.restores)
     if options.prepare or not has_move:
         return make_quiet(decision)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+import contextlib
 from typing import ClassVar, TypeAlias
 
 import msgspec
@@ -20,7 +20,7 @@ from releaser.site.paths import Paths
 from releaser.system.files import write_json
 from releaser.system.run import Moment, now
 from releaser.system.state import read_state
-from releaser.system.text import count, join_few
+from releaser.system.text import count, join_few, redact
 
 
 class Prospect(msgspec.Struct, frozen=True):
@@ -169,10 +169,11 @@ class LastDecision(msgspec.Struct, frozen=True):
     skipped: tuple[Skipped, ...] = ()
 
 
-def keep_decision(paths: Paths, decision: Decision, at: datetime | None = None) -> None:
-    """Write down a decision for `status`. Raises OSError."""
-    skipped = decision.prospect.skipped if hasattr(decision, "prospect") else ()
-    write_json(paths.decision, LastDecision(decision.kind, at or now(), summarize(decision), skipped))
+def keep_decision(paths: Paths, decision: Decision) -> None:
+    """Write down a decision for `status`; a disk that does not take it does not end the run."""
+    skipped = () if isinstance(decision, Refused | Paused | Adopt) else decision.prospect.skipped
+    with contextlib.suppress(OSError):
+        write_json(paths.decision, LastDecision(decision.kind, now(), redact(summarize(decision)), skipped))
 
 
 def summarize(decision: Decision) -> str:

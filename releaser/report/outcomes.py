@@ -157,7 +157,7 @@ def make_quiet(
     """Return the outcome of a night in which nothing goes live; `is_known` says that people have heard of a failure."""
     match decision:
         case Paused(pause=pause):
-            headline = f"{pause.sentence} `releaser resume` ends the pause."
+            headline = f"{pause.sentence} {pause.undo}"
             return Outcome("no-changes", 0, headline, news="nothing", decision=decision.kind)
         case StillFailing(failed=failed):
             reason = f"{failed.id}, which failed its tests: {failed.manifest.failure}"

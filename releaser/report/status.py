@@ -12,7 +12,7 @@ from releaser.candidate.space import require_room
 from releaser.checkout.pending import read_pending
 from releaser.errors import BuildError, Problem
 from releaser.live.health import is_healthy_now, is_url_asked
-from releaser.packages.holds import LONGEST, Hold, HoldRow, describe_hold, find_old_holds, find_pause, list_holds
+from releaser.packages.holds import LONGEST, Hold, HoldRow, Pause, describe_hold, find_old_holds, find_pause, list_holds
 from releaser.releases.lease import is_used
 from releaser.releases.release import PackageChange
 from releaser.releases.store import Store
@@ -48,8 +48,7 @@ class Status(msgspec.Struct, frozen=True):
     attention: tuple[Problem, ...]
     on_hold: tuple[HoldRow, ...]
     pending: tuple[str, ...]
-    #: The pause as a sentence; empty without one.
-    paused: str
+    pause: Pause | None
     #: The end of the pause; None if it has none, or if updates are not paused.
     paused_until: datetime | None
     #: The release that the next update makes live, if nothing differs then.
@@ -108,7 +107,7 @@ def make_status(site: Site, store: Store, problems: Sequence[Problem]) -> Status
         attention=tuple(attention),
         on_hold=tuple(map(describe_hold, holds)),
         pending=pending.commits if site.settings.git.git_push else (),
-        paused=pause.sentence if pause else "",
+        pause=pause,
         paused_until=pause.until if pause else None,
         ready=next((release.id for release in store.releases if release.state.state == "ready"), None),
         decision=read_decision(site.paths),

@@ -12,7 +12,7 @@ from filelock import FileLock, Timeout
 
 from releaser.errors import LockedError, refuse
 from releaser.site.site import Site
-from releaser.system.files import BrokenFileError, private_mode, read_regular_file, set_aside
+from releaser.system.files import private_mode, read_regular_file, set_aside
 from releaser.system.run import Run, format_time_id
 
 
@@ -51,7 +51,7 @@ def _name_holder(path: Path) -> str:
 
 def is_running(lock: Path) -> bool:
     """Return True if the process that took the lock last still works."""
-    with contextlib.suppress(OSError, ValueError, LookupError, TypeError, BrokenFileError):
+    with contextlib.suppress(OSError, ValueError, LookupError, TypeError):
         holder = json.loads(read_regular_file(lock) or b"{}")
         return b"releaser" in Path(f"/proc/{int(holder['pid'])}/cmdline").read_bytes()
     return False

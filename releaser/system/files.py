@@ -20,13 +20,15 @@ LARGEST_STATE = 16 << 20  # bytes; a state file that is larger is not ours
 FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
-class BrokenFileError(Exception):
+class BrokenFileError(OSError):
     """A state file exists, and releaser cannot have written it."""
 
     def __init__(self, path: Path, reason: str) -> None:
-        super().__init__(f"{path}: {reason}")
-        self.path = path
-        self.reason = reason
+        super().__init__(errno.EINVAL, reason, str(path))
+
+    def __str__(self) -> str:
+        """Return the path, and why it cannot be read."""
+        return f"{self.filename}: {self.strerror}"
 
 
 def sync_directory(directory: Path) -> None:

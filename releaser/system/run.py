@@ -99,7 +99,8 @@ class Run:
     def add_problem(self, name: str, message: str, advice: str = "") -> None:
         """Record a problem that does not end the run."""
         logger.warning("%s: %s %s", name, message, advice)
-        self.problems.append(Problem(name, redact(message), redact(advice)))
+        problem = Problem(name, redact(message), redact(advice))
+        self.problems += [problem] if problem not in self.problems else []  # each is said once
 
     def add(self, *problems: Problem | None) -> None:
         """Record problems that other parts have found; None is no problem."""

@@ -1,15 +1,13 @@
-"""What is pure, or file logic alone: retention, the store, the journal, settings and discovery."""
+"""What is pure, or file logic alone: retention, the store, the journal, settings, wrong usage."""
 
-import hashlib
 import re
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 from click.testing import CliRunner
-from pyfakefs.fake_filesystem import FakeFilesystem
 
 from releaser.cli.commands import releaser
 from releaser.cli.render import print_list
@@ -18,21 +16,18 @@ from releaser.packages.changes import name_bump
 from releaser.packages.holds import VersionHold
 from releaser.releases.journal import Entry, drop_entry, read_entry, write_entry
 from releaser.releases.link import flip, make_link_text, read_link
-from releaser.releases.release import Key, Manifest, PackageChange, Release, State, StateName
+from releaser.releases.release import Manifest, PackageChange, Release, State, StateName
 from releaser.releases.retention import choose_releases_to_delete
 from releaser.releases.store import Store, begin_release, mark_good, sweep_releases, write_state
 from releaser.report.letter import render_html
 from releaser.report.mail import write_letter
 from releaser.report.outcomes import Brought, Kept, Outcome
 from releaser.report.status import ReleaseRow
-from releaser.site.paths import Paths, make_paths
-from releaser.site.project import find_project, guess_environment
+from releaser.site.paths import Paths
+from releaser.site.project import guess_environment
 from releaser.site.settings import load_settings
-from releaser.system.files import write_json
 from releaser.system.run import UPDATE, Command, Run, Step
-
-NOW = datetime(2026, 11, 20, tzinfo=UTC)
-KEY = Key("code", hashlib.sha256().hexdigest(), "3.11.7")
+from tests.unit.samples import KEY, NOW, add_release
 
 
 def make_release(number: int, state: StateName, order: int = 0, days: int = 90, *, pinned: bool = False) -> Release:
@@ -53,6 +48,9 @@ def make_release(number: int, state: StateName, order: int = 0, days: int = 90, 
         ([make_release(1, "good", 9), make_release(2, "good", 2), make_release(3, "good", 3)], 0, [2]),  # by the record
         ([make_release(1, "failed"), make_release(2, "failed"), make_release(3, "good", 3)], 0, [1]),
         ([make_release(1, "ready"), make_release(2, "rolled-back", 2), make_release(3, "good", 3)], 5, [2]),
+        ([make_release(1, "rolled-back", 1, days=3), make_release(2, "ready"), make_release(3, "good", 3)], 0, []),
+        ([make_release(1, "outdated", days=3), make_release(2, "failed"), make_release(3, "good", 3)], 5, [1]),
+        ([make_release(1, "outdated", pinned=True), make_release(2, "outdated"), make_release(3, "good", 3)], 5, [2]),
     ],
 )
 def test_law_07_retention_follows_the_record(releases: Sequence[Release], keep: int, deleted: Sequence[int]) -> None:
@@ -62,26 +60,6 @@ def test_law_07_retention_follows_the_record(releases: Sequence[Release], keep: 
         releases, live=releases[2].id, previous=good[-1][1] if good else None, keep=keep, keep_within=7 * 86400, at=NOW
     )
     assert [int(release.id[6:8]) for release in chosen] == deleted
-
-
-@pytest.fixture
-def paths(fs: FakeFilesystem) -> Paths:
-    """The paths of a site in a file system in memory."""
-    fs.create_dir("/srv/shop/.git")
-    fs.create_file("/srv/shop/pyproject.toml")
-    fs.create_dir("/srv/.releaser/shop/releases")
-    return make_paths(Path("/srv/shop"), Path("/srv/shop"), Path("/srv/shop/.venv"), Path("/srv/.releaser/shop"))
-
-
-def add_release(paths: Paths) -> Release:
-    directory = begin_release(paths)
-    manifest = Manifest(directory.name, NOW, "built", KEY, "commit")
-    (directory / "venv" / "bin").mkdir(parents=True)
-    (directory / "venv" / "bin" / "python").touch()
-    (directory / "uv.lock").touch()
-    write_json(directory / "state.json", State("ready"))
-    write_json(directory / "manifest.json", manifest)
-    return Release(directory, manifest, State("ready"))
 
 
 def test_the_store_knows_live_and_previous_by_link_and_record(paths: Paths) -> None:
@@ -132,13 +110,6 @@ def test_settings_come_from_the_strongest_source_and_all_errors_at_once() -> Non
     assert all(word in text for word in ("`RELEASER_KEEP`?", "'-1'", "`all`?", ".env", "pyproject.toml"))
 
 
-def test_the_project_is_found_from_below(paths: Paths) -> None:
-    (paths.project / "a" / "b").mkdir(parents=True)
-    assert find_project(paths.project / "a" / "b") == (paths.project, paths.project)
-    with pytest.raises(PreflightError):
-        find_project(paths.outer)
-
-
 @pytest.mark.parametrize("words", ["updat", "update --frce", "pin", "unhold", "run", "update words", "update --wait x"])
 def test_wrong_usage_ends_with_2(words: str) -> None:
     assert CliRunner().invoke(releaser, words.split()).exit_code == 2
@@ -160,7 +131,9 @@ def test_the_environment_follows_from_the_host() -> None:
 @pytest.mark.parametrize(
     ("old", "new", "bump"),
     [("1.0", "2.0", "major"), ("1.0", "1.1", "minor"), ("1.0", "1.0.1", "patch"), ("1.1", "1.0", "other"),
-     (None, "1", "added"), ("1", None, "removed"), ("1!1", "2!1", "major"), ("old", "new", "other")],
+     (None, "1", "added"), ("1", None, "removed"), ("1!1", "2!1", "major"), ("old", "new", "other"),
+     ("1.0", "1.0.post1", "patch"), ("1.0rc1", "1.0", "patch"), ("1.0 (3f2a9c1)", "1.1", "minor"),
+     ("1.0 (3f2a9c1)", "2.0 (0000000)", "major"), ("1.0 (3f2a9c1)", "1.0 (0000000)", "other")],
 )  # fmt: skip
 def test_changes_have_a_size(old: str | None, new: str | None, bump: str) -> None:
     assert name_bump(old, new) == bump

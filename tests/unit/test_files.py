@@ -1,0 +1,149 @@
+"""File logic: the store, the link, the journal, files that are broken, and where a project is found."""
+
+import os
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, get_args
+
+import msgspec
+import pytest
+
+from releaser.errors import PreflightError
+from releaser.releases.journal import PUSH, QUICK_PUSH, Entry, Phase, read_entry, write_entry
+from releaser.releases.link import Link, make_link_text, read_link
+from releaser.releases.release import State
+from releaser.releases.store import Store, begin_release, mark_good
+from releaser.site.paths import Paths
+from releaser.site.project import find_project
+from releaser.system.files import LARGEST_STATE, remove_path, write_json
+from releaser.system.run import UPDATE, Run
+from releaser.system.state import read_state, set_aside_if_broken
+from tests.unit.samples import NOW, add_release
+
+ID = "20261120T000000Z"
+
+
+def test_a_store_is_a_value_and_reads_nothing_again(paths: Paths) -> None:
+    first, second = add_release(paths), add_release(paths)
+    before = Store(paths)
+    paths.link.symlink_to(make_link_text(paths, first.id))
+    store = mark_good(before, second, NOW)
+    assert (store.live, store.without().live) == (None, None)
+    store = store.linked(Link("release", "text", second.id))
+    remove_path(paths.releases)
+    states = [[release.state.state for release in each.releases] for each in (before, store)]
+    assert (states, before.live, store.live) == ([["ready"] * 2, ["good", "outdated"]], None, store.get(second.id))
+    assert (store.without(second.id).live, before.next_order, store.next_order) == (None, 1, 2)
+    assert [release.id for release in store.without(first.id).having(first).releases] == [second.id, first.id]
+
+
+def test_ids_of_one_second_are_ordered_by_number_and_a_clock_may_go_back(paths: Paths) -> None:
+    for number in ("", "-9", "-12", "-2"):
+        add_release(paths).directory.rename(paths.releases / f"29991120T000000Z{number}")
+    assert begin_release(paths).name == "29991120T000000Z-13"
+    assert Store(paths).releases == [], "a release has the name that it was sealed by"
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "failed_gate", "state"),
+    [("state.json", '{"state": "failed"}', "", "outdated"), ("state.json", '{"state": "failed"}', "tests", "failed"),
+     ("state.json", "{", "", "good"), ("state.json", "{", "tests", "failed"), ("state.json", None, "", "good"),
+     ("manifest.json", "{", "", ""), ("manifest.json", None, "", ""), ("manifest.json", '{"id": "x"}', "", ""),
+     ("uv.lock", "other", "", ""), ("uv.lock", None, "", "ready")],
+)  # fmt: skip
+def test_law_09_a_release_is_read_as_it_was_sealed(
+    paths: Paths, file: str, text: str | None, failed_gate: str, state: str
+) -> None:
+    path = add_release(paths, failed_gate=failed_gate).directory / file
+    path.unlink() if text is None else path.write_text(text)
+    assert [release.state.state for release in Store(paths).releases] == [state] * bool(state)
+
+
+@pytest.mark.parametrize(
+    ("text", "kind"),
+    [(f"../.releaser/shop/releases/{ID}/venv", "release"), (f"/srv/.releaser/shop/releases/{ID}-10/venv", "release"),
+     (f"/alias/releases/{ID}/venv", "release"), (f"../.releaser/shop/releases/{ID}", "foreign"),
+     (f"../.releaser/other/releases/{ID}/venv", "foreign"), ("../.releaser/shop/releases/mine/venv", "foreign"),
+     ("../venv", "foreign")],
+)  # fmt: skip
+def test_law_19_a_link_leads_to_a_release_or_is_foreign(paths: Paths, text: str, kind: Any) -> None:
+    Path("/alias").symlink_to(paths.state)
+    assert read_link(paths) == Link("missing")
+    paths.link.symlink_to(text)
+    assert read_link(paths) == Link(kind, text, Path(text).parent.name if kind == "release" else None)
+
+
+def test_law_19_35_what_is_no_link_is_foreign_and_a_project_may_be_reached_by_a_symlink(paths: Paths) -> None:
+    for make in (Path.mkdir, Path.touch):
+        make(paths.link)
+        assert read_link(paths) == Link("foreign")
+        remove_path(paths.link)
+    Path("/deep/er").mkdir(parents=True)
+    Path("/deep/er/shop").symlink_to(paths.project)
+    moved = msgspec.structs.replace(paths, link=Path("/deep/er/shop/.venv"))
+    moved.link.symlink_to(make_link_text(moved, ID))
+    assert read_link(moved) == read_link(paths) == Link("release", f"../.releaser/shop/releases/{ID}/venv", ID)
+
+
+@pytest.mark.parametrize("phase", get_args(Phase))
+def test_law_08_a_journal_is_read_as_written_and_as_an_earlier_version_meant_it(paths: Paths, phase: Phase) -> None:
+    texts, flags = ("a", "b", "text", "moved", "plain", "h", "c"), (True, True, False, False)
+    for command, facts in (("update", (False, True, PUSH)), ("rollback", (True, False, QUICK_PUSH))):
+        entry = Entry(phase, command, "now", *texts, *flags, "why", *facts)
+        other = msgspec.structs.replace(entry, is_way_back=not facts[0], may_hold=False, push_timeout=9.0)
+        assert write_entry(paths, other) == read_entry(paths) == other
+        earlier = msgspec.json.decode(paths.journal.read_bytes())
+        for name in ("is_way_back", "may_hold", "push_timeout"):
+            del earlier[name]
+        write_json(paths.journal, earlier)
+        assert read_entry(paths) == entry
+
+
+BROKEN: dict[str, Callable[[Path], object]] = {
+    "directory": Path.mkdir,
+    "symlink": lambda path: path.symlink_to("/etc/hostname"),
+    "circle": lambda path: path.symlink_to(path),
+    "FIFO": os.mkfifo,
+    "too large": lambda path: path.write_bytes(bytes(LARGEST_STATE + 1)),
+    "no JSON": lambda path: path.write_text("{"),
+    "deep JSON": lambda path: path.write_text("[" * 100_000),
+    "other JSON": lambda path: path.write_text('{"state": "lost"}'),
+    "empty": Path.touch,
+}
+
+
+@pytest.mark.parametrize("kind", BROKEN)
+def test_law_09_a_broken_file_is_named_and_set_aside(tmp_path: Path, kind: str) -> None:
+    path, run = tmp_path / "state.json", Run("now", UPDATE)
+    assert (read_state(path, State, run), run.notes) == (None, [])
+    for number in ("", "-2"):
+        BROKEN[kind](path)
+        assert (read_state(path, State), os.path.lexists(path)) == (None, True), "without a run it stays"
+        assert read_state(path, State, run, "all is lost") is None
+        assert re.match(rf"{path}: .+\. It is now `{path}.broken{number}`: all is lost\.", run.notes[-1])
+        assert (os.path.lexists(path), os.path.lexists(f"{path}.broken{number}")) == (False, True)
+    BROKEN[kind](path)
+    set_aside_if_broken(path, run, "all is lost")
+    assert os.path.lexists(path) == (kind in ("no JSON", "deep JSON", "other JSON", "empty"))
+
+
+@pytest.mark.parametrize(
+    ("start", "found"),
+    [("/srv/shop", "/srv/shop /srv/shop"), ("/srv/shop/a/b", "/srv/shop /srv/shop"), ("/srv", "no-project"),
+     ("/mono/one/src", "/mono/one /mono"), ("/alias", "/mono/one /mono"), ("/bare", "no-git"), ("/none", "no-project"),
+     ("/circle", "no-project"), ("/odd\n", "odd-path")],
+)  # fmt: skip
+def test_law_35_a_project_is_found_from_a_subdirectory_or_refused(paths: Paths, start: str, found: str) -> None:
+    for directory in ("/srv/shop/a/b", "/mono/one/src", "/mono/.git", "/bare", "/odd\n"):
+        Path(directory).mkdir(parents=True)
+    for directory in ("/mono/one", "/bare", "/odd\n"):
+        Path(directory, "pyproject.toml").touch()
+    Path("/alias").symlink_to("/mono/one/src")
+    Path("/circle").symlink_to("/circle")
+    if found.startswith("/"):
+        assert " ".join(map(str, find_project(Path(start)))) == found
+        return
+    with pytest.raises(PreflightError) as refusal:
+        find_project(Path(start))
+    assert [problem.name for problem in refusal.value.problems] == [found]

@@ -1,0 +1,246 @@
+"""Packages: what locks say, how versions compare, what rules allow, and what is on hold."""
+
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from typing import Any
+
+import msgspec
+import pytest
+
+from releaser.errors import PreflightError
+from releaser.packages import holds, rules
+from releaser.packages.changes import compare_locks, compare_versions, find_older
+from releaser.packages.holds import CommitHold, Hold, HoldRow, PackageHold, Pause, read_holds, write_holds
+from releaser.packages.lock import Source, parse_lock
+from releaser.packages.rules import AS_LOCKED, Rules, make_rules
+from releaser.releases.release import PackageChange
+from releaser.site.paths import Paths
+from releaser.site.settings import VersionSettings
+from releaser.system.run import UPDATE, Run, now
+from tests.unit.samples import NOW, make_holds, make_lock
+
+HASH = "3f2a9c1b2d4e5f60718293a4b5c6d7e8f9012345"
+COMMIT = CommitHold(commit=HASH[:12], code_key="key", by="rollback", reason="it failed")
+PAUSE = Pause(by="person", reason="holidays", since=NOW, until=None)
+GIT, OTHER_GIT = "1.0 (3f2a9c1)", "1.0 (0000000)"
+LOCK = f"""\
+[[package]]
+name = "alpha"
+version = "1.1"
+source = {{ registry = "https://example.org/simple" }}
+resolution-markers = ["python_full_version < '3.12'", "sys_platform == 'linux'"]
+dependencies = [{{ name = "beta" }}, {{ name = "gamma", marker = "sys_platform == 'win32'" }}]
+sdist = {{ url = "a", hash = "sha256:1", upload-time = "2026-01-01T00:00:00Z" }}
+wheels = [{{ url = "b", hash = "sha256:2", upload-time = "2026-01-02T00:00:00Z" }}, {{ url = "c" }}]
+optional-dependencies = {{ fast = [{{ name = "delta" }}] }}
+dev-dependencies = {{ dev = [{{ name = "epsilon" }}] }}
+[[package]]
+name = "alpha"
+version = "1.0"
+source = {{ git = "https://example.org/a?rev=main#{HASH}" }}
+[[package]]
+name = "shop"
+source = {{ virtual = "." }}
+"""
+
+
+def test_a_lock_gives_each_entry_with_its_files_forks_and_needs() -> None:
+    lock = parse_lock(LOCK)
+    alpha, from_git, shop = lock.packages
+    assert (sorted(alpha.hashes), alpha.upload_time) == (["sha256:1", "sha256:2"], "2026-01-02T00:00:00Z")
+    assert alpha.markers == ("python_full_version < '3.12'", "sys_platform == 'linux'")
+    assert alpha.needs == {"beta", "gamma", "delta", "epsilon"}
+    assert (from_git.label, shop.label, [*shop.hashes], shop.upload_time) == (GIT, "", [], "")
+    assert (sorted(lock.versions["alpha"]), lock.names, [*lock.local]) == ([GIT, "1.1"], ["alpha"], ["shop"])
+    assert (lock.find("alpha"), lock.find("beta")) == ((alpha, from_git), ())
+
+
+@pytest.mark.parametrize(
+    ("text", "source", "identity", "is_local"),
+    [('registry = "https://a/simple"', Source("registry", "https://a/simple"), ("registry", ""), False),
+     (f'git = "https://a/b#{HASH}"', Source("git", f"https://a/b#{HASH}", HASH), ("git", HASH), False),
+     ('git = "https://a/b"', Source("git", "https://a/b"), ("git", "https://a/b"), False),
+     ('url = "https://a/b.whl#x"', Source("url", "https://a/b.whl#x"), ("url", "https://a/b.whl#x"), False),
+     ('virtual = "."', Source("virtual", "."), ("virtual", "."), True),
+     ('editable = "a"', Source("editable", "a"), ("editable", "a"), True),
+     ('directory = "a"', Source("directory", "a"), ("directory", "a"), True),
+     ('path = "a.whl"', Source("path", "a.whl"), ("path", "a.whl"), True),
+     ("", Source("registry", ""), ("registry", ""), False)],
+)  # fmt: skip
+def test_a_source_has_a_kind_and_an_identity(text: str, source: Source, identity: object, is_local: bool) -> None:
+    lock = parse_lock(f'[[package]]\nname = "a"\nversion = "1"\nsource = {{ {text} }}')
+    assert (lock.packages[0].source, source.identity, bool(lock.local)) == (source, identity, is_local)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["{", "package = 5", 'package = "alpha"', "[[package]]", '[[package]]\nname = "a"\nsource = 5',
+     '[[package]]\nname = "a"\nwheels = 5', '[[package]]\nname = "a"\ndependencies = [{}]',
+     '[[package]]\nname = "a"\nsource = { git = "https://[a" }', "<<<<<<< HEAD\nversion = 1"],
+)  # fmt: skip
+def test_what_is_no_lock_is_refused_by_the_name_of_its_file(text: str) -> None:
+    with pytest.raises(PreflightError, match="the file is not a lock of uv"):
+        parse_lock(text, "the file")
+
+
+def test_versions_compare_by_name_without_those_that_do_not_count() -> None:
+    before, after = {"a": "1", "b": "1", "c": "1", "local": "1"}, {"b": "1", "c": "2", "d": GIT, "local": "2"}
+    changes = compare_versions(before, after, frozenset({"local"}))
+    assert [(change.name, change.bump) for change in changes] == [("a", "removed"), ("c", "major"), ("d", "added")]
+    old, new = make_lock("a 2, a 1, shop 1@virtual:."), make_lock("a 2, shop 2@virtual:.")
+    assert compare_locks(old, new) == (PackageChange("a", "1, 2", "2", "other"),)
+    assert compare_locks(None, new) == (PackageChange("a", None, "2", "added"),)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "older"),
+    [("a 1.1", "a 1.0", ["a"]), ("a 1.0", "a 1.1", []), ("a 1.0", "", []), ("a 1.0, a 2.0", "a 1.0", ["a"]),
+     ("a 1.0, a 2.0", "a 2.0", []), ("a 1.0@git:1111111", "a 1.0@git:0000000", []), ("a odd", "a 1.0", []),
+     ("a 1.1@git:1111111", "a 1.0", ["a"]), ("shop 2@virtual:.", "shop 1@virtual:.", [])],
+)  # fmt: skip
+def test_a_package_is_older_if_its_newest_version_is(before: str, after: str, older: Sequence[str]) -> None:
+    assert find_older(make_lock(before), make_lock(after)) == older
+
+
+def test_law_06_rules_follow_from_settings_and_holds() -> None:
+    assert make_rules(VersionSettings(), [COMMIT, PAUSE]) == Rules()
+    wanted = [*make_holds("a 1.1, a 1.2", "rollback"), *make_holds("b"), *make_holds("c", "setting", "by the setting")]
+    holders = {"a": "by a rollback", "b": "by you", "c": "by the setting"}
+    expected = Rules(False, {"a": frozenset({"1.1", "1.2"})}, frozenset({"b", "c"}), holders)
+    assert make_rules(VersionSettings(upgrade="none"), wanted) == expected
+
+
+@pytest.mark.parametrize(
+    ("wanted", "installed", "bounds"),
+    [("a 1.1", {"a": "1.0"}, {"a": "!=1.1"}), ("a 1.2, a 1.1", {"a": "1.0"}, {"a": "!=1.1,!=1.2"}),
+     ("a 1.1", {}, {"a": "!=1.1"}), ("a, a 1.1", {"a": "1.0"}, {"a": "==1.0"}), ("a", {}, {}),
+     ("a", {"a": GIT}, {"a": AS_LOCKED}), (f"a {GIT}", {"a": "1.0"}, {}),
+     (f"a {GIT}, a 1.1", {"a": "1.0"}, {"a": "!=1.1"})],
+)  # fmt: skip
+def test_law_06_bounds_follow_from_holds(wanted: str, installed: Mapping[str, str], bounds: object) -> None:
+    assert rules.make_bounds(make_rules(VersionSettings(), make_holds(wanted)), installed) == bounds
+
+
+@pytest.mark.parametrize(
+    ("bounds", "words"),
+    [({}, "lock --upgrade"), ({"b": "!=1.1,!=1.2"}, "lock -P a -P b!=1.1,!=1.2"),
+     ({"b": "==1.0", "new": "!=1.1"}, "lock -P a -P b==1.0 -P new!=1.1"), ({"b": AS_LOCKED}, "lock -P a")],
+)  # fmt: skip
+def test_bounds_become_words_of_uv(bounds: Mapping[str, str | None], words: str) -> None:
+    assert rules.lock_arguments(["b", "a"], bounds) == words.split()
+
+
+@pytest.mark.parametrize(
+    ("held", "chosen", "is_between"),
+    [({"1.1"}, "a 1.0", False),  # the live version
+     ({"1.1"}, "a 1.2", False),  # newer than what is on hold
+     ({"1.1"}, "a 0.9", True), ({"1.1"}, "a 1.1", True), ({"1.1", "1.3"}, "a 1.2", True),
+     ({"1.1", "1.3"}, "a 1.4", False),
+     ({"1.1"}, "a 1.0, a 0.9", True),  # a fork
+     ({"1.1"}, "", False), ({OTHER_GIT}, "a 1.0@git:0000000", True),
+     ({OTHER_GIT}, "a 1.0@git:1111111", False),  # no rule orders commits
+    ],
+)  # fmt: skip
+def test_law_06_no_version_between_live_and_held_is_taken(held: set[str], chosen: str, is_between: bool) -> None:
+    wanted = Rules(skipped={"a": frozenset(held)})
+    assert rules.find_between(wanted, make_lock(chosen), {"a": "1.0"}) == ["a"] * is_between
+    assert rules.find_between(wanted, make_lock(chosen), {}) == []
+
+
+@pytest.mark.parametrize(
+    ("wanted", "lock", "newest", "sentences"),
+    [("alpha 1.1", "alpha 1.0, beta 1.0", "alpha 1.1, beta 1.1 > alpha",
+      "alpha 1.1 is on hold by you; beta 1.1 needs alpha 1.1, which is on hold by you"),
+     ("a, c", "a 1, b 1, c 1", "b 2 > c a, a 2, c 2",
+      "b 2 needs a 2 and c 2, which are on hold by you; a 2 is on hold by you; c 2 is on hold by you"),
+     ("a, c", "a 1 > b, b 1, c 1", "a 2, b 2, c 2",  # a needs an older b
+      "a 2 is on hold by you; b 2 is blocked by a, on hold by you; c 2 is on hold by you"),
+     ("a", "a 1, b 1", "a 2, b 2", "a 2 is on hold by you; b 2 is blocked by a, on hold by you"),
+     ("", "a 1", "a 2", "a 2 was not chosen"),
+     ("a", "a 1.0@git:1111111", "a 1.0@git:0000000", f"a {OTHER_GIT} is on hold by you"),
+     ("a", "a 2, s 1@virtual:.", "a 1, s 2@virtual:., new 1", ""),
+     ("a", "a 1, a 2", "a 1, a 2", "")],
+)  # fmt: skip
+def test_law_20_what_holds_keep_back_is_explained(wanted: str, lock: str, newest: str, sentences: str) -> None:
+    followed = make_rules(VersionSettings(), make_holds(wanted))
+    skipped = rules.explain_skipped(followed, make_lock(lock), make_lock(newest))
+    assert "; ".join(each.sentence for each in skipped) == sentences
+
+
+@pytest.mark.parametrize(
+    ("hold", "label", "row", "word"),
+    [(make_holds("a 1.1")[0], "a 1.1", HoldRow("version", "a", "1.1", "", "person", None, None), "a"),
+     (make_holds("a", "setting")[0], "a", HoldRow("package", "a", None, "", "setting", None, None), "a"),
+     (COMMIT, "commit 3f2a9c1b2d4e", HoldRow("commit", None, HASH[:12], "it failed", "rollback", None, None),
+      HASH[:12]),
+     (PAUSE, "everything", HoldRow("everything", None, None, "holidays", "person", NOW, None), "")],
+)  # fmt: skip
+def test_a_hold_has_a_label_and_a_row(hold: Hold, label: str, row: HoldRow, word: str) -> None:
+    assert (hold.label, holds.describe_hold(hold), row.word) == (label, row, word)
+    assert row.label == ("" if hold is PAUSE else label)
+
+
+@pytest.mark.parametrize(
+    ("names", "freed", "unknown"),
+    [(["Django_Tea"], ["django-tea 1.1"], []), (["tea"], [], ["tea"]), (["commit"], ["commit"], []),
+     ([HASH[:7].upper()], ["commit 3f2a9c1b2d4e"], []), ([HASH], ["commit 3f2a9c1b2d4e"], []),
+     ([HASH[:6]], [], [HASH[:6]]), ([HASH[1:9]], [], [HASH[1:9]]), (["everything"], [], ["everything"]),
+     (["commit", "django-tea"], ["django-tea 1.1", "commit"], []), (["commit", "tea"], [], ["tea"])],
+)  # fmt: skip
+def test_unhold_frees_what_is_named(paths: Paths, names: list[str], freed: list[str], unknown: list[str]) -> None:
+    write_holds(paths, before := [*make_holds("django-tea 1.1, commit"), COMMIT, PAUSE])
+    assert holds.remove_holds(paths, names)[1] == unknown
+    assert [hold.label for hold in before if hold not in read_holds(paths)] == freed
+    assert PAUSE not in holds.remove_all_holds(paths)
+    assert read_holds(paths) == (PAUSE,)
+
+
+@pytest.mark.parametrize(
+    ("held", "live", "is_overtaken"),
+    [("1.1", "1.1", True), ("1.1", "1.2", True), ("1.1", "1.0", False), ("1.1", "", False), (GIT, GIT, True),
+     (GIT, OTHER_GIT, False), ("", "9", False)],
+)  # fmt: skip
+def test_law_06_a_newer_version_or_commit_overtakes_a_hold(held: str, live: str, is_overtaken: bool) -> None:
+    hold, installed = make_holds(f"a {held}".strip())[0], {"a": live} if live else {}
+    assert holds.find_overtaken([hold, PAUSE, COMMIT], installed, has_commit=False) == [hold] * is_overtaken
+    assert holds.find_overtaken([PAUSE, COMMIT], installed, has_commit=True) == [COMMIT]
+
+
+@pytest.mark.parametrize(
+    ("hold", "days", "message"),
+    [(make_holds("a 1.1", "rollback")[0], 8, "a 1.1 has been on hold for 8 days."),
+     (make_holds("a 1.1", "rollback")[0], 7, ""), (make_holds("a")[0], 80, ""),
+     (COMMIT, 8, "commit 3f2a9c1b2d4e has been on hold for 8 days."),
+     (PAUSE, 8, "Updates have been paused for 8 days."), (PAUSE, 7, "")],
+)  # fmt: skip
+def test_law_20_old_holds_are_problems(monkeypatch: pytest.MonkeyPatch, hold: Hold, days: int, message: str) -> None:
+    monkeypatch.setattr(holds, "now", lambda: NOW)
+    hold = msgspec.structs.replace(hold, since=NOW - timedelta(days=days))
+    assert [problem.message for problem in holds.find_old_holds([hold])] == [message] * bool(message)
+
+
+@pytest.mark.parametrize(
+    ("stored", "hold"),
+    [({"name": "a", "version": "1.1"}, make_holds("a 1.1", "rollback", "it failed")[0]),
+     ({"name": "a", "version": "*", "code": ""}, make_holds("a", "rollback", "it failed")[0]),
+     ({"name": "commit", "version": HASH[:12], "code": "key"}, COMMIT)],
+)  # fmt: skip
+def test_law_06_holds_of_an_earlier_version_stay(paths: Paths, stored: dict[str, Any], hold: Hold) -> None:
+    entry = {**stored, "by": "rollback", "reason": "it failed", "since": NOW}
+    paths.holds.write_bytes(msgspec.json.encode({"holds": [entry]}))
+    paths.pause.write_bytes(msgspec.json.encode({"since": NOW, "reason": "holidays"}))
+    before = (msgspec.structs.replace(hold, since=NOW), PAUSE)
+    assert read_holds(paths) == before
+    holds.tidy_holds(paths, Run("now", UPDATE))
+    is_converted = b'"kind"' in paths.holds.read_bytes() and not paths.pause.exists()
+    assert (read_holds(paths), is_converted) == (before, True)
+
+
+@pytest.mark.parametrize("kind", [PackageHold, Pause])
+def test_a_hold_ends_by_itself_and_is_replaced_by_another(paths: Paths, kind: type[Hold]) -> None:
+    for seconds, kept in ((-1, 0), (3600, 1), (None, 1)):
+        holds.hold_package(paths, "A", seconds) if kind is PackageHold else holds.pause_updates(paths, seconds, "")
+        assert len(read_holds(paths)) == kept
+    (hold,) = read_holds(paths)
+    assert (type(hold), hold.until, hold.since is not None and hold.since <= now()) == (kind, None, True)
+    assert (holds.resume_updates(paths), holds.resume_updates(paths)) == (kind is Pause, False)
