@@ -188,6 +188,8 @@ def remember_remote(site: Site, repository: Repository, head: str) -> None:
     """Record the head of the upstream if HEAD has it: a remote that moves back from there is not followed."""
     pending = read_pending(site.paths)
     remote, before = repository.upstream_head(site.settings.site.branch), pending.remote_head
+    if remote == before:
+        return
     has_moved_back = before and repository.is_ancestor(remote, before) and repository.is_ancestor(before, head)
     if remote and repository.is_ancestor(remote, head) and not has_moved_back:
         write_pending(site.paths, pending, remote_head=remote)

@@ -54,6 +54,10 @@ def choose_target(site: Site, repository: Repository, head: str, pending: Pendin
 
     def target(commit: str, *, publishes: bool, reason: str = "", advice: str = "", is_problem: bool = True) -> Target:
         key = repository.code_key(commit, *site.committed_paths)
+        if commit == head and key in wish.held_code:
+            message = f"HEAD of the checkout, {head[:12]}, is a commit on hold."
+            advice = f"Push a correction, or run `releaser unhold {head[:12]}` to try it again."
+            raise refuse("held-head", message, advice)
         return Target(head, commit, key, publishes, reason, advice, is_problem and bool(reason))
 
     upstream = repository.upstream(branch)
@@ -71,11 +75,7 @@ def choose_target(site: Site, repository: Repository, head: str, pending: Pendin
     if wish.follow_remote or repository.is_ancestor(base, remote):
         commit = head if base == remote else remote
         is_held = bool(wish.held_code) and repository.code_key(commit, *site.committed_paths) in wish.held_code
-        if is_held and commit == head:
-            message = f"HEAD of the checkout, {head[:12]}, is a commit on hold."
-            advice = f"Push a correction, or run `releaser unhold {head[:12]}` to try it again."
-            raise refuse("held-head", message, advice)
-        if is_held:
+        if is_held and commit != head:
             message = f"Commit {commit[:12]} of `{upstream.name}` is on hold; packages are updated without it."
             return target(head, publishes=False, reason=message, is_problem=False)
         return target(commit, publishes=True)

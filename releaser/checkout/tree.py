@@ -33,6 +33,9 @@ def copy_repository(site: Site, source: Repository, directory: Path, *, mark: st
         repository.ask("config", "--unset", "core.worktree")
     if source.config.get("core.bare", ("false",))[-1] != "false":  # as in a worktree of a bare repository
         repository.ask("config", "core.bare", "false")
+    for key, values in source.config.items():
+        if key.startswith("remote.") and key.endswith("url") and values[-1].startswith("."):  # relative to the checkout
+            repository.ask("config", key, os.path.normpath(source.top / values[-1]))
     return repository
 
 

@@ -65,7 +65,7 @@ def print_outcome(outcome: Outcome, *, as_json: bool, verbose: bool, quiet: bool
         if problem.message == outcome.headline:
             _hint(problem)
     print_problems([problem for problem in outcome.problems if problem.message != outcome.headline])
-    if outcome.is_failure_on_unchanged_site and outcome.exit_code != 2:
+    if outcome.is_failure_on_unchanged_site:
         _say("The live release is unchanged.")
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+import contextlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Literal, TypeAlias
 
@@ -13,7 +14,7 @@ from releaser.packages.changes import compare_releases, name_bump
 from releaser.releases.release import PackageChange, Release
 from releaser.site.paths import Paths
 from releaser.site.site import Site
-from releaser.system.files import remove_path, write_json
+from releaser.system.files import remove_path, set_aside, write_json
 from releaser.system.run import Moment, Run, now
 from releaser.system.state import read_state
 from releaser.system.text import format_time, join_few, normalize_name
@@ -103,6 +104,8 @@ class HoldRow(msgspec.Struct, frozen=True):
     by: str
     since: datetime | None
     until: datetime | None
+    #: The key of the code of a commit; empty for other kinds.
+    code: str = ""
 
     @property
     def label(self) -> str:
@@ -128,7 +131,8 @@ def describe_hold(hold: Hold) -> HoldRow:
             kind, version = "commit", hold.commit
         case Pause():
             kind = "everything"
-    return HoldRow(kind, name, version, hold.reason, hold.by, hold.since, hold.until)
+    code = hold.code_key if isinstance(hold, CommitHold) else ""
+    return HoldRow(kind, name, version, hold.reason, hold.by, hold.since, hold.until, code)
 
 
 class Holds(msgspec.Struct, frozen=True):
@@ -168,28 +172,28 @@ class _EarlierPause(msgspec.Struct, frozen=True):
 
 def read_holds(paths: Paths, run: Run | None = None) -> tuple[Hold, ...]:
     """Return what is on hold now, but for settings; a file that cannot be read is set aside if `run` may report it."""
-    stored = read_state(paths.holds, _StoredHolds, run, "nothing is on hold any more")
-    holds = list(map(_decode, stored.holds)) if stored else []
+    consequence = "nothing is on hold any more"
+    stored = read_state(paths.holds, _StoredHolds, run, consequence)
+    try:
+        holds = list(map(_decode, stored.holds)) if stored else []
+    except msgspec.MsgspecError as error:
+        if run is not None:
+            run.note(f"{paths.holds}: {error}. It is now `{set_aside(paths.holds)}`: {consequence}.")
+        holds = []
     pause = read_state(paths.pause, _EarlierPause, run, "updates are not paused any more")
     if pause is not None:
         holds.append(Pause(by="person", reason=pause.reason, since=pause.since, until=pause.until))
-    return tuple(hold for hold in holds if hold is not None and (hold.until is None or hold.until > now()))
-
-
-def _decode(data: msgspec.Raw) -> Hold | None:
-    for decode in (_decode_hold, _decode_earlier):
-        try:
-            return decode(data)
-        except msgspec.MsgspecError:
-            continue
-    return None
+    return tuple(hold for hold in holds if hold.until is None or hold.until > now())
 
 
 _decode_hold: Callable[[msgspec.Raw], Hold] = msgspec.json.Decoder(Hold).decode
 
 
-def _decode_earlier(data: msgspec.Raw) -> Hold:
-    return msgspec.json.decode(data, type=_EarlierHold).convert()
+def _decode(data: msgspec.Raw) -> Hold:
+    try:
+        return _decode_hold(data)
+    except msgspec.MsgspecError:
+        return msgspec.json.decode(data, type=_EarlierHold).convert()
 
 
 def write_holds(paths: Paths, holds: Iterable[Hold]) -> None:
@@ -200,10 +204,11 @@ def write_holds(paths: Paths, holds: Iterable[Hold]) -> None:
 
 
 def tidy_holds(paths: Paths, run: Run) -> None:
-    """Set aside what cannot be read, and forget what is over or written by an earlier version. Raises OSError."""
+    """Set aside what cannot be read, and forget what is over or written by an earlier version, if the disk has room."""
     stored, holds = read_state(paths.holds, Holds), read_holds(paths, run)
     if holds != (stored.holds if stored else ()) or paths.pause.exists():
-        write_holds(paths, holds)
+        with contextlib.suppress(OSError):  # it is read as well next time
+            write_holds(paths, holds)
 
 
 def list_holds(site: Site) -> tuple[Hold, ...]:
@@ -265,8 +270,13 @@ def make_release_holds(left: Release, release: Release, reason: str) -> list[Hol
     return holds
 
 
-def find_overtaken(holds: Sequence[Hold], installed: dict[str, str], *, has_commit: bool) -> list[Hold]:
-    """Return the holds on versions that are not newer than those `installed`, and, with `has_commit`, on commits."""
+def find_overtaken(
+    holds: Sequence[Hold], before: Mapping[str, str], installed: Mapping[str, str], *, has_commit: bool
+) -> list[Hold]:
+    """Return the holds on versions that are not newer than those `installed`, and, with `has_commit`, on commits.
+
+    No rule orders the commits of a package from git: its hold is overtaken once another one than `before` is live.
+    """
 
     def is_overtaken(hold: Hold) -> bool:
         if isinstance(hold, CommitHold):
@@ -274,6 +284,8 @@ def find_overtaken(holds: Sequence[Hold], installed: dict[str, str], *, has_comm
         if not isinstance(hold, VersionHold):
             return False
         live = installed.get(hold.name)
+        if " " in hold.version:
+            return live != before.get(hold.name)
         return hold.version == live or name_bump(hold.version, live or "0") != "other"
 
     return [hold for hold in holds if is_overtaken(hold)]

@@ -91,15 +91,19 @@ class Lock(msgspec.Struct, frozen=True, dict=True):
         return tuple(package for package in self.packages if package.name == name)
 
 
-@functools.lru_cache(maxsize=8)
 def parse_lock(text: str, source: str = "uv.lock") -> Lock:
     """Return the packages of a lock. Raises PreflightError if it is no lock."""
     try:
-        content: dict[str, Any] = tomllib.loads(text)
-        packages = tuple(map(_read_package, content.get("package", [])))
+        return _parse(text)
     except (tomllib.TOMLDecodeError, KeyError, TypeError, AttributeError, ValueError) as error:
         message = f"{source} is not a lock of uv: {error}."
         raise refuse("wrong-lock", message, "Run `uv lock`, and commit it.") from error
+
+
+@functools.lru_cache(maxsize=8)
+def _parse(text: str) -> Lock:
+    content: dict[str, Any] = tomllib.loads(text)
+    packages = tuple(map(_read_package, content.get("package", [])))
     return Lock(packages, hashlib.sha256(text.encode()).hexdigest())
 
 

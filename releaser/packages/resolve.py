@@ -12,10 +12,11 @@ from releaser.errors import BuildError, ToolError
 from releaser.packages.changes import compare_versions
 from releaser.packages.lock import Lock, parse_lock, read_lock
 from releaser.packages.rules import Rules, Skipped, explain_skipped, find_between, keep, lock_arguments, make_bounds
-from releaser.releases.release import PackageChange
+from releaser.releases.release import PackageChange, Release
 from releaser.releases.venv import ask_python_version, find_python, list_installed
 from releaser.site.site import Site
 from releaser.system.process import Finished, failure
+from releaser.system.text import join_few
 
 _RETRY = "The next run tries again."
 
@@ -41,16 +42,18 @@ class Plan(msgspec.Struct, frozen=True):
 
 
 class LiveVenv(msgspec.Struct, frozen=True):
-    """The live venv as it is compared with a lock; `python_version` is empty if its Python does not start."""
+    """The live venv as it is compared with a lock, with its own; `python_version` is empty if Python does not start."""
 
     venv: Path
+    lock: Path
     python_version: str
     installed: Mapping[str, str]
 
 
-def read_live_venv(site: Site, venv: Path) -> LiveVenv:
-    """Return the facts about the venv of the live release that a resolution needs."""
-    return LiveVenv(venv, ask_python_version(site, find_python(venv)), list_installed(venv))
+def read_live_venv(site: Site, live: Release) -> LiveVenv:
+    """Return the facts about the live release that a resolution needs."""
+    version = ask_python_version(site, find_python(live.venv))
+    return LiveVenv(live.venv, live.lock, version, list_installed(live.venv))
 
 
 class _SyncChange(msgspec.Struct):
@@ -119,30 +122,57 @@ def resolve(site: Site, tree: Path, live: LiveVenv, rules: Rules, *, mark: str) 
 def _upgrade(site: Site, tree: Path, python: str, live: LiveVenv, rules: Rules, *, mark: str) -> tuple[Skipped, ...]:
     """Upgrade uv.lock in a tree; return what holds keep back.
 
+    uv leaves a package from git as the lock has it, so one on hold is taken from the lock of the live release.
+    """
+    path = tree / "uv.lock"
+    committed, words = path.read_bytes(), ["--python", python]
+    names, bounds = read_lock(path).names, make_bounds(rules, live.installed)
+    for before in (committed, live.lock.read_bytes()):
+        bounds, between = _lock_within(site, tree, before, bounds, live, rules, words, mark=mark)
+        if not between:
+            break
+    else:
+        message = f"No versions fit together without what is on hold: {join_few(between)}."
+        raise BuildError(message, f"Run `releaser unhold {' '.join(between)}`, or revert the commit that needs it.")
+    if not bounds:
+        return ()
+    chosen = path.read_bytes()
+    path.write_bytes(committed)
+    # Only to explain what is skipped: no code of a package that is on hold runs for that.
+    newest = site.run_uv(*lock_arguments(names, {}), "--no-build", *words, cwd=tree, mark=mark, check=False)
+    text = path.read_text(encoding="utf-8")
+    path.write_bytes(chosen)
+    return explain_skipped(rules, read_lock(path), parse_lock(text)) if newest.status == 0 else ()
+
+
+def _lock_within(  # noqa: PLR0913 - all that a resolution needs
+    site: Site,
+    tree: Path,
+    before: bytes,
+    bounds: dict[str, str | None],
+    live: LiveVenv,
+    rules: Rules,
+    words: Sequence[str],
+    *,
+    mark: str,
+) -> tuple[dict[str, str | None], list[str]]:
+    """Upgrade a lock within bounds; return the bounds that were needed, and the packages that do not keep to them.
+
     A package on hold stays as it is until a version newer than those on hold appears. uv first skips those versions; a
     package for which it then chooses one between stays at the live version.
     """
-    path = tree / "uv.lock"
-    before = path.read_bytes()
-    names, bounds = read_lock(path).names, make_bounds(rules, live.installed)
-    words = ["--python", python]
+    path, between = tree / "uv.lock", list[str]()
     for _ in range(1 + len(rules.skipped)):
         path.write_bytes(before)
+        names = read_lock(path).names
         finished = site.run_uv(*lock_arguments(names, bounds), *words, cwd=tree, mark=mark, check=False)
         if finished.status != 0:
             raise _explain_resolution(finished)
         between = find_between(rules, read_lock(path), live.installed)
         if not between:
             break
-        bounds |= {name: keep(live.installed[name]) for name in between}
-    if not bounds:
-        return ()
-    chosen = path.read_bytes()
-    path.write_bytes(before)
-    finished = site.run_uv(*lock_arguments(names, {}), *words, cwd=tree, mark=mark, check=False)
-    newest = path.read_text(encoding="utf-8")
-    path.write_bytes(chosen)
-    return explain_skipped(rules, read_lock(path), parse_lock(newest)) if finished.status == 0 else ()
+        bounds = bounds | {name: keep(live.installed[name]) for name in between}
+    return bounds, between
 
 
 def _explain_resolution(finished: Finished) -> BuildError:

@@ -35,6 +35,8 @@ class Skipped(msgspec.Struct, frozen=True):
     name: str
     version: str
     reason: str
+    #: The package on hold that keeps it back.
+    holder: str = ""
 
     @property
     def sentence(self) -> str:
@@ -91,12 +93,13 @@ def lock_arguments(names: Sequence[str], bounds: Mapping[str, str | None]) -> li
 
 def find_between(rules: Rules, lock: Lock, installed: Mapping[str, str]) -> list[str]:
     """Return the packages on hold for which a lock has a version that is neither live nor newer than those on hold."""
-    between = []
+    kept = [name for name in rules.kept if name in installed and lock.versions.get(name)]
+    between = [name for name in kept if installed[name] not in lock.versions[name] and _is_from_git(installed[name])]
     for name, highest in rules.skipped.items():
         chosen = lock.versions.get(name, frozenset()) - {installed.get(name, "")}
         is_older = any(name_bump(held, version) == "other" for version in chosen for held in highest)
         is_held = bool(chosen & highest)
-        if name in installed and (is_held or (is_older and not any(map(_is_from_git, chosen)))):
+        if name in installed and name not in between and (is_held or (is_older and not any(map(_is_from_git, chosen)))):
             between.append(name)
     return between
 
@@ -108,7 +111,7 @@ def explain_skipped(rules: Rules, lock: Lock, newest: Lock) -> tuple[Skipped, ..
     """
     waiting = [package for package in newest.packages if _is_newer(package, lock)]
     held = {package.name: package for package in waiting if package.name in rules.holders}
-    return tuple(Skipped(package.name, package.label, _explain(rules, lock, package, held)) for package in waiting)
+    return tuple(Skipped(package.name, package.label, *_explain(rules, lock, package, held)) for package in waiting)
 
 
 def _is_newer(package: Package, lock: Lock) -> bool:
@@ -118,13 +121,16 @@ def _is_newer(package: Package, lock: Lock) -> bool:
     return bool(package.source.commit) or all(name_bump(version, package.label) != "other" for version in versions)
 
 
-def _explain(rules: Rules, lock: Lock, package: Package, held: Mapping[str, Package]) -> str:
+def _explain(rules: Rules, lock: Lock, package: Package, held: Mapping[str, Package]) -> tuple[str, str]:
     if package.name in held:
-        return f"is on hold {rules.holders[package.name]}"
-    needed = [held[name] for name in sorted(package.needs & held.keys())]
+        return f"is on hold {rules.holders[package.name]}", package.name
+    needed = sorted(package.needs & held.keys())
     if needed:
-        names = " and ".join(f"{other.name} {other.label}" for other in needed)
-        return f"needs {names}, which {'is' if len(needed) == 1 else 'are'} on hold {rules.holders[needed[0].name]}"
-    needing = [name for name in held if any(package.name in other.needs for other in lock.find(name))]
-    names = ", ".join(sorted(needing or held))
-    return f"is blocked by {names}, on hold {rules.holders[sorted(needing or held)[0]]}" if names else "was not chosen"
+        names = " and ".join(f"{name} {held[name].label}" for name in needed)
+        verb = "is" if len(needed) == 1 else "are"
+        return f"needs {names}, which {verb} on hold {rules.holders[needed[0]]}", needed[0]
+    needing = sorted(name for name in held if any(package.name in other.needs for other in lock.find(name)))
+    holding = needing or sorted(held)
+    if not holding:
+        return "was not chosen", ""
+    return f"is blocked by {', '.join(holding)}, on hold {rules.holders[holding[0]]}", holding[0]

@@ -61,7 +61,8 @@ def _record_live(site: Site, run: SiteRun, entry: Entry) -> None:
         _add_holds(site, run, [hold for hold in holds if moves_code or not isinstance(hold, CommitHold)])
     else:
         holds_before = read_holds(site.paths)
-        overtaken = find_overtaken(holds_before, list_installed(release.venv), has_commit=moves_code)
+        before = list_installed(left.venv) if left is not None else {}
+        overtaken = find_overtaken(holds_before, before, list_installed(release.venv), has_commit=moves_code)
         if overtaken:
             write_holds(site.paths, [hold for hold in holds_before if hold not in overtaken])
 

@@ -116,14 +116,14 @@ def _decide(  # noqa: PLR0913 - all that a decision is made of
     target = choose_target(site, source, head, read_pending(site.paths), wish)
     require(find_obstacles(view.repository, head, target.commit, source))
     site = site_for_commit(site, source, target)
-    deployed = source.resolve(live.state.commit) or head
+    deployed = head if live.state.commit == head else source.resolve(live.state.commit) or head
     commits = source.describe_commits(deployed, target.commit)
     target = msgspec.structs.replace(target, code_key=source.code_key(target.commit, *site.committed_paths))
     with make_shadow(site, source, directory, target.commit, mark=run.id) as shadow:
         _require_programs(site, shadow)
         with run.step("resolve") as detail:
             rules = make_rules(site.settings.versions, outlook.holds)
-            plan = resolve(site, shadow.project, read_live_venv(site, live.venv), rules, mark=run.id)
+            plan = resolve(site, shadow.project, read_live_venv(site, live), rules, mark=run.id)
             detail.append(describe_changes(plan.changes or ()) or "no changes")
     attempt = Attempt(target, site, plan, make_key(site, plan, target.code_key))
     problems = (target.problem,) if target.problem is not None and target.is_rewritten else ()

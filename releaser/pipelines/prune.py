@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from releaser.errors import explain_error
 from releaser.releases.lease import claim, is_used
+from releaser.releases.link import read_link
 from releaser.releases.release import Key, Release
 from releaser.releases.retention import choose_releases_to_delete
 from releaser.releases.store import SiteRun, Store, delete_release
@@ -33,11 +34,12 @@ def choose(site: Site, store: Store, key: Key | None = None) -> list[Release]:
 def prune_releases(site: Site, run: SiteRun, key: Key | None = None) -> list[str]:
     """Delete old releases, and a cache of uv that has outgrown the live release; return the ids of the releases."""
     deleted = []
+    run.store = run.store.linked(read_link(site.paths))  # a person may have changed it
     with run.step("prune") as detail:
         for release in choose(site, run.store, key):
             try:
                 with claim(release.directory) as is_free:
-                    if is_free:
+                    if is_free and read_link(site.paths).release != release.id:
                         delete_release(release.directory)
                         deleted.append(release.id)
             except OSError as error:

@@ -91,7 +91,7 @@ def _run_body(site: Site, run: SiteRun, body: Body) -> Outcome:
         outcome = Outcome("failed", 1, message, payload=Kept(), problems=(Problem("bug", message, advice),))
     if outcome.result in ("refused", "failed") and _has_flipped(site, run, before) and not outcome.is_signalled:
         headline = f"{outcome.headline} {UNFINISHED}"
-        outcome = msgspec.structs.replace(outcome, result="updated", exit_code=7, headline=headline)
+        outcome = msgspec.structs.replace(outcome, result="updated", exit_code=7, headline=headline, news="new")
     outcome = _complete(outcome, run)
     outcome = _describe_site(outcome, site, run, first)
     with contextlib.suppress(Interrupted, OSError), raise_on_signals(), defer_signals():
@@ -125,9 +125,12 @@ def _make_failure(error: ReleaserError) -> Outcome:
 
 
 def _complete(outcome: Outcome, run: Run) -> Outcome:
-    """Add what the run has recorded; problems of a run that went well make it exit 7, and news."""
+    """Add what the run has recorded; problems of a run that went well make it exit 7, and news.
+
+    A release that is ready is what was asked for, and ends with 0 in any case.
+    """
     has_problems, has_remarks = bool(run.problems), bool(run.problems or run.notes)
-    code = 7 if outcome.exit_code == 0 and has_problems else outcome.exit_code
+    code = 7 if outcome.exit_code == 0 and has_problems and outcome.result != "ready" else outcome.exit_code
     news = outcome.news
     if news in ("quiet", "nothing") and has_remarks:
         news = "once" if code else "new"

@@ -30,7 +30,7 @@ from releaser.system.files import name_temporary, remove_path
 from releaser.system.signals import defer_signals
 from releaser.system.text import count, join_few
 
-_COPY_TIMEOUT, _CRONTAB_TIMEOUT = 1800.0, 10.0  # seconds
+_CRONTAB_TIMEOUT = 10.0  # seconds
 _PATIENCE, _PAUSE = 10.0, 0.1  # seconds for processes to end after a restart
 _AGAIN = "then run `releaser uninstall` again"
 

@@ -13,8 +13,9 @@ from releaser.checkout.move import find_obstacles, move_checkout
 from releaser.checkout.own_files import has_lock_of
 from releaser.checkout.pending import read_pending
 from releaser.checkout.publish import Publication, is_worth_commit, publish, push_pending, remember_remote
+from releaser.checkout.repository import open_repository
 from releaser.checkout.snapshot import require_unchanged
-from releaser.errors import GateError, HookError, refuse, require
+from releaser.errors import BuildError, GateError, HookError, refuse, require
 from releaser.live.change import make_entry, make_live, undo_change
 from releaser.live.hooks import run_before_live
 from releaser.live.outlook import Outlook, foresee
@@ -30,6 +31,7 @@ from releaser.releases.store import SiteRun, Store, write_state
 from releaser.report.decision import (
     Adopt,
     Build,
+    Decision,
     LockNews,
     Nothing,
     Paused,
@@ -52,6 +54,7 @@ from releaser.report.outcomes import (
     make_updated,
 )
 from releaser.site.site import Site, find_state_problems
+from releaser.system.files import remove_path
 from releaser.system.run import UPDATE, find_command
 from releaser.system.signals import defer_signals
 from releaser.system.text import join_few
@@ -69,10 +72,10 @@ def update(site: Site, run: SiteRun, options: UpdateOptions) -> Outcome:
     """Called by session.run_command(): the lock is held, recovery is done, `run.store` is read."""
     if not find_state_problems(site):  # else it is refused
         write_entry(site.paths, Entry("building", run.command.name, run.id))
-    decision = decide(site, run, options, Outlook(run.store, list_holds(site)))
+    decision = _decide(site, run, options)
     if isinstance(decision, Adopt):
         run.note(adopt(site, run).headline)
-        decision = decide(site, run, options, Outlook(run.store, list_holds(site)))
+        decision = _decide(site, run, options)
     keep_decision(site.paths, decision)
     match decision:
         case Refused():
@@ -92,6 +95,18 @@ def update(site: Site, run: SiteRun, options: UpdateOptions) -> Outcome:
     if not outcome.is_change:  # else it was followed up as it went live
         follow_up(site, run, run.store.find("live"))
     return msgspec.structs.replace(outcome, decision=decision.kind)
+
+
+def _decide(site: Site, run: SiteRun, options: UpdateOptions) -> Decision:
+    """Return the decision; what waits for a push is pushed also if no decision is possible. Raises BuildError."""
+    remove_path(site.paths.decision)  # it would be that of an earlier night
+    try:
+        return decide(site, run, options, Outlook(run.store, list_holds(site)))
+    except BuildError:
+        if (pending := read_pending(site.paths)).commits:
+            repository = open_repository(site, run.id)
+            run.add(push_pending(site, repository, repository.state(), pending))
+        raise
 
 
 def preview_update(site: Site, options: UpdateOptions) -> Outcome:
@@ -181,9 +196,9 @@ def _let_go_of_ready(run: SiteRun, prospect: Prospect, chosen: Release) -> None:
             run.note(f"Release {release.id} was prepared, but {reason}. It does not go live.")
 
 
-def _push_due(site: Site, run: SiteRun, prospect: Prospect) -> None:
+def _push_due(site: Site, run: SiteRun, prospect: Prospect, *, prepares: bool = False) -> None:
     """Push what an earlier night could not, and remember the head of a remote that is followed."""
-    run.add(*prospect.problems)
+    run.add(*(prospect.problems if not prepares or prospect.target.is_rewritten else ()))
     checkout, target = prospect.snapshot.checkout, prospect.target
     if target.commit == target.head:
         run.add(push_pending(site, prospect.repository, checkout, read_pending(site.paths)))
@@ -207,7 +222,7 @@ def _publish_lock(site: Site, run: SiteRun, decision: Nothing | LockNews, option
     prospect, repository = decision.prospect, decision.prospect.repository
     live, target = prospect.live, prospect.target
     _let_go_of_ready(run, prospect, live)
-    _push_due(site, run, prospect)
+    _push_due(site, run, prospect, prepares=options.prepare)
     has_move = isinstance(decision, LockNews) and (decision.moves or decision.commits or decision.restores)
     if options.prepare or not has_move:
         return make_quiet(decision)

@@ -135,7 +135,8 @@ def describe_decision(decision: Decision) -> str:
             words += ["push the commit of uv.lock"] if decision.pushes else []
             return " and ".join(words) or "put back the committed uv.lock"
         case Ready():
-            return f"{_name_news(decision.prospect)}; {decision.release.id} is prepared, and not built again"
+            words = [_name_news(decision.prospect), f"{decision.release.id} is prepared, and not built again"]
+            return "; ".join(filter(None, words))
         case Build():
             damage = f"the live release is damaged: {join_few(decision.damage, 2)}" if decision.damage else ""
             text = "; ".join(filter(None, [_name_news(decision.prospect), damage]))

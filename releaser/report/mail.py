@@ -6,19 +6,16 @@ import re
 import shlex
 import socket
 from datetime import datetime
-from email.message import EmailMessage
-from email.policy import SMTP
-from email.utils import format_datetime, make_msgid
 from pathlib import Path
 
 import msgspec
 
+from releaser.packages.holds import Pause
 from releaser.releases.release import PackageChange
 from releaser.report.history import read_history
-from releaser.report.letter import Colour, Letter, Section, render_html, render_text
+from releaser.report.letter import Colour, Letter, Section
 from releaser.report.outcomes import Outcome, make_unchanged
 from releaser.site.paths import Paths
-from releaser.site.settings import MailSettings
 from releaser.system.files import write_json
 from releaser.system.run import Command, Moment, Run, format_time_id, now
 from releaser.system.state import read_state
@@ -85,21 +82,6 @@ def _name_trouble(outcome: Outcome) -> str:
     """Return what makes two troubles the same: without numbers, ids and hashes, which differ each night."""
     messages = {f"{problem.name} {problem.message}" for problem in outcome.problems} or {outcome.headline}
     return re.sub(r"\b[0-9a-f]{7,}\b|\d+", "#", "\n".join([str(outcome.exit_code), *sorted(messages)]))
-
-
-def write_mail(letter: Letter, run: str, settings: MailSettings) -> EmailMessage:
-    """Return the mail with a letter: its text, and the same as HTML."""
-    host = socket.gethostname()
-    message = EmailMessage(policy=SMTP)
-    message["Subject"] = letter.subject
-    message["From"] = settings.mail_from or f"releaser@{host}"
-    message["To"] = ", ".join(settings.recipients)
-    message["Date"] = format_datetime(now())
-    message["Message-ID"] = make_msgid(run, domain=host)
-    message["Auto-Submitted"] = "auto-generated"  # RFC 3834: no answer of a vacation, please
-    message.set_content(render_text(letter), cte="quoted-printable")
-    message.add_alternative(render_html(letter), subtype="html", cte="quoted-printable")
-    return message
 
 
 def write_letter(name: str, directory: str, run: Run, outcome: Outcome) -> Letter:
@@ -181,7 +163,7 @@ def _name_changes(outcome: Outcome) -> str:
 
 def _make_sections(directory: str, site: str, run: Run, outcome: Outcome) -> tuple[Section, ...]:
     advice = dict.fromkeys(name_project(problem.advice, directory) for problem in outcome.problems if problem.advice)
-    held = tuple(f"{hold.label}: {hold.reason}" for hold in outcome.on_hold)
+    held = tuple(f"{hold.label}: {hold.reason}" for hold in outcome.on_hold if not isinstance(hold, Pause))
     steps = tuple((each.step, each.status, format_seconds(each.seconds), each.detail) for each in outcome.steps)
     step_lines = tuple(f"{step:13}{status:7}{time:>9}  {detail}" for step, status, time, detail in steps)
     changes, output = outcome.payload.changes, outcome.kept.output

@@ -95,7 +95,8 @@ class Outcome(msgspec.Struct, frozen=True):
     @property
     def is_failure_on_unchanged_site(self) -> bool:
         """True if the run failed, and the live release is the same as before."""
-        return self.exit_code not in (0, 1) and not (self.is_signalled or self.has_flipped or self.is_change)
+        is_other = self.exit_code in (1, 2) or self.is_signalled or self.has_flipped
+        return self.result in ("refused", "failed") and not is_other
 
     @property
     def kept(self) -> Kept:
@@ -145,7 +146,8 @@ def make_interrupted(error: Interrupted, command: str, live: Release | None, end
     """Return the outcome of a run that a signal ended; `live` is the release that it had made live, if it had."""
     headline = f"`releaser {command}` was {error}. {end}"
     changes = live.manifest.changes if live else ()
-    return Outcome("updated" if live else "refused", error.exit_code, headline, payload=Brought(changes))
+    news: News = "new" if live else "once"
+    return Outcome("updated" if live else "refused", error.exit_code, headline, payload=Brought(changes), news=news)
 
 
 # Of an update

@@ -110,8 +110,17 @@ def make_status(site: Site, store: Store, problems: Sequence[Problem]) -> Status
         pause=pause,
         paused_until=pause.until if pause else None,
         ready=next((release.id for release in store.releases if release.state.state == "ready"), None),
-        decision=read_decision(site.paths),
+        decision=_read_decision(site, holds),
     )
+
+
+def _read_decision(site: Site, holds: Sequence[Hold]) -> LastDecision | None:
+    """Return the last decision, without what was skipped for a hold that has ended since."""
+    decision, names = read_decision(site.paths), {getattr(hold, "name", "") for hold in holds}
+    if decision is None:
+        return None
+    skipped = tuple(each for each in decision.skipped if each.holder in names)
+    return msgspec.structs.replace(decision, skipped=skipped)
 
 
 #: Problems that are asked anew: `mail` replaces what the last run said, `not-pushed` adds nothing to it.

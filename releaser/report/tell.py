@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shlex
 from collections.abc import Mapping
-from email.utils import getaddresses
 from pathlib import Path
 
 import msgspec
@@ -14,8 +13,8 @@ from releaser.errors import Problem, ToolError, explain_error, refuse
 from releaser.live.hooks import run_hook
 from releaser.releases.reserve import fill_reserve, release_reserve
 from releaser.releases.store import SiteRun
-from releaser.report.mail import find_silence, is_news, write_heartbeat, write_letter, write_mail, write_test
-from releaser.report.outbox import count_waiting, send_at_once, send_mail
+from releaser.report.mail import find_silence, is_news, write_heartbeat, write_letter, write_test
+from releaser.report.outbox import count_waiting
 from releaser.report.outcomes import Outcome
 from releaser.report.status import find_attention
 from releaser.site.settings import MailSettings, load_settings
@@ -61,11 +60,15 @@ def tell(site: Site, run: SiteRun, outcome: Outcome) -> Outcome:
         attention = (*outcome.problems, *find_attention(site, run.store, outcome.on_hold))
         silent = msgspec.structs.replace(outcome, release=run.store.link.release, problems=attention)
         letter = write_heartbeat(name, directory, run, silent, since)
-    message = write_mail(letter, run.id, settings) if letter is not None else None
+    if letter is None and not count_waiting(site.paths):
+        return outcome
+    from releaser.report import smtp
+
+    message = smtp.write_mail(letter, run.id, settings) if letter is not None else None
     try:
-        reason = send_mail(site.paths, settings, message)
+        reason = smtp.send_mail(site.paths, settings, message)
     except OSError as error:
-        problem = send_at_once(settings, message) if message is not None else None
+        problem = smtp.send_at_once(settings, message) if message is not None else None
         reason = problem.message if problem is not None else ""
         advice = f"It could not be kept: {explain_error(error)}"
     else:
@@ -104,7 +107,9 @@ def tell_without_state(start: Path, environ: Mapping[str, str], site: Site | Non
     if run.command.is_nightly and recipients and outcome.news != "heard":
         settings = msgspec.structs.replace(settings, admins=recipients)
         letter = write_letter(redact(start.name or str(start)), redact(str(start)), run, outcome)
-        send_at_once(settings, write_mail(letter, run.id, settings))
+        from releaser.report import smtp
+
+        smtp.send_at_once(settings, smtp.write_mail(letter, run.id, settings))
 
 
 def _read_mail_settings(dotenv: Path, environ: Mapping[str, str]) -> MailSettings:
@@ -133,7 +138,9 @@ def send_test_mail(site: Site) -> Delivery:
         raise refuse("mail", "Nobody gets mail about this site.", f"Set `ADMINS_JSON`. {again}")
     run = Run(make_id(now()), Command("check"))
     letter = write_test(site.paths.project.name, str(site.paths.project), run)
-    problem = send_at_once(settings, write_mail(letter, run.id, settings))
+    from releaser.report import smtp
+
+    problem = smtp.send_at_once(settings, smtp.write_mail(letter, run.id, settings))
     if problem is not None:
         raise refuse(problem.name, problem.message, f"{problem.advice} {again}")
-    return Delivery(tuple(address for _, address in getaddresses(recipients)), settings.smtp_host)
+    return Delivery(smtp.list_addresses(recipients), settings.smtp_host)

@@ -11,7 +11,6 @@ import json
 import re
 import shlex
 from collections.abc import Callable, Iterator, Mapping
-from email.utils import formataddr, parseaddr
 from typing import Annotated, Any, Literal, NewType, get_args, get_origin, get_type_hints
 
 import msgspec
@@ -360,6 +359,8 @@ def _read_table(value: Any) -> Table:
 
 
 def _read_addresses(value: Any) -> Addresses:
+    from email.utils import formataddr  # takes 10 ms
+
     if isinstance(value, str) and not value.lstrip().startswith("["):
         value = [address for address in value.split(",") if address.strip()]
     elif isinstance(value, str):
@@ -377,6 +378,8 @@ def _read_addresses(value: Any) -> Addresses:
 
 
 def _read_sender(value: Any) -> Sender:
+    from email.utils import formataddr, parseaddr
+
     name, address = parseaddr(value) if isinstance(value, str) else ("", "")
     if not _ADDRESS.fullmatch(address) or not name.isprintable():
         raise ValueError("an address, or `Name <address>`")

@@ -171,7 +171,7 @@ def test_law_20_what_holds_keep_back_is_explained(wanted: str, lock: str, newest
     ("hold", "label", "row", "word"),
     [(make_holds("a 1.1")[0], "a 1.1", HoldRow("version", "a", "1.1", "", "person", None, None), "a"),
      (make_holds("a", "setting")[0], "a", HoldRow("package", "a", None, "", "setting", None, None), "a"),
-     (COMMIT, "commit 3f2a9c1b2d4e", HoldRow("commit", None, HASH[:12], "it failed", "rollback", None, None),
+     (COMMIT, "commit 3f2a9c1b2d4e", HoldRow("commit", None, HASH[:12], "it failed", "rollback", None, None, "key"),
       HASH[:12]),
      (PAUSE, "everything", HoldRow("everything", None, None, "holidays", "person", NOW, None), "")],
 )  # fmt: skip
@@ -196,14 +196,17 @@ def test_unhold_frees_what_is_named(paths: Paths, names: list[str], freed: list[
 
 
 @pytest.mark.parametrize(
-    ("held", "live", "is_overtaken"),
-    [("1.1", "1.1", True), ("1.1", "1.2", True), ("1.1", "1.0", False), ("1.1", "", False), (GIT, GIT, True),
-     (GIT, OTHER_GIT, False), ("", "9", False)],
+    ("held", "before", "live", "is_overtaken"),
+    [("1.1", "1.0", "1.1", True), ("1.1", "1.0", "1.2", True), ("1.1", "1.0", "1.0", False), ("1.1", "1.0", "", False),
+     (GIT, OTHER_GIT, OTHER_GIT, False), (GIT, OTHER_GIT, "1.0 (1111111)", True), ("", "8", "9", False)],
 )  # fmt: skip
-def test_law_06_a_newer_version_or_commit_overtakes_a_hold(held: str, live: str, is_overtaken: bool) -> None:
+def test_law_06_a_newer_version_or_commit_overtakes_a_hold(
+    held: str, before: str, live: str, is_overtaken: bool
+) -> None:
     hold, installed = make_holds(f"a {held}".strip())[0], {"a": live} if live else {}
-    assert holds.find_overtaken([hold, PAUSE, COMMIT], installed, has_commit=False) == [hold] * is_overtaken
-    assert holds.find_overtaken([PAUSE, COMMIT], installed, has_commit=True) == [COMMIT]
+    overtaken = holds.find_overtaken([hold, PAUSE, COMMIT], {"a": before}, installed, has_commit=False)
+    assert overtaken == [hold] * is_overtaken
+    assert holds.find_overtaken([PAUSE, COMMIT], {}, installed, has_commit=True) == [COMMIT]
 
 
 @pytest.mark.parametrize(
