@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Sequence
 
 from releaser.errors import refuse
@@ -19,7 +18,7 @@ from releaser.releases.store import SiteRun, write_state
 from releaser.releases.venv import list_installed
 from releaser.report.outcomes import Outcome, make_done, make_unchanged
 from releaser.site.site import Site
-from releaser.system.text import join_few, normalize_name
+from releaser.system.text import find_close, join_few, normalize_name
 
 
 def set_pinned(run: SiteRun, name: str, *, pinned: bool) -> Outcome:
@@ -34,8 +33,8 @@ def hold(site: Site, run: SiteRun, name: str, seconds: float | None) -> Outcome:
     installed = list_installed(run.store.find("live").venv)
     version = installed.get(normalize_name(name))
     if version is None:
-        close = difflib.get_close_matches(normalize_name(name), installed, 1)
-        advice = f"Did you mean `{close[0]}`?" if close else "Run `releaser run -- uv pip list`."
+        close = find_close(normalize_name(name), installed)
+        advice = f"Did you mean `{close}`?" if close else "Run `releaser run -- uv pip list`."
         raise refuse("not-installed", f"`{name}` is not in the live release.", advice)
     hold_package(site.paths, name, seconds)
     return make_done(f"Updates leave {name} at {version}. Undo: `releaser unhold {name}`.")

@@ -58,7 +58,11 @@ def find_faults(site: Site, release: Release) -> list[str]:
     return find_damage(release.venv)
 
 
-def find_live_damage(live: Release) -> list[str]:
-    """Return how the live release differs from what was built; an adopted one may be as a person left it."""
+def find_live_damage(live: Release, *, force: bool) -> list[str]:
+    """Return how the live release differs from what was built; an adopted one may be as a person left it.
+
+    What a person has put there counts with `force`, which builds without it; else it refuses an update.
+    """
     damage = find_damage(live.venv) if live.manifest.kind == "built" else []
-    return damage + [f"{path} was put there by hand" for path in list_stray_files(live.venv)]  # gone by `--force`
+    strays = list_stray_files(live.venv) if force else []
+    return damage + [f"{path} was put there by hand" for path in strays]

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 from filelock import FileLock, Timeout
 
 from releaser.errors import LockedError, refuse
@@ -34,7 +34,7 @@ def hold_lock(site: Site, run: Run, wait: float) -> Iterator[None]:
     try:
         with contextlib.suppress(OSError):
             holder = {"pid": os.getpid(), "command": run.command.name, "since": format_time_id(run.id)}
-            path.write_text(json.dumps(holder), encoding="utf-8")
+            path.write_bytes(msgspec.json.encode(holder))
         yield
     finally:
         lock.release()
@@ -42,7 +42,7 @@ def hold_lock(site: Site, run: Run, wait: float) -> Iterator[None]:
 
 def _name_holder(path: Path) -> str:
     try:
-        holder = json.loads(path.read_text(encoding="utf-8"))
+        holder = msgspec.json.decode(path.read_bytes())
         who = f"`releaser {holder['command']}` (process {holder['pid']}) has been running since {holder['since']}"
     except (OSError, ValueError, KeyError, TypeError):
         who = "Another run of releaser holds the lock"
@@ -52,6 +52,6 @@ def _name_holder(path: Path) -> str:
 def is_running(lock: Path) -> bool:
     """Return True if the process that took the lock last still works."""
     with contextlib.suppress(OSError, ValueError, LookupError, TypeError):
-        holder = json.loads(read_regular_file(lock) or b"{}")
+        holder = msgspec.json.decode(read_regular_file(lock) or b"{}")
         return b"releaser" in Path(f"/proc/{int(holder['pid'])}/cmdline").read_bytes()
     return False

@@ -6,8 +6,6 @@ the default. A variable is `RELEASER_` and the name of the setting in capitals.
 
 from __future__ import annotations
 
-import difflib
-import json
 import re
 import shlex
 from collections.abc import Callable, Iterator, Mapping
@@ -17,6 +15,7 @@ import msgspec
 from msgspec import Meta
 
 from releaser.errors import Problem
+from releaser.system.text import find_close
 
 PREFIX = "RELEASER_"
 # Variables with the prefix that are no settings: an option's, and those of hooks, which may call releaser.
@@ -269,8 +268,8 @@ def find_setting(name: str) -> str:
     key = ALIASES.get(name, name.lower().removeprefix(PREFIX.lower()).replace("-", "_"))
     if key in _READERS:
         return key
-    close = difflib.get_close_matches(key, _READERS, 1)
-    raise ValueError(f"`{name}` is no setting. {f'Did you mean `{close[0]}`?' if close else 'See `releaser config`.'}")
+    close = find_close(key, _READERS)
+    raise ValueError(f"`{name}` is no setting. {f'Did you mean `{close}`?' if close else 'See `releaser config`.'}")
 
 
 def _variables(environ: Mapping[str, str]) -> Iterator[tuple[str, str, str]]:
@@ -284,8 +283,8 @@ def _variables(environ: Mapping[str, str]) -> Iterator[tuple[str, str, str]]:
 
 def _report_unknown(source: str, key: str, *, is_variable: bool) -> Problem:
     name = key.removeprefix(PREFIX).lower() if is_variable else key.lower().replace("-", "_")
-    close = difflib.get_close_matches(name, _READERS, 1)
-    shown = (PREFIX + close[0].upper() if is_variable else close[0]) if close else ""
+    close = find_close(name, _READERS)
+    shown = (PREFIX + close.upper() if is_variable else close) if close else ""
     advice = f"Did you mean `{shown}`?" if close else f"Remove `{key}` from {source}."
     return Problem("unknown-setting", f"{source}: `{key}` is no setting.", advice)
 
@@ -350,7 +349,7 @@ def _read_words(value: Any) -> Words:
 def _read_table(value: Any) -> Table:
     if isinstance(value, str):
         try:
-            value = json.loads(value)
+            value = msgspec.json.decode(value)
         except ValueError:
             value = None
     if not isinstance(value, dict) or not all(isinstance(text, str) for text in value.values()):
@@ -365,7 +364,7 @@ def _read_addresses(value: Any) -> Addresses:
         value = [address for address in value.split(",") if address.strip()]
     elif isinstance(value, str):
         try:
-            value = json.loads(value)
+            value = msgspec.json.decode(value)
         except ValueError as error:
             raise ValueError(f'a list such as [["Ada", "ada@example.org"]]; {error}') from error
     entries: list[Any] = value if isinstance(value, list) else [None]
@@ -396,9 +395,9 @@ def _make_choice_reader(choices: tuple[str, ...]) -> Callable[[Any], str]:
     def read(value: Any) -> str:
         if value in choices:
             return str(value)
-        close = difflib.get_close_matches(str(value), choices, 1)
+        close = find_close(str(value), choices)
         names = ", ".join(f"`{choice}`" for choice in choices if choice)
-        raise ValueError(f"one of {names}" + (f"; did you mean `{close[0]}`?" if close else ""))
+        raise ValueError(f"one of {names}" + (f"; did you mean `{close}`?" if close else ""))
 
     return read
 

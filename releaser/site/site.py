@@ -116,7 +116,8 @@ class Site(msgspec.Struct, frozen=True):
     ) -> process.Finished:
         """Run uv with these arguments and variables. Raises ToolError."""
         words, env = self.uv_command(*arguments, mark=mark, variables=variables)
-        return process.run(words, cwd=cwd, env=env, timeout=UV_TIMEOUT, check=check, is_answer=True)
+        asks = "find" in arguments or "--dry-run" in arguments
+        return process.run(words, cwd=cwd, env=env, timeout=UV_TIMEOUT, check=check, is_answer=True, is_question=asks)
 
     def uv_command(
         self, *arguments: str | Path, mark: str, variables: Mapping[str, str] = {}
@@ -243,7 +244,9 @@ def _uv_version(uv: Path) -> tuple[int, ...]:
         if os.path.samefile(uv, find_uv_bin()):
             return LOWEST_UV  # releaser depends on one that is new enough
     try:
-        finished = process.run([uv, "--version"], cwd=Path("/"), env={"PATH": _DEFAULT_PATH}, timeout=20)
+        finished = process.run(
+            [uv, "--version"], cwd=Path("/"), env={"PATH": _DEFAULT_PATH}, timeout=20, is_question=True
+        )
     except ToolError:
         return ()
     match = re.match(r"uv (\d+)\.(\d+)", finished.stdout)

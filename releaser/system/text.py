@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 
 _MARKED = re.compile(r"^\s*(?:error|fatal|hint)\s*:\s+(.+)", re.IGNORECASE)
@@ -91,3 +91,10 @@ def clean_terminal(text: str) -> str:
         for character in text
         if character in "\n\t" or unicodedata.category(character) not in ("Cc", "Cf", "Zl", "Zp")
     )
+
+
+def find_close(word: str, words: Iterable[str]) -> str:
+    """Return the word of several that a person is likely to mean; empty if none is close."""
+    import difflib  # takes 3 ms
+
+    return next(iter(difflib.get_close_matches(word, list(words), 1)), "")
