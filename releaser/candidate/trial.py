@@ -8,6 +8,7 @@ from pathlib import Path
 import msgspec
 
 from releaser.candidate.build import Installer, Place, build_venv, close_venv
+from releaser.candidate.identity import explain_outdated
 from releaser.candidate.migrations import find_unapplied_migrations, is_django
 from releaser.candidate.namespace import can_mount
 from releaser.candidate.products import keep_products, list_files
@@ -21,7 +22,7 @@ from releaser.packages.changes import compare_releases
 from releaser.packages.lock import read_lock
 from releaser.packages.resolve import Plan
 from releaser.releases.release import BUILT, Key, Manifest, Release, State, list_products
-from releaser.releases.store import begin_release, seal_release
+from releaser.releases.store import SiteRun, begin_release, seal_release, write_state
 from releaser.site.site import Site
 from releaser.system.files import replace_file
 from releaser.system.run import Run, now
@@ -171,3 +172,12 @@ def _refuse_edited_files(site: Site, repository: Repository) -> None:
         names = join_few([f"`{path}`" for path in edited])
         message = f"The build changed {count(len(edited), 'tracked file')}: {names}."
         raise BuildError(message, "Let the build write to files that git ignores.")
+
+
+def let_go_of_ready(run: SiteRun, attempt: Attempt, chosen: Release) -> None:
+    """Let prune have the ready releases whose place another one takes, which is tested by now; the run says why."""
+    for release in run.store.releases:
+        if release.state.state == "ready" and release.id != chosen.id:
+            reason = explain_outdated(attempt.site, release, attempt.key, attempt.target) or "a newer one is"
+            run.store = run.store.having(write_state(release, state="outdated"))
+            run.note(f"Release {release.id} was prepared, but {reason}. It does not go live.")

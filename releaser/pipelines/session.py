@@ -19,7 +19,7 @@ from releaser.releases.link import read_link
 from releaser.releases.reserve import fill_reserve
 from releaser.releases.store import SiteRun, Store
 from releaser.report.history import append_record
-from releaser.report.outcomes import Brought, Kept, Outcome, make_error, make_interrupted
+from releaser.report.outcomes import Kept, Outcome, complete, make_error, make_interrupted
 from releaser.report.tell import run_on_failure, tell, tell_without_state
 from releaser.site.run_lock import hold_lock
 from releaser.site.site import Site, open_site, prepare_state
@@ -27,7 +27,6 @@ from releaser.system.files import sync_file_system
 from releaser.system.process import end_marked
 from releaser.system.run import Command, Run, Step, make_id, now, write_log
 from releaser.system.signals import defer_signals, raise_on_signals
-from releaser.system.text import redact
 
 logger = logging.getLogger(__name__)
 
@@ -57,7 +56,7 @@ def run_command(
         with hold_lock(site, run, wait), write_log(site.paths.logs, run):
             return _run_body(site, run, body)
     except ReleaserError as error:
-        outcome = _complete(_make_failure(error), run)
+        outcome = complete(_make_failure(error), run)
         tell_without_state(start, environ, site, run, outcome)
         return outcome
 
@@ -92,7 +91,7 @@ def _run_body(site: Site, run: SiteRun, body: Body) -> Outcome:
     if outcome.result in ("refused", "failed") and _has_flipped(site, run, before) and not outcome.is_signalled:
         headline = f"{outcome.headline} {UNFINISHED}"
         outcome = msgspec.structs.replace(outcome, result="updated", exit_code=7, headline=headline, news="new")
-    outcome = _complete(outcome, run)
+    outcome = complete(outcome, run)
     outcome = _describe_site(outcome, site, run, first)
     with contextlib.suppress(Interrupted, OSError), raise_on_signals(), defer_signals():
         outcome = tell(site, run, run_on_failure(site, run, outcome))
@@ -122,37 +121,6 @@ def _clean_up(site: Site, run: SiteRun) -> None:
 def _make_failure(error: ReleaserError) -> Outcome:
     logger.warning("%s: %s\n%s", error.name, error.message, error.output)
     return make_error(error)
-
-
-def _complete(outcome: Outcome, run: Run) -> Outcome:
-    """Add what the run has recorded; problems of a run that went well make it exit 7, and news.
-
-    A release that is ready is what was asked for, and ends with 0 in any case.
-    """
-    has_problems, has_remarks = bool(run.problems), bool(run.problems or run.notes)
-    code = 7 if outcome.exit_code == 0 and has_problems and outcome.result != "ready" else outcome.exit_code
-    news = outcome.news
-    if news in ("quiet", "nothing") and has_remarks:
-        news = "once" if code else "new"
-    problems = tuple(
-        msgspec.structs.replace(problem, message=redact(problem.message), advice=redact(problem.advice))
-        for problem in (*outcome.problems, *run.problems)
-    )
-    return msgspec.structs.replace(
-        outcome,
-        headline=redact(outcome.headline),
-        payload=_redact_payload(outcome.payload),
-        exit_code=code,
-        news=news,
-        problems=problems,
-        steps=tuple(run.steps),
-        notes=tuple(run.notes),
-    )
-
-
-def _redact_payload(payload: Brought | Kept) -> Brought | Kept:
-    payload = msgspec.structs.replace(payload, new_commits=tuple(map(redact, payload.new_commits)))
-    return msgspec.structs.replace(payload, output=redact(payload.output)) if isinstance(payload, Kept) else payload
 
 
 def _describe_site(outcome: Outcome, site: Site, run: SiteRun, first: str | None) -> Outcome:

@@ -7,8 +7,7 @@ import contextlib
 import msgspec
 
 from releaser.candidate.build import LockInstaller
-from releaser.candidate.identity import explain_outdated
-from releaser.candidate.trial import Attempt, run_live_tests, seal, try_candidate
+from releaser.candidate.trial import Attempt, let_go_of_ready, run_live_tests, seal, try_candidate
 from releaser.checkout.move import find_obstacles, move_checkout
 from releaser.checkout.own_files import has_lock_of
 from releaser.checkout.pending import read_pending
@@ -27,7 +26,7 @@ from releaser.pipelines.decide import UpdateOptions, decide
 from releaser.pipelines.prune import prune_releases
 from releaser.releases.journal import Entry, write_entry
 from releaser.releases.release import Release
-from releaser.releases.store import SiteRun, Store, write_state
+from releaser.releases.store import SiteRun, Store
 from releaser.report.decision import (
     Adopt,
     Build,
@@ -127,7 +126,7 @@ def _update(site: Site, run: SiteRun, decision: Ready | Build, options: UpdateOp
     key = prospect.attempt.key
     try:
         release = decision.release if isinstance(decision, Ready) else find_passing(site, run, decision)
-        _let_go_of_ready(run, prospect, release)
+        let_go_of_ready(run, prospect.attempt, release)
         if options.prepare:
             prune_releases(site, run, key)
             return make_prepared(release, commits, is_known=has_heard(site.paths, release, "ready"))
@@ -186,16 +185,6 @@ def _ask_before_live(site: Site, run: SiteRun, release: Release, live: Release) 
         raise _CandidateFailedError(error, release, is_known=is_known) from error
 
 
-def _let_go_of_ready(run: SiteRun, prospect: Prospect, chosen: Release) -> None:
-    """Let prune have the ready releases whose place another one takes, which is tested by now; the run says why."""
-    attempt = prospect.attempt
-    for release in run.store.releases:
-        if release.state.state == "ready" and release.id != chosen.id:
-            reason = explain_outdated(attempt.site, release, attempt.key, attempt.target) or "a newer one is"
-            run.store = run.store.having(write_state(release, state="outdated"))
-            run.note(f"Release {release.id} was prepared, but {reason}. It does not go live.")
-
-
 def _push_due(site: Site, run: SiteRun, prospect: Prospect, *, prepares: bool = False) -> None:
     """Push what an earlier night could not, and remember the head of a remote that is followed."""
     run.add(*(prospect.problems if not prepares or prospect.target.is_rewritten else ()))
@@ -221,7 +210,7 @@ def _publish_lock(site: Site, run: SiteRun, decision: Nothing | LockNews, option
     """End a night without another release: follow commits that change the lock alone, and publish what is due."""
     prospect, repository = decision.prospect, decision.prospect.repository
     live, target = prospect.live, prospect.target
-    _let_go_of_ready(run, prospect, live)
+    let_go_of_ready(run, prospect.attempt, live)
     _push_due(site, run, prospect, prepares=options.prepare)
     has_move = isinstance(decision, LockNews) and (decision.moves or decision.commits or decision.restores)
     if options.prepare or not has_move:

@@ -26,8 +26,8 @@ from releaser.report.decision import (
     explain_nothing,
     summarize,
 )
-from releaser.system.run import Step
-from releaser.system.text import clip_end
+from releaser.system.run import Run, Step
+from releaser.system.text import clip_end, redact
 
 Result = Literal["no-changes", "updated", "updated-not-restarted", "ready", "done", "refused", "failed", "rolled-back"]
 #: `new` is mailed in any case, `once` unless the same was mailed last; of `heard` the person at the terminal knows;
@@ -148,6 +148,37 @@ def make_interrupted(error: Interrupted, command: str, live: Release | None, end
     changes = live.manifest.changes if live else ()
     news: News = "new" if live else "once"
     return Outcome("updated" if live else "refused", error.exit_code, headline, payload=Brought(changes), news=news)
+
+
+def complete(outcome: Outcome, run: Run) -> Outcome:
+    """Add what the run has recorded; problems of a run that went well make it exit 7, and news.
+
+    A release that is ready is what was asked for, and ends with 0 in any case.
+    """
+    has_problems, has_remarks = bool(run.problems), bool(run.problems or run.notes)
+    code = 7 if outcome.exit_code == 0 and has_problems and outcome.result != "ready" else outcome.exit_code
+    news = outcome.news
+    if news in ("quiet", "nothing") and has_remarks:
+        news = "once" if code else "new"
+    problems = tuple(
+        msgspec.structs.replace(problem, message=redact(problem.message), advice=redact(problem.advice))
+        for problem in (*outcome.problems, *run.problems)
+    )
+    return msgspec.structs.replace(
+        outcome,
+        headline=redact(outcome.headline),
+        payload=_redact_payload(outcome.payload),
+        exit_code=code,
+        news=news,
+        problems=problems,
+        steps=tuple(run.steps),
+        notes=tuple(run.notes),
+    )
+
+
+def _redact_payload(payload: Brought | Kept) -> Brought | Kept:
+    payload = msgspec.structs.replace(payload, new_commits=tuple(map(redact, payload.new_commits)))
+    return msgspec.structs.replace(payload, output=redact(payload.output)) if isinstance(payload, Kept) else payload
 
 
 # Of an update
