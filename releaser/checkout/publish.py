@@ -47,21 +47,33 @@ class Publication(msgspec.Struct, frozen=True):
         return cls(release, "Roll back" if entry.is_way_back else "Update", entry.push_timeout)
 
 
-def is_worth_commit(repository: Repository, commit: str, path: str, lock: Lock, *, may_lower: bool) -> bool:
+class Lowering(msgspec.Struct, frozen=True):
+    """What a commit of a lock may lower: everything, as a rollback, or nothing; of `held` packages no other commit.
+
+    No rule orders the commits of a package from git, so another one of a package on hold counts as older.
+    """
+
+    is_allowed: bool = False
+    held: frozenset[str] = frozenset()
+
+
+def is_worth_commit(repository: Repository, commit: str, path: str, lock: Lock, lowering: Lowering) -> bool:
     """Return True if a lock is worth a commit on top of `commit`.
 
     It has other packages than the committed one, and, unless it may lower them, none that is older there: a host that
     merely holds a version keeps its lock to itself.
     """
     text = repository.file_at(commit, path)
-    return text is None or is_news(parse_lock(text, f"uv.lock of {commit[:12]}"), lock, may_lower=may_lower)
+    return text is None or is_news(parse_lock(text, f"uv.lock of {commit[:12]}"), lock, lowering)
 
 
-def is_news(committed: Lock, lock: Lock, *, may_lower: bool) -> bool:
+def is_news(committed: Lock, lock: Lock, lowering: Lowering) -> bool:
     """Return True if a lock has other packages, versions or sources than the committed one, and may replace it."""
     if committed.identities == lock.identities:
         return False
-    return may_lower or not find_older(committed, lock)
+    moved = {name for name in lowering.held if committed.versions.get(name) != lock.versions.get(name)}
+    is_git = any(package.source.commit for name in moved for package in (*committed.find(name), *lock.find(name)))
+    return lowering.is_allowed or not (is_git or find_older(committed, lock))
 
 
 def describe_commit(changes: Sequence[PackageChange], verb: str) -> str:

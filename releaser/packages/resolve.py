@@ -34,6 +34,8 @@ class Plan(msgspec.Struct, frozen=True):
     python_version: str
     changes: tuple[PackageChange, ...] | None = None
     skipped: tuple[Skipped, ...] = ()
+    #: The packages on hold.
+    held: frozenset[str] = frozenset()
 
     @property
     def installs_what_is_live(self) -> bool:
@@ -116,7 +118,15 @@ def resolve(site: Site, tree: Path, live: LiveVenv, rules: Rules, *, mark: str) 
     lock = read_lock(tree / "uv.lock")
     is_same_python = bool(live.python_version) and Path(python).is_relative_to(live.venv)
     changes = compare_with_venv(site, tree, live.venv, lock, mark=mark) if is_same_python else None
-    return Plan(lock, (tree / "uv.lock").read_text(encoding="utf-8"), python, version, changes, skipped)
+    return Plan(
+        lock,
+        (tree / "uv.lock").read_text(encoding="utf-8"),
+        python,
+        version,
+        changes,
+        skipped,
+        frozenset(rules.holders),
+    )
 
 
 def _upgrade(site: Site, tree: Path, python: str, live: LiveVenv, rules: Rules, *, mark: str) -> tuple[Skipped, ...]:

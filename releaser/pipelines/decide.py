@@ -19,7 +19,7 @@ from releaser.candidate.trial import Attempt
 from releaser.checkout.move import find_obstacles
 from releaser.checkout.own_files import has_lock_of
 from releaser.checkout.pending import read_pending
-from releaser.checkout.publish import is_worth_commit, may_push
+from releaser.checkout.publish import Lowering, is_worth_commit, may_push
 from releaser.checkout.repository import Repository
 from releaser.checkout.target import Wish, choose_target, fetch_upstream, site_for_commit
 from releaser.checkout.tree import copy_repository
@@ -153,7 +153,9 @@ def _decide_on_lock(site: Site, outlook: Outlook, prospect: Prospect) -> Decisio
     is_due = (
         not target.is_rewritten
         and outlook.committed_lock != live.id
-        and is_worth_commit(source, target.commit, path, read_lock(live.lock), may_lower=False)
+        and is_worth_commit(
+            source, target.commit, path, read_lock(live.lock), Lowering(held=prospect.attempt.plan.held)
+        )
     )
     if is_due and target.problem is not None:  # each night until it can be published
         prospect = msgspec.structs.replace(prospect, problems=(*prospect.problems, target.problem))

@@ -6,7 +6,7 @@ import msgspec
 
 from releaser.checkout.move import find_obstacles
 from releaser.checkout.own_files import find_dirty_files, has_lock_of
-from releaser.checkout.publish import is_worth_commit
+from releaser.checkout.publish import Lowering, is_worth_commit
 from releaser.checkout.repository import Repository, open_repository
 from releaser.checkout.target import choose_commit_of, may_commit_older, require_kept_commits
 from releaser.errors import NoSuchReleaseError, Problem, refuse, require
@@ -107,7 +107,7 @@ def plan_rollback(site: Site, run: SiteRun, repository: Repository, release: Rel
         commit == head
         and is_same_code
         and may_commit_older(site, repository, head, find_held_code(read_holds(site.paths)))
-        and is_worth_commit(repository, head, path, read_lock(release.lock), may_lower=True)
+        and is_worth_commit(repository, head, path, read_lock(release.lock), Lowering(is_allowed=True))
     )
     return msgspec.structs.replace(
         make_entry(run, release, head, commit),

@@ -11,7 +11,7 @@ from releaser.candidate.trial import Attempt, let_go_of_ready, run_live_tests, s
 from releaser.checkout.move import find_obstacles, move_checkout
 from releaser.checkout.own_files import has_lock_of
 from releaser.checkout.pending import read_pending
-from releaser.checkout.publish import Publication, is_worth_commit, publish, push_pending, remember_remote
+from releaser.checkout.publish import Lowering, Publication, is_worth_commit, publish, push_pending, remember_remote
 from releaser.checkout.repository import open_repository
 from releaser.checkout.snapshot import require_unchanged
 from releaser.errors import BuildError, GateError, HookError, refuse, require
@@ -200,7 +200,7 @@ def _plan_change(site: Site, run: SiteRun, prospect: Prospect, release: Release)
     target, path = prospect.target, site.paths.lockfile_in_tree
     had_lock = path in prospect.snapshot.checkout.changed and has_lock_of(site, run.store.live)
     news = target.publishes and is_worth_commit(
-        prospect.repository, target.commit, path, read_lock(release.lock), may_lower=False
+        prospect.repository, target.commit, path, read_lock(release.lock), Lowering(held=prospect.attempt.plan.held)
     )
     entry = make_entry(run, release, target.head, target.commit)
     return msgspec.structs.replace(entry, had_lock=had_lock, commits_lock=news)

@@ -159,7 +159,7 @@ def complete(outcome: Outcome, run: Run) -> Outcome:
     code = 7 if outcome.exit_code == 0 and has_problems and outcome.result != "ready" else outcome.exit_code
     news = outcome.news
     if news in ("quiet", "nothing") and has_remarks:
-        news = "once" if code else "new"
+        news = "once" if has_problems else "new"
     problems = tuple(
         msgspec.structs.replace(problem, message=redact(problem.message), advice=redact(problem.advice))
         for problem in (*outcome.problems, *run.problems)

@@ -120,7 +120,8 @@ def _read_decision(site: Site, holds: Sequence[Hold]) -> LastDecision | None:
     if decision is None:
         return None
     skipped = tuple(each for each in decision.skipped if each.holder in names)
-    return msgspec.structs.replace(decision, skipped=skipped)
+    sentence = decision.sentence if skipped == decision.skipped else "Since then, a hold has ended."
+    return msgspec.structs.replace(decision, skipped=skipped, sentence=sentence)
 
 
 #: Problems that are asked anew: `mail` replaces what the last run said, `not-pushed` adds nothing to it.

@@ -206,7 +206,7 @@ def look(site: SampleSite) -> dict[str, object]:
     }
 
 
-@pytest.mark.parametrize("name", mostly_slow(ROWS, "nothing", "damaged", "a lock-only commit", "an unpushed commit"))
+@pytest.mark.parametrize("name", mostly_slow(ROWS, "nothing", "a lock-only commit"))
 def test_law_37_a_dry_run_says_what_the_update_does(site: SampleSite, name: str) -> None:
     row = ROWS[name]
     row.state(site)
@@ -270,6 +270,7 @@ def test_law_37_check_and_status_name_what_refuses_each_update(site: SampleSite,
     assert site.json("status", check=10)["well"] is False
 
 
+@pytest.mark.slow
 def test_law_23_what_a_hold_keeps_back_is_named(make_site: SiteFactory) -> None:
     site = make_site.live()
     site.publish("alpha", "1.1.0")
