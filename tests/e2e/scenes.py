@@ -103,6 +103,20 @@ def hook(repository: Path, name: str, script: str = "exit 1") -> Path:
     return path
 
 
+@contextlib.contextmanager
+def small_disk(place: Path) -> Iterator[None]:
+    """Mount a small file system at a directory, with what is in it."""
+    away = place.with_name("original")
+    place.rename(away)
+    place.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256m", "tmpfs", place], check=True)
+    try:
+        subprocess.run(["cp", "-a", f"{away}/.", place], check=True)
+        yield
+    finally:
+        subprocess.run(["umount", "--lazy", place], check=True)
+
+
 def make_old(path: Path, key: str, days: float) -> None:
     """Set every time under a key of a JSON file back, to some days before now."""
     time = (datetime.now(UTC) - timedelta(days=days)).isoformat()

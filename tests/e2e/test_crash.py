@@ -112,7 +112,7 @@ DAMAGE: dict[str, Callable[[Path], object]] = {
     "FIFO": os.mkfifo,
     "dangling link": lambda path: path.symlink_to("nowhere"),
 }
-FILES = ("journal.json", "holds.json", "pause.json", "pending.json", "history.jsonl")
+FILES = ("journal.json", "holds.json", "pause.json", "pending.json", "history.jsonl", "decision.json")
 
 
 @pytest.mark.parametrize("file", mostly_slow(FILES, "journal.json"))
@@ -124,15 +124,30 @@ def test_law_09_a_broken_state_file_does_not_stop_the_next_update(
     path = site.state / file
     path.unlink(missing_ok=True)
     DAMAGE[damage](path)
+    is_missed = file != "decision.json" or not path.is_file()
     for command in ("status", "list", "check"):
         assert site.releaser(command).returncode in {0, 3, 10}, command
     finished = site.releaser("update")
     assert finished.returncode in NEVER_BREAKS, str(finished)
     assert site.version("alpha") == "1.2.0"
-    if file != "history.jsonl" and damage != "empty":  # a history without a line says nothing that is missed
+    # A history without a line says nothing that is missed; and a decision is made anew, whatever was in its file.
+    if is_missed and file != "history.jsonl" and damage != "empty":
         says(finished, f"{file}.broken")
         assert os.path.lexists(site.state / f"{file}.broken")
     assert path.is_file() or not os.path.lexists(path)
+    silent(site.releaser("update"))
+
+
+def test_law_09_a_hold_that_cannot_be_read_is_named_and_set_aside(site: SampleSite) -> None:
+    site.releaser("hold", "alpha", check=0)
+    path = site.state / "holds.json"
+    text = path.read_text(encoding="utf-8")
+    path.write_text(re.sub(r'("since": ?"[^"]+)Z"', r'\1"', text), encoding="utf-8")  # a time without a zone
+    assert path.read_text(encoding="utf-8") != text
+    site.publish("alpha", "1.1.0")
+    says(site.releaser("update"), "holds.json.broken", "timezone", "nothing is on hold any more")
+    assert (site.version("alpha"), site.json("status")["on_hold"]) == ("1.1.0", [])
+    assert "alpha" in (site.state / "holds.json.broken").read_text(encoding="utf-8")
     silent(site.releaser("update"))
 
 

@@ -21,6 +21,12 @@ def offer(site: SampleSite) -> None:
     site.publish("alpha", "1.1.0")
 
 
+def offer_beside_a_relative_remote(site: SampleSite) -> None:
+    """Offer a newer version; the URL of the remote is relative to the checkout."""
+    offer(site)
+    site.git("remote", "set-url", "origin", f"../../{site.remote.name}")
+
+
 def push_code(site: SampleSite) -> None:
     """Push a commit with other code."""
     site.push_from_elsewhere(CODE)
@@ -179,6 +185,9 @@ ROWS = {
     "a commit that is due": Row(state=push_late, decision="lock-news", moves="head remote"),
     "an unpushed commit": Row(state=refuse_a_push, decision="lock-news", moves="remote"),
     "a new version": Row(state=offer, decision="build", moves="link tests head remote", changes=ALPHA),
+    "a new version, a relative remote": Row(
+        state=offer_beside_a_relative_remote, decision="build", moves="link tests head remote", changes=ALPHA
+    ),
     "a new version, prepared": Row(state=offer, decision="build", moves="tests", options=PREPARE, changes=ALPHA),
     "a new commit": Row(state=push_code, decision="build", moves="link tests head"),
     "a new version and commit": Row(
@@ -281,5 +290,8 @@ def test_law_23_what_a_hold_keeps_back_is_named(make_site: SiteFactory) -> None:
     says(site.releaser("update", "-v", check=0), *words)
     decision = site.json("status")["decision"]
     assert (decision["kind"], {each["name"] for each in decision["skipped"]}) == ("nothing", {"alpha", "beta"})
+    assert "\nskipped " in site.releaser("status", check=0).stdout
     site.releaser("unhold", "--all", check=0)
+    assert site.json("status")["decision"]["skipped"] == []
+    assert "\nskipped " not in site.releaser("status", check=0).stdout
     assert changes(site.json("update")) == {"alpha": ("1.0.0", "1.1.0"), "beta": ("1.0.0", "1.1.0")}

@@ -142,33 +142,85 @@ def build_wheel(directory, settings=None, metadata=None):
 """
 
 
-@pytest.mark.slow
-def test_law_38_a_commit_of_a_git_dependency_is_news_though_its_version_stays(make_site: SiteFactory) -> None:
+def commit_gamma(site: SampleSite, edition: int) -> str:
+    """Commit an edition of gamma, whose version stays, to its repository; return the commit."""
+    library, code = site.base / "gamma", f"EDITION = {edition}"
+    for name, text in {"pyproject.toml": GIT_PACKAGE, "build.py": GIT_BUILD, "gamma.py": code}.items():
+        (library / name).write_text(text, encoding="utf-8")
+    site.git("add", "--all", cwd=library)
+    site.git("commit", "--quiet", "--message", code, cwd=library)
+    return site.git("rev-parse", "HEAD", cwd=library)
+
+
+def edition(site: SampleSite) -> str:
+    """Return the edition of gamma that is live."""
+    return site.python("import gamma; print(gamma.EDITION)")
+
+
+@pytest.fixture
+def with_gamma(make_site: SiteFactory) -> SampleSite:
+    """A site with a live release that needs the first edition of gamma, from a git repository."""
     site = make_site()
     library = site.base / "gamma"
     library.mkdir()
     site.git("init", "--quiet", cwd=library)
-
-    def commit(text: str) -> str:
-        for name, content in {"pyproject.toml": GIT_PACKAGE, "build.py": GIT_BUILD, "gamma.py": text}.items():
-            (library / name).write_text(content, encoding="utf-8")
-        site.git("add", "--all", cwd=library)
-        site.git("commit", "--quiet", "--message", text, cwd=library)
-        return site.git("rev-parse", "HEAD", cwd=library)
-
-    first = commit("EDITION = 1")
+    commit_gamma(site, 1)
     site.replace("pyproject.toml", '"beta"]', '"beta", "gamma"]')
     text = (site.path / "pyproject.toml").read_text(encoding="utf-8")
     source = f'[tool.uv.sources]\ngamma = {{ git = "file://{library}" }}\n'
     site.push_commit("Add gamma", {"pyproject.toml": f"{text}\n{source}"}, lock=True)
     site.releaser("init", check=0)
-    live, second = site.live(), commit("EDITION = 2")
+    return site
+
+
+@pytest.mark.slow
+def test_law_38_a_commit_of_a_git_dependency_is_news_though_its_version_stays(with_gamma: SampleSite) -> None:
+    site = with_gamma
+    first = site.git("rev-parse", "HEAD", cwd=site.base / "gamma")
+    live, second = site.live(), commit_gamma(site, 2)
     old, new = f"1.0 ({first[:7]})", f"1.0 ({second[:7]})"
     assert changes(site.json("update")) == {"gamma": (old, new)}
-    assert (site.python("import gamma; print(gamma.EDITION)"), second in site.lock()) == ("2", True)
+    assert (edition(site), second in site.lock()) == ("2", True)
     assert f"gamma {old} -> {new}" in site.git("log", "-1", "--format=%B")
     site.releaser("rollback", check=0)
     assert (site.live(), holds(site.json("status"))) == (live, [("gamma", "rollback")])
     assert site.json("update")["result"] == "no-changes"
-    third = commit("EDITION = 3")
+    third = commit_gamma(site, 3)
     assert changes(site.json("update")) == {"gamma": (old, f"1.0 ({third[:7]})")}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("by", ["rollback", "person"])
+def test_law_06_23_a_git_dependency_on_hold_stays_although_a_person_has_locked_it(
+    with_gamma: SampleSite, by: str
+) -> None:
+    site = with_gamma
+    healthy = "! grep -q 2 .venv/lib/python*/site-packages/gamma/__init__.py"
+    site.write_dotenv(health_check=f'sh -c "{healthy}"', health_timeout="0s")
+    if by == "person":
+        site.releaser("hold", "gamma", check=0)
+    second = commit_gamma(site, 2)
+    site.push_from_elsewhere({}, upgrade=True)
+    if by == "rollback":
+        site.releaser("update", check=6)
+    live, releases, tests = site.live(), site.releases(), len(site.test_runs())
+    for _ in range(3):
+        says(site.releaser("update", "-v", check=0), f"gamma 1.0 ({second[:7]}) is on hold")
+        assert (site.live(), edition(site), holds(site.json("status"))) == (live, "1", [("gamma", by)])
+        assert (site.releases(), len(site.test_runs())) == (releases, tests), "it was built again"
+    commit_gamma(site, 3)
+    if by == "person":
+        site.releaser("unhold", "gamma", check=0)
+    site.releaser("update", check=0)
+    assert edition(site) == "3"
+
+
+@pytest.mark.slow
+def test_law_17_23_a_git_dependency_on_hold_never_lowers_the_lock_of_others(with_gamma: SampleSite) -> None:
+    site = with_gamma
+    site.releaser("hold", "gamma", check=0)
+    commit_gamma(site, 2)
+    locked = site.push_from_elsewhere({}, upgrade=True)
+    site.releaser("update", check=0)
+    assert (edition(site), site.head(), site.status()) == ("1", locked, "")
+    assert site.remote_head() == locked, site.git("log", "-1", "--format=%B", cwd=site.remote)

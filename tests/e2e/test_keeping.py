@@ -4,7 +4,8 @@ import os
 
 import pytest
 
-from tests.e2e.scenes import refused, says, times_of_tree
+from tests.e2e.scenes import during_tests, refused, says, times_of_tree
+from tests.support.servers import WAITING_TESTS
 from tests.support.sites import SampleSite, SiteFactory
 
 NOTHING_OLD = {"RELEASER_KEEP_WITHIN": "0s"}
@@ -57,6 +58,22 @@ def test_law_07_failed_releases_take_no_place_of_good_ones(make_site: SiteFactor
     assert list(site.states().values()).count("failed") <= 1
     site.releaser("update", check=5)  # the failure is still remembered
     assert len([run for run in site.test_runs() if run["versions"]["alpha"] == "1.4.0"]) == 1
+
+
+@pytest.mark.slow
+def test_law_07_what_a_person_has_linked_during_a_run_that_fails_stays(make_site: SiteFactory) -> None:
+    waiting = WAITING_TESTS.replace('"MEETING_PORT" in os.environ', "alpha.BROKEN")  # not the tests of the live release
+    tests = f"import alpha\n{waiting}        self.assertFalse(alpha.BROKEN)\n"
+    site = make_site.live("1.1.0", "1.2.0", files={"site_tests.py": tests}, dotenv=NOTHING_OLD)
+    site.write_dotenv(NOTHING_OLD, keep="0")
+    site.publish("alpha", "1.3.0", broken=True)
+    with during_tests(site, code=5):
+        target = os.readlink(site.link).replace(site.live(), oldest := site.releases()[0])
+        site.link.unlink()
+        site.link.symlink_to(target)
+    assert (site.live(), site.version("alpha")) == (oldest, "1.0.0")
+    site.releaser("prune", check=0)
+    assert (site.live(), site.python("import alpha; print(alpha.__version__)")) == (oldest, "1.0.0")
 
 
 @pytest.mark.slow

@@ -187,6 +187,20 @@ def test_law_26_a_rollback_is_told_as_one(make_site: SiteFactory, server: MailSe
     assert "releaser unhold alpha" in text
 
 
+@pytest.mark.slow
+def test_law_26_each_update_that_a_signal_ends_after_the_flip_is_one_mail(
+    make_site: SiteFactory, server: MailServer
+) -> None:
+    site = make_site.live(dotenv=mailing(server.host, RESTART="sh -c 'kill -TERM $PPID'"))
+    for night, version in enumerate(("1.1.0", "1.2.0"), 1):
+        site.publish("alpha", version)
+        site.releaser("update", check=143)
+        assert (site.version("alpha"), len(server.mails)) == (version, night)
+        mail = server.mails[-1][1]
+        assert mail["Subject"].startswith(f"Interrupted: site, alpha {version}"), mail["Subject"]
+        assert f"The live release is {site.live()}." in read_mail(mail)
+
+
 NAMES = {"long": ("s" * 70, "p" * 70), "not ASCII": ("Grüße 日本語の店 " * 5 + "x", "alpha")}
 
 

@@ -3,13 +3,11 @@
 import contextlib
 import os
 import shutil
-import subprocess
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 
 import pytest
 
-from tests.e2e.scenes import hook, mostly_slow, says
+from tests.e2e.scenes import hook, mostly_slow, says, small_disk
 from tests.faults import filling
 from tests.support.sites import SampleSite, SiteFactory
 from tests.support.smtp import mail_server
@@ -89,20 +87,6 @@ DISK: list[Night] = [
     ("room again", lambda site: filling.empty(str(site.outer), BALLAST), 0, 1, True, True),
 ]
 STORIES = {"a week": PERSON, "thirty nights": [*PERSON, *OTHERS, *DISK]}
-
-
-@contextlib.contextmanager
-def small_disk(place: Path) -> Iterator[None]:
-    """Mount a small file system at a directory, with what is in it."""
-    away = place.with_name("original")
-    place.rename(away)
-    place.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256m", "tmpfs", place], check=True)
-    try:
-        subprocess.run(["cp", "-a", f"{away}/.", place], check=True)
-        yield
-    finally:
-        subprocess.run(["umount", "--lazy", place], check=True)
 
 
 @pytest.mark.slow

@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import re
+import shutil
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
@@ -12,7 +13,9 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.scenes import CODE, changes, hook, mostly_slow, no_change, refused, says, silent
+from tests.e2e.scenes import CODE, changes, hook, make_old, mostly_slow, no_change, refused, says, silent, small_disk
+from tests.faults import filling
+from tests.support.commands import require
 from tests.support.servers import WAITING_TESTS, meeting
 from tests.support.sites import SampleSite, SiteFactory
 from tests.support.smtp import mail_server
@@ -121,6 +124,36 @@ def test_law_05_old_releases_stay_targets_of_a_rollback(make_site: SiteFactory, 
         assert site.json("rollback")["release"] == release == site.live()
         assert (site.version("alpha"), site.remote_head(), site.status()) == (version, site.head(), "")
     nothing_is_set_aside(site)
+
+
+#: Values for what is on hold, in a file that the next run would write again.
+TIDIED: dict[str, dict[str, object]] = {
+    "holds.json": {"release": "2026", "commit": "3f2a9c1b2d4e", "code": "key"},
+    "pause.json": {"until": when(NOW + timedelta(days=3))},
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["an expired hold", *TIDIED])
+def test_law_05_a_rollback_on_a_full_disk_needs_no_room_for_what_is_on_hold(make_site: SiteFactory, name: str) -> None:
+    require(os.geteuid() == 0 and shutil.which("mount"), "only root mounts a small file system")
+    site = make_site.live("1.1.0")
+    if name in TIDIED:
+        age(site, {name: recorded(name, **TIDIED[name])})
+    else:
+        site.releaser("pause", "--for", "1h", check=0)
+        make_old(site.state / "holds.json", "until", 1)
+    with small_disk(site.outer):
+        filling.fill(str(site.outer), "ballast", "bytes")
+        finished = site.releaser("rollback")
+        assert (finished.returncode in {0, 7}, site.version("alpha")) == (True, "1.0.0"), str(finished)
+        filling.empty(str(site.outer), "ballast")
+        site.releaser("update", check=0)
+        status = site.json("status", check=10 if name == "pause.json" else 0)  # a paused update hides no trouble
+        held = {hold["name"] for hold in status["on_hold"]}
+        assert ("alpha" in held, "beta" in held) == (True, name == "holds.json")
+        assert (bool(status["pause"]), (site.state / "pause.json").exists()) == (name == "pause.json", False)
+        nothing_is_set_aside(site)
 
 
 @pytest.mark.slow

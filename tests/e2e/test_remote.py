@@ -76,6 +76,20 @@ def test_law_15_a_refused_push_is_reported_and_made_again_the_next_night(make_si
 
 
 @pytest.mark.slow
+def test_law_15_a_commit_that_waits_is_pushed_although_the_index_is_down(make_site: SiteFactory) -> None:
+    site = make_site.live(due="1.1.0")
+    refusal = hook(site.remote, "pre-receive")
+    site.releaser("update", check=7)
+    refusal.unlink()
+    site.index.rename(site.outer / "away")
+    site.releaser("update", check=4)
+    assert site.remote_head() == site.head()
+    (site.outer / "away").rename(site.index)
+    silent(site.releaser("update"))
+    assert site.json("status")["well"]
+
+
+@pytest.mark.slow
 def test_law_15_a_commit_that_could_not_be_pushed_is_made_again_on_top_of_the_remote(make_site: SiteFactory) -> None:
     site = make_site.live(files={"site_tests.py": WAITING_TESTS}, due="1.1.0")
     with during_tests(site, code=7):
@@ -154,6 +168,28 @@ def test_law_16_a_remote_that_moved_back_or_was_rewritten_is_not_followed(site: 
         "1.1.0",
     )
     silent(site.releaser("update"))
+
+
+@pytest.mark.slow
+def test_law_16_a_run_that_prepares_names_a_rewritten_remote_and_ends_well(site: SampleSite) -> None:
+    site.push_from_elsewhere(CODE)
+    site.releaser("update", check=0)
+    REWRITTEN["rewritten"](site)
+    site.publish("alpha", "1.1.0")
+    live = site.live()
+    finished = site.releaser("update", "--prepare", check=0)
+    says(finished, "was rewritten", "--follow-remote")
+    assert finished.stderr.count("The live release is unchanged") == 1, str(finished)
+    assert (site.json("update", "--prepare")["result"], site.live()) == ("ready", live)
+
+
+@pytest.mark.slow
+def test_law_27_a_run_that_prepares_leaves_commits_of_people_to_updates(make_site: SiteFactory) -> None:
+    site = make_site.live(due="1.1.0")
+    site.commit("Mine", {"mine.txt": "mine"})
+    says(site.releaser("update", check=7), "push")
+    silent(site.releaser("update", "--prepare"))
+    says(site.releaser("update", check=7), "push")
 
 
 @pytest.mark.slow
