@@ -30,7 +30,18 @@ GOOD = frozenset({"live", "previous", "good"})
 RESERVE = 4 << 20  # bytes
 _DYING = 20.0  # seconds in which the children of a killed run may still be dying
 _STATE = frozenset(
-    {"lock", "releases", "reserve", "holds.json", "pending.json", "history.jsonl", "logs", "cache", "news.json"}
+    {
+        "lock",
+        "releases",
+        "reserve",
+        "holds.json",
+        "decision.json",
+        "pending.json",
+        "history.jsonl",
+        "logs",
+        "cache",
+        "news.json",
+    }
 )
 _RELEASE = frozenset({"venv", "built", "lease", "uv.lock", "manifest.json", "state.json", "tests.log", ".releaser"})
 
