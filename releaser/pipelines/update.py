@@ -98,7 +98,8 @@ def update(site: Site, run: SiteRun, options: UpdateOptions) -> Outcome:
 
 def _decide(site: Site, run: SiteRun, options: UpdateOptions) -> Decision:
     """Return the decision; what waits for a push is pushed also if no decision is possible. Raises BuildError."""
-    remove_path(site.paths.decision)  # it would be that of an earlier night
+    with contextlib.suppress(OSError):
+        remove_path(site.paths.decision)  # it would be that of an earlier night
     try:
         return decide(site, run, options, Outlook(run.store, list_holds(site)))
     except BuildError:
