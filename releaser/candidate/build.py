@@ -29,7 +29,7 @@ _ONLY_OTHERS = ["--no-install-project", "--no-install-workspace"]
 
 
 class Place(msgspec.Struct, frozen=True):
-    """Where a candidate is built: for the site, in a shadow, into a venv; `mark` is that of the run's children."""
+    """The site, shadow and venv of a build; `mark` is that of the run's children."""
 
     site: Site
     shadow: Shadow

@@ -32,7 +32,7 @@ _LOGGED = 256 * 1024  # characters of the output of tests that are kept
 
 
 class Attempt(msgspec.Struct, frozen=True):
-    """What a trial tries: a commit, the site with the settings of that commit, its packages, and its identity."""
+    """A commit to try: the site with the settings of that commit, its packages, and its identity."""
 
     target: Target
     site: Site

@@ -35,7 +35,7 @@ class Published(msgspec.Struct, frozen=True):
 
 
 class Publication(msgspec.Struct, frozen=True):
-    """The release whose lock is to be published, and how: the verb of its message, the time of the push in seconds."""
+    """A release with the verb of its commit message, and the time limit of the push in seconds."""
 
     release: Release
     verb: str = "Update"
@@ -48,7 +48,7 @@ class Publication(msgspec.Struct, frozen=True):
 
 
 class Lowering(msgspec.Struct, frozen=True):
-    """What a commit of a lock may lower: everything, as a rollback, or nothing; of `held` packages no other commit.
+    """The right of a commit to lower a lock: a rollback has it. `held` are the packages on hold.
 
     No rule orders the commits of a package from git, so another one of a package on hold counts as older.
     """

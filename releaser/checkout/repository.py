@@ -56,7 +56,7 @@ _MISLEADING = (
 #: Commands of git that change nothing.
 _QUESTIONS = {"cat-file", "diff", "for-each-ref", "log", "ls-files", "ls-tree", "merge-base", "rev-list", "rev-parse"}
 _QUESTIONS |= {"status"}
-#: What begins the lines of `git status` about a changed file, and the number of spaces before its path.
+#: The beginnings of lines of `git status` about a changed file, and the number of spaces before its path.
 _FIELDS = {"1 ": 8, "u ": 10}
 
 
@@ -73,7 +73,7 @@ class Upstream(msgspec.Struct, frozen=True):
 
 
 class CheckoutState(msgspec.Struct, frozen=True):
-    """Where a checkout is: the commit of HEAD, empty without one, the full name of its branch, empty if detached.
+    """HEAD of a checkout: its commit, empty without one, and the full name of its branch, empty if detached.
 
     `changed` are the tracked files that differ from HEAD, in the index or the work tree.
     """

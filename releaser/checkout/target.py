@@ -36,7 +36,7 @@ class Target(msgspec.Struct, frozen=True):
 
 
 class Wish(msgspec.Struct, frozen=True):
-    """What a run wants of its commit: not one of `held_code`, the keys of the code of commits on hold.
+    """The limits of a choice: `held_code` are the keys of the code of commits on hold.
 
     `follow_remote` goes to the upstream's head in any case.
     """

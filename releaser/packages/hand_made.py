@@ -1,4 +1,4 @@
-"""What people have put into a venv, or in its place: edits of the live release, and what an update would take away."""
+"""Hand-made changes of a venv: edits of the live release, and packages that an update would remove."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What updates skip: a version, a package, a commit, or everything; and who wants it, why, and until when."""
+"""Holds: updates skip a version, a package, a commit, or everything. Each says by whom, why, and until when."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ By: TypeAlias = Literal["rollback", "person", "setting"]
 
 
 class _Hold(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind"):
-    """What all holds have. Those of a setting have no time."""
+    """The facts of every hold. Those of a setting have no time."""
 
     by: By
     reason: str

@@ -22,7 +22,7 @@ _LOCAL = ("virtual", "editable", "directory", "path")
 
 
 class Source(msgspec.Struct, frozen=True):
-    """Where a package comes from: an index, a repository at a `commit`, a URL, or a path."""
+    """The source of a package: an index, a repository at a `commit`, a URL, or a path."""
 
     kind: SourceKind
     location: str
@@ -30,7 +30,7 @@ class Source(msgspec.Struct, frozen=True):
 
     @property
     def identity(self) -> tuple[str, str]:
-        """What makes two sources the same. The URL of an index does not count: each host may have its own mirror."""
+        """The facts by which two sources are the same. The URL of an index is not one: a host may have a mirror."""
         return (self.kind, "") if self.kind == "registry" else (self.kind, self.commit or self.location)
 
 

@@ -17,7 +17,7 @@ _HOLDERS = {"person": "by you", "rollback": "by a rollback", "setting": "by a se
 
 
 class Rules(msgspec.Struct, frozen=True):
-    """What an update may install.
+    """The limits of an update.
 
     `skipped` are the versions on hold by package, `kept` the packages that stay at their live version; `holders` says
     who wants that, in words. Without `upgrades` the committed lock is installed.

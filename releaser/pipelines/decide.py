@@ -110,7 +110,7 @@ def _decide(  # noqa: PLR0913 - all that a decision is made of
 ) -> Decision:
     snapshot, live = view.require_fit(), outlook.store.find("live")
     head = snapshot.checkout.head
-    # What a dry run fetches stays a pack: unpacked, it would touch objects that the copy shares by hard links.
+    # A dry run keeps the pack: unpacked objects would touch those that the copy shares by hard links.
     fetch_upstream(site, run, source, *(["--keep"] if options.dry_run else []))
     wish = Wish(find_held_code(outlook.holds), options.follow_remote)
     target = choose_target(site, source, head, read_pending(site.paths), wish)

@@ -1,4 +1,4 @@
-"""A venv: its packages, its Python, and what nobody but a person has put into it."""
+"""A venv: its packages, its Python, and the files that no package has brought."""
 
 from __future__ import annotations
 

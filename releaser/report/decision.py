@@ -1,4 +1,4 @@
-"""What an update does, decided once: `update` acts on it, `update --dry-run` prints it, `status` shows the last one."""
+"""The decision of an update: `update` acts on it, `update --dry-run` prints it, `status` shows the last one."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from releaser.system.text import count, join_few, redact
 
 
 class Prospect(msgspec.Struct, frozen=True):
-    """What was found on the way to a decision: the live release, the commit, the packages, and what is said of them.
+    """The facts behind a decision: the live release, the commit, the packages, and problems.
 
     `snapshot` is the state that a person could change before the flip. `problems` do not stop the update.
     """
@@ -188,7 +188,9 @@ def summarize(decision: Decision) -> str:
             return explain_nothing(decision)
         case StillFailing():
             return f"Nothing newer than release {decision.failed.id}, which failed: {decision.failed.manifest.failure}."
-        case Adopt() | LockNews() | Ready() | Build():
+        case Ready() | Build():
+            return f"{describe_decision(decision)}."  # a name of a package stays as it is
+        case Adopt() | LockNews():
             words = describe_decision(decision)
             return f"{words[0].upper()}{words[1:]}."
 

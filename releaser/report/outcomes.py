@@ -36,14 +36,14 @@ News = Literal["new", "once", "heard", "quiet", "nothing"]
 
 
 class Brought(msgspec.Struct, frozen=True):
-    """What a release brought, or will bring: packages, and commits of people as `hash subject`."""
+    """The news of a release: packages, and commits of people as `hash subject`."""
 
     changes: tuple[PackageChange, ...] = ()
     new_commits: tuple[str, ...] = ()
 
 
 class Kept(msgspec.Struct, frozen=True):
-    """What is kept of a failure: the release and the gate that it failed, if one was built, and the end of its output.
+    """The remains of a failure: the release and the gate that it failed, if one was built, and the end of its output.
 
     `changes` and `new_commits` are what the candidate would have brought.
     """
@@ -100,7 +100,7 @@ class Outcome(msgspec.Struct, frozen=True):
 
     @property
     def kept(self) -> Kept:
-        """What is kept of a failure; empty after a success."""
+        """The remains of a failure; empty after a success."""
         return self.payload if isinstance(self.payload, Kept) else Kept()
 
 

@@ -53,13 +53,13 @@ class Status(msgspec.Struct, frozen=True):
     paused_until: datetime | None
     #: The release that the next update makes live, if nothing differs then.
     ready: str | None
-    #: What the last update decided to do, and what it skipped.
+    #: The decision of the last update, with the versions that it skipped.
     decision: LastDecision | None
     notes: tuple[str, ...] = ()
 
     @property
     def problems(self) -> tuple[Problem, ...]:
-        """What needs attention, by the name that it has in every answer."""
+        """The attention, by the name that problems have in every answer."""
         return self.attention
 
 

@@ -28,7 +28,7 @@ class Paths(msgspec.Struct, frozen=True):
     run_lock: Path
     journal: Path
     holds: Path
-    #: Where an earlier version kept a pause.
+    #: The pause of an earlier version.
     pause: Path
     decision: Path
     pending: Path

@@ -205,11 +205,11 @@ def prospect(code: str = "code", changes: tuple[PackageChange, ...] = (), *skipp
      (kinds.LockNews(prospect(), moves=True), "Move the checkout to commit 0123456789ab.", "Would {}."),
      (kinds.StillFailing(prospect(), LIVE), f"Nothing newer than release {LIVE.id}, which failed: 1 failed.",
       "Would change nothing: {}, and is not tried again."),
-     (kinds.Ready(prospect("new"), LIVE), f"Commit 0123456789ab; {LIVE.id} is prepared, and not built again.",
+     (kinds.Ready(prospect("new"), LIVE), f"commit 0123456789ab; {LIVE.id} is prepared, and not built again.",
       "Would prepare: {}."),
-     (kinds.Build(prospect("new", CHANGES), ()), "Commit 0123456789ab; a 1.0 → 1.1.", "Would prepare: {}."),
-     (kinds.Build(prospect(), (), ("x is gone",)), "The live release is damaged: x is gone.", "Would prepare: {}."),
-     (kinds.Build(prospect(), ()), "The same packages on another Python.", "Would prepare: {}.")],
+     (kinds.Build(prospect("new", CHANGES), ()), "commit 0123456789ab; a 1.0 → 1.1.", "Would prepare: {}."),
+     (kinds.Build(prospect(), (), ("x is gone",)), "the live release is damaged: x is gone.", "Would prepare: {}."),
+     (kinds.Build(prospect(), ()), "the same packages on another Python.", "Would prepare: {}.")],
 )  # fmt: skip
 def test_law_20_a_decision_is_a_sentence(decision: kinds.Decision, summary: str, preview: str) -> None:
     outcome = make_preview(decision, "", prepares=True)
