@@ -91,8 +91,8 @@ def update(site: Site, run: SiteRun, options: UpdateOptions) -> Outcome:
         case Ready(prospect=prospect) | Build(prospect=prospect):
             _push_due(site, run, prospect)
             outcome = _update(site, run, decision, options)
-    if not outcome.is_change:  # else it was followed up as it went live
-        follow_up(site, run, run.store.find("live"))
+    if not outcome.is_change and run.store.live is not None:  # else it was followed up as it went live
+        follow_up(site, run, run.store.live)
     return msgspec.structs.replace(outcome, decision=decision.kind)
 
 

@@ -77,6 +77,17 @@ def test_law_07_what_a_person_has_linked_during_a_run_that_fails_stays(make_site
 
 
 @pytest.mark.slow
+def test_law_19_22_a_failure_is_reported_although_a_person_took_the_link_away_meanwhile(make_site: SiteFactory) -> None:
+    waiting = WAITING_TESTS.replace('"MEETING_PORT" in os.environ', "alpha.BROKEN")
+    tests = f"import alpha\n{waiting}        self.assertFalse(alpha.BROKEN)\n"
+    site = make_site.live(files={"site_tests.py": tests})
+    site.publish("alpha", "1.1.0", broken=True)
+    with during_tests(site, code=5):
+        site.link.unlink()
+    assert not site.link.is_symlink()
+
+
+@pytest.mark.slow
 def test_law_07_order_is_by_the_record_and_never_by_times_of_files(four: SampleSite) -> None:
     for age, release in enumerate(four.releases()):
         directory = four.release(release)
