@@ -285,7 +285,7 @@ def find_overtaken(
             return False
         live = installed.get(hold.name)
         if " " in hold.version:
-            return live != before.get(hold.name)
+            return hold.name in before and live not in (None, before[hold.name])
         return hold.version == live or name_bump(hold.version, live or "0") != "other"
 
     return [hold for hold in holds if is_overtaken(hold)]

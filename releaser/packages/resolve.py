@@ -34,7 +34,7 @@ class Plan(msgspec.Struct, frozen=True):
     python_version: str
     changes: tuple[PackageChange, ...] | None = None
     skipped: tuple[Skipped, ...] = ()
-    #: The packages on hold.
+    #: The packages on hold that stay as they are.
     held: frozenset[str] = frozenset()
 
     @property
@@ -125,7 +125,7 @@ def resolve(site: Site, tree: Path, live: LiveVenv, rules: Rules, *, mark: str) 
         version,
         changes,
         skipped,
-        frozenset(rules.holders),
+        frozenset(rules.holders) - {change.name for change in changes or ()},
     )
 
 
@@ -137,13 +137,18 @@ def _upgrade(site: Site, tree: Path, python: str, live: LiveVenv, rules: Rules, 
     path = tree / "uv.lock"
     committed, words = path.read_bytes(), ["--python", python]
     names, bounds = read_lock(path).names, make_bounds(rules, live.installed)
-    for before in (committed, live.lock.read_bytes()):
-        bounds, between = _lock_within(site, tree, before, bounds, live, rules, words, mark=mark)
-        if not between:
-            break
-    else:
+    may_start_again = any(package.source.commit for name in rules.holders for package in read_lock(path).find(name))
+    try:
+        bounds, between = _lock_within(site, tree, committed, bounds, live, rules, words, mark=mark)
+    except BuildError:
+        if not may_start_again:
+            raise
+        between = sorted(rules.holders)  # the lock of the live release may have a solution
+    if between and may_start_again:
+        bounds, between = _lock_within(site, tree, live.lock.read_bytes(), bounds, live, rules, words, mark=mark)
+    if between:
         message = f"No versions fit together without what is on hold: {join_few(between)}."
-        raise BuildError(message, f"Run `releaser unhold {' '.join(between)}`, or revert the commit that needs it.")
+        raise BuildError(message, "Free it, as `releaser status` says, or revert the commit that needs it.")
     if not bounds:
         return ()
     chosen = path.read_bytes()

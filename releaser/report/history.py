@@ -35,8 +35,11 @@ class Record(msgspec.Struct, frozen=True):
 
     @property
     def is_trouble(self) -> bool:
-        """True if the site needs attention after the run: not for wrong usage, a held lock or a wrong name."""
-        return self.exit_code not in (0, 2, 8, 9)
+        """True if the site needs attention after the run: not for wrong usage, a held lock or a wrong name.
+
+        A release that is ready ends a run with 0, also if the run has problems.
+        """
+        return self.exit_code not in (0, 2, 8, 9) or (self.result == "ready" and bool(self.problems))
 
     @property
     def is_updated(self) -> bool:

@@ -51,7 +51,8 @@ def is_news(news: Path, command: Command, outcome: Outcome) -> bool:
         return False
     if outcome.news in ("heard", "nothing"):
         return False
-    trouble, before = _name_trouble(outcome) if outcome.exit_code else "", _read_news(news)
+    has_trouble, before = bool(outcome.exit_code or outcome.problems), _read_news(news)
+    trouble = _name_trouble(outcome) if has_trouble else ""
     is_mail = outcome.news == "new" or (outcome.news == "once" and trouble != before.trouble)
     after = _News(trouble, now() if is_mail else before.mailed_at)
     if after != before:

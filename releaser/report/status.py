@@ -119,7 +119,7 @@ def _read_decision(site: Site, holds: Sequence[Hold]) -> LastDecision | None:
     decision, names = read_decision(site.paths), {getattr(hold, "name", "") for hold in holds}
     if decision is None:
         return None
-    skipped = tuple(each for each in decision.skipped if each.holder in names)
+    skipped = tuple(each for each in decision.skipped if not each.holder or each.holder in names)
     sentence = decision.sentence if skipped == decision.skipped else "Since then, a hold has ended."
     return msgspec.structs.replace(decision, skipped=skipped, sentence=sentence)
 

@@ -61,6 +61,7 @@ def tell(site: Site, run: SiteRun, outcome: Outcome) -> Outcome:
         silent = msgspec.structs.replace(outcome, release=run.store.link.release, problems=attention)
         letter = write_heartbeat(name, directory, run, silent, since)
     if letter is None and not count_waiting(site.paths):
+        fill_reserve(site.paths.reserve)
         return outcome
     from releaser.report import smtp
 

@@ -116,7 +116,7 @@ class Site(msgspec.Struct, frozen=True):
     ) -> process.Finished:
         """Run uv with these arguments and variables. Raises ToolError."""
         words, env = self.uv_command(*arguments, mark=mark, variables=variables)
-        asks = "find" in arguments or "--dry-run" in arguments
+        asks = arguments[:2] == ("python", "find") or "--dry-run" in arguments
         return process.run(words, cwd=cwd, env=env, timeout=UV_TIMEOUT, check=check, is_answer=True, is_question=asks)
 
     def uv_command(

@@ -133,6 +133,11 @@ def test_law_17_a_lock_is_news(committed: str, lock: str, is_news: str) -> None:
         assert publish.is_news(make_lock(committed), make_lock(lock), lowering) == (is_news in answers)
 
 
+def test_law_26_problems_of_a_release_that_is_ready_are_mailed_once(paths: Paths) -> None:
+    outcome = Outcome("ready", 0, "ready", news="once", problems=(Problem("not-pushed", "refused"),))
+    assert [mail.is_news(paths.news, UPDATE, outcome) for _ in range(2)] == [True, False]
+
+
 def test_law_17_another_commit_of_a_package_on_hold_is_no_news() -> None:
     committed, lock = make_lock("a 1.0@git:3f2a9c1, b 1.0"), make_lock("a 1.0@git:0000000, b 1.1")
     assert publish.is_news(committed, lock, publish.Lowering())

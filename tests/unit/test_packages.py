@@ -198,13 +198,16 @@ def test_unhold_frees_what_is_named(paths: Paths, names: list[str], freed: list[
 @pytest.mark.parametrize(
     ("held", "before", "live", "is_overtaken"),
     [("1.1", "1.0", "1.1", True), ("1.1", "1.0", "1.2", True), ("1.1", "1.0", "1.0", False), ("1.1", "1.0", "", False),
-     (GIT, OTHER_GIT, OTHER_GIT, False), (GIT, OTHER_GIT, "1.0 (1111111)", True), ("", "8", "9", False)],
+     (GIT, OTHER_GIT, OTHER_GIT, False), (GIT, OTHER_GIT, "1.0 (1111111)", True),
+     (GIT, OTHER_GIT, "", False), (GIT, "", OTHER_GIT, False), ("", "8", "9", False)],
 )  # fmt: skip
 def test_law_06_a_newer_version_or_commit_overtakes_a_hold(
     held: str, before: str, live: str, is_overtaken: bool
 ) -> None:
     hold, installed = make_holds(f"a {held}".strip())[0], {"a": live} if live else {}
-    overtaken = holds.find_overtaken([hold, PAUSE, COMMIT], {"a": before}, installed, has_commit=False)
+    overtaken = holds.find_overtaken(
+        [hold, PAUSE, COMMIT], {"a": before} if before else {}, installed, has_commit=False
+    )
     assert overtaken == [hold] * is_overtaken
     assert holds.find_overtaken([PAUSE, COMMIT], {}, installed, has_commit=True) == [COMMIT]
 
