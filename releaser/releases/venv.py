@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import csv
 import os
 import re
+from collections.abc import Iterable, Iterator, Mapping, Set
 from pathlib import Path
 
 import msgspec
@@ -29,10 +31,17 @@ _NOT_STRAY = {
 }
 
 
+def read_config(venv: Path) -> str:
+    """Return the text of `pyvenv.cfg`; empty if it cannot be read."""
+    with contextlib.suppress(OSError):
+        return (venv / "pyvenv.cfg").read_text(encoding="utf-8", errors="replace")
+    return ""
+
+
 def find_site_packages(venv: Path) -> Path:
     """Return the directory of the installed packages; the venv itself if there is none."""
     places = sorted(venv.glob("lib/python*/site-packages"))
-    config = (venv / "pyvenv.cfg").read_text(encoding="utf-8") if places[1:] else ""
+    config = read_config(venv) if places[1:] else ""
     version = re.search(r"^version(?:_info)? *= *(\d+\.\d+)", config, re.MULTILINE)
     own = [place for place in places if version and place.parent.name == f"python{version[1]}"]
     return next(iter(own or places), venv)
@@ -46,9 +55,9 @@ def label_version(version: str, commit: str = "") -> str:
 def list_installed(venv: Path) -> dict[str, str]:
     """Return the version of each package in a venv, by its normalized name; with its commit if it came from git."""
     versions = {}
-    for path in find_site_packages(venv).glob("*.dist-info"):
-        name, _, version = path.name.removesuffix(".dist-info").rpartition("-")
-        versions[normalize_name(name)] = label_version(version, _read_commit(path / "direct_url.json"))
+    for name, info in _list_infos(venv):
+        version = info.name.removesuffix(".dist-info").rpartition("-")[2]
+        versions[name] = label_version(version, _read_direct_url(info).vcs_info.commit_id)
     return versions
 
 
@@ -57,14 +66,87 @@ class _Revision(msgspec.Struct, frozen=True):
 
 
 class _DirectUrl(msgspec.Struct, frozen=True):
+    url: str = ""
     vcs_info: _Revision = _Revision()
 
 
-def _read_commit(direct_url: Path) -> str:
-    """Return the commit that a package was installed from, by PEP 610; empty if it is not from a repository."""
+def _read_direct_url(info: Path) -> _DirectUrl:
+    """Return where a package was installed from, by PEP 610; empty if an index has brought it."""
     with contextlib.suppress(OSError, msgspec.MsgspecError):
-        return msgspec.json.decode(direct_url.read_bytes(), type=_DirectUrl).vcs_info.commit_id
-    return ""
+        return msgspec.json.decode((info / "direct_url.json").read_bytes(), type=_DirectUrl)
+    return _DirectUrl()
+
+
+def list_sources(venv: Path) -> dict[str, str]:
+    """Return the URL of each package that no index has brought, by its normalized name."""
+    urls = {name: _read_direct_url(info).url for name, info in _list_infos(venv)}
+    return {name: url for name, url in urls.items() if url}
+
+
+def _list_infos(venv: Path) -> list[tuple[str, Path]]:
+    """Return the normalized name and the `.dist-info` directory of each package."""
+    infos = sorted(find_site_packages(venv).glob("*.dist-info"))
+    return [(normalize_name(info.name.removesuffix(".dist-info").rpartition("-")[0]), info) for info in infos]
+
+
+def read_records(venv: Path) -> dict[str, dict[str, str | None]]:
+    """Return what each RECORD says, by its path in the venv: paths of files with their SHA-256, None if it has none.
+
+    Byte code does not count, nor does what lies outside of the venv, nor a RECORD that cannot be read.
+    """
+    records = {}
+    for record in find_site_packages(venv).glob("*.dist-info/RECORD"):
+        with contextlib.suppress(OSError, UnicodeDecodeError, csv.Error):
+            rows = list(csv.reader(record.read_text(encoding="utf-8").splitlines()))
+            place = os.path.relpath(record.parent.parent, venv)
+            paths = {os.path.normpath(os.path.join(place, row[0])): _decode_hash(row) for row in rows if row}
+            own = {path: digest for path, digest in paths.items() if not path.startswith(("/", "../"))}
+            records[os.path.join(place, record.parent.name, record.name)] = {
+                path: digest for path, digest in own.items() if "__pycache__" not in path.split("/")
+            }
+    return records
+
+
+def _decode_hash(row: list[str]) -> str | None:
+    algorithm, _, value = row[1].partition("=") if row[1:] else ("", "", "")
+    with contextlib.suppress(ValueError):
+        return base64.urlsafe_b64decode(value + "=" * (-len(value) % 4)).hex() if algorithm == "sha256" else None
+    return None
+
+
+def join_records(records: Iterable[Mapping[str, str | None]]) -> dict[str, str | None]:
+    """Return the files of several RECORDs; None is the hash of one of which they say different things."""
+    files: dict[str, str | None] = {}
+    for record in records:
+        files |= {path: digest if files.get(path, digest) == digest else None for path, digest in record.items()}
+    return files
+
+
+def list_files(top: Path) -> Iterator[str]:
+    """Yield the path of each file and link below a directory, relative to it, without byte code and uv's lock."""
+    for place, directories, names in os.walk(top):
+        directories[:] = [name for name in directories if name != "__pycache__"]
+        links = [name for name in directories if os.path.islink(os.path.join(place, name))]
+        for name in (*names, *links):
+            path = os.path.relpath(os.path.join(place, name), top)
+            if path != ".lock":
+                yield path
+
+
+def find_unknown(venv: Path, known: Set[str]) -> list[str]:
+    """Return the files of a venv that are not known, sorted; for a directory without any that is, its path."""
+    places = {""}
+    for place in map(os.path.dirname, known):
+        while place not in places:
+            places.add(place)
+            place = os.path.dirname(place)
+    tops = set()
+    for path in list_files(venv):
+        parts = path.split("/")
+        heads = ("/".join(parts[:number]) for number in range(1, len(parts) + 1))
+        if path not in known:
+            tops.add(next(head for head in heads if head not in places))
+    return sorted(tops)
 
 
 def list_stray_files(venv: Path) -> list[Path]:
