@@ -141,6 +141,7 @@ def seal(trial: Trial, run: Run, live: Release | None, *, was_failing: bool) -> 
         failure=trial.failure,
         was_failing=was_failing,
         run=run.id,
+        project=str(attempt.site.paths.project),
         sealed=take_seal(trial.venv, trial.directory / BUILT, attempt.key.python),
     )
     return seal_release(trial.directory, manifest, state)
