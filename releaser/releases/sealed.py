@@ -18,6 +18,7 @@ import msgspec
 
 from releaser.releases.lease import STARTUP_FILES
 from releaser.releases.venv import (
+    SEEDS,
     find_site_packages,
     find_unknown,
     is_in_package,
@@ -113,7 +114,7 @@ def list_added(venv: Path, sealed: Sealed) -> Iterator[Difference]:
     """Yield what a venv has beyond its seal, without a look into any file but the RECORDs."""
     for name, version in sorted(list_installed(venv).items()):
         if name not in sealed.packages:
-            yield Difference(f"{name} {version} was added", is_added=True)
+            yield Difference(f"{name} {version} was added", is_added=True, is_minor=name in SEEDS)
     records = read_records(venv)
     known = {*join_records(records.values()), *records, *sealed.records, *sealed.files, *_list_startup_files(venv)}
     for path in [] if _find_wrong_records(venv, sealed) else find_unknown(venv, known):  # their files are unknown

@@ -54,7 +54,8 @@ def list_faults(site: Site, release: Release) -> Iterator[Difference]:
     version = ask_python_version(site, python)
     if not version:
         yield Difference(f"its Python does not start: {python}")
-    elif sealed is not None and version != sealed.python:
+        return
+    if sealed is not None and version != sealed.python:
         yield Difference(f"its Python is {version}, and was {sealed.python}")
     yield from _list_moved(site, release)
     yield from _list_damage(release)
@@ -73,13 +74,11 @@ def find_faults(site: Site, release: Release, most: int = 3) -> list[str]:
 
 
 def find_live_damage(site: Site, live: Release, *, force: bool) -> list[str]:
-    """Return why the live release is built again.
+    """Return why the live release is built again; with `force`, or if it is anyway, everything that it loses by that.
 
     What a person has put there refuses an update before; data that a package writes itself would differ each night.
-    Both count with `force`.
     """
-    faults = [*_list_moved(site, live), *_list_damage(live)]
-    faults += list_edits(live) if live.manifest.sealed is None else []
+    faults = [*list_faults(site, live), *(list_edits(live) if live.manifest.sealed is None else ())]
     return [fault.sentence for fault in faults if force or not (fault.is_added or fault.is_minor)]
 
 
@@ -99,8 +98,8 @@ def explain_fault(fault: Difference, *, is_live: bool) -> Problem:
     else:
         advice = "Run `releaser update`: it is built again."
         advice = advice if is_live else "A rollback refuses it: see `releaser list`."
-    message = f"{fault.sentence[0].upper()}{fault.sentence[1:]}."
-    return Problem("changed-data" if fault.is_minor else "damaged-venv", message, advice)
+    name = "changed-data" if fault.is_minor else "damaged-venv"
+    return Problem(name, f"Not as it was sealed: {fault.sentence}.", advice)
 
 
 def find_product_faults(site: Site, live: Release) -> list[Problem]:
