@@ -50,13 +50,13 @@ def list_patched(venv: Path) -> Iterator[str]:
 
 def list_faults(site: Site, release: Release) -> Iterator[Difference]:
     """Yield everything that is not as it was sealed: Python, the place of the project, and the files."""
-    python, sealed = find_python(release.venv), release.manifest.sealed
+    python, before = find_python(release.venv), release.manifest.key.python
     version = ask_python_version(site, python)
     if not version:
         yield Difference(f"its Python does not start: {python}")
         return
-    if sealed is not None and version != sealed.python:
-        yield Difference(f"its Python is {version}, and was {sealed.python}", "python")
+    if version != before:
+        yield Difference(f"its Python is {version}, and was {before}", "python")
     yield from _list_moved(site, release)
     yield from _list_damage(release)
 
@@ -66,7 +66,7 @@ def find_faults(site: Site, release: Release) -> list[str]:
 
     It is enough to know the first reasons.
     """
-    faults = (fault.sentence for fault in list_faults(site, release) if fault.kind in ("damage", "edit"))
+    faults = (fault.sentence for fault in list_faults(site, release) if fault.kind not in ("data", "python"))
     return [*islice(faults, 3)]
 
 
@@ -76,7 +76,7 @@ def find_live_damage(site: Site, live: Release, *, is_lost: bool) -> list[str]:
     What a person has put there refuses an update before; data that a package writes itself would differ each night.
     """
     faults = [*list_faults(site, live), *(list_edits(live) if live.manifest.sealed is None else ())]
-    return [fault.sentence for fault in faults if is_lost or fault.kind in ("damage", "python")]
+    return [fault.sentence for fault in faults if is_lost or fault.kind not in ("data", "edit")]
 
 
 def list_edits(live: Release) -> list[Difference]:
