@@ -20,6 +20,7 @@ import msgspec
 from releaser.releases.lease import STARTUP_FILES
 from releaser.releases.venv import (
     SEEDS,
+    Records,
     find_site_packages,
     find_unknown,
     is_in_package,
@@ -108,15 +109,15 @@ def list_differences(venv: Path, sealed: Sealed) -> Iterator[Difference]:
             yield Difference(f"{shorten(path)} is missing")
         elif digest != expected.get(path):
             yield Difference(f"{shorten(path)} is not as it was sealed", _name_kind(path, digest))
-    yield from list_added(venv, sealed)
+    yield from list_added(venv, sealed, records)
 
 
-def list_added(venv: Path, sealed: Sealed) -> Iterator[Difference]:
-    """Yield what a venv has beyond its seal, without a look into any file but the RECORDs."""
+def list_added(venv: Path, sealed: Sealed, records: Records | None = None) -> Iterator[Difference]:
+    """Yield what a venv has beyond its seal, without a look into any file but the RECORDs, if these are not given."""
     for name, version in sorted(list_installed(venv).items()):
         if name not in sealed.packages:
             yield Difference(f"{name} {version} was added", "data" if name in SEEDS else "edit")
-    records = read_records(venv)
+    records = read_records(venv) if records is None else records
     known = {*join_records(records.values()), *records, *sealed.records, *sealed.files, *_list_startup_files(venv)}
     for path in [] if _find_wrong_records(venv, sealed) else find_unknown(venv, known):  # their files are unknown
         yield Difference(f"{shorten(path)} was added", "data" if is_in_package(path) else "edit")
@@ -154,7 +155,7 @@ def hash_file(path: Path) -> str:
             return f"-> {os.readlink(path)}"
         if not stat.S_ISREG(mode):
             return f"? {stat.S_IFMT(mode):o}"
-        with path.open("rb") as file:
+        with path.open("rb", buffering=0) as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except (FileNotFoundError, NotADirectoryError):
         return ABSENT
