@@ -18,8 +18,8 @@ from releaser.errors import BuildError, ToolError
 from releaser.packages.resolve import Plan, group_arguments
 from releaser.releases.lease import install_startup_module, remove_startup_module
 from releaser.releases.release import Release
-from releaser.releases.venv import find_python, find_site_packages, list_stray_files
-from releaser.releases.verify import find_damage
+from releaser.releases.venv import find_python, find_site_packages
+from releaser.releases.verify import find_damage, list_edits
 from releaser.site.site import UV_TIMEOUT, Site
 from releaser.system import process
 from releaser.system.files import FULL, remove_path, sync_file_system
@@ -63,7 +63,7 @@ class LockInstaller(msgspec.Struct, frozen=True):
         for name in sorted(self.plan.lock.local):
             words += ["--reinstall-package", name]
         variables = {"UV_PROJECT_ENVIRONMENT": str(venv), "UV_PYTHON": str(find_python(venv))}
-        variables |= {"UV_LINK_MODE": "copy"} if os.geteuid() == 0 else {}
+        variables["UV_LINK_MODE"] = "copy" if os.geteuid() == 0 else "hardlink"  # never links into a cache
         command, env = site.uv_command(*words, mark=place.mark, variables=variables)
         run_in_shadow(site, place.shadow, command, env=env, timeout=UV_TIMEOUT, writable=site.paths.state)
 
@@ -106,8 +106,10 @@ def may_clone(base: Release, plan: Plan) -> bool:
     An adopted venv has absolute paths; another Python needs its own venv; damage must not be carried on.
     """
     is_same_python = Path(plan.python).is_relative_to(base.venv)
-    is_sound = not find_damage(base.venv, most=1) and not list_stray_files(base.venv)
-    return base.manifest.kind == "built" and is_same_python and is_sound
+    is_sound = not find_damage(base, most=1) and not list_edits(base)
+    sealed = base.manifest.sealed
+    is_fit = sealed is None or (sealed.relocatable and sealed.python == plan.python_version)
+    return base.manifest.kind == "built" and is_same_python and is_fit and is_sound
 
 
 def clone_venv(site: Site, base: Path, venv: Path, *, mark: str) -> None:

@@ -22,6 +22,7 @@ from releaser.packages.changes import compare_releases
 from releaser.packages.lock import read_lock
 from releaser.packages.resolve import Plan
 from releaser.releases.release import BUILT, Key, Manifest, Release, State, list_products
+from releaser.releases.sealed import take_seal
 from releaser.releases.store import SiteRun, begin_release, seal_release, write_state
 from releaser.site.site import Site
 from releaser.system.files import replace_file
@@ -140,6 +141,8 @@ def seal(trial: Trial, run: Run, live: Release | None, *, was_failing: bool) -> 
         failure=trial.failure,
         was_failing=was_failing,
         run=run.id,
+        project=str(attempt.site.paths.project),
+        sealed=take_seal(trial.venv, trial.directory / BUILT, attempt.key.python),
     )
     return seal_release(trial.directory, manifest, state)
 

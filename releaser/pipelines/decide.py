@@ -135,7 +135,7 @@ def _compare(site: Site, options: UpdateOptions, outlook: Outlook, prospect: Pro
     """Return the decision on a candidate, by what is live, what failed and what is ready."""
     live, attempt, store = prospect.live, prospect.attempt, outlook.store
     is_same = attempt.plan.installs_what_is_live and attempt.target.code_key == live.manifest.key.code_key
-    damage = tuple(find_live_damage(live, force=options.force)) if is_same else ()
+    damage = tuple(find_live_damage(site, live, is_lost=options.force or not is_same))
     if is_same and not damage:
         return _decide_on_lock(site, outlook, prospect)
     failed = find_failed(store, attempt.key)

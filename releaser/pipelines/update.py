@@ -154,7 +154,7 @@ def find_passing(site: Site, run: SiteRun, decision: Build) -> Release:
     Raises _CandidateFailedError if none does, and BuildError.
     """
     if decision.damage:
-        run.note(f"The live release is damaged, and is built again: {join_few(decision.damage)}.")
+        run.note(f"Release {decision.prospect.live.id} was not as it was built: {join_few(decision.damage)}.")
     for attempt in decision.attempts[:-1]:
         with contextlib.suppress(_CandidateFailedError):
             return try_attempt(site, run, decision, attempt)

@@ -9,6 +9,7 @@ from typing import Literal
 
 import msgspec
 
+from releaser.releases.sealed import Sealed
 from releaser.system.files import is_temporary
 from releaser.system.run import Moment
 
@@ -68,6 +69,10 @@ class Manifest(msgspec.Struct, frozen=True, rename={"kind": "origin"}):
     was_failing: bool = False
     #: The run that made it.
     run: str = ""
+    #: The project's directory at that time.
+    project: str = ""
+    #: What it has; None in a release of an earlier version, which is compared with its RECORD files.
+    sealed: Sealed | None = None
 
 
 class State(msgspec.Struct, frozen=True):

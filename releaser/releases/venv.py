@@ -2,37 +2,49 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import csv
+import itertools
 import os
 import re
+from collections.abc import Iterable, Iterator, Mapping, Set
 from pathlib import Path
+from typing import TypeAlias
+from urllib.parse import unquote, urlsplit
 
 import msgspec
 
 from releaser.errors import ToolError
 from releaser.site.site import Site
 from releaser.system import process
+from releaser.system.files import is_temporary
 from releaser.system.text import normalize_name
 
 PYTHON_TIMEOUT = 60.0  # seconds
 SEEDS = {"pip", "setuptools", "wheel"}  # venv and virtualenv put them into each venv
 _SHORT = 7  # characters of a commit
-# Of Python, uv, setuptools and releaser.
-_NOT_STRAY = {
-    "__pycache__",
-    "_virtualenv.py",
-    "_virtualenv.pth",
-    "distutils-precedence.pth",
-    "_releaser.py",
-    "_releaser.pth",
-}
+#: For each RECORD the files that it names, with their hashes; paths are relative to the venv.
+Records: TypeAlias = dict[str, dict[str, str | None]]
+# Of Python, uv, virtualenv, setuptools and releaser; the paths are those that `shorten` returns.
+_STANDARD = re.compile(
+    r"pyvenv\.cfg|\.gitignore|CACHEDIR\.TAG|lib64|bin/(python[\d.]*|\N{MATHEMATICAL ITALIC SMALL PI}thon|pydoc\.bat|"
+    r"(de)?activate(\.\w+)?|Activate\.ps1|activate_this\.py)|_virtualenv\.(py|pth)|distutils-precedence\.pth|"
+    r"_releaser\.\w+"
+)
+
+
+def read_config(venv: Path) -> str:
+    """Return the text of `pyvenv.cfg`; empty if it cannot be read."""
+    with contextlib.suppress(OSError):
+        return (venv / "pyvenv.cfg").read_text(encoding="utf-8", errors="replace")
+    return ""
 
 
 def find_site_packages(venv: Path) -> Path:
     """Return the directory of the installed packages; the venv itself if there is none."""
     places = sorted(venv.glob("lib/python*/site-packages"))
-    config = (venv / "pyvenv.cfg").read_text(encoding="utf-8") if places[1:] else ""
+    config = read_config(venv) if places[1:] else ""
     version = re.search(r"^version(?:_info)? *= *(\d+\.\d+)", config, re.MULTILINE)
     own = [place for place in places if version and place.parent.name == f"python{version[1]}"]
     return next(iter(own or places), venv)
@@ -46,9 +58,9 @@ def label_version(version: str, commit: str = "") -> str:
 def list_installed(venv: Path) -> dict[str, str]:
     """Return the version of each package in a venv, by its normalized name; with its commit if it came from git."""
     versions = {}
-    for path in find_site_packages(venv).glob("*.dist-info"):
-        name, _, version = path.name.removesuffix(".dist-info").rpartition("-")
-        versions[normalize_name(name)] = label_version(version, _read_commit(path / "direct_url.json"))
+    for name, info in _list_infos(venv):
+        version = info.name.removesuffix(".dist-info").rpartition("-")[2]
+        versions[name] = label_version(version, _read_direct_url(info).vcs_info.commit_id)
     return versions
 
 
@@ -56,24 +68,118 @@ class _Revision(msgspec.Struct, frozen=True):
     commit_id: str = ""
 
 
+class _Directory(msgspec.Struct, frozen=True):
+    editable: bool = False
+
+
 class _DirectUrl(msgspec.Struct, frozen=True):
+    url: str = ""
     vcs_info: _Revision = _Revision()
+    dir_info: _Directory = _Directory()
 
 
-def _read_commit(direct_url: Path) -> str:
-    """Return the commit that a package was installed from, by PEP 610; empty if it is not from a repository."""
+def _read_direct_url(info: Path) -> _DirectUrl:
+    """Return where a package was installed from, by PEP 610; empty if an index has brought it."""
     with contextlib.suppress(OSError, msgspec.MsgspecError):
-        return msgspec.json.decode(direct_url.read_bytes(), type=_DirectUrl).vcs_info.commit_id
-    return ""
+        return msgspec.json.decode((info / "direct_url.json").read_bytes(), type=_DirectUrl)
+    return _DirectUrl()
 
 
-def list_stray_files(venv: Path) -> list[Path]:
-    """Return the files and directories among the packages of a venv that no package has brought."""
-    site_packages, owned = find_site_packages(venv), set(_NOT_STRAY)
-    for record in site_packages.glob("*.dist-info/RECORD"):
-        rows = csv.reader(record.read_text(encoding="utf-8", errors="replace").splitlines())
-        owned |= {record.parent.name, *(row[0].split("/")[0] for row in rows if row)}
-    return sorted(path for path in site_packages.iterdir() if path.name not in owned and path.suffix != ".pyc")
+def list_sources(venv: Path) -> dict[str, str]:
+    """Return the URL of each package that no index has brought, by its normalized name."""
+    urls = {name: _read_direct_url(info).url for name, info in _list_infos(venv)}
+    return {name: url for name, url in urls.items() if url}
+
+
+def list_editable(venv: Path) -> dict[str, Path]:
+    """Return the directory of each editable package, by its normalized name."""
+    urls = {name: _read_direct_url(info) for name, info in _list_infos(venv)}
+    return {name: Path(unquote(urlsplit(url.url).path)) for name, url in urls.items() if url.dir_info.editable}
+
+
+def _list_infos(venv: Path) -> list[tuple[str, Path]]:
+    """Return the normalized name and the `.dist-info` directory of each package."""
+    infos = sorted(find_site_packages(venv).glob("*.dist-info"))
+    return [(normalize_name(info.name.removesuffix(".dist-info").rpartition("-")[0]), info) for info in infos]
+
+
+def read_records(venv: Path) -> Records:
+    """Return what each RECORD says, by its path in the venv: paths of files with their SHA-256, None if it has none.
+
+    Byte code does not count, nor does what lies outside of the venv, nor a RECORD that cannot be read.
+    """
+    records: Records = {}
+    for record in find_site_packages(venv).glob("*.dist-info/RECORD"):
+        with contextlib.suppress(OSError, csv.Error):
+            rows = list(csv.reader(record.read_text(encoding="utf-8", errors="replace").splitlines()))
+            place = os.path.relpath(record.parent.parent, venv)
+            files = {os.path.normpath(f"{place}/{row[0]}"): row for row in rows if row and "__pycache__/" not in row[0]}
+            records[f"{place}/{record.parent.name}/RECORD"] = {
+                path: _decode_hash(row) for path, row in files.items() if not path.startswith("../")
+            }
+    return records
+
+
+def _decode_hash(row: list[str]) -> str | None:
+    algorithm, _, value = row[1].partition("=") if row[1:] else ("", "", "")
+    with contextlib.suppress(ValueError):
+        return base64.urlsafe_b64decode(value + "=" * (-len(value) % 4)).hex() if algorithm == "sha256" else None
+    return None
+
+
+def join_records(records: Iterable[Mapping[str, str | None]]) -> dict[str, str | None]:
+    """Return the files of several RECORDs; None is the hash of one of which they say different things."""
+    files: dict[str, str | None] = {}
+    for record in records:
+        files |= {path: digest if files.get(path, digest) == digest else None for path, digest in record.items()}
+    return files
+
+
+def list_files(top: Path) -> Iterator[str]:
+    """Yield the path of each file and link below a directory, relative to it, without byte code and uv's lock.
+
+    A name that is no UTF-8 has `?` in it, as no JSON takes it.
+    """
+    for place, directories, names in os.walk(top):
+        directories[:] = [name for name in directories if name != "__pycache__"]
+        links = [name for name in directories if os.path.islink(os.path.join(place, name))]
+        for name in itertools.filterfalse(is_temporary, (*names, *links)):
+            path = os.path.relpath(os.path.join(place, name), top).encode(errors="replace").decode()
+            if path != ".lock":
+                yield path
+
+
+def find_unknown(venv: Path, known: Set[str]) -> list[str]:
+    """Return the files of a venv that are not known, sorted; for a directory without any that is, its path."""
+    places = {""}
+    for place in map(os.path.dirname, known):
+        while place not in places:
+            places.add(place)
+            place = os.path.dirname(place)
+    tops = set()
+    for path in list_files(venv):
+        parts = path.split("/")
+        heads = ("/".join(parts[:number]) for number in range(1, len(parts) + 1))
+        if path not in known:
+            tops.add(next(head for head in heads if head not in places))
+    return sorted(tops)
+
+
+def list_stray_files(venv: Path) -> list[str]:
+    """Return the files of a venv that neither a package nor uv, venv or virtualenv has brought, as `find_unknown`."""
+    records = read_records(venv)
+    standard = {path for path in list_files(venv) if _STANDARD.fullmatch(shorten(path))}
+    return find_unknown(venv, {*records, *join_records(records.values()), *standard})
+
+
+def shorten(path: str) -> str:
+    """Return the path of a file in a venv for people: without the directory of the packages."""
+    return re.sub(r"^lib/python[^/]+/site-packages/", "", path)
+
+
+def is_in_package(path: str) -> bool:
+    """Return True for a file in the directory of a package, where the package itself may write data."""
+    return "/" in shorten(path) != path and ".dist-info/" not in path
 
 
 def ask_python_version(site: Site, python: Path) -> str:

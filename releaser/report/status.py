@@ -16,7 +16,7 @@ from releaser.packages.holds import LONGEST, Hold, HoldRow, Pause, describe_hold
 from releaser.releases.lease import is_used
 from releaser.releases.release import PackageChange
 from releaser.releases.store import Store
-from releaser.releases.verify import find_damage
+from releaser.releases.verify import DATA_ADVICE, find_product_faults, list_faults
 from releaser.report.decision import LastDecision, read_decision
 from releaser.report.history import Record, read_history
 from releaser.report.outbox import count_waiting
@@ -140,7 +140,7 @@ def find_attention(site: Site, store: Store, holds: Sequence[Hold]) -> list[Prob
     """Return what needs attention on a site, whatever the last run has said."""
     pending = read_pending(site.paths)
     history = [record for record in read_history(site.paths) if find_command(record.command).takes_live]
-    attention = [*_find_damage(store), *find_old_holds(holds), *_find_old_processes(site, store)]
+    attention = [*find_damage(site, store), *find_old_holds(holds), *_find_old_processes(site, store)]
     attention += _find_old_preparations(history) if find_pause(holds) is None else []
     attention += _find_half_way_back(store, history)
     try:
@@ -200,11 +200,18 @@ def _find_old_preparations(history: list[Record]) -> list[Problem]:
     return [Problem("old-ready", message, "Run `releaser update`.")]
 
 
-def _find_damage(store: Store) -> list[Problem]:
-    """Return a problem if files of the live venv are not as releaser built them."""
-    damage = find_damage(store.live.venv) if store.live and store.live.manifest.kind == "built" else []
-    message = f"The live release is not as it was built: {join_few(damage, 3)}."
-    return [Problem("damaged-venv", message, "The next update builds it again.")] if damage else []
+def find_damage(site: Site, store: Store) -> list[Problem]:
+    """Return the problems of a live release that is not as it was sealed, Python and products included."""
+    if store.live is None:
+        return []
+    problems, faults = find_product_faults(site, store.live), [*list_faults(site, store.live)]
+    if damage := [fault.sentence for fault in faults if fault.kind not in ("data", "edit")]:
+        message = f"The live release is not as it was built: {join_few(damage, 3)}."
+        problems.append(Problem("damaged-venv", message, "The next update builds it again."))
+    if data := [fault.sentence for fault in faults if fault.kind == "data"]:
+        message = f"Data of the live release have changed: {join_few(data, 3)}."
+        problems.append(Problem("changed-data", message, DATA_ADVICE))
+    return problems
 
 
 def _describe_run(record: Record) -> LastRun:
