@@ -10,6 +10,7 @@ from releaser.checkout.own_files import find_stale_export
 from releaser.errors import GateError, PreflightError, Problem
 from releaser.pipelines.checks import look
 from releaser.releases.store import SiteRun, Store
+from releaser.releases.verify import find_python_problems
 from releaser.report.outcomes import Kept, Outcome, make_unchanged
 from releaser.report.tell import Delivery, send_test_mail
 from releaser.site.site import Site
@@ -40,8 +41,9 @@ def check(site: Site, *, sends_mail: bool) -> Check:
             delivery = send_test_mail(site)
         except PreflightError as error:
             problems += error.problems
-    hint = find_stale_export(site)
-    return Check(tuple(problems), shadow, (hint,) if hint else (), delivery)
+    hints = [f"{problem.message} {problem.advice}" for problem in find_python_problems(site, store.live)]
+    hints += filter(None, [find_stale_export(site)])
+    return Check(tuple(problems), shadow, tuple(hints), delivery)
 
 
 def check_tests(site: Site, run: SiteRun) -> Outcome:

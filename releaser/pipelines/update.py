@@ -6,7 +6,7 @@ import contextlib
 
 import msgspec
 
-from releaser.candidate.build import LockInstaller
+from releaser.candidate.build import LockInstaller, explain_rebuild
 from releaser.candidate.trial import Attempt, let_go_of_ready, run_live_tests, seal, try_candidate
 from releaser.checkout.move import find_obstacles, move_checkout
 from releaser.checkout.own_files import has_lock_of
@@ -155,6 +155,9 @@ def find_passing(site: Site, run: SiteRun, decision: Build) -> Release:
     """
     if decision.damage:
         run.note(f"The live release is damaged, and is built again: {join_few(decision.damage)}.")
+    reason = explain_rebuild(decision.prospect.live, decision.prospect.attempt.plan)
+    if reason and decision.failed is None:
+        run.note(reason)
     for attempt in decision.attempts[:-1]:
         with contextlib.suppress(_CandidateFailedError):
             return try_attempt(site, run, decision, attempt)

@@ -20,11 +20,11 @@ from releaser.releases.lease import STARTUP_FILES
 from releaser.releases.venv import (
     find_site_packages,
     find_unknown,
+    is_relocatable,
     join_records,
     list_files,
     list_installed,
     list_sources,
-    read_config,
     read_records,
 )
 from releaser.system.text import redact
@@ -73,7 +73,7 @@ def take_seal(venv: Path, built: Path, python: str) -> Sealed:
         files={path: digest for path, digest in hashes.items() if expected.get(path) != digest},
         products={path: hash_file(built / path) for path in sorted(list_files(built))},
         python=python,
-        relocatable=re.search(r"^relocatable *= *true", read_config(venv), re.MULTILINE | re.IGNORECASE) is not None,
+        relocatable=is_relocatable(venv),
         startup=hash_startup_files(venv),
     )
 

@@ -8,6 +8,7 @@ import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 
+from releaser.errors import Problem
 from releaser.releases.release import Release
 from releaser.releases.venv import ask_python_version, find_python, find_site_packages, list_stray_files
 from releaser.site.site import Site
@@ -56,6 +57,18 @@ def find_faults(site: Site, release: Release) -> list[str]:
     if not ask_python_version(site, python):
         return [f"its Python does not start: {python}"]
     return find_damage(release.venv)
+
+
+def find_python_problems(site: Site, live: Release | None) -> list[Problem]:
+    """Return a problem if the Python of the live release does not start, or was upgraded in place."""
+    if live is None:
+        return []
+    python, before = find_python(live.venv), live.manifest.key.python
+    version, advice = ask_python_version(site, python), "Run `releaser update`: it builds everything again."
+    if not version:
+        return [Problem("no-python", f"The Python of the live release does not start: {python}.", advice)]
+    message = f"The Python of the live release was {before} when it was tested, and is {version} now."
+    return [Problem("other-python", message, advice)] if version != before else []
 
 
 def find_live_damage(live: Release, *, force: bool) -> list[str]:

@@ -16,7 +16,7 @@ from releaser.packages.holds import LONGEST, Hold, HoldRow, Pause, describe_hold
 from releaser.releases.lease import is_used
 from releaser.releases.release import PackageChange
 from releaser.releases.store import Store
-from releaser.releases.verify import find_damage
+from releaser.releases.verify import find_damage, find_python_problems
 from releaser.report.decision import LastDecision, read_decision
 from releaser.report.history import Record, read_history
 from releaser.report.outbox import count_waiting
@@ -140,7 +140,8 @@ def find_attention(site: Site, store: Store, holds: Sequence[Hold]) -> list[Prob
     """Return what needs attention on a site, whatever the last run has said."""
     pending = read_pending(site.paths)
     history = [record for record in read_history(site.paths) if find_command(record.command).takes_live]
-    attention = [*_find_damage(store), *find_old_holds(holds), *_find_old_processes(site, store)]
+    attention = [*find_python_problems(site, store.live), *_find_damage(store)]
+    attention += [*find_old_holds(holds), *_find_old_processes(site, store)]
     attention += _find_old_preparations(history) if find_pause(holds) is None else []
     attention += _find_half_way_back(store, history)
     try:
