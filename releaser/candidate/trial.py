@@ -30,6 +30,7 @@ from releaser.system.run import Run, now
 from releaser.system.text import count, join_few
 
 _LOGGED = 256 * 1024  # characters of the output of tests that are kept
+_WRITE_ELSEWHERE = "A release stays as it was built: let the tests write elsewhere, such as below `$TMPDIR`."
 
 
 class Attempt(msgspec.Struct, frozen=True):
@@ -120,16 +121,24 @@ def _test(run: Run, place: Place, trial: Trial) -> Trial:
         result = run_tests(site, shadow, place.venv, plan.lock, mark=run.id, is_candidate=True)
         asks = result.passed and site.settings.live.migrations != "ignore" and is_django(shadow.project, plan.lock)
         unapplied = find_unapplied_migrations(site, shadow, place.venv, mark=run.id) if asks else ()
-        advice = "" if result.passed else shadow.advise_on_read_only(result.output)
+        advice = "" if result.passed else _advise_on_writes(place, result.output)
         if changes := find_differences(place.venv, trial.sealed):
             reasons = filter(None, [result.reason, f"the tests changed the venv: {join_few(changes)}"])
             result = msgspec.structs.replace(result, passed=False, reason="; ".join(reasons))
-            advice = "A release stays as it was built: let the tests write elsewhere, such as below `$TMPDIR`."
+            advice = _WRITE_ELSEWHERE
         trial = msgspec.structs.replace(trial, tests=result, unapplied=tuple(unapplied), advice=advice)
         detail.append(trial.failure or "passed")
         detail.has_failed = bool(trial.failed_gate)
     replace_file(trial.directory / "tests.log", f"{result.output[-_LOGGED:]}\n".encode(errors="replace"))
     return trial
+
+
+def _advise_on_writes(place: Place, output: str) -> str:
+    """Return the advice for tests that wrote where they must not; empty if they did not."""
+    refusals = "\n".join(line for line in output.splitlines() if "Read-only file system" in line)
+    if str(place.venv) in refusals or str(place.site.paths.link) in refusals:
+        return _WRITE_ELSEWHERE
+    return place.shadow.advise_on_read_only(output)
 
 
 def seal(trial: Trial, run: Run, live: Release | None, *, was_failing: bool) -> Release:
