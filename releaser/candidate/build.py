@@ -19,8 +19,8 @@ from releaser.packages.resolve import Plan, group_arguments
 from releaser.releases.lease import install_startup_module, remove_startup_module
 from releaser.releases.release import BUILT, Release
 from releaser.releases.sealed import Sealed, take_seal
-from releaser.releases.venv import find_python, find_site_packages, is_relocatable, list_stray_files
-from releaser.releases.verify import find_damage
+from releaser.releases.venv import find_python, find_site_packages, is_relocatable
+from releaser.releases.verify import find_damage, list_edits
 from releaser.site.site import UV_TIMEOUT, Site
 from releaser.system import process
 from releaser.system.files import FULL, remove_path, sync_file_system
@@ -72,7 +72,7 @@ class LockInstaller(msgspec.Struct, frozen=True):
         for name in sorted(self.plan.lock.local):
             words += ["--reinstall-package", name]
         variables = {"UV_PROJECT_ENVIRONMENT": str(venv), "UV_PYTHON": str(find_python(venv))}
-        variables |= {} if place.shares_files else {"UV_LINK_MODE": "copy"}
+        variables["UV_LINK_MODE"] = "hardlink" if place.shares_files else "copy"  # never links into a cache
         command, env = site.uv_command(*words, mark=place.mark, variables=variables)
         run_in_shadow(site, place.shadow, command, env=env, timeout=UV_TIMEOUT, writable=site.paths.state)
 
@@ -130,7 +130,7 @@ def may_clone(place: Place, base: Release, plan: Plan) -> bool:
     """
     is_clonable = base.manifest.kind == "built" and is_relocatable(base.venv) and not explain_rebuild(base, plan)
     is_same_python = Path(plan.python).is_relative_to(base.venv)
-    is_sound = not find_damage(base.venv, most=1) and not list_stray_files(base.venv)
+    is_sound = not find_damage(base, most=1) and not list_edits(base)
     return is_clonable and is_same_python and is_sound and not place.site.settings.live.before_build
 
 

@@ -157,6 +157,7 @@ def seal(trial: Trial, run: Run, live: Release | None, *, was_failing: bool) -> 
         failure=trial.failure,
         was_failing=was_failing,
         run=run.id,
+        project=str(attempt.site.paths.project),
         sealed=trial.sealed,
     )
     return seal_release(trial.directory, manifest, state)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import re
 import shlex
 import tempfile
 from collections.abc import Iterator
@@ -15,10 +17,14 @@ from releaser.packages.lock import read_lock
 from releaser.packages.resolve import compare_with_venv
 from releaser.releases.release import Release
 from releaser.releases.store import Store
-from releaser.releases.venv import SEEDS, ask_python_version, find_python, list_stray_files
+from releaser.releases.venv import SEEDS, ask_python_version, find_python, is_in_package, list_stray_files, shorten
+from releaser.releases.verify import list_edits, list_patched
 from releaser.site.project import get_table, read_pyproject
 from releaser.site.site import Site
 from releaser.system.text import join_few
+
+_EXPORT = re.compile(r"^\s*export\s+(\w+)", re.MULTILINE)
+_OF_VENV = re.compile(r"PATH|PS1|PYTHONHOME|VIRTUAL_ENV\w*|SCRIPT_PATH|PKG_CONFIG_PATH|TCL_LIBRARY|TK_LIBRARY")
 
 
 def find_problems(site: Site) -> list[Problem]:
@@ -57,11 +63,33 @@ def find_losses(site: Site, *, mark: str) -> list[Problem]:
         message = f"An update would remove {_join(leaving)} from the venv, installed by hand: uv.lock does not have it."
         advice = f"Run `uv add {' '.join(leaving)}` and commit, or remove it: {_uninstall(venv, leaving)}."
         problems.append(Problem("leaves-venv", message, advice))
-    for path in list_stray_files(venv):
+    for path in (venv / path for path in list_stray_files(venv) if not is_in_package(path)):
         message = f"`{path}` was put into the venv by hand; the next release would not have it."
-        advice = f"Make it a package that pyproject.toml names, or remove it: `rm -r {shlex.quote(str(path))}`."
+        advice = "Make it a package that pyproject.toml names, move it out of the venv,"
+        advice += f" or remove it: `rm -r {shlex.quote(str(path))}`."
+        problems.append(Problem("leaves-venv", message, advice))
+    if exported := _find_exports(venv / "bin" / "activate"):
+        message = f"`{venv}/bin/activate` sets {join_few(exported)}; that of the next release would not."
+        advice = f"Set it in the environment of the service, and take it out: `nano {venv}/bin/activate`."
         problems.append(Problem("leaves-venv", message, advice))
     return problems
+
+
+def _find_exports(script: Path) -> list[str]:
+    """Return the variables that a person has added to a script that uv, venv or virtualenv has made."""
+    with contextlib.suppress(OSError):
+        text = script.read_text(encoding="utf-8", errors="replace")
+        return [name for name in dict.fromkeys(_EXPORT.findall(text)) if not _OF_VENV.fullmatch(name)]
+    return []
+
+
+def describe_patches(venv: Path) -> str:
+    """Return a sentence that names the files of packages that a person has changed; empty if there are none."""
+    added = (f"{shorten(path)} was added" for path in list_stray_files(venv) if is_in_package(path))
+    if not (patches := [*list_patched(venv), *added]):
+        return ""
+    words = "The adopted release keeps them, and `releaser rollback` goes back to it; the first update is without them."
+    return f"Packages were changed by hand: {join_few(patches)}. {words}"
 
 
 def _list_leaving(site: Site, words: list[str], *, mark: str) -> dict[str, str]:
@@ -119,7 +147,8 @@ def find_link_problems(store: Store, *, force: bool) -> list[Problem]:
 def find_edited_venv(live: Release) -> list[Problem]:
     """Return a problem that names the packages that a person has put into the live venv."""
     edits = find_edits(live)
-    edits += [f"{path} was put there by hand" for path in list_stray_files(live.venv)]
+    names = {edit.split()[0] for edit in edits}
+    edits += [edit.sentence for edit in list_edits(live) if edit.sentence.split()[0] not in names]
     if not edits:
         return []
     message = f"The live release was edited: {join_few(edits, 3)}."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -102,6 +103,8 @@ def choose_python(site: Site, tree: Path, live: LiveVenv | None, *, mark: str) -
         path = site.run_uv(*words, cwd=tree, mark=mark, variables=variables).stdout.strip()
     except ToolError as error:
         raise BuildError(f"No Python fits: {error.message}", advice, output=error.output) from error
+    if live is not None and live.python_version and os.path.samefile(path, find_python(live.venv)):
+        path = str(find_python(live.venv))  # uv answers with a path that `python` names as it is
     is_live = live is not None and Path(path).is_relative_to(live.venv)
     version = live.python_version if live is not None and is_live else ask_python_version(site, Path(path))
     if not version:

@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import contextlib
 import os
+import stat
+from pathlib import Path
+
+import msgspec
 
 from releaser.checkout.repository import Repository, open_repository
 from releaser.errors import explain_error, refuse
+from releaser.packages.hand_made import describe_patches
 from releaser.packages.lock import read_lock
 from releaser.packages.resolve import group_arguments
 from releaser.releases.journal import Entry, write_entry
 from releaser.releases.lease import install_startup_module, remove_startup_module
 from releaser.releases.link import exchange_for_link, read_link
-from releaser.releases.release import Key, Manifest, State
+from releaser.releases.release import BUILT, Key, Manifest, State
 from releaser.releases.reserve import fill_reserve
+from releaser.releases.sealed import take_seal
 from releaser.releases.store import SiteRun, begin_release, seal_release
-from releaser.releases.venv import ask_python_version, find_python
+from releaser.releases.venv import ask_python_version, find_python, join_records, read_records
 from releaser.report.outcomes import Brought, Outcome
 from releaser.site.site import Site
 from releaser.system.files import replace_file
@@ -40,18 +46,22 @@ def adopt(site: Site, run: SiteRun) -> Outcome:
     code = repository.code_key(head, *site.committed_paths)
     version = ask_python_version(site, find_python(link))
     key = Key(code, read_lock(directory / "uv.lock").sha256, version, " ".join(group_arguments(site)))
-    manifest = Manifest(directory.name, now(), "adopted", key, head)
+    if patches := describe_patches(link):
+        run.note(patches)
+    manifest = Manifest(directory.name, now(), "adopted", key, head, project=str(site.paths.project))
     state = State("good", order=run.store.next_order, live_at=(now(),), commit=head)
     with run.step("flip") as detail:
-        release = seal_release(directory, manifest, state)
         try:
+            _copy_linked_files(link)
             install_startup_module(link)
+            manifest = msgspec.structs.replace(manifest, sealed=take_seal(link, directory / BUILT, version))
+            release = seal_release(directory, manifest, state)
             exchange_for_link(site.paths, release.id, directory / "venv")
         except OSError as error:
             message = f"`{link}` cannot be adopted: {explain_error(error)}"
             raise refuse("not-adopted", message, f"See `ls -ld {link}`.") from error
         finally:
-            if read_link(site.paths).release != release.id:  # refused or interrupted: the venv stays without it
+            if read_link(site.paths).release != directory.name:  # refused or interrupted: the venv stays without it
                 with contextlib.suppress(OSError):
                     remove_startup_module(link)
         detail.append(release.id)
@@ -59,6 +69,16 @@ def adopt(site: Site, run: SiteRun) -> Outcome:
     fill_reserve(site.paths.reserve)
     headline = f"Release {release.id} is live: `{link}` was adopted as it is. Nothing was restarted."
     return Outcome("updated", 0, headline, release.id, Brought(), "new")
+
+
+def _copy_linked_files(venv: Path) -> None:
+    """Replace each link of a package by the file it leads to: with `link-mode = "symlink"`, that is in uv's cache.
+
+    Raises OSError.
+    """
+    for path in (venv / path for path in join_records(read_records(venv).values())):
+        if path.is_symlink():
+            replace_file(path, path.read_bytes(), mode=stat.S_IMODE(path.stat().st_mode))
 
 
 def ignore_link(site: Site, repository: Repository) -> None:

@@ -8,10 +8,11 @@ from releaser.candidate.namespace import describe_shadow
 from releaser.candidate.trial import run_live_tests
 from releaser.checkout.own_files import find_stale_export
 from releaser.errors import GateError, PreflightError, Problem
+from releaser.packages.hand_made import describe_patches
 from releaser.pipelines.checks import look
 from releaser.releases.store import SiteRun, Store
-from releaser.releases.verify import find_python_problems
 from releaser.report.outcomes import Kept, Outcome, make_unchanged
+from releaser.report.status import find_damage
 from releaser.report.tell import Delivery, send_test_mail
 from releaser.site.site import Site
 from releaser.system.text import clip_end
@@ -41,9 +42,11 @@ def check(site: Site, *, sends_mail: bool) -> Check:
             delivery = send_test_mail(site)
         except PreflightError as error:
             problems += error.problems
-    hints = [f"{problem.message} {problem.advice}" for problem in find_python_problems(site, store.live)]
-    hints += filter(None, [find_stale_export(site)])
-    return Check(tuple(problems), shadow, tuple(hints), delivery)
+    hints = [find_stale_export(site)]
+    if store.link.kind == "foreign" and not store.link.is_symlink:
+        hints.append(describe_patches(site.paths.link))
+    hints += [f"{problem.message} {problem.advice}" for problem in find_damage(site, store)]
+    return Check(tuple(problems), shadow, tuple(filter(None, hints)), delivery)
 
 
 def check_tests(site: Site, run: SiteRun) -> Outcome:

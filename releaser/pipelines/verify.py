@@ -9,10 +9,11 @@ import msgspec
 from releaser.errors import Problem
 from releaser.packages.hand_made import find_edited_venv
 from releaser.releases.store import MANIFEST, Store
-from releaser.releases.venv import ask_python_version, find_python
-from releaser.releases.verify import find_damage
+from releaser.releases.verify import explain_fault, find_product_faults, list_faults, list_patched
 from releaser.site.site import Site
 from releaser.system.text import join_few
+
+_MOST = 20  # faults that are named
 
 
 class Verification(msgspec.Struct, frozen=True):
@@ -22,12 +23,14 @@ class Verification(msgspec.Struct, frozen=True):
     well: bool
     faults: tuple[Problem, ...]
     unknown: str = ""
+    is_adopted: bool = False
 
     @property
     def headline(self) -> str:
         """The result, in a sentence."""
-        works = "was adopted, and its Python starts" if self.unknown else "is as it was built"
-        return f"{self.release} {works if self.well else 'is not as it was built'}."
+        end = f"as it was {'adopted' if self.is_adopted else 'built'}"
+        works = "was adopted, and its Python starts" if self.unknown else f"is {end}"
+        return f"{self.release} {works if self.well else f'is not {end}'}."
 
 
 def verify_release(site: Site, name: str) -> Verification:
@@ -40,15 +43,12 @@ def verify_release(site: Site, name: str) -> Verification:
         message = "Its manifest cannot be read, or its uv.lock is not the one that it was built from."
         return Verification(broken, False, (Problem("wrong-lock", message, advice),))
     release = store.find(name)
-    damage, python, unknown = find_damage(release.venv, most=20), find_python(release.venv), ""
-    faults = [] if ask_python_version(site, python) else [f"its Python does not start: {python}"]
-    if release.manifest.kind == "built":
-        faults += damage
-    else:
-        differing = join_few(damage, 3) or "no file differs"
+    is_live, is_adopted = release is store.live, release.manifest.kind == "adopted"
+    faults = [fault for fault in list_faults(site, release) if not (is_live and fault.is_added and not fault.is_minor)]
+    problems = [explain_fault(fault, is_live=is_live) for fault in faults[:_MOST]]
+    problems += [*find_product_faults(site, release), *find_edited_venv(release)] if is_live else []
+    unknown = ""
+    if is_adopted and release.manifest.sealed is None:  # by an earlier version
+        differing = join_few([*list_patched(release.venv)], 3) or "no file differs"
         unknown = f"Changes from before the adoption cannot be told from damage: {differing}."
-    is_live = release is store.live
-    advice = "Run `releaser update`: it is built again." if is_live else "A rollback refuses it: see `releaser list`."
-    problems = [Problem("damaged-venv", f"{fault[0].upper()}{fault[1:]}.", advice) for fault in faults]
-    problems += find_edited_venv(release) if is_live and not unknown else []
-    return Verification(release.id, not problems, tuple(problems), unknown)
+    return Verification(release.id, not problems, tuple(problems), unknown, is_adopted)

@@ -69,6 +69,8 @@ class Manifest(msgspec.Struct, frozen=True, rename={"kind": "origin"}):
     was_failing: bool = False
     #: The run that made it.
     run: str = ""
+    #: The project's directory at that time.
+    project: str = ""
     #: What it has; None in a release of an earlier version, which is compared with its RECORD files.
     sealed: Sealed | None = None
 

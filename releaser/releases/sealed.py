@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
 import stat
 from collections.abc import Iterator
 from itertools import islice
@@ -20,15 +19,18 @@ from releaser.releases.lease import STARTUP_FILES
 from releaser.releases.venv import (
     find_site_packages,
     find_unknown,
+    is_in_package,
     is_relocatable,
     join_records,
     list_files,
     list_installed,
     list_sources,
     read_records,
+    shorten,
 )
 from releaser.system.text import redact
 
+_CODE = {".py", ".pyc", ".so", ".pth"}
 ABSENT = ""  # the hash of a file that does not exist
 
 
@@ -52,12 +54,14 @@ class Sealed(msgspec.Struct, frozen=True):
 
 
 class Difference(msgspec.Struct, frozen=True):
-    """A sentence about what differs from a seal; `path` is that of a file in the venv, empty for a package."""
+    """A sentence about what differs from a seal; `is_added` is True for what lies beside what was sealed.
+
+    `is_minor` is True for what a package may have written itself: its data, or a file beside its own.
+    """
 
     sentence: str
-    path: str = ""
-    #: True if it lies beside what was sealed.
     is_added: bool = False
+    is_minor: bool = False
 
 
 def take_seal(venv: Path, built: Path, python: str) -> Sealed:
@@ -85,28 +89,43 @@ def find_differences(venv: Path, sealed: Sealed, most: int = 3) -> list[str]:
 
 def list_differences(venv: Path, sealed: Sealed) -> Iterator[Difference]:
     """Yield the differences between a venv and its seal: packages, files, and what lies beside them."""
-    installed, records, startup = list_installed(venv), read_records(venv), _list_startup_files(venv)
-    for name in sorted(sealed.packages.keys() | installed.keys()):
-        before, after = sealed.packages.get(name), installed.get(name)
-        if before is None:
-            yield Difference(f"{name} {after} was added", is_added=True)
-        elif before != after:
+    installed, records = list_installed(venv), read_records(venv)
+    for name, before in sorted(sealed.packages.items()):
+        if (after := installed.get(name)) != before:
             yield Difference(f"{name} is {after}, and was {before}" if after else f"{name} {before} is missing")
     if hash_startup_files(venv) != sealed.startup:
-        yield Difference("The start-up module is missing or changed", min(startup))
-    hashes = {path: hash_file(venv / path) for path in sealed.records}
-    wrong = {path for path, digest in hashes.items() if digest != sealed.records[path]}
+        yield Difference("the start-up module is missing or changed")
+    wrong = _find_wrong_records(venv, sealed)
     trusted = join_records(record for path, record in records.items() if path in sealed.records.keys() - wrong)
     expected = {path: digest for path, digest in trusted.items() if digest} | sealed.files
-    gone = {path for path in wrong if not (venv / path).parent.is_dir()}  # with its package, which is named
-    for path in sorted(expected.keys() | wrong - gone):
-        digest = hashes.get(path) if path in wrong else hash_file(venv / path)
-        if digest != expected.get(path):
-            words = "is missing" if digest == ABSENT else "is not as it was sealed"
-            yield Difference(f"{shorten(path)} {words}", path)
-    known = {*expected, *join_records(records.values()), *records, *sealed.records, *startup}
-    for path in find_unknown(venv, known) if not wrong else ():  # files of such a package would be unknown
-        yield Difference(f"{shorten(path)} was added", path, is_added=True)
+    named = {path for path in wrong if (venv / path).parent.is_dir()}  # else the package is missing, as said
+    for path in sorted(expected.keys() | named):
+        digest = hash_file(venv / path)
+        if digest == ABSENT != expected.get(path):
+            yield Difference(f"{shorten(path)} is missing")
+        elif digest != expected.get(path):
+            yield Difference(f"{shorten(path)} is not as it was sealed", is_minor=_is_data(path))
+    yield from list_added(venv, sealed)
+
+
+def list_added(venv: Path, sealed: Sealed) -> Iterator[Difference]:
+    """Yield what a venv has beyond its seal, without a look into any file but the RECORDs."""
+    for name, version in sorted(list_installed(venv).items()):
+        if name not in sealed.packages:
+            yield Difference(f"{name} {version} was added", is_added=True)
+    records = read_records(venv)
+    known = {*join_records(records.values()), *records, *sealed.records, *sealed.files, *_list_startup_files(venv)}
+    for path in [] if _find_wrong_records(venv, sealed) else find_unknown(venv, known):  # their files are unknown
+        yield Difference(f"{shorten(path)} was added", is_added=True, is_minor=is_in_package(path))
+
+
+def _find_wrong_records(venv: Path, sealed: Sealed) -> set[str]:
+    return {path for path, digest in sealed.records.items() if hash_file(venv / path) != digest}
+
+
+def _is_data(path: str) -> bool:
+    """Return True for a file that a package may write while it runs, without a change of its code."""
+    return is_in_package(path) and _CODE.isdisjoint(Path(path).suffixes)
 
 
 def find_changed_files(top: Path, hashes: dict[str, str]) -> list[str]:
@@ -117,11 +136,6 @@ def find_changed_files(top: Path, hashes: dict[str, str]) -> list[str]:
         for path, digest in sorted(hashes.items())
         if now[path] != digest
     ]
-
-
-def shorten(path: str) -> str:
-    """Return the path of a file in a venv for people: without the directory of the packages."""
-    return re.sub(r"^lib/python[^/]+/site-packages/", "", path)
 
 
 def hash_file(path: Path) -> str:

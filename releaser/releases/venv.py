@@ -5,30 +5,30 @@ from __future__ import annotations
 import base64
 import contextlib
 import csv
+import itertools
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Set
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 import msgspec
 
 from releaser.errors import ToolError
 from releaser.site.site import Site
 from releaser.system import process
+from releaser.system.files import is_temporary
 from releaser.system.text import normalize_name
 
 PYTHON_TIMEOUT = 60.0  # seconds
 SEEDS = {"pip", "setuptools", "wheel"}  # venv and virtualenv put them into each venv
 _SHORT = 7  # characters of a commit
-# Of Python, uv, setuptools and releaser.
-_NOT_STRAY = {
-    "__pycache__",
-    "_virtualenv.py",
-    "_virtualenv.pth",
-    "distutils-precedence.pth",
-    "_releaser.py",
-    "_releaser.pth",
-}
+# Of Python, uv, virtualenv, setuptools and releaser; the paths are those that `shorten` returns.
+_STANDARD = re.compile(
+    r"pyvenv\.cfg|\.gitignore|CACHEDIR\.TAG|lib64|bin/(python[\d.]*|\N{MATHEMATICAL ITALIC SMALL PI}thon|pydoc\.bat|"
+    r"(de)?activate(\.\w+)?|Activate\.ps1|activate_this\.py)|_virtualenv\.(py|pth)|distutils-precedence\.pth|"
+    r"_releaser\.\w+"
+)
 
 
 def read_config(venv: Path) -> str:
@@ -70,9 +70,14 @@ class _Revision(msgspec.Struct, frozen=True):
     commit_id: str = ""
 
 
+class _Directory(msgspec.Struct, frozen=True):
+    editable: bool = False
+
+
 class _DirectUrl(msgspec.Struct, frozen=True):
     url: str = ""
     vcs_info: _Revision = _Revision()
+    dir_info: _Directory = _Directory()
 
 
 def _read_direct_url(info: Path) -> _DirectUrl:
@@ -88,6 +93,12 @@ def list_sources(venv: Path) -> dict[str, str]:
     return {name: url for name, url in urls.items() if url}
 
 
+def list_editable(venv: Path) -> dict[str, Path]:
+    """Return the directory of each editable package, by its normalized name."""
+    urls = {name: _read_direct_url(info) for name, info in _list_infos(venv)}
+    return {name: Path(unquote(urlsplit(url.url).path)) for name, url in urls.items() if url.dir_info.editable}
+
+
 def _list_infos(venv: Path) -> list[tuple[str, Path]]:
     """Return the normalized name and the `.dist-info` directory of each package."""
     infos = sorted(find_site_packages(venv).glob("*.dist-info"))
@@ -101,8 +112,8 @@ def read_records(venv: Path) -> dict[str, dict[str, str | None]]:
     """
     records = {}
     for record in find_site_packages(venv).glob("*.dist-info/RECORD"):
-        with contextlib.suppress(OSError, UnicodeDecodeError, csv.Error):
-            rows = list(csv.reader(record.read_text(encoding="utf-8").splitlines()))
+        with contextlib.suppress(OSError, csv.Error):
+            rows = list(csv.reader(record.read_text(encoding="utf-8", errors="replace").splitlines()))
             place = os.path.relpath(record.parent.parent, venv)
             paths = {os.path.normpath(os.path.join(place, row[0])): _decode_hash(row) for row in rows if row}
             own = {path: digest for path, digest in paths.items() if not path.startswith(("/", "../"))}
@@ -128,12 +139,15 @@ def join_records(records: Iterable[Mapping[str, str | None]]) -> dict[str, str |
 
 
 def list_files(top: Path) -> Iterator[str]:
-    """Yield the path of each file and link below a directory, relative to it, without byte code and uv's lock."""
+    """Yield the path of each file and link below a directory, relative to it, without byte code and uv's lock.
+
+    A name that is no UTF-8 has `?` in it, as no JSON takes it.
+    """
     for place, directories, names in os.walk(top):
         directories[:] = [name for name in directories if name != "__pycache__"]
         links = [name for name in directories if os.path.islink(os.path.join(place, name))]
-        for name in (*names, *links):
-            path = os.path.relpath(os.path.join(place, name), top)
+        for name in itertools.filterfalse(is_temporary, (*names, *links)):
+            path = os.path.relpath(os.path.join(place, name), top).encode(errors="replace").decode()
             if path != ".lock":
                 yield path
 
@@ -154,13 +168,21 @@ def find_unknown(venv: Path, known: Set[str]) -> list[str]:
     return sorted(tops)
 
 
-def list_stray_files(venv: Path) -> list[Path]:
-    """Return the files and directories among the packages of a venv that no package has brought."""
-    site_packages, owned = find_site_packages(venv), set(_NOT_STRAY)
-    for record in site_packages.glob("*.dist-info/RECORD"):
-        rows = csv.reader(record.read_text(encoding="utf-8", errors="replace").splitlines())
-        owned |= {record.parent.name, *(row[0].split("/")[0] for row in rows if row)}
-    return sorted(path for path in site_packages.iterdir() if path.name not in owned and path.suffix != ".pyc")
+def list_stray_files(venv: Path) -> list[str]:
+    """Return the files of a venv that neither a package nor uv, venv or virtualenv has brought, as `find_unknown`."""
+    records = read_records(venv)
+    standard = {path for path in list_files(venv) if _STANDARD.fullmatch(shorten(path))}
+    return find_unknown(venv, {*records, *join_records(records.values()), *standard})
+
+
+def shorten(path: str) -> str:
+    """Return the path of a file in a venv for people: without the directory of the packages."""
+    return re.sub(r"^lib/python[^/]+/site-packages/", "", path)
+
+
+def is_in_package(path: str) -> bool:
+    """Return True for a file in the directory of a package, where the package itself may write data."""
+    return "/" in shorten(path) != path and ".dist-info/" not in path
 
 
 def ask_python_version(site: Site, python: Path) -> str:

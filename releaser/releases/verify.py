@@ -1,81 +1,123 @@
-"""The proof that a release is what was sealed: the hashes of RECORD, and a Python that starts."""
+"""The proof that a release is what was sealed; one of an earlier version is compared with its RECORD files."""
 
 from __future__ import annotations
 
-import base64
-import csv
-import hashlib
+import itertools
+import os
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 
 from releaser.errors import Problem
-from releaser.releases.release import Release
-from releaser.releases.venv import ask_python_version, find_python, find_site_packages, list_stray_files
+from releaser.releases.release import BUILT, Release
+from releaser.releases.sealed import Difference, find_changed_files, hash_file, list_added, list_differences
+from releaser.releases.venv import (
+    ask_python_version,
+    find_python,
+    join_records,
+    list_editable,
+    list_stray_files,
+    read_records,
+    shorten,
+)
 from releaser.site.site import Site
+from releaser.system.text import join_few
+
+_PUT_BACK = "The next update puts back what is missing; delete a changed file if it is to come back, too."
 
 
-def find_damage(venv: Path, most: int = 3) -> list[str]:
-    """Return a sentence for each of the first files that are missing or differ from the RECORD of their package."""
-    damage: list[str] = []
-    for sentence in _compare_with_records(find_site_packages(venv)):
-        damage.append(sentence)
-        if len(damage) == most:
-            break
-    return damage
+def find_damage(release: Release, most: int = 3) -> list[str]:
+    """Return a sentence for each of the first differences between the files of a release and what was sealed."""
+    return [fault.sentence for fault in islice(_list_damage(release), most)]
 
 
-def _compare_with_records(site_packages: Path) -> Iterator[str]:
-    for info in sorted(site_packages.glob("*.dist-info")):
-        try:
-            rows = list(csv.reader((info / "RECORD").read_text(encoding="utf-8").splitlines()))
-        except FileNotFoundError:
-            if not (info / "METADATA").exists():
-                yield f"{info.name} is incomplete"
-            continue
-        except (OSError, UnicodeDecodeError, csv.Error):
-            yield f"{info.name}/RECORD cannot be read"
-            continue
-        for row in rows:
-            if len(row) > 1 and row[1] and not _has_hash(site_packages / row[0], row[1]):
-                yield f"{row[0]} is not as it was installed"
+def _list_damage(release: Release) -> Iterator[Difference]:
+    sealed = release.manifest.sealed
+    if sealed is not None:
+        yield from list_differences(release.venv, sealed)
+        for sentence in find_changed_files(release.directory / BUILT, sealed.products):
+            yield Difference(f"its copy of {sentence}")
+    elif release.manifest.kind == "built":
+        yield from map(Difference, list_patched(release.venv))
 
 
-def _has_hash(path: Path, expected: str) -> bool:
-    name, _, value = expected.partition("=")
-    if name not in hashlib.algorithms_available:
-        return True
-    try:
-        digest = hashlib.new(name, path.read_bytes()).digest()
-    except OSError:
-        return False
-    return base64.urlsafe_b64encode(digest).rstrip(b"=").decode() == value
+def list_patched(venv: Path) -> Iterator[str]:
+    """Yield a sentence for each file that is missing, or differs from the RECORD of its package."""
+    for path, digest in join_records(read_records(venv).values()).items():
+        if digest is not None and hash_file(Path(os.path.realpath(venv / path))) != digest:
+            yield f"{shorten(path)} is not as it was installed"
 
 
-def find_faults(site: Site, release: Release) -> list[str]:
-    """Return why a release cannot go live again; empty if it verifies."""
+def list_faults(site: Site, release: Release) -> Iterator[Difference]:
+    """Yield everything that is not as it was sealed: Python, the place of the project, and the files."""
+    python, before = find_python(release.venv), release.manifest.key.python
+    version = ask_python_version(site, python)
+    if not version:
+        yield Difference(f"its Python does not start: {python}")
+    elif version != before:
+        yield Difference(f"its Python is {version}, and was {before}")
+    yield from _list_moved(site, release)
+    yield from _list_damage(release)
+
+
+def find_faults(site: Site, release: Release, most: int = 3) -> list[str]:
+    """Return why a release cannot go live again.
+
+    No reason is a patch version of Python that the host has replaced in all releases, nor data that a package writes.
+    """
     python = find_python(release.venv)
     if not ask_python_version(site, python):
         return [f"its Python does not start: {python}"]
-    return find_damage(release.venv)
+    faults = itertools.chain(_list_moved(site, release), _list_damage(release))
+    return [fault.sentence for fault in islice((fault for fault in faults if not fault.is_minor), most)]
 
 
-def find_python_problems(site: Site, live: Release | None) -> list[Problem]:
-    """Return a problem if the Python of the live release does not start, or was upgraded in place."""
-    if live is None:
-        return []
-    python, before = find_python(live.venv), live.manifest.key.python
-    version, advice = ask_python_version(site, python), "Run `releaser update`: it builds everything again."
-    if not version:
-        return [Problem("no-python", f"The Python of the live release does not start: {python}.", advice)]
-    message = f"The Python of the live release was {before} when it was tested, and is {version} now."
-    return [Problem("other-python", message, advice)] if version != before else []
+def find_live_damage(site: Site, live: Release, *, force: bool) -> list[str]:
+    """Return why the live release is built again.
 
-
-def find_live_damage(live: Release, *, force: bool) -> list[str]:
-    """Return how the live release differs from what was built; an adopted one may be as a person left it.
-
-    What a person has put there counts with `force`, which builds without it; else it refuses an update.
+    What a person has put there refuses an update before; data that a package writes itself would differ each night.
+    Both count with `force`.
     """
-    damage = find_damage(live.venv) if live.manifest.kind == "built" else []
-    strays = list_stray_files(live.venv) if force else []
-    return damage + [f"{path} was put there by hand" for path in strays]
+    faults = [*_list_moved(site, live), *_list_damage(live)]
+    faults += list_edits(live) if live.manifest.sealed is None else []
+    return [fault.sentence for fault in faults if force or not (fault.is_added or fault.is_minor)]
+
+
+def list_edits(live: Release) -> list[Difference]:
+    """Return what a person has put into the venv of a release, and the next one would not have."""
+    if live.manifest.sealed is not None:
+        return [added for added in list_added(live.venv, live.manifest.sealed) if not added.is_minor]
+    strays = [shorten(path) for path in list_stray_files(live.venv) if path != shorten(path)]
+    return [Difference(f"{path} was added", is_added=True) for path in strays if "/" not in path]
+
+
+def explain_fault(fault: Difference, *, is_live: bool) -> Problem:
+    """Return the problem of a release that is not as it was sealed, with what comes of it."""
+    if fault.is_minor:
+        advice = "No update builds it again for that, and a rollback goes there: a package may write it. If none does,"
+        advice += " run `releaser update --force`."
+    else:
+        advice = "Run `releaser update`: it is built again."
+        advice = advice if is_live else "A rollback refuses it: see `releaser list`."
+    message = f"{fault.sentence[0].upper()}{fault.sentence[1:]}."
+    return Problem("changed-data" if fault.is_minor else "damaged-venv", message, advice)
+
+
+def find_product_faults(site: Site, live: Release) -> list[Problem]:
+    """Return a problem for each product of the live release that is not in the checkout as the build has made it."""
+    products = live.manifest.sealed.products if live.manifest.sealed else {}
+    return [
+        Problem("changed-product", f"In the checkout, {sentence}; the build has made it.", _PUT_BACK)
+        for sentence in find_changed_files(site.paths.top, products)
+    ]
+
+
+def _list_moved(site: Site, release: Release) -> Iterator[Difference]:
+    """Yield that a release names the directory in which the project was before."""
+    before, editable = release.manifest.project, list_editable(release.venv)
+    is_other = os.path.realpath(before) != os.path.realpath(site.paths.project)
+    if before and is_other and (editable or release.manifest.kind == "adopted"):
+        names = f", from where it imports {join_few(sorted(editable))}" if editable else ""
+        yield Difference(f"it was made for the project in {before}{names}")
+    elif gone := [f"{name} is not in {path}" for name, path in editable.items() if not path.exists()]:
+        yield Difference(f"the project was moved: {join_few(gone)}")

@@ -16,7 +16,7 @@ from releaser.packages.holds import LONGEST, Hold, HoldRow, Pause, describe_hold
 from releaser.releases.lease import is_used
 from releaser.releases.release import PackageChange
 from releaser.releases.store import Store
-from releaser.releases.verify import find_damage, find_python_problems
+from releaser.releases.verify import explain_fault, find_product_faults, list_faults
 from releaser.report.decision import LastDecision, read_decision
 from releaser.report.history import Record, read_history
 from releaser.report.outbox import count_waiting
@@ -140,8 +140,7 @@ def find_attention(site: Site, store: Store, holds: Sequence[Hold]) -> list[Prob
     """Return what needs attention on a site, whatever the last run has said."""
     pending = read_pending(site.paths)
     history = [record for record in read_history(site.paths) if find_command(record.command).takes_live]
-    attention = [*find_python_problems(site, store.live), *_find_damage(store)]
-    attention += [*find_old_holds(holds), *_find_old_processes(site, store)]
+    attention = [*find_damage(site, store), *find_old_holds(holds), *_find_old_processes(site, store)]
     attention += _find_old_preparations(history) if find_pause(holds) is None else []
     attention += _find_half_way_back(store, history)
     try:
@@ -201,11 +200,19 @@ def _find_old_preparations(history: list[Record]) -> list[Problem]:
     return [Problem("old-ready", message, "Run `releaser update`.")]
 
 
-def _find_damage(store: Store) -> list[Problem]:
-    """Return a problem if files of the live venv are not as releaser built them."""
-    damage = find_damage(store.live.venv) if store.live and store.live.manifest.kind == "built" else []
-    message = f"The live release is not as it was built: {join_few(damage, 3)}."
-    return [Problem("damaged-venv", message, "The next update builds it again.")] if damage else []
+def find_damage(site: Site, store: Store) -> list[Problem]:
+    """Return the problems of a live release that is not as it was sealed, Python and products included."""
+    if store.live is None:
+        return []
+    problems, faults = find_product_faults(site, store.live), [*list_faults(site, store.live)]
+    if serious := [fault.sentence for fault in faults if not (fault.is_added or fault.is_minor)]:
+        message = f"The live release is not as it was built: {join_few(serious, 3)}."
+        problems.append(Problem("damaged-venv", message, "The next update builds it again."))
+    if minor := [fault for fault in faults if fault.is_minor]:
+        sentences = join_few([fault.sentence for fault in minor], 3)
+        problem = explain_fault(minor[0], is_live=True)
+        problems.append(Problem(problem.name, f"Data of the live release have changed: {sentences}.", problem.advice))
+    return problems
 
 
 def _describe_run(record: Record) -> LastRun:
