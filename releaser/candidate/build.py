@@ -168,6 +168,7 @@ def _run_before_build(place: Place, install: Installer) -> None:
             install(place)
         except ToolError:
             install(place, has_project=False)
+        _make_writable(venv, 0o200)  # copies have the modes of the cache, whose files may be those of sealed releases
         env = site.tool_environment(venv, place.mark)
         run_in_shadow(site, place.shadow, command, env=env, timeout=UV_TIMEOUT, writable=venv.parent)
 
@@ -228,9 +229,13 @@ def copy_plain_venv(site: Site, copy: Path, *, mark: str) -> None:
     require_space(site.paths.link.parent, venv, clones=False)
     process.run(["cp", "-a", "--", str(venv), str(copy)], cwd=copy.parent, env=env, timeout=_COPY_TIMEOUT)
     remove_startup_module(copy)
-    writable = 0o220 if site.is_shared else 0o200
-    for place, _, files in os.walk(copy):
+    _make_writable(copy, 0o220 if site.is_shared else 0o200)
+    sync_file_system(copy)
+
+
+def _make_writable(venv: Path, bits: int) -> None:
+    """Make the files of a venv writable, which it must not share with a release."""
+    for place, _, files in os.walk(venv):
         for path in (Path(place, name) for name in files):
             if not path.is_symlink():
-                path.chmod(stat.S_IMODE(path.stat().st_mode) | writable)
-    sync_file_system(copy)
+                path.chmod(stat.S_IMODE(path.stat().st_mode) | bits)

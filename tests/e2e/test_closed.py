@@ -141,3 +141,22 @@ def test_law_11_live_release_without_its_python_is_built_again(site: SampleSite)
     python.symlink_to("/opt/python-that-was-removed")
     site.releaser("update", check=0)
     assert site.python("import alpha; print(alpha.__version__)") == "1.0.0"
+
+
+@pytest.mark.slow
+def test_law_01_build_writes_into_the_packages_of_its_candidate_alone(user_site: SampleSite) -> None:
+    """What `before_build` appends to a file that other releases and the cache share is appended once."""
+    site, earlier = user_site, user_site.release()
+    script = 'echo "# by the build" >> $(python -c "import beta; print(beta.__file__)")'
+    site.commit("Append", {"append.sh": script})
+    site.push()
+    site.write_dotenv(before_build="sh append.sh")
+    before = trees.digest(earlier / "venv")
+    for version in ("1.1.0", "1.2.0"):
+        site.update_to(version)
+        (beta,) = site.link.glob("lib/python*/site-packages/beta/__init__.py")
+        assert beta.read_text(encoding="utf-8").count("# by the build") == 1
+        site.releaser("verify", "live", check=0)
+    assert trees.digest(earlier / "venv") == before
+    assert not any(b"by the build" in path.read_bytes() for path in (site.state / "cache").rglob("*.py"))
+    silent(site.releaser("update"))
