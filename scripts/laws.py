@@ -46,6 +46,7 @@ TITLES = {
     35: "It works in the environments that people have",
     37: "A dry run, check, status and update decide by the same code",
     38: "A package is name, version and source",
+    39: "A release is compared with what was sealed",
 }
 #: Words that the names of a law's tests must have, besides its number.
 REQUIRED = {

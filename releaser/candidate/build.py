@@ -135,11 +135,11 @@ def may_clone(place: Place, base: Release, plan: Plan) -> bool:
 
 
 def explain_rebuild(base: Release | None, plan: Plan) -> str:
-    """Return why nothing of the live release may be taken over, for people; empty if there is nothing to say."""
+    """Return why nothing of the live release may be taken over; empty if there is nothing to say."""
     if base is not None and base.manifest.key.python != plan.python_version:
-        return f"Python {base.manifest.key.python} became {plan.python_version}: everything is built again."
+        return f"Python {base.manifest.key.python} became {plan.python_version}"
     if base is not None and base.manifest.kind == "built" and not is_relocatable(base.venv):
-        return "Another program has replaced the live venv: everything is built again."
+        return "another program has replaced the live venv"
     return ""
 
 

@@ -7,7 +7,15 @@ from pathlib import Path
 
 import msgspec
 
-from releaser.candidate.build import Installer, Place, build_venv, close_venv, copy_venv, replace_shadow_paths
+from releaser.candidate.build import (
+    Installer,
+    Place,
+    build_venv,
+    close_venv,
+    copy_venv,
+    explain_rebuild,
+    replace_shadow_paths,
+)
 from releaser.candidate.identity import explain_outdated
 from releaser.candidate.migrations import find_unapplied_migrations, is_django
 from releaser.candidate.namespace import can_mount
@@ -109,6 +117,8 @@ def _build(run: Run, place: Place, plan: Plan, live: Release | None, install: In
         replace_file(directory / "uv.lock", plan.lock_text.encode())
         make_export(site, shadow.project, directory, mark=run.id)
         detail += [f"made {join_few(products)}"] if products else []
+        if reason := explain_rebuild(live, plan):
+            detail.append(f"everything is built again: {reason}")
         if shadow.left_out:
             detail.append(f"tests do not see {join_few([path.name for path in shadow.left_out])}, too large to copy")
         return close_venv(place, plan)

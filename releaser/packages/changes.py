@@ -74,10 +74,10 @@ def _newest(labels: frozenset[str]) -> Version:
 def find_edits(release: Release) -> list[str]:
     """Return a sentence for each package in the venv of a release that its lock does not have in that version.
 
-    In an adopted venv, as people make them, other versions are no edit, nor is what `python -m venv` brings.
+    What `python -m venv` brings is no edit, nor are other versions in an adopted venv, as people make them.
     """
     lock = read_lock(release.lock)
-    known = lock.local if release.manifest.kind == "built" else {*lock.local, *lock.versions, *SEEDS}
+    known = {*lock.local, *SEEDS, *(lock.versions if release.manifest.kind == "adopted" else ())}
     return [
         f"{name} {version} is installed, but is not in the lock"
         for name, version in sorted(list_installed(release.venv).items())

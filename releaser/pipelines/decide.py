@@ -136,7 +136,7 @@ def _compare(site: Site, options: UpdateOptions, outlook: Outlook, prospect: Pro
     live, attempt, store = prospect.live, prospect.attempt, outlook.store
     before, key = live.manifest.key, attempt.key
     is_same = attempt.plan.installs_what_is_live and (key.code_key, key.python) == (before.code_key, before.python)
-    damage = tuple(find_live_damage(site, live, force=options.force)) if is_same else ()
+    damage = tuple(find_live_damage(site, live, is_lost=options.force or not is_same))
     if is_same and not damage:
         return _decide_on_lock(site, outlook, prospect)
     failed = find_failed(store, attempt.key)

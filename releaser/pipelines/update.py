@@ -6,7 +6,7 @@ import contextlib
 
 import msgspec
 
-from releaser.candidate.build import LockInstaller, explain_rebuild
+from releaser.candidate.build import LockInstaller
 from releaser.candidate.trial import Attempt, let_go_of_ready, run_live_tests, seal, try_candidate
 from releaser.checkout.move import find_obstacles, move_checkout
 from releaser.checkout.own_files import has_lock_of
@@ -155,10 +155,7 @@ def find_passing(site: Site, run: SiteRun, decision: Build) -> Release:
     Raises _CandidateFailedError if none does, and BuildError.
     """
     if decision.damage:
-        run.note(f"The live release is damaged, and is built again: {join_few(decision.damage)}.")
-    reason = explain_rebuild(decision.prospect.live, decision.prospect.attempt.plan)
-    if reason and decision.failed is None:
-        run.note(reason)
+        run.note(f"Release {decision.prospect.live.id} was not as it was built: {join_few(decision.damage)}.")
     for attempt in decision.attempts[:-1]:
         with contextlib.suppress(_CandidateFailedError):
             return try_attempt(site, run, decision, attempt)

@@ -44,7 +44,7 @@ def verify_release(site: Site, name: str) -> Verification:
         return Verification(broken, False, (Problem("wrong-lock", message, advice),))
     release = store.find(name)
     is_live, is_adopted = release is store.live, release.manifest.kind == "adopted"
-    faults = [fault for fault in list_faults(site, release) if not (is_live and fault.is_added and not fault.is_minor)]
+    faults = [fault for fault in list_faults(site, release) if not (is_live and fault.kind == "edit")]
     problems = [explain_fault(fault, is_live=is_live) for fault in faults[:_MOST]]
     problems += [*find_product_faults(site, release), *find_edited_venv(release)] if is_live else []
     unknown = ""

@@ -12,11 +12,13 @@ import stat
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 
 from releaser.releases.lease import STARTUP_FILES
 from releaser.releases.venv import (
+    SEEDS,
     find_site_packages,
     find_unknown,
     is_in_package,
@@ -54,14 +56,14 @@ class Sealed(msgspec.Struct, frozen=True):
 
 
 class Difference(msgspec.Struct, frozen=True):
-    """A sentence about what differs from a seal; `is_added` is True for what lies beside what was sealed.
+    """A sentence about what differs from a seal.
 
-    `is_minor` is True for what a package may have written itself: its data, or a file beside its own.
+    Its kind is `damage`; `data` that a package may have written itself, or a file beside its own; an `edit`, which a
+    person has added; or `python`, another version of the interpreter.
     """
 
     sentence: str
-    is_added: bool = False
-    is_minor: bool = False
+    kind: Literal["damage", "data", "edit", "python"] = "damage"
 
 
 def take_seal(venv: Path, built: Path, python: str) -> Sealed:
@@ -104,7 +106,7 @@ def list_differences(venv: Path, sealed: Sealed) -> Iterator[Difference]:
         if digest == ABSENT != expected.get(path):
             yield Difference(f"{shorten(path)} is missing")
         elif digest != expected.get(path):
-            yield Difference(f"{shorten(path)} is not as it was sealed", is_minor=_is_data(path))
+            yield Difference(f"{shorten(path)} is not as it was sealed", "data" if _is_data(path) else "damage")
     yield from list_added(venv, sealed)
 
 
@@ -112,11 +114,11 @@ def list_added(venv: Path, sealed: Sealed) -> Iterator[Difference]:
     """Yield what a venv has beyond its seal, without a look into any file but the RECORDs."""
     for name, version in sorted(list_installed(venv).items()):
         if name not in sealed.packages:
-            yield Difference(f"{name} {version} was added", is_added=True)
+            yield Difference(f"{name} {version} was added", "data" if name in SEEDS else "edit")
     records = read_records(venv)
     known = {*join_records(records.values()), *records, *sealed.records, *sealed.files, *_list_startup_files(venv)}
     for path in [] if _find_wrong_records(venv, sealed) else find_unknown(venv, known):  # their files are unknown
-        yield Difference(f"{shorten(path)} was added", is_added=True, is_minor=is_in_package(path))
+        yield Difference(f"{shorten(path)} was added", "data" if is_in_package(path) else "edit")
 
 
 def _find_wrong_records(venv: Path, sealed: Sealed) -> set[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 from collections.abc import Iterator
 from itertools import islice
@@ -23,6 +22,7 @@ from releaser.releases.venv import (
 from releaser.site.site import Site
 from releaser.system.text import join_few
 
+DATA_ADVICE = "A package may have written that itself. If none has, `releaser update --force` builds the release again."
 _PUT_BACK = "The next update puts back what is missing; delete a changed file if it is to come back, too."
 
 
@@ -54,53 +54,48 @@ def list_faults(site: Site, release: Release) -> Iterator[Difference]:
     version = ask_python_version(site, python)
     if not version:
         yield Difference(f"its Python does not start: {python}")
-    elif version != before:
-        yield Difference(f"its Python is {version}, and was {before}")
+        return
+    if version != before:
+        yield Difference(f"its Python is {version}, and was {before}", "python")
     yield from _list_moved(site, release)
     yield from _list_damage(release)
 
 
-def find_faults(site: Site, release: Release, most: int = 3) -> list[str]:
-    """Return why a release cannot go live again.
+def find_faults(site: Site, release: Release) -> list[str]:
+    """Return why a release cannot go live again: neither for data, nor for a Python that was replaced in all releases.
 
-    No reason is a patch version of Python that the host has replaced in all releases, nor data that a package writes.
+    It is enough to know the first reasons.
     """
-    python = find_python(release.venv)
-    if not ask_python_version(site, python):
-        return [f"its Python does not start: {python}"]
-    faults = itertools.chain(_list_moved(site, release), _list_damage(release))
-    return [fault.sentence for fault in islice((fault for fault in faults if not fault.is_minor), most)]
+    faults = (fault.sentence for fault in list_faults(site, release) if fault.kind in ("damage", "edit"))
+    return [*islice(faults, 3)]
 
 
-def find_live_damage(site: Site, live: Release, *, force: bool) -> list[str]:
-    """Return why the live release is built again.
+def find_live_damage(site: Site, live: Release, *, is_lost: bool) -> list[str]:
+    """Return why the live release is built again; if `is_lost`, as it is built in any case, also what goes by that.
 
     What a person has put there refuses an update before; data that a package writes itself would differ each night.
-    Both count with `force`.
     """
-    faults = [*_list_moved(site, live), *_list_damage(live)]
-    faults += list_edits(live) if live.manifest.sealed is None else []
-    return [fault.sentence for fault in faults if force or not (fault.is_added or fault.is_minor)]
+    faults = [*list_faults(site, live), *(list_edits(live) if live.manifest.sealed is None else ())]
+    return [fault.sentence for fault in faults if is_lost or fault.kind in ("damage", "python")]
 
 
 def list_edits(live: Release) -> list[Difference]:
     """Return what a person has put into the venv of a release, and the next one would not have."""
     if live.manifest.sealed is not None:
-        return [added for added in list_added(live.venv, live.manifest.sealed) if not added.is_minor]
+        return [added for added in list_added(live.venv, live.manifest.sealed) if added.kind == "edit"]
     strays = [shorten(path) for path in list_stray_files(live.venv) if path != shorten(path)]
-    return [Difference(f"{path} was added", is_added=True) for path in strays if "/" not in path]
+    return [Difference(f"{path} was added", "edit") for path in strays if "/" not in path]
 
 
 def explain_fault(fault: Difference, *, is_live: bool) -> Problem:
     """Return the problem of a release that is not as it was sealed, with what comes of it."""
-    if fault.is_minor:
-        advice = "No update builds it again for that, and a rollback goes there: a package may write it. If none does,"
-        advice += " run `releaser update --force`."
-    else:
-        advice = "Run `releaser update`: it is built again."
-        advice = advice if is_live else "A rollback refuses it: see `releaser list`."
-    message = f"{fault.sentence[0].upper()}{fault.sentence[1:]}."
-    return Problem("changed-data" if fault.is_minor else "damaged-venv", message, advice)
+    sentence = f"Not as it was sealed: {fault.sentence}."
+    if fault.kind == "data":
+        return Problem("changed-data", sentence, DATA_ADVICE)
+    if is_live:
+        return Problem("damaged-venv", sentence, "Run `releaser update`: it is built again.")
+    word = "does not mind" if fault.kind == "python" else "refuses"
+    return Problem("damaged-venv", sentence, f"A rollback {word} it: see `releaser list`.")
 
 
 def find_product_faults(site: Site, live: Release) -> list[Problem]:

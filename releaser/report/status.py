@@ -16,7 +16,7 @@ from releaser.packages.holds import LONGEST, Hold, HoldRow, Pause, describe_hold
 from releaser.releases.lease import is_used
 from releaser.releases.release import PackageChange
 from releaser.releases.store import Store
-from releaser.releases.verify import explain_fault, find_product_faults, list_faults
+from releaser.releases.verify import DATA_ADVICE, find_product_faults, list_faults
 from releaser.report.decision import LastDecision, read_decision
 from releaser.report.history import Record, read_history
 from releaser.report.outbox import count_waiting
@@ -205,13 +205,12 @@ def find_damage(site: Site, store: Store) -> list[Problem]:
     if store.live is None:
         return []
     problems, faults = find_product_faults(site, store.live), [*list_faults(site, store.live)]
-    if serious := [fault.sentence for fault in faults if not (fault.is_added or fault.is_minor)]:
-        message = f"The live release is not as it was built: {join_few(serious, 3)}."
+    if damage := [fault.sentence for fault in faults if fault.kind in ("damage", "python")]:
+        message = f"The live release is not as it was built: {join_few(damage, 3)}."
         problems.append(Problem("damaged-venv", message, "The next update builds it again."))
-    if minor := [fault for fault in faults if fault.is_minor]:
-        sentences = join_few([fault.sentence for fault in minor], 3)
-        problem = explain_fault(minor[0], is_live=True)
-        problems.append(Problem(problem.name, f"Data of the live release have changed: {sentences}.", problem.advice))
+    if data := [fault.sentence for fault in faults if fault.kind == "data"]:
+        message = f"Data of the live release have changed: {join_few(data, 3)}."
+        problems.append(Problem("changed-data", message, DATA_ADVICE))
     return problems
 
 

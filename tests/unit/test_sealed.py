@@ -1,0 +1,95 @@
+"""The seal of a venv, and what differs from it: a table of changes."""
+
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from releaser.releases.sealed import list_differences, take_seal
+from tests.support.wheels import build_wheel
+
+PACKAGES = "lib/python3.11/site-packages"
+#: Files of the packages `tea` and `cup`; both own `common.py`, and only one of them is right about it.
+MODULES = {
+    "tea": {"tea/__init__.py": "", "tea/data.json": "{}", "common.py": "TEA"},
+    "cup": {"cup.py": "", "common.py": "CUP"},
+}
+
+
+@pytest.fixture
+def venv(tmp_path: Path) -> Path:
+    """A venv with two packages, an empty directory, byte code, a script without RECORD and a name that is no UTF-8."""
+    packages = tmp_path / "venv" / PACKAGES
+    for name, modules in MODULES.items():
+        with zipfile.ZipFile(build_wheel(tmp_path, name, "1.0", modules=modules)) as wheel:
+            wheel.extractall(packages)
+    (packages / "tea.libs").mkdir()
+    (packages / "__pycache__").mkdir()
+    (packages / "__pycache__" / "cup.pyc").write_bytes(b"")
+    (tmp_path / "venv" / "bin").mkdir()
+    (tmp_path / "venv" / "bin" / "python").symlink_to("/usr/bin/python3")
+    (tmp_path / "venv" / "bin" / "\udcff").write_bytes(b"")
+    (tmp_path / "venv" / "pyvenv.cfg").write_text("relocatable = true\n", encoding="utf-8")
+    return tmp_path / "venv"
+
+
+def write(name: str, text: str = "new") -> Callable[[Path], None]:
+    """Return a change that writes a file."""
+
+    def change(venv: Path) -> None:
+        path = venv / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+
+    return change
+
+
+def delete(name: str) -> Callable[[Path], None]:
+    """Return a change that deletes a file."""
+    return lambda venv: (venv / name).unlink()
+
+
+def rename(old: str, new: str) -> Callable[[Path], object]:
+    """Return a change that renames something."""
+    return lambda venv: (venv / old).rename(venv / new)
+
+
+CHANGES: dict[str, tuple[Callable[[Path], object], list[tuple[str, str]]]] = {
+    "nothing": (lambda venv: None, []),
+    "byte code": (write(f"{PACKAGES}/__pycache__/cup.pyc"), []),
+    "an empty directory": (lambda venv: (venv / PACKAGES / "cup.libs").mkdir(), []),
+    "uv's lock": (write(".lock"), []),
+    "code": (write(f"{PACKAGES}/tea/__init__.py"), [("tea/__init__.py is not as it was sealed", "damage")]),
+    "a file of two packages": (write(f"{PACKAGES}/common.py"), [("common.py is not as it was sealed", "damage")]),
+    "data": (write(f"{PACKAGES}/tea/data.json"), [("tea/data.json is not as it was sealed", "data")]),
+    "data is gone": (delete(f"{PACKAGES}/tea/data.json"), [("tea/data.json is missing", "damage")]),
+    "a file beside": (write(f"{PACKAGES}/tea/cache/a.json"), [("tea/cache was added", "data")]),
+    "a module": (write(f"{PACKAGES}/local.py"), [("local.py was added", "edit")]),
+    "a program": (write("lib/node_modules/left/pad.js"), [("lib/node_modules was added", "edit")]),
+    "a RECORD": (
+        write(f"{PACKAGES}/tea-1.0.dist-info/RECORD", ""),
+        [("tea-1.0.dist-info/RECORD is not as it was sealed", "damage")],
+    ),
+    "a version": (
+        rename(f"{PACKAGES}/cup-1.0.dist-info", f"{PACKAGES}/cup-2.0.dist-info"),
+        [("cup is 2.0, and was 1.0", "damage")],
+    ),
+    "another interpreter": (rename("bin/python", "bin/python2"), [
+        ("bin/python is missing", "damage"), ("bin/python2 was added", "edit"),
+    ]),
+    "the configuration": (write("pyvenv.cfg"), [("pyvenv.cfg is not as it was sealed", "damage")]),
+    "a start-up module": (
+        write(f"{PACKAGES}/_releaser.pth"), [("the start-up module is missing or changed", "damage")]
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_law_39_what_differs_from_the_seal(venv: Path, name: str) -> None:
+    change, differences = CHANGES[name]
+    write("../built/made/app.js", "1")(venv)
+    sealed = take_seal(venv, venv.parent / "built", "3.11.2")
+    assert ({*sealed.packages}, {*sealed.products}, sealed.relocatable) == ({"tea", "cup"}, {"made/app.js"}, True)
+    change(venv)
+    assert [(each.sentence, each.kind) for each in list_differences(venv, sealed)] == differences
