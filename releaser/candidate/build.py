@@ -108,10 +108,10 @@ def build_venv(place: Place, plan: Plan, base: Release | None, install: Installe
 def _begin_venv(place: Place, plan: Plan, base: Release | None, *, clones: bool) -> None:
     """Make the venv that packages are installed into: a clone of the live one, or an empty one. Raises ToolError."""
     site, venv = place.site, place.venv
-    require_space(venv.parent, base.venv if base else None, clones=clones and place.shares_files)
     if base is not None and clones:
         copy_venv(site, base.venv, venv, mark=place.mark, shares_files=place.shares_files)
         return
+    require_space(venv.parent, base.venv if base else None, clones=False)
     words = ["venv", "--relocatable", "--no-project", "--python", plan.python]
     words += ["--system-site-packages"] if base and _sees_system_packages(base.venv) else []
     site.run_uv(*words, venv, cwd=place.shadow.project, mark=place.mark)
@@ -128,7 +128,7 @@ def may_clone(place: Place, base: Release, plan: Plan) -> bool:
     An adopted venv has absolute paths; another Python, also one upgraded in place, needs its own venv; damage must not
     be carried on; and `before_build` must not find what it has written into packages before.
     """
-    is_clonable = base.manifest.kind == "built" and is_relocatable(base.venv) and not explain_rebuild(base, plan)
+    is_clonable = base.manifest.kind == "built" and not explain_rebuild(base, plan)
     is_same_python = Path(plan.python).is_relative_to(base.venv)
     is_sound = not find_damage(base, most=1) and not list_edits(base)
     return is_clonable and is_same_python and is_sound and not place.site.settings.live.before_build
@@ -144,7 +144,11 @@ def explain_rebuild(base: Release | None, plan: Plan) -> str:
 
 
 def copy_venv(site: Site, base: Path, venv: Path, *, mark: str, shares_files: bool = False) -> None:
-    """Copy a venv; as hard links if both may share their files, which are read-only then. Raises ToolError."""
+    """Copy a venv; as hard links if both may share their files, which are read-only then.
+
+    Raises BuildError without room for it, and ToolError.
+    """
+    require_space(venv.parent, base, clones=shares_files)
     env = site.tool_environment(mark=mark)
     modes = (["-al"], ["-a"]) if shares_files else (["-a"],)
     for number, mode in enumerate(modes, 1):
@@ -225,9 +229,7 @@ def copy_plain_venv(site: Site, copy: Path, *, mark: str) -> None:
 
     Console scripts of a release find their Python beside them; those of an adopted venv name the path of the link.
     """
-    venv, env = Path(os.path.realpath(site.paths.link)), site.tool_environment(mark=mark)
-    require_space(site.paths.link.parent, venv, clones=False)
-    process.run(["cp", "-a", "--", str(venv), str(copy)], cwd=copy.parent, env=env, timeout=_COPY_TIMEOUT)
+    copy_venv(site, Path(os.path.realpath(site.paths.link)), copy, mark=mark)
     remove_startup_module(copy)
     _make_writable(copy, 0o220 if site.is_shared else 0o200)
     sync_file_system(copy)
