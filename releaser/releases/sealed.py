@@ -19,6 +19,7 @@ import msgspec
 from releaser.releases.lease import STARTUP_FILES
 from releaser.releases.venv import (
     SEEDS,
+    Records,
     find_site_packages,
     find_unknown,
     is_in_package,
@@ -58,12 +59,12 @@ class Sealed(msgspec.Struct, frozen=True):
 class Difference(msgspec.Struct, frozen=True):
     """A sentence about what differs from a seal.
 
-    Its kind is `damage`; `data` that a package may have written itself, or a file beside its own; an `edit`, which a
-    person has added; or `python`, another version of the interpreter.
+    Its kind is `damage`; a `hotfix`, which is changed code; `data` that a package may have written itself, or a file
+    beside its own; an `edit`, which a person has added; or `python`, another version of the interpreter.
     """
 
     sentence: str
-    kind: Literal["damage", "data", "edit", "python"] = "damage"
+    kind: Literal["damage", "hotfix", "data", "edit", "python"] = "damage"
 
 
 def take_seal(venv: Path, built: Path, python: str) -> Sealed:
@@ -106,16 +107,16 @@ def list_differences(venv: Path, sealed: Sealed) -> Iterator[Difference]:
         if digest == ABSENT != expected.get(path):
             yield Difference(f"{shorten(path)} is missing")
         elif digest != expected.get(path):
-            yield Difference(f"{shorten(path)} is not as it was sealed", "data" if _is_data(path) else "damage")
-    yield from list_added(venv, sealed)
+            yield Difference(f"{shorten(path)} is not as it was sealed", _name_kind(path, digest))
+    yield from list_added(venv, sealed, records)
 
 
-def list_added(venv: Path, sealed: Sealed) -> Iterator[Difference]:
-    """Yield what a venv has beyond its seal, without a look into any file but the RECORDs."""
+def list_added(venv: Path, sealed: Sealed, records: Records | None = None) -> Iterator[Difference]:
+    """Yield what a venv has beyond its seal, without a look into any file but the RECORDs, if these are not given."""
     for name, version in sorted(list_installed(venv).items()):
         if name not in sealed.packages:
             yield Difference(f"{name} {version} was added", "data" if name in SEEDS else "edit")
-    records = read_records(venv)
+    records = read_records(venv) if records is None else records
     known = {*join_records(records.values()), *records, *sealed.records, *sealed.files, *_list_startup_files(venv)}
     for path in [] if _find_wrong_records(venv, sealed) else find_unknown(venv, known):  # their files are unknown
         yield Difference(f"{shorten(path)} was added", "data" if is_in_package(path) else "edit")
@@ -125,9 +126,14 @@ def _find_wrong_records(venv: Path, sealed: Sealed) -> set[str]:
     return {path for path, digest in sealed.records.items() if hash_file(venv / path) != digest}
 
 
-def _is_data(path: str) -> bool:
-    """Return True for a file that a package may write while it runs, without a change of its code."""
-    return is_in_package(path) and _CODE.isdisjoint(Path(path).suffixes)
+def _name_kind(path: str, digest: str) -> Literal["damage", "hotfix", "data"]:
+    """Return the kind of a change of a file."""
+    is_file = not digest.startswith(("->", "?"))
+    if is_file and path.startswith("bin/"):
+        return "hotfix"
+    if not is_file or shorten(path) == path or ".dist-info/" in path:
+        return "damage"
+    return "data" if _CODE.isdisjoint(Path(path).suffixes) else "hotfix"
 
 
 def find_changed_files(top: Path, hashes: dict[str, str]) -> list[str]:
@@ -148,7 +154,7 @@ def hash_file(path: Path) -> str:
             return f"-> {os.readlink(path)}"
         if not stat.S_ISREG(mode):
             return f"? {stat.S_IFMT(mode):o}"
-        with path.open("rb") as file:
+        with path.open("rb", buffering=0) as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except (FileNotFoundError, NotADirectoryError):
         return ABSENT

@@ -10,6 +10,7 @@ import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Set
 from pathlib import Path
+from typing import TypeAlias
 from urllib.parse import unquote, urlsplit
 
 import msgspec
@@ -23,6 +24,8 @@ from releaser.system.text import normalize_name
 PYTHON_TIMEOUT = 60.0  # seconds
 SEEDS = {"pip", "setuptools", "wheel"}  # venv and virtualenv put them into each venv
 _SHORT = 7  # characters of a commit
+#: For each RECORD the files that it names, with their hashes; paths are relative to the venv.
+Records: TypeAlias = dict[str, dict[str, str | None]]
 # Of Python, uv, virtualenv, setuptools and releaser; the paths are those that `shorten` returns.
 _STANDARD = re.compile(
     r"pyvenv\.cfg|\.gitignore|CACHEDIR\.TAG|lib64|bin/(python[\d.]*|\N{MATHEMATICAL ITALIC SMALL PI}thon|pydoc\.bat|"
@@ -105,20 +108,19 @@ def _list_infos(venv: Path) -> list[tuple[str, Path]]:
     return [(normalize_name(info.name.removesuffix(".dist-info").rpartition("-")[0]), info) for info in infos]
 
 
-def read_records(venv: Path) -> dict[str, dict[str, str | None]]:
+def read_records(venv: Path) -> Records:
     """Return what each RECORD says, by its path in the venv: paths of files with their SHA-256, None if it has none.
 
     Byte code does not count, nor does what lies outside of the venv, nor a RECORD that cannot be read.
     """
-    records = {}
+    records: Records = {}
     for record in find_site_packages(venv).glob("*.dist-info/RECORD"):
         with contextlib.suppress(OSError, csv.Error):
             rows = list(csv.reader(record.read_text(encoding="utf-8", errors="replace").splitlines()))
             place = os.path.relpath(record.parent.parent, venv)
-            paths = {os.path.normpath(os.path.join(place, row[0])): _decode_hash(row) for row in rows if row}
-            own = {path: digest for path, digest in paths.items() if not path.startswith(("/", "../"))}
-            records[os.path.join(place, record.parent.name, record.name)] = {
-                path: digest for path, digest in own.items() if "__pycache__" not in path.split("/")
+            files = {os.path.normpath(f"{place}/{row[0]}"): row for row in rows if row and "__pycache__/" not in row[0]}
+            records[f"{place}/{record.parent.name}/RECORD"] = {
+                path: _decode_hash(row) for path, row in files.items() if not path.startswith("../")
             }
     return records
 

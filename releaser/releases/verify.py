@@ -66,7 +66,7 @@ def find_faults(site: Site, release: Release) -> list[str]:
 
     It is enough to know the first reasons.
     """
-    faults = (fault.sentence for fault in list_faults(site, release) if fault.kind in ("damage", "edit"))
+    faults = (fault.sentence for fault in list_faults(site, release) if fault.kind not in ("data", "python"))
     return [*islice(faults, 3)]
 
 
@@ -76,7 +76,7 @@ def find_live_damage(site: Site, live: Release, *, is_lost: bool) -> list[str]:
     What a person has put there refuses an update before; data that a package writes itself would differ each night.
     """
     faults = [*list_faults(site, live), *(list_edits(live) if live.manifest.sealed is None else ())]
-    return [fault.sentence for fault in faults if is_lost or fault.kind in ("damage", "python")]
+    return [fault.sentence for fault in faults if is_lost or fault.kind not in ("data", "edit")]
 
 
 def list_edits(live: Release) -> list[Difference]:

@@ -205,7 +205,7 @@ def find_damage(site: Site, store: Store) -> list[Problem]:
     if store.live is None:
         return []
     problems, faults = find_product_faults(site, store.live), [*list_faults(site, store.live)]
-    if damage := [fault.sentence for fault in faults if fault.kind in ("damage", "python")]:
+    if damage := [fault.sentence for fault in faults if fault.kind not in ("data", "edit")]:
         message = f"The live release is not as it was built: {join_few(damage, 3)}."
         problems.append(Problem("damaged-venv", message, "The next update builds it again."))
     if data := [fault.sentence for fault in faults if fault.kind == "data"]:
