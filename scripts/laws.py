@@ -22,6 +22,7 @@ TITLES = {
     8: "After a kill, a power cut or a full disk, the next command finishes or undoes",
     9: "Nothing that a person or a crash leaves wedges a site",
     10: "The second of two runs ends with 8, and no child outlives its run",
+    11: "A Python that was replaced or removed is named, and everything is built again",
     12: "A full disk is named, with what is missing",
     13: "A move of the checkout overwrites and deletes nothing untracked",
     14: "Uncommitted work, other branches, hooks and a detached HEAD stay",

@@ -17,8 +17,9 @@ from releaser.candidate.space import explain_full_disk, require_space
 from releaser.errors import BuildError, ToolError
 from releaser.packages.resolve import Plan, group_arguments
 from releaser.releases.lease import install_startup_module, remove_startup_module
-from releaser.releases.release import Release
-from releaser.releases.venv import find_python, find_site_packages
+from releaser.releases.release import BUILT, Release
+from releaser.releases.sealed import Sealed, take_seal
+from releaser.releases.venv import find_python, find_site_packages, is_relocatable
 from releaser.releases.verify import find_damage, list_edits
 from releaser.site.site import UV_TIMEOUT, Site
 from releaser.system import process
@@ -35,6 +36,14 @@ class Place(msgspec.Struct, frozen=True):
     shadow: Shadow
     venv: Path
     mark: str
+
+    @property
+    def shares_files(self) -> bool:
+        """True if files are hard links to those of other releases and of uv's cache, since no program can write them.
+
+        Root can; tests can where nothing is mounted read-only, by a chmod; and `before_build` may write into packages.
+        """
+        return os.geteuid() != 0 and self.shadow.is_mounted and not self.site.settings.live.before_build
 
 
 class Installer(Protocol):
@@ -63,26 +72,27 @@ class LockInstaller(msgspec.Struct, frozen=True):
         for name in sorted(self.plan.lock.local):
             words += ["--reinstall-package", name]
         variables = {"UV_PROJECT_ENVIRONMENT": str(venv), "UV_PYTHON": str(find_python(venv))}
-        variables["UV_LINK_MODE"] = "copy" if os.geteuid() == 0 else "hardlink"  # never links into a cache
+        variables["UV_LINK_MODE"] = "hardlink" if place.shares_files else "copy"  # never links into a cache
         command, env = site.uv_command(*words, mark=place.mark, variables=variables)
         run_in_shadow(site, place.shadow, command, env=env, timeout=UV_TIMEOUT, writable=site.paths.state)
 
 
 def build_venv(place: Place, plan: Plan, base: Release | None, install: Installer) -> None:
     """Build a venv in a shadow; `base` is the live release, whose files a clone shares. Raises BuildError."""
-    site, shadow, venv, mark = place.site, place.shadow, place.venv, place.mark
+    shadow, venv = place.shadow, place.venv
+    ways = (True, False) if base is not None and may_clone(place, base, plan) else (False,)
     try:
-        if base is not None and may_clone(base, plan):
-            require_space(venv.parent, base.venv, clones=os.geteuid() != 0)
-            clone_venv(site, base.venv, venv, mark=mark)
+        for clones in ways:
+            remove_path(venv)
+            _begin_venv(place, plan, base, clones=clones)
+            install_startup_module(venv)
+            _run_before_build(place, install)
+            install(place)
+            if is_relocatable(venv):
+                break
         else:
-            require_space(venv.parent, base.venv if base else None, clones=False)
-            words = ["venv", "--relocatable", "--no-project", "--python", plan.python]
-            words += ["--system-site-packages"] if base and _sees_system_packages(base.venv) else []
-            site.run_uv(*words, venv, cwd=shadow.project, mark=mark)
+            raise ToolError("uv has replaced the environment of the candidate by another one.")
         install_startup_module(venv)
-        _run_before_build(place, install)
-        install(place)
     except ToolError as error:
         raise explain_full_disk(venv.parent, error) or BuildError(
             f"The candidate could not be built: {error.message}",
@@ -95,30 +105,52 @@ def build_venv(place: Place, plan: Plan, base: Release | None, install: Installe
         raise
 
 
+def _begin_venv(place: Place, plan: Plan, base: Release | None, *, clones: bool) -> None:
+    """Make the venv that packages are installed into: a clone of the live one, or an empty one. Raises ToolError."""
+    site, venv = place.site, place.venv
+    if base is not None and clones:
+        copy_venv(site, base.venv, venv, mark=place.mark, shares_files=place.shares_files)
+        return
+    require_space(venv.parent, base.venv if base else None, clones=False)
+    words = ["venv", "--relocatable", "--no-project", "--python", plan.python]
+    words += ["--system-site-packages"] if base and _sees_system_packages(base.venv) else []
+    site.run_uv(*words, venv, cwd=place.shadow.project, mark=place.mark)
+
+
 def _sees_system_packages(venv: Path) -> bool:
     config = (venv / "pyvenv.cfg").read_text(encoding="utf-8") if (venv / "pyvenv.cfg").exists() else ""
     return "include-system-site-packages = true" in config.lower()
 
 
-def may_clone(base: Release, plan: Plan) -> bool:
+def may_clone(place: Place, base: Release, plan: Plan) -> bool:
     """Return True if a clone of this release is a base for the plan.
 
-    An adopted venv has absolute paths; another Python needs its own venv; damage must not be carried on.
+    An adopted venv has absolute paths; another Python, also one upgraded in place, needs its own venv; damage must not
+    be carried on; and `before_build` must not find what it has written into packages before.
     """
+    is_clonable = base.manifest.kind == "built" and not explain_rebuild(base, plan)
     is_same_python = Path(plan.python).is_relative_to(base.venv)
     is_sound = not find_damage(base, most=1) and not list_edits(base)
-    sealed = base.manifest.sealed
-    is_fit = sealed is None or (sealed.relocatable and sealed.python == plan.python_version)
-    return base.manifest.kind == "built" and is_same_python and is_fit and is_sound
+    return is_clonable and is_same_python and is_sound and not place.site.settings.live.before_build
 
 
-def clone_venv(site: Site, base: Path, venv: Path, *, mark: str) -> None:
-    """Copy a venv: as hard links, since its sealed files are read-only; as copies for root, whom that does not stop.
+def explain_rebuild(base: Release | None, plan: Plan) -> str:
+    """Return why nothing of the live release may be taken over; empty if there is nothing to say."""
+    if base is not None and base.manifest.key.python != plan.python_version:
+        return f"Python {base.manifest.key.python} became {plan.python_version}"
+    if base is not None and base.manifest.kind == "built" and not is_relocatable(base.venv):
+        return "another program has replaced the live venv"
+    return ""
 
-    Raises ToolError.
+
+def copy_venv(site: Site, base: Path, venv: Path, *, mark: str, shares_files: bool = False) -> None:
+    """Copy a venv; as hard links if both may share their files, which are read-only then.
+
+    Raises BuildError without room for it, and ToolError.
     """
+    require_space(venv.parent, base, clones=shares_files)
     env = site.tool_environment(mark=mark)
-    modes = (["-a"],) if os.geteuid() == 0 else (["-al"], ["-a"])
+    modes = (["-al"], ["-a"]) if shares_files else (["-a"],)
     for number, mode in enumerate(modes, 1):
         try:
             process.run(["cp", *mode, "--", base, venv], cwd=venv.parent, env=env, timeout=_COPY_TIMEOUT)
@@ -140,34 +172,33 @@ def _run_before_build(place: Place, install: Installer) -> None:
             install(place)
         except ToolError:
             install(place, has_project=False)
+        _make_writable(venv, 0o200)  # copies have the modes of the cache, whose files may be those of sealed releases
         env = site.tool_environment(venv, place.mark)
         run_in_shadow(site, place.shadow, command, env=env, timeout=UV_TIMEOUT, writable=venv.parent)
 
 
-def close_venv(site: Site, shadow: Shadow, venv: Path) -> None:
-    """Make the files of a venv read-only and of the site's group, with the site's paths in place of the shadow's.
-
-    Raises OSError.
-    """
-    if not shadow.is_mounted:
-        replace_shadow_paths(shadow, venv)
-    group = site.unix_group
-    for place, directories, files in os.walk(venv):
+def close_venv(place: Place, plan: Plan) -> Sealed:
+    """Make the files of a venv read-only and of the site's group; return its seal. Raises OSError."""
+    venv, group = place.venv, place.site.unix_group
+    for directory, directories, files in os.walk(venv):
         for name in (*directories, *files):
-            path = os.path.join(place, name)
+            path = os.path.join(directory, name)
             status = os.lstat(path)
             if status.st_gid != group:
                 with contextlib.suppress(PermissionError):
                     os.chown(path, -1, group, follow_symlinks=False)
             mode = stat.S_IMODE(status.st_mode)
-            if stat.S_ISREG(status.st_mode) and mode & 0o222 and not (place == os.fspath(venv) and name == ".lock"):
+            is_lock = directory == os.fspath(venv) and name == ".lock"
+            if stat.S_ISREG(status.st_mode) and mode & 0o222 and not is_lock:
                 os.chmod(path, mode & ~0o222 | 0o444)
+    return take_seal(venv, venv.parent / BUILT, plan.python_version)
 
 
 def replace_shadow_paths(shadow: Shadow, venv: Path) -> None:
     """Correct the paths in text files of packages that were installed from the shadow, and the hashes of those files.
 
-    A binary file may keep them: a compiler writes them there for debuggers. Raises OSError.
+    Called after the tests, which import from the shadow. A binary file may keep the paths: a compiler writes them there
+    for debuggers. Raises OSError.
     """
     site_packages = find_site_packages(venv)
     for url in sorted(site_packages.glob("*.dist-info/direct_url.json")):
@@ -198,13 +229,15 @@ def copy_plain_venv(site: Site, copy: Path, *, mark: str) -> None:
 
     Console scripts of a release find their Python beside them; those of an adopted venv name the path of the link.
     """
-    venv, env = Path(os.path.realpath(site.paths.link)), site.tool_environment(mark=mark)
-    require_space(site.paths.link.parent, venv, clones=False)
-    process.run(["cp", "-a", "--", str(venv), str(copy)], cwd=copy.parent, env=env, timeout=_COPY_TIMEOUT)
+    copy_venv(site, Path(os.path.realpath(site.paths.link)), copy, mark=mark)
     remove_startup_module(copy)
-    writable = 0o220 if site.is_shared else 0o200
-    for place, _, files in os.walk(copy):
+    _make_writable(copy, 0o220 if site.is_shared else 0o200)
+    sync_file_system(copy)
+
+
+def _make_writable(venv: Path, bits: int) -> None:
+    """Make the files of a venv writable, which it must not share with a release."""
+    for place, _, files in os.walk(venv):
         for path in (Path(place, name) for name in files):
             if not path.is_symlink():
-                path.chmod(stat.S_IMODE(path.stat().st_mode) | writable)
-    sync_file_system(copy)
+                path.chmod(stat.S_IMODE(path.stat().st_mode) | bits)

@@ -53,30 +53,28 @@ def find_problems(site: Site, lock: Lock) -> list[Problem]:
 
 
 def run_tests(site: Site, shadow: Shadow, venv: Path, lock: Lock, *, mark: str, is_candidate: bool) -> TestResult:
-    """Run the project's tests in a shadow with the packages of a venv; the candidate's may write byte code into it.
+    """Run the project's tests in a shadow with the packages of a venv, which they see read-only where it is mounted.
 
-    A run that was killed, timed out, did not come to its end, ran no test, or loaded files of the live checkout is no
-    pass. Raises ToolError if the command cannot be started.
+    They get the site's indexes, and a cache of uv of their own, as releases share the other one. A run that was killed,
+    timed out, did not come to its end, ran no test, or loaded files of the live checkout is no pass. Raises ToolError
+    if the command cannot be started.
     """
     command = choose_command(site, shadow.project, lock)
-    env = site.tool_environment(venv, mark) | site.settings.tests.test_environment
-    if not is_candidate:
-        env["PYTHONDONTWRITEBYTECODE"] = "1"
+    env = site.tool_environment(venv, mark) | site.public_uv_variables
     if not command:
         return TestResult(False, "the project has no tests", "", 0)
     program = venv / "bin" / command[0]
     words = [program if "/" not in command[0] and program.exists() else command[0], *command[1:]]
-    writable = venv.parent if is_candidate else None
     with tempfile.TemporaryDirectory(prefix=site.paths.temporary_prefix, ignore_cleanup_errors=True) as place:
         record = shadow.find_path(Path(place))
         (record / "tmp").mkdir(parents=True, mode=0o700)
+        env |= {"UV_CACHE_DIR": os.path.join(place, "uv-cache"), **site.settings.tests.test_environment}
         env |= {"TMPDIR": os.path.join(place, "tmp"), "_RELEASER_TEST": place}
         if is_candidate and not shadow.is_mounted:
             env["_RELEASER_LIVE"] = os.path.realpath(site.paths.top)
         try:
-            finished = run_in_shadow(
-                site, shadow, words, env=env, timeout=site.settings.tests.test_timeout, writable=writable, check=False
-            )
+            timeout = site.settings.tests.test_timeout
+            finished = run_in_shadow(site, shadow, words, env=env, timeout=timeout, check=False)
         finally:
             process.end_marked(env[process.MARK])  # daemons of the tests, too
         reason = explain_ending(finished) or _explain_record(site, record)

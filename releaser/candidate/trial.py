@@ -7,7 +7,15 @@ from pathlib import Path
 
 import msgspec
 
-from releaser.candidate.build import Installer, Place, build_venv, close_venv
+from releaser.candidate.build import (
+    Installer,
+    Place,
+    build_venv,
+    close_venv,
+    copy_venv,
+    explain_rebuild,
+    replace_shadow_paths,
+)
 from releaser.candidate.identity import explain_outdated
 from releaser.candidate.migrations import find_unapplied_migrations, is_django
 from releaser.candidate.namespace import can_mount
@@ -22,7 +30,7 @@ from releaser.packages.changes import compare_releases
 from releaser.packages.lock import read_lock
 from releaser.packages.resolve import Plan
 from releaser.releases.release import BUILT, Key, Manifest, Release, State, list_products
-from releaser.releases.sealed import take_seal
+from releaser.releases.sealed import Sealed, find_differences
 from releaser.releases.store import SiteRun, begin_release, seal_release, write_state
 from releaser.site.site import Site
 from releaser.system.files import replace_file
@@ -30,6 +38,7 @@ from releaser.system.run import Run, now
 from releaser.system.text import count, join_few
 
 _LOGGED = 256 * 1024  # characters of the output of tests that are kept
+_WRITE_ELSEWHERE = "A release stays as it was built: let the tests write elsewhere, such as below `$TMPDIR`."
 
 
 class Attempt(msgspec.Struct, frozen=True):
@@ -42,17 +51,18 @@ class Attempt(msgspec.Struct, frozen=True):
 
 
 class Trial(msgspec.Struct, frozen=True):
-    """The end of a build and test, in the directory of a release that is not sealed. It began at `began`.
+    """The end of a build and test, in the directory of a release without manifest. It began at `began`.
 
-    `unapplied` are the migrations that the database lacks; `advice` is for tests that wrote where they must not.
+    `sealed` is what was closed; `unapplied` are the migrations that the database lacks; `advice` is for tests that
+    wrote where they must not.
     """
 
     attempt: Attempt
     directory: Path
     began: datetime
     tests: TestResult
+    sealed: Sealed
     unapplied: tuple[str, ...] = ()
-    products: tuple[str, ...] = ()
     advice: str = ""
 
     @property
@@ -85,14 +95,16 @@ def try_candidate(
         (shadow.project / "uv.lock").write_text(attempt.plan.lock_text, encoding="utf-8")
         shadow = _complete_shadow(site, shadow, directory / "venv", live)
         place = Place(site, shadow, directory / "venv", run.id)
-        products = _build(run, place, attempt.plan, live, install)
-        trial = _test(run, place, Trial(attempt, directory, began, TestResult(False, "", "", 0), (), products))
-        close_venv(site, shadow, place.venv)
+        sealed = _build(run, place, attempt.plan, live, install)
+        trial = _test(run, place, Trial(attempt, directory, began, TestResult(False, "", "", 0), sealed))
+        if trial.tests.passed and not shadow.is_mounted:
+            replace_shadow_paths(shadow, place.venv)
+            trial = msgspec.structs.replace(trial, sealed=close_venv(place, attempt.plan))
     return trial
 
 
-def _build(run: Run, place: Place, plan: Plan, live: Release | None, install: Installer) -> tuple[str, ...]:
-    """Build the venv, and keep what that writes beside the source; return the paths of these products."""
+def _build(run: Run, place: Place, plan: Plan, live: Release | None, install: Installer) -> Sealed:
+    """Build the venv, keep what that writes beside the source, and close the venv before a test sees it."""
     site, shadow, directory = place.site, place.shadow, place.venv.parent
     with run.step("build") as detail:
         tree = Repository(site, shadow.map_path(site.paths.top), mark=run.id)
@@ -105,24 +117,38 @@ def _build(run: Run, place: Place, plan: Plan, live: Release | None, install: In
         replace_file(directory / "uv.lock", plan.lock_text.encode())
         make_export(site, shadow.project, directory, mark=run.id)
         detail += [f"made {join_few(products)}"] if products else []
+        if reason := explain_rebuild(live, plan):
+            detail.append(f"everything is built again: {reason}")
         if shadow.left_out:
             detail.append(f"tests do not see {join_few([path.name for path in shadow.left_out])}, too large to copy")
-    return tuple(products)
+        return close_venv(place, plan)
 
 
 def _test(run: Run, place: Place, trial: Trial) -> Trial:
-    """Run the tests, and ask Django for migrations if they pass."""
+    """Run the tests, and ask Django for migrations if they pass. A change of the venv is a failure of the tests."""
     site, shadow, plan = place.site, place.shadow, trial.attempt.plan
     with run.step("test") as detail:
         result = run_tests(site, shadow, place.venv, plan.lock, mark=run.id, is_candidate=True)
         asks = result.passed and site.settings.live.migrations != "ignore" and is_django(shadow.project, plan.lock)
         unapplied = find_unapplied_migrations(site, shadow, place.venv, mark=run.id) if asks else ()
-        advice = "" if result.passed else shadow.advise_on_read_only(result.output)
+        advice = "" if result.passed else _advise_on_writes(place, result.output)
+        if changes := find_differences(place.venv, trial.sealed):
+            reasons = filter(None, [result.reason, f"the tests changed the venv: {join_few(changes)}"])
+            result = msgspec.structs.replace(result, passed=False, reason="; ".join(reasons))
+            advice = _WRITE_ELSEWHERE
         trial = msgspec.structs.replace(trial, tests=result, unapplied=tuple(unapplied), advice=advice)
         detail.append(trial.failure or "passed")
         detail.has_failed = bool(trial.failed_gate)
     replace_file(trial.directory / "tests.log", f"{result.output[-_LOGGED:]}\n".encode(errors="replace"))
     return trial
+
+
+def _advise_on_writes(place: Place, output: str) -> str:
+    """Return the advice for tests that wrote where they must not; empty if they did not."""
+    refusals = "\n".join(line for line in output.splitlines() if "Read-only file system" in line)
+    if str(place.venv) in refusals or str(place.site.paths.link) in refusals:
+        return _WRITE_ELSEWHERE
+    return place.shadow.advise_on_read_only(output)
 
 
 def seal(trial: Trial, run: Run, live: Release | None, *, was_failing: bool) -> Release:
@@ -142,7 +168,7 @@ def seal(trial: Trial, run: Run, live: Release | None, *, was_failing: bool) -> 
         was_failing=was_failing,
         run=run.id,
         project=str(attempt.site.paths.project),
-        sealed=take_seal(trial.venv, trial.directory / BUILT, attempt.key.python),
+        sealed=trial.sealed,
     )
     return seal_release(trial.directory, manifest, state)
 
@@ -151,8 +177,12 @@ def run_live_tests(site: Site, run: Run, repository: Repository, head: str, rele
     """Run the tests with the live release and the code of HEAD: if they fail, too, no candidate is to blame."""
     directory = site.paths.shadow(f"{run.id}-live")
     with run.step("test") as detail, make_shadow(site, repository, directory, head, mark=run.id) as shadow:
-        shadow = _complete_shadow(site, shadow, release.venv, None)
-        result = run_tests(site, shadow, release.venv, read_lock(release.lock), mark=run.id, is_candidate=False)
+        venv = release.venv
+        if not can_mount(site, shadow.root, shadow.original):  # the tests could write into it
+            venv = shadow.root / ".releaser-venv"
+            copy_venv(site, release.venv, venv, mark=run.id)
+        shadow = _complete_shadow(site, shadow, venv, None)
+        result = run_tests(site, shadow, venv, read_lock(release.lock), mark=run.id, is_candidate=False)
         detail.append(f"the live release: {result.reason or 'passed'}")
         detail.has_failed = not result.passed
     return result

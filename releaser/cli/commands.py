@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 
 import click
@@ -24,6 +25,9 @@ def run_command_in_release(common: Common, command: tuple[str, ...]) -> None:
     site = open_site(common.project, os.environ)
     release = Store(site.paths).find("live")
     env = site.tool_environment(release.venv)
+    if re.fullmatch(r"python[\d.]*", command[0]) and not os.access(release.venv / "bin" / command[0], os.X_OK):
+        message = f"Release {release.id} has no `{command[0]}` that starts."
+        raise refuse("no-python", message, "Run `releaser status`; another Python on PATH would not be that release.")
     try:
         os.execvpe(command[0], command, env)  # noqa: S606 - this process becomes the command
     except OSError as error:

@@ -66,6 +66,7 @@ class _SyncChange(msgspec.Struct):
 
 
 class _Sync(msgspec.Struct):
+    action: str = ""
     changes: list[_SyncChange] = []
 
 
@@ -222,6 +223,8 @@ def compare_with_venv(
     changes, installed = report.sync.changes, list_installed(venv)
     gone = {change.name: change.version or "" for change in changes if change.action == "uninstalled"}
     before = {name: installed.get(name, version) for name, version in gone.items()}
+    if report.sync.action == "replace":  # the Python was upgraded in place: uv would install everything again
+        before = installed
     after = {change.name: _label(lock, change) for change in changes if change.action == "installed"}
     return compare_versions(before, after, lock.local & after.keys())  # installed again each time: no news
 

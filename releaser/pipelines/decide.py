@@ -134,7 +134,8 @@ def _decide(  # noqa: PLR0913 - all that a decision is made of
 def _compare(site: Site, options: UpdateOptions, outlook: Outlook, prospect: Prospect) -> Decision:
     """Return the decision on a candidate, by what is live, what failed and what is ready."""
     live, attempt, store = prospect.live, prospect.attempt, outlook.store
-    is_same = attempt.plan.installs_what_is_live and attempt.target.code_key == live.manifest.key.code_key
+    before, key = live.manifest.key, attempt.key
+    is_same = attempt.plan.installs_what_is_live and (key.code_key, key.python) == (before.code_key, before.python)
     damage = tuple(find_live_damage(site, live, is_lost=options.force or not is_same))
     if is_same and not damage:
         return _decide_on_lock(site, outlook, prospect)

@@ -20,6 +20,7 @@ from releaser.releases.journal import QUICK_PUSH, Entry
 from releaser.releases.release import Release
 from releaser.releases.reserve import release_reserve
 from releaser.releases.store import SiteRun, Store
+from releaser.releases.venv import ask_python_version, find_python
 from releaser.releases.verify import find_faults
 from releaser.report.outcomes import Brought, Kept, Outcome, make_unchanged, make_updated
 from releaser.site.site import Site
@@ -39,7 +40,7 @@ def rollback(site: Site, run: SiteRun, recovery: Recovery, name: str | None, *, 
         run.problems.remove(recovery.problem)  # this is what was asked for
         return make_unchanged(recovery.sentence)
     store = run.store
-    release = choose_release(site, store, name)
+    release = choose_release(site, run, name)
     if release is store.live:
         return make_unchanged(f"Release {release.id} is live already.", release.id)
     repository = open_repository(site, run.id)
@@ -59,8 +60,9 @@ def rollback(site: Site, run: SiteRun, recovery: Recovery, name: str | None, *, 
     return make_updated(release, result, published.commit, changes)
 
 
-def choose_release(site: Site, store: Store, name: str | None) -> Release:
+def choose_release(site: Site, run: SiteRun, name: str | None) -> Release:
     """Return the release to go to. Raises NoSuchReleaseError if it does not exist, or may not go live."""
+    store = run.store
     if name is None:
         if store.live is None:
             newest = store.newest_good
@@ -69,7 +71,7 @@ def choose_release(site: Site, store: Store, name: str | None) -> Release:
             raise NoSuchReleaseError(message, f"{advice} `releaser init` to adopt what is there.")
         if store.previous is None:
             raise NoSuchReleaseError("No previous release exists.", "Run `releaser list` to see all releases.")
-    release = store.find(name or "previous")
+    release = store.find(name) if name else _choose_previous(site, run)
     if release is store.live:
         return release
     if not release.may_return:
@@ -80,6 +82,15 @@ def choose_release(site: Site, store: Store, name: str | None) -> Release:
         message = f"Release {release.id} is damaged: {join_few(faults, 2)}."
         raise NoSuchReleaseError(message, "Choose another: `releaser list`.")
     return release
+
+
+def _choose_previous(site: Site, run: SiteRun) -> Release:
+    """Return the good release that was live last, and whose Python starts; a note names those that are passed over."""
+    for release in run.store.earlier:
+        if ask_python_version(site, find_python(release.venv)):
+            return release
+        run.note(f"Release {release.id} was passed over: its Python does not start.")
+    raise NoSuchReleaseError("No previous release has a Python that starts.", "Run `releaser update` to build one.")
 
 
 def plan_rollback(site: Site, run: SiteRun, repository: Repository, release: Release, *, keep_code: bool) -> Entry:
@@ -125,10 +136,11 @@ def preview_rollback(site: Site, name: str | None, *, keep_code: bool) -> Outcom
     require(site.problems)
     repository, run = open_repository(site), SiteRun("preview", ROLLBACK)
     run.store = store = Store(site.paths)
-    release = choose_release(site, store, name)
+    release = choose_release(site, run, name)
     entry = plan_rollback(site, run, repository, release, keep_code=keep_code)
     changes = compare_releases(store.live, release) if store.live else ()
     words = [describe_changes(changes) or "the same packages"]
+    words += [note.rstrip(".") for note in run.notes]
     words += [f"the checkout moves to {entry.commit[:12]}"] if entry.commit != entry.head else []
     if site.paths.journal.exists():
         words.append("first of all, an interrupted run is finished or undone")

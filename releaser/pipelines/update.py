@@ -26,6 +26,7 @@ from releaser.pipelines.decide import UpdateOptions, decide
 from releaser.pipelines.prune import prune_releases
 from releaser.releases.journal import Entry, write_entry
 from releaser.releases.release import Release
+from releaser.releases.sealed import find_differences
 from releaser.releases.store import SiteRun, Store
 from releaser.report.decision import (
     Adopt,
@@ -180,6 +181,10 @@ def _ask_before_live(site: Site, run: SiteRun, release: Release, live: Release) 
     """Run the hook `before_live`. Raises _CandidateFailedError if it refuses the release, which stays ready."""
     try:
         run_before_live(site, run, release.id, live.id)
+        sealed = release.manifest.sealed if site.settings.live.before_live else None
+        if sealed is not None and (changes := find_differences(release.venv, sealed)):
+            message = f"`before_live` changed the venv of release {release.id}: {join_few(changes)}."
+            raise HookError(message, "Let it write elsewhere. The next update builds the release again.")
     except GateError as error:
         last = next((record for record in read_history(site.paths) if find_command(record.command).is_nightly), None)
         is_known = last is not None and last.result == "failed" and last.release == release.id

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
 import stat
 from collections.abc import Iterator
 from itertools import islice
@@ -24,11 +23,11 @@ from releaser.releases.venv import (
     find_site_packages,
     find_unknown,
     is_in_package,
+    is_relocatable,
     join_records,
     list_files,
     list_installed,
     list_sources,
-    read_config,
     read_records,
     shorten,
 )
@@ -81,7 +80,7 @@ def take_seal(venv: Path, built: Path, python: str) -> Sealed:
         files={path: digest for path, digest in hashes.items() if expected.get(path) != digest},
         products={path: hash_file(built / path) for path in sorted(list_files(built))},
         python=python,
-        relocatable=re.search(r"^relocatable *= *true", read_config(venv), re.MULTILINE | re.IGNORECASE) is not None,
+        relocatable=is_relocatable(venv),
         startup=hash_startup_files(venv),
     )
 

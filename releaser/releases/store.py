@@ -82,8 +82,12 @@ class Store:
     @property
     def previous(self) -> Release | None:
         """The good release that was live last, beside the live one."""
-        live = self.live
-        return next((release for release in self._good if release.state.order and release is not live), None)
+        return next(iter(self.earlier), None)
+
+    @property
+    def earlier(self) -> list[Release]:
+        """The good releases that were live, beside the live one; the one that was live last is the first."""
+        return [release for release in self._good if release.state.order and release is not self.live]
 
     @property
     def newest_good(self) -> Release | None:

@@ -41,6 +41,11 @@ def read_config(venv: Path) -> str:
     return ""
 
 
+def is_relocatable(venv: Path) -> bool:
+    """Return True if the console scripts of a venv find their Python beside them: a copy runs its own packages."""
+    return re.search(r"^relocatable *= *true", read_config(venv), re.MULTILINE | re.IGNORECASE) is not None
+
+
 def find_site_packages(venv: Path) -> Path:
     """Return the directory of the installed packages; the venv itself if there is none."""
     places = sorted(venv.glob("lib/python*/site-packages"))

@@ -34,6 +34,7 @@ from releaser.site.project import (
 from releaser.site.settings import FIXED, PREFIX, Settings, load_settings
 from releaser.system import process
 from releaser.system.files import make_private_directory
+from releaser.system.text import redact
 
 LOWEST_UV = (0, 13)
 UV_TIMEOUT = 1800.0  # seconds, for each call
@@ -110,6 +111,16 @@ class Site(msgspec.Struct, frozen=True):
         if mark:
             env[process.MARK] = f"{self.paths.state}/{mark}"
         return env
+
+    @property
+    def public_uv_variables(self) -> dict[str, str]:
+        """The variables of uv that say where packages come from, for tests: without a Python, and without secrets."""
+        secret = re.compile(r"UV_(INDEX_\w+_(USERNAME|PASSWORD)|PYTHON)$")
+        return {
+            name: value
+            for name, value in self.environ.items()
+            if _KEPT_UV.match(name) and not secret.match(name) and redact(value) == value
+        }
 
     def run_uv(
         self, *arguments: str | Path, cwd: Path, mark: str, check: bool = True, variables: Mapping[str, str] = {}

@@ -18,6 +18,7 @@ from tests.faults.test_interrupt import interrupt
 from tests.faults.test_kill import AFTER_FLIP, BEFORE_FLIP, at_call, kill
 from tests.faults.test_two_at_once import broken_after_second_run, broken_by_children_of_killed_run
 from tests.faults.tracing import Call
+from tests.support import sample
 from tests.support.commands import HOUSE, started
 from tests.support.servers import WAITING_TESTS, meeting
 from tests.support.sites import SampleSite
@@ -136,6 +137,15 @@ def goes_forward_again(ground: Ground) -> list[str]:
     return unless(stage.site.version("alpha") == "1.1.0", "the automatic rollback was not finished")
 
 
+def written_by_tests(ground: Ground) -> list[str]:
+    """Let tests write a file among the packages of their candidate, which is not mounted read-only."""
+    site, code = ground.stage("rollback").site, "import alpha\nopen(alpha.__path__[0] + '/cache.txt', 'w')\n"
+    site.write_dotenv(shadow="off")
+    site.push_commit("Write", {"site_tests.py": code + sample.SITE_TESTS})
+    finished, live = site.releaser("update"), site.live()
+    return unless(finished.returncode == 5, f"a release that its tests had changed is live: {live}")
+
+
 def goes_back_too_late(ground: Ground) -> list[str]:
     """Kill a run that publishes; the site falls ill later, and a good release must stay."""
     stage = ground.stage("update")
@@ -198,6 +208,10 @@ MUTATIONS = (
              "    sync_file_system(directory)\n    write_json(directory / STATE, state)",
              "    write_json(directory / STATE, state)",
              cut("update", at_call("rename", "/manifest.json", after=True))),
+    Mutation("A candidate is closed before its tests", "candidate/trial.py",
+             "        if changes := find_differences(place.venv, trial.sealed):",
+             "        trial = msgspec.structs.replace(trial, sealed=close_venv(place, plan))\n"
+             "        if changes := find_differences(place.venv, trial.sealed):", written_by_tests),
     Mutation("The manifest comes last", "candidate/trial.py",
              '    with run.step("build") as detail:',
              '    (directory / "manifest.json").write_text("{}")\n    with run.step("build") as detail:',
