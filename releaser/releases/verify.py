@@ -11,6 +11,7 @@ from pathlib import Path
 from releaser.releases.release import Release
 from releaser.releases.venv import ask_python_version, find_python, find_site_packages, list_stray_files
 from releaser.site.site import Site
+from releaser.system.signals import check_signals
 
 
 def find_damage(venv: Path, most: int = 3) -> list[str]:
@@ -40,6 +41,7 @@ def _compare_with_records(site_packages: Path) -> Iterator[str]:
 
 
 def _has_hash(path: Path, expected: str) -> bool:
+    check_signals()
     name, _, value = expected.partition("=")
     if name not in hashlib.algorithms_available:
         return True
