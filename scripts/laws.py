@@ -47,6 +47,7 @@ TITLES = {
     37: "A dry run, check, status and update decide by the same code",
     38: "A package is name, version and source",
     39: "A release is compared with what was sealed",
+    42: "No run waits without a limit, and a signal ends it in seconds",
 }
 #: Words that the names of a law's tests must have, besides its number.
 REQUIRED = {

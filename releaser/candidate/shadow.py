@@ -21,6 +21,7 @@ from releaser.checkout.tree import make_tree
 from releaser.errors import refuse
 from releaser.site.site import Site
 from releaser.system.files import remove_path
+from releaser.system.signals import check_signals
 
 MOST_FILES, MOST_BYTES = 2000, 100 << 20  # of an entry that is copied
 _LOG_DIRECTORIES = ("log", "logs")
@@ -252,6 +253,7 @@ def _copy_entry(source: Path, target: Path, copy: Copier, products: frozenset[Pa
 
 
 def _copy_file(source: str, target: str) -> None:
+    check_signals()
     with contextlib.suppress(FileNotFoundError, PermissionError):
         shutil.copy2(source, target, follow_symlinks=False)
 

@@ -13,7 +13,7 @@ import click
 import msgspec
 
 from releaser.cli import render
-from releaser.pipelines.session import Body, run_command
+from releaser.pipelines.session import Body, End, run_command
 from releaser.report.outcomes import Outcome
 from releaser.report.terminal import StepPrinter
 from releaser.site.settings import read_seconds
@@ -86,10 +86,10 @@ class _Time(click.ParamType[float]):
 TIME = _Time()
 
 
-def run_and_exit(common: Common, command: Command, body: Body) -> None:
+def run_and_exit(common: Common, command: Command, body: Body, end: End | None = None) -> None:
     """Run a command that takes the lock; print its outcome and exit."""
     printer = StepPrinter(verbose=common.verbose, quiet=common.quiet)
-    outcome = run_command(common.project, os.environ, command, body, wait=common.wait, on_step=printer)
+    outcome = run_command(common.project, os.environ, command, body, wait=common.wait, on_step=printer, end=end)
     finish(common, outcome)
 
 

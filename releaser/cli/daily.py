@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 
@@ -12,13 +13,13 @@ from releaser.cli.common import Common, common_options, preview_and_exit, run_an
 from releaser.pipelines.check import check, check_tests
 from releaser.pipelines.checks import look
 from releaser.pipelines.decide import UpdateOptions
-from releaser.pipelines.rollback import preview_rollback, rollback
+from releaser.pipelines.rollback import end_update, preview_rollback, rollback
 from releaser.pipelines.update import preview_update, update
 from releaser.releases.store import Store
 from releaser.report.listing import list_releases
 from releaser.report.status import make_status
 from releaser.site.site import open_site
-from releaser.system.run import ROLLBACK, UPDATE, Command
+from releaser.system.run import CHECK, ROLLBACK, UPDATE
 
 
 @click.command("update")
@@ -45,7 +46,12 @@ def rollback_command(common: Common, release: str | None, keep_code: bool, dry_r
     if dry_run:
         preview_and_exit(common, lambda site: preview_rollback(site, release, keep_code=keep_code))
     run_and_exit(
-        common, ROLLBACK, lambda site, run, recovery: rollback(site, run, recovery, release, keep_code=keep_code)
+        common,
+        ROLLBACK,
+        lambda site, run, recovery: rollback(site, run, recovery, release, keep_code=keep_code),
+        end=functools.partial(
+            end_update, name=release, keep_code=keep_code, say=functools.partial(click.echo, err=True)
+        ),
     )
 
 
@@ -77,7 +83,7 @@ def check_command(common: Common, tests: bool, mail: bool) -> None:
     if tests and mail:
         raise click.UsageError("Give one of `--tests` and `--mail`.")
     if tests:
-        run_and_exit(common, Command("check"), lambda site, run, recovery: check_tests(site, run))
+        run_and_exit(common, CHECK, lambda site, run, recovery: check_tests(site, run))
     answer = check(open_site(common.project, os.environ), sends_mail=mail)
     if common.as_json:
         render.print_answer(answer)

@@ -208,6 +208,8 @@ def _format_value(value: object) -> str:
 
 def print_status(status: Status) -> None:
     """Print the state of a site on one screen of 80 columns."""
+    if status.running:
+        _say_row("running", status.running.sentence)
     _say_row("live", status.live or "none")
     _say_row("previous", status.previous or "none")
     if status.ready:

@@ -71,7 +71,7 @@ def make_live(site: Site, run: Run, repository: Repository, entry: Entry) -> Cha
         try:
             for action in BEFORE_FLIP:
                 do_action(site, run, repository, action, Direction(entry))
-                check_signals()
+                check_signals(also_deferred=True)
             site = _read_settings(site)
             do_action(site, run, repository, FROM_FLIP[0], Direction(entry))
         except ChangeError as error:

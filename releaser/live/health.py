@@ -8,7 +8,7 @@ from releaser.errors import ChangeError, Problem, ToolError
 from releaser.live.restart import find_missing_program, may_restart
 from releaser.releases.lease import is_used
 from releaser.site.site import Site
-from releaser.system import process
+from releaser.system import process, signals
 from releaser.system.text import format_seconds
 
 _POLL_INTERVAL = 0.5  # seconds between two attempts
@@ -43,7 +43,7 @@ def check_health(site: Site) -> str:
             return answer
         if time.monotonic() + _POLL_INTERVAL >= deadline:
             raise ChangeError(f"The health check failed for {format_seconds(limit)}: {answer}.")
-        time.sleep(_POLL_INTERVAL)
+        signals.wait(_POLL_INTERVAL)
 
 
 def is_healthy_now(site: Site) -> bool | None:
@@ -67,9 +67,9 @@ def find_unused_release(site: Site, release: str, before: str | None) -> Problem
             message = f"No process uses release {release}, although {live.health_check[0]} answered."
             advice = f"Restart the site by hand, with `{site.paths.link}/bin/python`, and correct `restart`."
             return Problem("not-restarted", message, advice)
-        time.sleep(_POLL_INTERVAL)
+        signals.wait(_POLL_INTERVAL)
     while before and is_used(site.paths.releases / before) and time.monotonic() < deadline:
-        time.sleep(_POLL_INTERVAL)
+        signals.wait(_POLL_INTERVAL)
     return None
 
 

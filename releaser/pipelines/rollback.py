@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import msgspec
 
 from releaser.checkout.move import find_obstacles
@@ -9,24 +11,28 @@ from releaser.checkout.own_files import find_dirty_files, has_lock_of
 from releaser.checkout.publish import Lowering, is_worth_commit
 from releaser.checkout.repository import Repository, open_repository
 from releaser.checkout.target import choose_commit_of, may_commit_older, require_kept_commits
-from releaser.errors import NoSuchReleaseError, Problem, refuse, require
+from releaser.errors import LockedError, NoSuchReleaseError, Problem, ReleaserError, refuse, require
 from releaser.live.change import make_entry, make_live
 from releaser.packages.changes import compare_releases, describe_changes
 from releaser.packages.holds import find_held_code, read_holds
 from releaser.packages.lock import read_lock
 from releaser.pipelines.conclude import conclude
 from releaser.pipelines.recover import Recovery
-from releaser.releases.journal import QUICK_PUSH, Entry
+from releaser.releases.journal import QUICK_PUSH, Entry, is_interrupted, read_entry
+from releaser.releases.link import read_link
 from releaser.releases.release import Release
 from releaser.releases.reserve import release_reserve
 from releaser.releases.store import SiteRun, Store
 from releaser.releases.venv import ask_python_version, find_python
 from releaser.releases.verify import find_faults
 from releaser.report.outcomes import Brought, Kept, Outcome, make_unchanged, make_updated
+from releaser.site.run_lock import Running, end_run
 from releaser.site.site import Site
 from releaser.system.files import make_private_directory
-from releaser.system.run import ROLLBACK
+from releaser.system.run import ROLLBACK, find_command
 from releaser.system.text import join_few
+
+_UNDO = 60.0  # seconds for an update to undo its work
 
 
 def rollback(site: Site, run: SiteRun, recovery: Recovery, name: str | None, *, keep_code: bool) -> Outcome:
@@ -39,6 +45,9 @@ def rollback(site: Site, run: SiteRun, recovery: Recovery, name: str | None, *, 
     if name is None and recovery.problem is not None:
         run.problems.remove(recovery.problem)  # this is what was asked for
         return make_unchanged(recovery.sentence)
+    if name is None and run.is_overtaken:
+        message = f"Release {run.store.link.release} went live while this rollback waited. It stays live."
+        raise LockedError(message, "Run `releaser rollback` again to leave it.")
     store = run.store
     release = choose_release(site, run, name)
     if release is store.live:
@@ -58,6 +67,28 @@ def rollback(site: Site, run: SiteRun, recovery: Recovery, name: str | None, *, 
         run.note(f"The directory `{site.paths.link}` is kept as `{entry.replaces}`.")
     changes = compare_releases(store.live, release) if store.live else ()
     return make_updated(release, result, published.commit, changes)
+
+
+def end_update(site: Site, running: Running, name: str | None, *, keep_code: bool, say: Callable[[str], None]) -> float:
+    """End an update that has not changed the live release; return the seconds that it has to undo its work.
+
+    0 if it goes on: it is of another user, or the rollback would be refused. If it comes to its flip in this moment, it
+    finishes that, and a rollback without a name is refused.
+    """
+    entry = read_entry(site.paths)
+    is_before_flip = entry is None or entry.phase == "building"
+    if entry is not None and entry.phase == "changing":
+        is_before_flip = read_link(site.paths).release != entry.release
+    if not is_before_flip or running.pid is None or not find_command(running.command).may_be_ended:
+        return 0
+    try:
+        preview_rollback(site, name, keep_code=keep_code)
+    except (ReleaserError, OSError):
+        return 0
+    if not end_run(site.paths.run_lock, running.pid):
+        return 0
+    say(f"Ending {running.title}, which has not changed the live release; waiting for it to undo its work.")
+    return _UNDO
 
 
 def choose_release(site: Site, run: SiteRun, name: str | None) -> Release:
@@ -142,7 +173,7 @@ def preview_rollback(site: Site, name: str | None, *, keep_code: bool) -> Outcom
     words = [describe_changes(changes) or "the same packages"]
     words += [note.rstrip(".") for note in run.notes]
     words += [f"the checkout moves to {entry.commit[:12]}"] if entry.commit != entry.head else []
-    if site.paths.journal.exists():
+    if is_interrupted(site.paths):
         words.append("first of all, an interrupted run is finished or undone")
     headline = f"Would make {release.id} live: {'; '.join(words)}."
     return Outcome("no-changes", 0, headline, release.id, Brought(changes), "heard")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import os
 from collections.abc import Callable, Mapping
@@ -11,7 +12,7 @@ from pathlib import Path
 import msgspec
 
 from releaser.candidate.space import explain_full_disk
-from releaser.errors import BuildError, Interrupted, Problem, ReleaserError, explain_error
+from releaser.errors import BuildError, Interrupted, Problem, ReleaserError, explain_error, refuse
 from releaser.packages.holds import list_holds
 from releaser.pipelines.recover import Recovery, recover, sweep
 from releaser.releases.journal import drop_entry, read_entry
@@ -19,23 +20,24 @@ from releaser.releases.link import read_link
 from releaser.releases.reserve import fill_reserve
 from releaser.releases.store import SiteRun, Store
 from releaser.report.history import append_record
-from releaser.report.outcomes import Kept, Outcome, complete, make_error, make_interrupted
+from releaser.report.outcomes import Kept, Outcome, complete, make_error, make_interrupted, make_unchanged
 from releaser.report.tell import run_on_failure, tell, tell_without_state
-from releaser.site.run_lock import hold_lock
+from releaser.site.run_lock import Running, hold_lock
 from releaser.site.site import Site, open_site, prepare_state
 from releaser.system.files import sync_file_system
 from releaser.system.process import end_marked
 from releaser.system.run import Command, Run, Step, make_id, now, write_log
-from releaser.system.signals import defer_signals, raise_on_signals
+from releaser.system.signals import check_signals, ignore_signals, raise_on_signals
 
 logger = logging.getLogger(__name__)
 
 Body = Callable[[Site, SiteRun, Recovery], Outcome]
+End = Callable[[Site, Running], float]
 UNCHANGED = "The live release is unchanged."
 UNFINISHED = "The new release is live; the next run does what is left."
 
 
-def run_command(
+def run_command(  # noqa: PLR0913 - as much as commands differ in
     start: Path,
     environ: Mapping[str, str],
     command: Command,
@@ -43,36 +45,57 @@ def run_command(
     *,
     wait: float = 0,
     on_step: Callable[[str, Step | None], None] | None = None,
+    end: End | None = None,
 ) -> Outcome:
     """Run a command on the site at `start`, under its lock, after recovery, and return its outcome.
 
-    Every error becomes an outcome; `wait` is how many seconds to wait for another run.
+    Every error becomes an outcome; `wait` is how many seconds to wait for another run, and `end` may end that. A signal
+    ends the body of the command; one that comes later only shortens the wait for hooks and mail servers.
     """
-    run, site = SiteRun(make_id(now()), command, on_step), None
+    run, site = SiteRun(make_id(now()), command, *filter(None, [on_step])), None
     try:
-        site = open_site(start, environ)
-        os.umask(0o002 if site.is_shared else 0o022)  # of every program, too
-        prepare_state(site)
-        with hold_lock(site, run, wait), write_log(site.paths.logs, run):
-            return _run_body(site, run, body)
+        with raise_on_signals():
+            site = open_site(start, environ)
+            os.umask(0o002 if site.is_shared else 0o022)  # of every program, too
+            prepare_state(site)
+            live = read_link(site.paths).release
+            with hold_lock(site, run, wait, functools.partial(end, site) if end else None):
+                if not site.paths.run_lock.exists():
+                    return _end_uninstalled(run)
+                run.is_overtaken = read_link(site.paths).release != live
+                with write_log(site.paths.logs, run):
+                    return _run_body(site, run, body)
+    except Interrupted as error:  # before it had the lock
+        return complete(make_interrupted(error, command.name, None, UNCHANGED), run)
     except ReleaserError as error:
         outcome = complete(_make_failure(error), run)
         tell_without_state(start, environ, site, run, outcome)
         return outcome
 
 
+def _end_uninstalled(run: SiteRun) -> Outcome:
+    """Return the outcome of an update that has waited for `uninstall`. Raises PreflightError for other commands."""
+    message = "releaser was uninstalled here while this run waited. Nothing was done."
+    if run.command.is_nightly:
+        return complete(make_unchanged(message), run)
+    raise refuse("uninstalled", message, "Run `releaser init` to begin again.")
+
+
 def _run_body(site: Site, run: SiteRun, body: Body) -> Outcome:
     run.store = Store(site.paths)
     before = first = run.store.link.release
     try:
-        with raise_on_signals():
-            try:
-                recovery = recover(site, run)
-                before = read_link(site.paths).release
-                run.problems += [recovery.problem] if recovery.problem else []
-                outcome = body(site, run, recovery)
-            finally:
-                _clean_up(site, run)
+        try:
+            recovery = recover(site, run)
+            before = read_link(site.paths).release
+            run.problems += [recovery.problem] if recovery.problem else []
+            outcome = body(site, run, recovery)
+        except (ReleaserError, OSError):
+            check_signals()  # the same signal may have ended a program
+            raise
+        finally:
+            ignore_signals()
+            _clean_up(site, run)
     except ReleaserError as error:
         outcome = _make_failure(explain_full_disk(site.paths.state, error) or error)
     except Interrupted as error:
@@ -93,7 +116,7 @@ def _run_body(site: Site, run: SiteRun, body: Body) -> Outcome:
         outcome = msgspec.structs.replace(outcome, result="updated", exit_code=7, headline=headline, news="new")
     outcome = complete(outcome, run)
     outcome = _describe_site(outcome, site, run, first)
-    with contextlib.suppress(Interrupted, OSError), raise_on_signals(), defer_signals():
+    with contextlib.suppress(OSError):
         outcome = tell(site, run, run_on_failure(site, run, outcome))
         if outcome.news != "nothing":
             append_record(site.paths, run, outcome, now())

@@ -18,16 +18,15 @@ from releaser.live.change import do_action
 from releaser.live.health import check_health
 from releaser.live.restart import may_restart
 from releaser.pipelines.adopt import list_patterns
-from releaser.releases.journal import Entry
+from releaser.releases.journal import Entry, is_interrupted
 from releaser.releases.lease import is_used, list_users, remove_startup_module
 from releaser.releases.release import ID
 from releaser.releases.store import SiteRun, Store, delete_release
 from releaser.report.outbox import count_waiting
 from releaser.report.outcomes import Kept, Outcome, make_unchanged
 from releaser.site.site import Site
-from releaser.system import process
+from releaser.system import process, signals
 from releaser.system.files import name_temporary, remove_path
-from releaser.system.signals import defer_signals
 from releaser.system.text import count, join_few
 
 _CRONTAB_TIMEOUT = 10.0  # seconds
@@ -44,7 +43,7 @@ def uninstall(site: Site, run: SiteRun) -> Outcome:
             copy_plain_venv(site, copy, mark=run.id)
     elif store.link.kind == "foreign" and site.paths.link.is_dir():
         remove_startup_module(site.paths.link)
-    with contextlib.suppress(Interrupted), defer_signals():  # a signal comes too late: all is done
+    with contextlib.suppress(Interrupted), signals.defer_signals():  # a signal comes too late: all is done
         outcome = _leave(site, run, copy)
     run.notes += remarks if not isinstance(outcome.payload, Kept) else []
     return outcome
@@ -96,7 +95,7 @@ def _restart(site: Site, run: SiteRun, direction: Direction) -> None:
         do_action(site, run, repository, action, direction)
     deadline = time.monotonic() + min(_PATIENCE, site.settings.live.health_timeout)
     while may_restart(site) and not site.paths.link.is_symlink() and _list_used(site) and time.monotonic() < deadline:
-        time.sleep(_PAUSE)
+        signals.wait(_PAUSE)
     check_health(site)  # again: the processes of the release may have answered
 
 
@@ -151,7 +150,7 @@ def _delete_state(site: Site, run: SiteRun) -> bool:
 def describe_uninstall(site: Site) -> str:
     """Return what `uninstall` does, as it is said before anything is deleted; empty if nothing is left to do."""
     store, state, waiting = Store(site.paths), site.paths.state, count_waiting(site.paths)
-    words = ["finish or undo an interrupted run"] if site.paths.journal.exists() else []
+    words = ["finish or undo an interrupted run"] if is_interrupted(site.paths) else []
     if store.link.kind == "release":
         words.append(f"make `{site.paths.link}` a plain directory with the packages of release {store.link.release}")
         words += ["restart the site"] if may_restart(site) else []

@@ -9,6 +9,7 @@ import msgspec
 
 from releaser.releases.reserve import release_reserve
 from releaser.site.paths import Paths
+from releaser.site.run_lock import find_running
 from releaser.system.files import FULL, sync_directory, write_json
 from releaser.system.run import Run
 from releaser.system.state import read_state
@@ -89,6 +90,11 @@ def read_entry(paths: Paths, run: Run | None = None) -> Entry | None:
         facts |= {"is_way_back": is_way_back, "may_hold": not is_way_back}
         facts |= {"push_timeout": QUICK_PUSH if is_way_back else PUSH}
     return Entry(**facts)
+
+
+def is_interrupted(paths: Paths) -> bool:
+    """Return True if a change is in progress whose run has ended."""
+    return paths.journal.exists() and find_running(paths.run_lock) is None
 
 
 def drop_entry(paths: Paths) -> None:

@@ -31,6 +31,7 @@ from releaser.releases.venv import (
     read_records,
     shorten,
 )
+from releaser.system.signals import check_signals
 from releaser.system.text import redact
 
 _CODE = {".py", ".pyc", ".so", ".pth"}
@@ -148,6 +149,7 @@ def find_changed_files(top: Path, hashes: dict[str, str]) -> list[str]:
 
 def hash_file(path: Path) -> str:
     """Return the SHA-256 of a file, `-> TEXT` for a link, `ABSENT` without one, the error for what cannot be read."""
+    check_signals()
     try:
         mode = os.lstat(path).st_mode
         if stat.S_ISLNK(mode):

@@ -271,3 +271,5 @@ class SiteRun(Run):
     """A run of a command on a site, with the releases as this run has read and left them."""
 
     store: Store
+    #: True if another release went live while this run waited for the lock.
+    is_overtaken = False

@@ -20,7 +20,7 @@ from releaser.releases.verify import DATA_ADVICE, find_product_faults, list_faul
 from releaser.report.decision import LastDecision, read_decision
 from releaser.report.history import Record, read_history
 from releaser.report.outbox import count_waiting
-from releaser.site.run_lock import is_running
+from releaser.site.run_lock import Running, find_running
 from releaser.site.site import Site
 from releaser.system.run import find_command, now
 from releaser.system.text import count, join_few
@@ -55,6 +55,8 @@ class Status(msgspec.Struct, frozen=True):
     ready: str | None
     #: The decision of the last update, with the versions that it skipped.
     decision: LastDecision | None
+    #: The run that works; None if none does.
+    running: Running | None
     notes: tuple[str, ...] = ()
 
     @property
@@ -91,7 +93,8 @@ def make_status(site: Site, store: Store, problems: Sequence[Problem]) -> Status
     holds = list_holds(site)
     pause = find_pause(holds)
     attention = [*problems, *([] if pause else _find_missing_updates(updates))]
-    if site.paths.journal.exists() and not is_running(site.paths.run_lock):
+    running = find_running(site.paths.run_lock)
+    if site.paths.journal.exists() and running is None:
         message = "A run was interrupted; the next command that changes something finishes or undoes it."
         attention.append(Problem("unfinished", message, "Run `releaser update`."))
     if last is not None and last.is_trouble:
@@ -111,6 +114,7 @@ def make_status(site: Site, store: Store, problems: Sequence[Problem]) -> Status
         paused_until=pause.until if pause else None,
         ready=next((release.id for release in store.releases if release.state.state == "ready"), None),
         decision=_read_decision(site, holds),
+        running=running,
     )
 
 

@@ -19,7 +19,7 @@ from releaser.report.outcomes import Outcome
 from releaser.report.status import find_attention
 from releaser.site.settings import MailSettings, load_settings
 from releaser.site.site import Site, find_intrusions, read_dotenv
-from releaser.system.run import Command, Run, make_id, now
+from releaser.system.run import CHECK, Run, make_id, now
 from releaser.system.text import redact
 
 
@@ -137,7 +137,7 @@ def send_test_mail(site: Site) -> Delivery:
     again = f"Settings are in {site.paths.dotenv}, pyproject.toml or the environment. Then run `{command}`."
     if not recipients:
         raise refuse("mail", "Nobody gets mail about this site.", f"Set `ADMINS_JSON`. {again}")
-    run = Run(make_id(now()), Command("check"))
+    run = Run(make_id(now()), CHECK)
     letter = write_test(site.paths.project.name, str(site.paths.project), run)
     from releaser.report import smtp
 

@@ -3,55 +3,146 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
-from collections.abc import Iterator
+import signal
+import time
+from collections.abc import Callable, Iterator
+from datetime import datetime
 from pathlib import Path
+from typing import BinaryIO
 
 import msgspec
-from filelock import FileLock, Timeout
 
-from releaser.errors import LockedError, refuse
+from releaser.errors import LockedError, PreflightError, refuse
 from releaser.site.site import Site
-from releaser.system.files import private_mode, read_regular_file, set_aside
-from releaser.system.run import Run, format_time_id
+from releaser.system import signals
+from releaser.system.files import private_mode, set_aside
+from releaser.system.run import Run, now
+
+_LENGTH = 1024  # bytes that a lock says of its holder
+_PAUSE, _UNNAMED = 0.05, 1.0  # seconds between two tries; for a holder to write its name, and for who only asks
+
+
+class Running(msgspec.Struct, frozen=True):
+    """The run that holds the lock, since when, and its newest step; empty if the lock does not say it."""
+
+    command: str = ""
+    pid: int | None = None
+    since: datetime | None = None
+    step: str = ""
+
+    @property
+    def title(self) -> str:
+        """The command and its process, for people."""
+        return f"`releaser {self.command}` (process {self.pid})"
+
+    @property
+    def sentence(self) -> str:
+        """The run, with its time and step."""
+        if self.pid is None:
+            return "Another run of releaser holds the lock."
+        step = f", step {self.step}" if self.step else ""
+        return f"{self.title} has been running since {self.since:%Y-%m-%d %H:%M:%S} UTC{step}."
 
 
 @contextlib.contextmanager
-def hold_lock(site: Site, run: Run, wait: float) -> Iterator[None]:
-    """Hold the lock of the site. Raises LockedError with who holds it since when, and PreflightError without flock."""
+def hold_lock(site: Site, run: Run, wait: float, end: Callable[[Running], float] | None) -> Iterator[None]:
+    """Hold the lock of the site, which names this run and its steps; it is deleted if `uninstall` was waited for.
+
+    `end` may end the run that holds it, and returns how many seconds to wait for that, 0 if it goes on. Raises
+    LockedError with who holds it since when, and PreflightError without flock.
+    """
     path = site.paths.run_lock
     if path.is_symlink() or (path.exists() and not path.is_file()):
         aside = set_aside(path)
         run.note(f"`{path}` was no file. It is now `{aside}`.")
-    lock = FileLock(path, timeout=wait, mode=private_mode(path.parent), fallback_to_soft=False)
     try:
-        lock.acquire()
-    except Timeout as error:
-        raise LockedError(_name_holder(path), "Run it again later, or with `--wait 600`.") from error
-    except (OSError, NotImplementedError) as error:
-        message = f"The lock `{path}` cannot be taken: {error}."
-        raise refuse("no-lock-file", message, "Set `state_dir` to a local file system of this user.") from error
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, private_mode(path.parent))
+    except OSError as error:
+        raise _explain(path, error) from error
+    with open(descriptor, "rb") as file:
+        _take(file, path, wait, end)
+        running, started = Running(run.command.name, os.getpid(), now()), _find_start(os.getpid())
+
+        def write(step: str) -> None:
+            record = msgspec.json.encode((started, msgspec.structs.replace(running, step=step)))
+            with contextlib.suppress(OSError):  # a full disk ends no run
+                os.pwrite(file.fileno(), record.ljust(_LENGTH), 0)
+
+        write("")
+        run.listeners.append(lambda name, step: write(name) if step is None else None)
+        try:
+            yield
+        finally:
+            os.ftruncate(file.fileno(), 0)  # the next holder is never taken for this one
+
+
+def _take(file: BinaryIO, path: Path, wait: float, end: Callable[[Running], float] | None) -> None:
+    began, longest = time.monotonic(), None
     try:
-        with contextlib.suppress(OSError):
-            holder = {"pid": os.getpid(), "command": run.command.name, "since": format_time_id(run.id)}
-            path.write_bytes(msgspec.json.encode(holder))
-        yield
-    finally:
-        lock.release()
+        while not _try(file, fcntl.LOCK_EX):
+            running, elapsed = _read(file), time.monotonic() - began
+            if longest is None and (running is not None or elapsed >= _UNNAMED):
+                longest = max(wait, end(running) if end is not None and running is not None else 0)
+            if longest is not None and elapsed >= longest:
+                running = running or Running()
+                advice = "Run it again later, or with `--wait 600`."
+                advice += f" `kill {running.pid}` ends that run." if running.pid else ""
+                raise LockedError(f"{running.sentence} Nothing was changed.", advice)
+            signals.wait(_PAUSE)
+    except OSError as error:
+        raise _explain(path, error) from error
 
 
-def _name_holder(path: Path) -> str:
+def _explain(path: Path, error: OSError) -> PreflightError:
+    message = f"The lock `{path}` cannot be taken: {error}."
+    return refuse("no-lock-file", message, "Set `state_dir` to a local file system of this user.")
+
+
+def _try(file: BinaryIO, kind: int) -> bool:
+    """Take a lock; False if another process holds it. Raises OSError."""
     try:
-        holder = msgspec.json.decode(path.read_bytes())
-        who = f"`releaser {holder['command']}` (process {holder['pid']}) has been running since {holder['since']}"
-    except (OSError, ValueError, KeyError, TypeError):
-        who = "Another run of releaser holds the lock"
-    return f"{who}. Nothing was changed."
+        fcntl.flock(file, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
-def is_running(lock: Path) -> bool:
-    """Return True if the process that took the lock last still works."""
-    with contextlib.suppress(OSError, ValueError, LookupError, TypeError):
-        holder = msgspec.json.decode(read_regular_file(lock) or b"{}")
-        return b"releaser" in Path(f"/proc/{int(holder['pid'])}/cmdline").read_bytes()
+def find_running(path: Path) -> Running | None:
+    """Return the run that holds a lock; None if none does, or if this user may not ask."""
+    with contextlib.suppress(OSError), open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb") as file:
+        began = time.monotonic()
+        while not _try(file, fcntl.LOCK_SH):
+            running = _read(file)
+            if running is not None or time.monotonic() - began >= _UNNAMED:
+                return running or Running()
+            signals.wait(_PAUSE)
+    return None
+
+
+def end_run(path: Path, pid: int) -> bool:
+    """Ask the run that holds a lock to end; False if it is of another user, or is not that process any more."""
+    with contextlib.suppress(OSError), open(path, "rb") as file:
+        descriptor = os.pidfd_open(pid)  # the number may be used again, the descriptor is not
+        running = _read(file)
+        if running is not None and running.pid == pid and os.stat(f"/proc/{pid}").st_uid == os.geteuid():
+            signal.pidfd_send_signal(descriptor, signal.SIGTERM)
+            return True
     return False
+
+
+def _read(file: BinaryIO) -> Running | None:
+    """Return what a lock says of its holder; None if it says nothing, or that process has ended."""
+    try:
+        started, running = msgspec.json.decode(os.pread(file.fileno(), _LENGTH, 0), type=tuple[int, Running])
+    except (OSError, msgspec.MsgspecError):
+        return None
+    return running if running.pid is not None and started and started == _find_start(running.pid) else None
+
+
+def _find_start(pid: int) -> int:
+    """Return when a process has started, in ticks after boot, since its number may be used again; 0 without it."""
+    with contextlib.suppress(OSError, ValueError, IndexError):
+        return int(Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[19])
+    return 0

@@ -13,6 +13,8 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from releaser.system.signals import check_signals
+
 T = TypeVar("T")
 
 AT_FDCWD, RENAME_EXCHANGE = -100, 2  # renameat2(2)
@@ -198,6 +200,7 @@ def measure(directory: Path, *, own: bool = False) -> int:
     """Return the allocated bytes of a tree; with `own`, without the files that other trees share by hard links."""
     total, seen = 0, set[int]()
     for place, directories, files in os.walk(directory):
+        check_signals()
         for name in (*directories, *files):
             with contextlib.suppress(OSError):
                 status = os.lstat(os.path.join(place, name))

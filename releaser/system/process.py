@@ -6,7 +6,6 @@ import contextlib
 import ctypes
 import logging
 import os
-import select
 import shlex
 import signal
 import subprocess
@@ -17,6 +16,7 @@ from pathlib import Path
 import msgspec
 
 from releaser.errors import ToolError
+from releaser.system import signals
 from releaser.system.text import find_error_line, format_seconds, redact
 
 logger = logging.getLogger(__name__)
@@ -78,8 +78,9 @@ def run(  # noqa: PLR0913 - as many as a program can be run with
     `may_leave_service` keeps what a program that ended by itself has left running: a restart may start a daemon. The
     program reads `stdin` and has no terminal. If releaser dies, so does it, but for a quick `is_question`: that
     changes nothing, and starts in a fifth of the time. `timeout` is in seconds. Raises ToolError if the program cannot
-    be started, or, with `check`, if it exceeds its limit or its status is not 0.
+    be started, or, with `check`, if it exceeds its limit or its status is not 0; and Interrupted, once it has ended.
     """
+    signals.check_signals()
     words = tuple(os.fspath(word) for word in arguments)
     logger.debug("run %s in %s", redact(shlex.join(words)), cwd)
     began = time.monotonic()
@@ -103,9 +104,10 @@ def run(  # noqa: PLR0913 - as many as a program can be run with
         try:
             ended = _wait(process, timeout)
         finally:
-            if not (ended and may_leave_service):
-                _end_group(process)
-            process.wait()
+            with signals.defer_signals():
+                if not (ended and may_leave_service):
+                    _end_group(process)
+                process.wait()
         stdout, stderr = _read_output(out.fileno(), is_answer), _read_output(err.fileno(), is_answer=False)
         finished = Finished(words, process.returncode, stdout, stderr, time.monotonic() - began, not ended)
     logger.debug("%s after %s\n%s", finished.ending, format_seconds(finished.seconds), finished.output)
@@ -138,7 +140,7 @@ def _wait(process: subprocess.Popen[bytes], timeout: float) -> bool:
     """Wait until a program ends, without reaping it; False if it is still running after `timeout` seconds."""
     descriptor = os.pidfd_open(process.pid)
     try:
-        return bool(select.select([descriptor], [], [], timeout)[0])
+        return bool(signals.wait(timeout, descriptor))
     finally:
         os.close(descriptor)
 
@@ -175,7 +177,7 @@ def end_marked(prefix: str) -> list[int]:
                 ended.append(int(entry.name))
     deadline = time.monotonic() + GRACE
     while any(_has_mark(f"/proc/{pid}", prefix) for pid in ended) and time.monotonic() < deadline:
-        time.sleep(0.01)
+        signals.wait(0.01)
     return ended
 
 

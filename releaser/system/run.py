@@ -15,6 +15,7 @@ import msgspec
 
 from releaser.errors import Problem
 from releaser.system.files import make_private_directory, private_mode
+from releaser.system.signals import check_signals
 from releaser.system.text import redact
 
 logger = logging.getLogger(__name__)
@@ -32,16 +33,19 @@ class Command(msgspec.Struct, frozen=True):
     has_failure_hook: bool = False
     #: True if the command takes releases live, so that `status` shows its runs.
     takes_live: bool = False
+    #: True if a rollback may end a run that has not changed the live release.
+    may_be_ended: bool = False
     #: True if a run is a night's update: sites without one for a week need attention.
     is_nightly: bool = False
     #: The word of a mail about a success; by default that of the result.
     done: str = ""
 
 
-UPDATE = Command("update", mailed="all", has_failure_hook=True, takes_live=True, is_nightly=True)
+UPDATE = Command("update", mailed="all", has_failure_hook=True, takes_live=True, may_be_ended=True, is_nightly=True)
 ROLLBACK = Command("rollback", mailed="changed", has_failure_hook=True, takes_live=True, done="Rollback done")
 INIT = Command("init", has_failure_hook=True, takes_live=True)
-_COMMANDS = {command.name: command for command in (UPDATE, ROLLBACK, INIT)}
+CHECK = Command("check", may_be_ended=True)
+_COMMANDS = {command.name: command for command in (UPDATE, ROLLBACK, INIT, CHECK)}
 
 
 def find_command(name: str) -> Command:
@@ -65,22 +69,24 @@ class StepDetail(list[str]):
 
 
 class Run:
-    """One run of a command. `on_step` is told of each step that begins (None as its value) and ends."""
+    """One run of a command. `listeners` are told of each step that begins (None as its value) and ends."""
 
-    def __init__(self, id: str, command: Command, on_step: Callable[[str, Step | None], None] | None = None) -> None:
+    def __init__(self, id: str, command: Command, *listeners: Callable[[str, Step | None], None]) -> None:
         self.id = id
         self.command = command
         self.steps: list[Step] = []
         self.notes: list[str] = []
         self.problems: list[Problem] = []
-        self._on_step = on_step or (lambda name, step: None)
+        self.listeners = list(listeners)
 
     @contextlib.contextmanager
     def step(self, name: str) -> Iterator[StepDetail]:
         """Record what happens inside as a step. The list takes words about its result."""
+        check_signals()
         began, detail = time.monotonic(), StepDetail()
         logger.info("step %s", name)
-        self._on_step(name, None)
+        for listener in self.listeners:
+            listener(name, None)
         status: Literal["done", "failed"] = "failed"
         try:
             yield detail
@@ -89,7 +95,8 @@ class Run:
             step = Step(name, status, round(time.monotonic() - began, 3), redact("; ".join(detail)))
             self.steps.append(step)
             logger.info("%s %s (%.2f s) %s", name, status, step.seconds, step.detail)
-            self._on_step(name, step)
+            for listener in self.listeners:
+                listener(name, step)
 
     def note(self, sentence: str) -> None:
         """Say something that is news, but no problem."""

@@ -94,6 +94,13 @@ def eventually(happened: Callable[[], object], event: str, seconds: float = 20) 
         time.sleep(0.02)
 
 
+def is_open(pid: int, path: Path) -> bool:
+    """Tell if a process has opened a file."""
+    with contextlib.suppress(OSError):
+        return any(os.readlink(entry) == str(path) for entry in Path(f"/proc/{pid}/fd").iterdir())
+    return False
+
+
 def hook(repository: Path, name: str, script: str = "exit 1") -> Path:
     """Put a hook into a repository; by default it refuses."""
     path = repository / "hooks" / name

@@ -1,6 +1,7 @@
 """Kills, signals, broken state and two runs at once: the next command finishes or undoes what was begun."""
 
 import contextlib
+import fcntl
 import json
 import os
 import re
@@ -8,12 +9,14 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 
 import pytest
 
-from tests.e2e.scenes import CODE, during_tests, eventually, mostly_slow, no_change, refused, says, silent
+from tests.e2e.scenes import CODE, during_tests, eventually, is_open, mostly_slow, no_change, refused, says, silent
 from tests.support.servers import WAITING_TESTS, meeting
 from tests.support.sites import SampleSite, SiteFactory
 
@@ -251,6 +254,79 @@ def test_law_10_a_run_waits_for_the_lock_if_asked(waiting: SampleSite) -> None:
             with pytest.raises(subprocess.TimeoutExpired):
                 second.wait(timeout=1)
         assert second.wait(timeout=60) == 0
+
+
+def test_law_05_10_a_rollback_ends_an_update_that_has_not_flipped(waiting: SampleSite) -> None:
+    site = waiting
+    first, second = site.live(), site.update_to("1.1.0")
+    site.publish("alpha", "1.2.0")
+    with during_tests(site, code=143) as run:
+        running = site.json("status")["running"]
+        assert {name: running[name] for name in ("command", "pid", "step")} == {
+            "command": "update",
+            "pid": run.process.pid,
+            "step": "test",
+        }
+        assert abs(datetime.fromisoformat(running["since"]).timestamp() - time.time()) < 60
+        with site.starting("prune", "--wait", "60") as waiter:  # a signal ends a wait, too
+            eventually(lambda: is_open(waiter.pid, site.state / "lock"), "the wait for the lock")
+            waiter.send_signal(signal.SIGTERM)
+            assert waiter.wait(timeout=10) == 143
+        says(
+            refused(site, "rollback", "no-such-release", code=8), str(run.process.pid)
+        )  # it would be refused: no reason
+        says(site.releaser("rollback", check=0), "Ending `releaser update`", str(run.process.pid), first)
+    assert (site.live(), site.version("alpha"), leftovers(site)) == (first, "1.0.0", [])
+    status = site.json("status")
+    assert (status["running"], status["well"], site.states()[second]) == (None, True, "rolled-back")
+
+
+@pytest.mark.slow
+def test_law_10_a_rollback_does_not_end_an_update_after_its_flip(make_site: SiteFactory) -> None:
+    site = make_site.live("1.1.0", due="1.2.0")
+    program = site.base / "meet.py"
+    program.write_text(WAITING_TESTS + "\nunittest.main()\n", encoding="utf-8")
+    site.write_dotenv(restart=f"{sys.executable} {program}")
+    with meeting() as met, site.starting("update", env=met.env) as update:
+        with met.kept_waiting():
+            says(refused(site, "rollback", code=8), str(update.pid), "step restart", "--wait")
+            assert "interrupted" not in site.releaser("status").stdout
+        assert (update.wait(timeout=60), site.version("alpha")) == (0, "1.2.0")
+
+
+@pytest.mark.slow
+def test_law_10_a_rollback_that_waited_for_another_release_leaves_it(waiting: SampleSite) -> None:
+    """Nothing was there to go back to when it was typed, so the update went on."""
+    site = waiting
+    with contextlib.ExitStack() as stack:
+        with during_tests(site):
+            rollback = stack.enter_context(site.starting("rollback", "--wait", "60"))
+            eventually(lambda: is_open(rollback.pid, site.state / "lock"), "the wait for the lock")
+        _, stderr = rollback.communicate(timeout=60)
+    assert (rollback.returncode, site.version("alpha")) == (8, "1.1.0"), stderr
+    assert f"{site.live()} went live while this rollback waited" in stderr
+    site.releaser("rollback", check=0)
+    assert site.version("alpha") == "1.0.0"
+
+
+def test_law_20_a_number_that_another_process_has_now_runs_nothing(waiting: SampleSite) -> None:
+    site = waiting
+    with during_tests(site, code=-signal.SIGKILL) as run:
+        record = json.loads((site.state / "lock").read_text(encoding="utf-8"))
+        run.process.kill()
+        run.process.wait(timeout=30)
+    started = int(Path("/proc/self/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[19])
+    record[1]["pid"] = os.getpid()
+    for number in (record[0], started):
+        (site.state / "lock").write_text(json.dumps([number, record[1]]), encoding="utf-8")
+        answer = site.json("status", check=10)
+        assert (answer["running"], "unfinished" in [each["code"] for each in answer["attention"]]) == (None, True)
+    with (site.state / "lock").open() as file:  # another holder of the lock, which has not said its name yet
+        fcntl.flock(file, fcntl.LOCK_EX)
+        (site.state / "lock").write_text(json.dumps([record[0], record[1]]), encoding="utf-8")
+        says(refused(site, "prune", code=8), "Another run of releaser holds the lock")
+        assert json.loads(site.releaser("status", "--json").stdout)["running"]["pid"] is None
+    site.releaser("prune", check=0)
 
 
 #: Tests that leave a child in their process group, and a daemon.

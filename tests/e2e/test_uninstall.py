@@ -1,15 +1,18 @@
 """The end of a site's life with releaser: a plain venv stays, the site goes on, and nothing of releaser is left."""
 
+import contextlib
 import os
 import stat
 import subprocess
+import sys
 
 import pytest
 
-from tests.e2e.scenes import CODE, mostly_slow, no_change, says
+from tests.e2e.scenes import CODE, eventually, is_open, mostly_slow, no_change, says
 from tests.e2e.test_going_live import served
 from tests.support.servers import WAITING_TESTS, meeting
 from tests.support.sites import SampleSite, SiteFactory
+from tests.support.smtp import mail_server
 
 EXCLUDED = "# Ignored in this clone alone."  # without an end of line
 ENTRY = "[console_scripts]\nalpha-version = alpha:main\n"
@@ -136,6 +139,24 @@ def test_law_08_uninstall_finishes_after_a_kill(make_site: SiteFactory, point: s
     assert (site.link.is_symlink(), site.state.exists(), site.version("alpha")) == (False, False, "1.1.0")
     assert not [path for path in site.path.iterdir() if path.name.startswith("..")]
     says(site.releaser("init", check=0), "adopted")
+
+
+@pytest.mark.slow
+def test_law_26_28_an_update_that_waited_for_an_uninstall_ends_without_a_mail(make_site: SiteFactory) -> None:
+    site = make_site.live(due="1.1.0")
+    meet = site.base / "meet.py"
+    meet.write_text(WAITING_TESTS + "\nunittest.main()\n", "utf-8")
+    with mail_server() as server, meeting() as met, contextlib.ExitStack() as stack:
+        site.write_dotenv({"ADMINS_JSON": "ada@example.org"}, restart=f"{sys.executable} {meet}", smtp_host=server.host)
+        uninstall = stack.enter_context(site.starting("uninstall", env=met.env))
+        with met.kept_waiting():
+            assert "an interrupted run" not in site.releaser("uninstall", "--dry-run", check=0).stderr
+            updates = [stack.enter_context(site.starting(name, "--wait", "60")) for name in ("update", "prune")]
+            lock = site.state / "lock"
+            eventually(lambda: all(is_open(update.pid, lock) for update in updates), "the wait for the lock")
+        assert uninstall.wait(timeout=60) == 0
+        assert [update.wait(timeout=60) for update in updates] == [0, 3]
+    assert (server.mails, site.state.exists(), site.link.is_symlink()) == ([], False, False)
 
 
 @pytest.mark.slow

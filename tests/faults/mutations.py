@@ -235,7 +235,7 @@ MUTATIONS = (
              "    require_unchanged(site, repository, prospect.snapshot)\n    require(find_obstacles(",
              "    require(find_obstacles(", edited_during_tests),
     Mutation("One run holds the lock", "site/run_lock.py",
-             "        lock.acquire()", "        pass",
+             "        fcntl.flock(file, kind | fcntl.LOCK_NB)", "        pass",
              lambda ground: broken_after_second_run(ground.stage("rollback").site, "prune")),
     Mutation("A change that does not come to its flip is undone", "live/change.py",
              "            undo_change(site, run, repository, entry)\n            raise", "            raise",

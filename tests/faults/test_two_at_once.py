@@ -19,7 +19,7 @@ from tests.support.commands import Finished
 from tests.support.servers import WAITING_TESTS, meeting
 from tests.support.sites import SampleSite
 
-OTHERS = ("update", "rollback", "prune", "init", "pin {live}", "unhold alpha")
+OTHERS = ("update", "prune", "init", "pin {live}", "unhold alpha")
 SECONDS = 30.0
 
 

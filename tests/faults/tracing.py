@@ -60,8 +60,8 @@ class Call:
 
     @property
     def is_one_of_many(self) -> bool:
-        """True for the log of a run, the reserve, and the deletion of a tree: their calls are many, and all alike."""
-        return "/logs/" in self.text or "/reserve" in self.text or self.name == "unlinkat"
+        """True for the log of a run, its lock, the reserve, the deletion of a tree: their calls are many, all alike."""
+        return any(place in self.text for place in ("/logs/", "/lock>", "/reserve")) or self.name == "unlinkat"
 
     @property
     def is_counted_by_path(self) -> bool:
