@@ -18,6 +18,7 @@ from releaser.candidate.shadow import Shadow, find_original, list_large_entries
 from releaser.errors import ToolError
 from releaser.site.site import Site
 from releaser.system import process
+from releaser.system.text import LONGEST_LINE, clip
 
 _PROBE_TIMEOUT = 20.0  # seconds
 _NOT_MOUNTED, _MARK = 125, "releaser could not mount\n"
@@ -50,7 +51,8 @@ def run_in_shadow(  # noqa: PLR0913 - as many as a program can be run with
     script = _write_script(shadow, site.paths.state, writable, site.paths.project)
     finished = process.run([*_UNSHARE, script, "sh", *words], cwd=Path("/"), env=env, timeout=timeout, check=False)
     if finished.status == _NOT_MOUNTED and finished.stderr.endswith(_MARK):
-        message = f"The shadow could not be mounted: {finished.stderr.removesuffix(_MARK).strip()}"
+        reason = clip(finished.stderr.removesuffix(_MARK).strip(), LONGEST_LINE)
+        message = f"The shadow could not be mounted: {reason}"
         raise ToolError(message, "Set `shadow` to `off`.", output=finished.stderr)
     status = _SIGNALLED - finished.status if finished.status > _SIGNALLED else finished.status
     finished = msgspec.structs.replace(finished, status=status, arguments=tuple(map(str, words)))

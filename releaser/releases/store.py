@@ -267,3 +267,5 @@ class SiteRun(Run):
     """A run of a command on a site, with the releases as this run has read and left them."""
 
     store: Store
+    #: True once old releases were deleted, which may leave a cache that is too large.
+    has_pruned = False

@@ -15,7 +15,7 @@ import msgspec
 
 from releaser.errors import Problem
 from releaser.system.files import make_private_directory, private_mode
-from releaser.system.text import redact
+from releaser.system.text import LONGEST_SENTENCE, clip, redact
 
 logger = logging.getLogger(__name__)
 
@@ -73,6 +73,8 @@ class Run:
         self.steps: list[Step] = []
         self.notes: list[str] = []
         self.problems: list[Problem] = []
+        #: The sentences of which people hear by the news of an earlier run, which this one finished.
+        self.told: list[str] = []
         self._on_step = on_step or (lambda name, step: None)
 
     @contextlib.contextmanager
@@ -86,7 +88,9 @@ class Run:
             yield detail
             status = "failed" if detail.has_failed else "done"
         finally:
-            step = Step(name, status, round(time.monotonic() - began, 3), redact("; ".join(detail)))
+            step = Step(
+                name, status, round(time.monotonic() - began, 3), clip(redact("; ".join(detail)), LONGEST_SENTENCE)
+            )
             self.steps.append(step)
             logger.info("%s %s (%.2f s) %s", name, status, step.seconds, step.detail)
             self._on_step(name, step)
