@@ -88,9 +88,8 @@ class Run:
             yield detail
             status = "failed" if detail.has_failed else "done"
         finally:
-            step = Step(
-                name, status, round(time.monotonic() - began, 3), clip(redact("; ".join(detail)), LONGEST_SENTENCE)
-            )
+            words = clip(redact("; ".join(detail)), LONGEST_SENTENCE)
+            step = Step(name, status, round(time.monotonic() - began, 3), words)
             self.steps.append(step)
             logger.info("%s %s (%.2f s) %s", name, status, step.seconds, step.detail)
             self._on_step(name, step)
