@@ -134,8 +134,9 @@ def _go_back(
     advice = getattr(error, "advice", "")
     if entry.earlier is None or not may_go_back(entry):
         problem = Problem("not-gone-back", f"{reason} The new release stays live.", advice)
-        entry = write_entry(site.paths, msgspec.structs.replace(entry, phase="publishing"))
-        return ChangeResult(entry, problem=problem, is_restarted=is_restarted or not may_restart(site))
+        is_restarted = is_restarted or not may_restart(site)
+        stays = msgspec.structs.replace(entry, phase="publishing")
+        return ChangeResult(write_entry(site.paths, stays), problem=problem, is_restarted=is_restarted)
     entry = write_entry(site.paths, msgspec.structs.replace(entry, phase="going-back", reason=redact(reason)))
     return msgspec.structs.replace(go_back(site, run, repository, entry), advice=advice)
 

@@ -25,7 +25,7 @@ from releaser.site.site import Site, open_site, prepare_state
 from releaser.system.files import sync_file_system
 from releaser.system.process import end_marked
 from releaser.system.run import Command, Run, Step, make_id, now, write_log
-from releaser.system.signals import defer_signals, raise_on_signals
+from releaser.system.signals import raise_on_signals
 
 logger = logging.getLogger(__name__)
 
@@ -93,9 +93,12 @@ def _run_body(site: Site, run: SiteRun, body: Body) -> Outcome:
     outcome = complete(outcome, run)
     run.store = run.store.linked(read_link(site.paths))
     outcome = locate(outcome, site, run.store, has_flipped=run.store.link.release != first)
-    with contextlib.suppress(Interrupted, OSError), raise_on_signals(), defer_signals():
-        outcome = tell(site, run, outcome)
-        clean_cache(site, run)
+    try:
+        with contextlib.suppress(OSError), raise_on_signals():
+            outcome = tell(site, run, outcome)
+            clean_cache(site, run)
+    except Interrupted as error:  # the news is safe by then
+        outcome = msgspec.structs.replace(outcome, exit_code=error.exit_code)
     return outcome
 
 

@@ -35,6 +35,7 @@ from releaser.site.settings import MailSettings, load_settings
 from releaser.site.site import Site, find_intrusions, read_dotenv
 from releaser.system.files import write_json
 from releaser.system.run import Command, Run, make_id, now
+from releaser.system.signals import defer_signals
 from releaser.system.text import redact
 
 
@@ -65,8 +66,9 @@ class Telling(msgspec.Struct, frozen=True):
 
 def tell(site: Site, run: SiteRun, outcome: Outcome) -> Outcome:
     """Make the news of a run safe, then run the hook, and send what waits; return the outcome, with their problems."""
-    telling = make_telling(site, run, outcome)
-    problem = save_news(site, run, telling)
+    with defer_signals():
+        telling = make_telling(site, run, outcome)
+        problem = save_news(site, run, telling)
     told = run_on_failure(site, run, outcome)
     may_send = site.settings.mail.recipients and (run.command.mailed != "never" or run.told)
     if problem is None and may_send and count_waiting(site.paths):
