@@ -142,7 +142,8 @@ def find_attention(site: Site, store: Store, holds: Sequence[Hold]) -> list[Prob
     history = [record for record in read_history(site.paths) if find_command(record.command).takes_live]
     attention = [*_find_damage(store), *find_old_holds(holds), *_find_old_processes(site, store)]
     attention += _find_old_preparations(history) if find_pause(holds) is None else []
-    attention += _find_failed_steps(store, history)
+    names = {problem.name for problem in attention}
+    attention += [problem for problem in _find_failed_steps(store, history) if problem.name not in names]
     try:
         require_room(site.paths.releases)
     except (BuildError, OSError) as error:
