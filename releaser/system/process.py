@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 
 PR_SET_PDEATHSIG = 1  # prctl(2)
 GRACE = 5.0  # seconds between SIGTERM and SIGKILL
-KEPT = 512 * 1024  # bytes of output that are kept, from the end
+KEPT = 256 * 1024  # bytes of output that are kept, from the end
 LONGEST_ANSWER = 64 << 20  # bytes
 LARGEST_CHILD = 256 << 20  # bytes of memory for what `call_in_child` calls
 PUNCH_HOLE = 0x01 | 0x02  # fallocate(2): with FALLOC_FL_KEEP_SIZE
