@@ -45,6 +45,7 @@ TITLES = {
     35: "It works in the environments that people have",
     37: "A dry run, check, status and update decide by the same code",
     38: "A package is name, version and source",
+    42: "Nothing waits or grows without a limit",
 }
 #: Words that the names of a law's tests must have, besides its number.
 REQUIRED = {

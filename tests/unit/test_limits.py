@@ -36,8 +36,8 @@ READERS: dict[str, Callable[[str], object]] = {
 PARTS = [
     "`A=", "`A=x ", "`releaser a", "`releaser ", "`", "A", "A=", "://", "://a", "://a@", "://a:b@c ", "?token=", "?a-",
     "&key", "Authorization: ", "Authorization: x ", "Bearer ", "abcdef0", "1", "1 ", "=", "===\n", "error: ",
-    "error:  \n", "releaser ", "releaser update ", "* ", "a ", "\t", " ", "\n", "remote: ", "remote: \n", "collected 0 items ",
-    "Ran 1", "1 passe", "a.", "a@", "a-",
+    "error:  \n", "releaser ", "releaser update ", "* ", "a ", "\t", " ", "\n", "remote: ", "remote: \n",
+    "collected 0 items ", "Ran 1", "1 passe", "a.", "a@", "a-",
 ]  # fmt: skip
 SHORT, TIMES = 4000, 8
 
