@@ -76,10 +76,11 @@ class _Output:
     """
 
     def __init__(self, *, is_answer: bool, is_file: bool) -> None:
-        self.is_file, self._most = is_file, LONGEST_ANSWER if is_answer else KEPT
-        self._is_answer, self._start, self._data = is_answer, 0, bytearray()
-        self.reader = self.writer = os.memfd_create("output") if is_file else -1
-        if not is_file:
+        self._is_answer, self.is_file = is_answer, is_file
+        self._start, self._data = 0, bytearray()
+        if is_file:
+            self.reader = self.writer = os.memfd_create("output")
+        else:
             self.reader, self.writer = os.pipe()
             os.set_blocking(self.reader, False)
 
@@ -91,7 +92,7 @@ class _Output:
     @property
     def is_too_long(self) -> bool:
         """True for an answer that is longer than any that releaser asks for."""
-        return self._is_answer and len(self._data) > self._most
+        return self._is_answer and len(self._data) > LONGEST_ANSWER
 
     def read(self) -> bool:
         """Take what is there; False if nothing is. All but the end is forgotten."""
