@@ -18,6 +18,7 @@ from releaser.candidate.shadow import Shadow, find_original, list_large_entries
 from releaser.errors import ToolError
 from releaser.site.site import Site
 from releaser.system import process
+from releaser.system.text import LONGEST_LINE, clip
 
 _PROBE_TIMEOUT = 20.0  # seconds
 _NOT_MOUNTED, _MARK = 125, "releaser could not mount\n"
@@ -25,9 +26,9 @@ _BEGIN = f"set -e; trap 'echo {_MARK.strip()} >&2; exit {_NOT_MOUNTED}' EXIT"
 _SIGNALLED = 128  # a shell reports a program that a signal ended by the sum of both
 _IS_ROOT = os.geteuid() == 0
 _USER = [] if _IS_ROOT else ["--user", "--map-root-user"]
-_UNSHARE = ["unshare", *_USER, "--mount", "--pid", "--fork", "--kill-child", "sh", "-c"]
+_UNSHARE = ["unshare", *_USER, "--mount", "--pid", "--fork", "--kill-child", "sh", "-s", "--"]
 _DROP = "" if _IS_ROOT else f"unshare --user --map-user={os.geteuid()} --map-group={os.getegid()} -- "
-_RUN = f'trap - EXIT; {_DROP}"$@" && exit 0 || exit $?'  # the shell stays, as process 1
+_RUN = f'trap - EXIT; {_DROP}"$@" </dev/null && exit 0 || exit $?'  # the shell stays, as process 1
 
 
 def run_in_shadow(  # noqa: PLR0913 - as many as a program can be run with
@@ -48,15 +49,27 @@ def run_in_shadow(  # noqa: PLR0913 - as many as a program can be run with
     if not shadow.is_mounted:
         return process.run(words, cwd=shadow.project, env=env, timeout=timeout, check=check)
     script = _write_script(shadow, site.paths.state, writable, site.paths.project)
-    finished = process.run([*_UNSHARE, script, "sh", *words], cwd=Path("/"), env=env, timeout=timeout, check=False)
+    finished = _run_script(script, words, env=env, timeout=timeout)
     if finished.status == _NOT_MOUNTED and finished.stderr.endswith(_MARK):
-        message = f"The shadow could not be mounted: {finished.stderr.removesuffix(_MARK).strip()}"
+        reason = clip(finished.stderr.removesuffix(_MARK).strip(), LONGEST_LINE)
+        message = f"The shadow could not be mounted: {reason}"
         raise ToolError(message, "Set `shadow` to `off`.", output=finished.stderr)
     status = _SIGNALLED - finished.status if finished.status > _SIGNALLED else finished.status
     finished = msgspec.structs.replace(finished, status=status, arguments=tuple(map(str, words)))
     if check and finished.status != 0:
         raise process.failure(finished)
     return finished
+
+
+def _run_script(
+    script: str, words: Sequence[str | Path], *, env: Mapping[str, str], timeout: float
+) -> process.Finished:
+    """Run a script in namespaces of its own, with `words` as its arguments. Raises ToolError."""
+    with os.fdopen(os.memfd_create("script"), "w+b") as file:  # as an argument, one of many mounts is too long
+        file.write(os.fsencode(script))
+        file.seek(0)
+        command = [*_UNSHARE, *words]
+        return process.run(command, cwd=Path("/"), env=env, timeout=timeout, check=False, stdin=file.fileno())
 
 
 def _write_script(shadow: Shadow, state: Path, writable: Path | None, project: Path) -> str:
@@ -96,12 +109,11 @@ def can_mount(site: Site, directory: Path, target: Path) -> bool:
     if site.settings.tests.shadow == "off":
         return False
     script = "\n".join([_BEGIN, *_bind(directory, target, is_read_only=True), _RUN])
-    words = [*_UNSHARE, script, "sh", "true"]
     try:
-        process.run(words, cwd=Path("/"), env=site.tool_environment(), timeout=_PROBE_TIMEOUT)
+        finished = _run_script(script, ["true"], env=site.tool_environment(), timeout=_PROBE_TIMEOUT)
     except ToolError:
         return False
-    return True
+    return finished.status == 0
 
 
 def can_mount_shadow(site: Site) -> bool:

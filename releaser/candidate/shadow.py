@@ -11,19 +11,21 @@ import fnmatch
 import os
 import shutil
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import msgspec
 
+from releaser.candidate.space import require_room
 from releaser.checkout.repository import Repository, open_repository
 from releaser.checkout.tree import make_tree
 from releaser.errors import refuse
 from releaser.site.site import Site
-from releaser.system.files import remove_path
+from releaser.system.files import measure, remove_path
 from releaser.system.signals import check_signals
 
 MOST_FILES, MOST_BYTES = 2000, 100 << 20  # of an entry that is copied
+ALL_FILES, ALL_BYTES = 20_000, 1 << 30  # of all of them
 _LOG_DIRECTORIES = ("log", "logs")
 
 
@@ -143,7 +145,8 @@ def _list_untracked(site: Site) -> list[Path]:
 def list_large_entries(site: Site) -> list[Path]:
     """Return what a shadow of the site would not copy."""
     entries = [*_list_surroundings(site), *_list_untracked(site)]
-    return [entry for entry in entries if choose_copier(site, entry) is None and not entry.is_socket()]
+    copiers = choose_copiers(site, entries)[0]
+    return [entry for entry in entries if entry not in copiers and not entry.is_socket()]
 
 
 def fill_shadow(
@@ -151,18 +154,21 @@ def fill_shadow(
 ) -> Shadow:
     """Copy what surrounds the tree, and the untracked files in it, and let its `.venv` point to a venv.
 
-    `products` are the untracked files of the checkout that the live release has brought. Raises OSError.
+    `products` are the untracked files of the checkout that the live release has brought. Raises OSError, and BuildError
+    if the disk has no room.
     """
     large: list[Path] = []
     sockets: list[Path] = []
-    for entry in [*shadow.surroundings, *_list_untracked(site)]:
+    entries = [*shadow.surroundings, *_list_untracked(site)]
+    copiers, files, size = choose_copiers(site, entries)
+    require_room(shadow.root, size, files)
+    for entry in entries:
         target = shadow.map_path(entry)
         if target.is_symlink() and os.readlink(target) == os.fspath(entry):
             target.unlink()
         if os.path.lexists(target) or not target.parent.is_dir() or entry in products:
             continue
-        copy = choose_copier(site, entry)
-        if copy is not None:
+        if (copy := copiers.get(entry)) is not None:
             _copy_entry(entry, target, copy, products)
             sockets += _list_sockets(entry)
         elif entry.is_socket():
@@ -215,17 +221,25 @@ def _redirect_links(shadow: Shadow, state: Path) -> None:
 Copier = Callable[[str, str], object]
 
 
-def choose_copier(site: Site, entry: Path) -> Copier | None:
-    """Return how the files of an entry are copied: empty, if they are large logs. None if it is not copied.
+def choose_copiers(site: Site, entries: Sequence[Path]) -> tuple[dict[Path, Copier], int, int]:
+    """Return how the files of each entry that is copied are: empty, if they are large logs; and their sums.
 
-    Neither sockets and pipes are, nor what has more than 2,000 files or 100 MiB, but for `shadow_copy`.
+    Neither sockets and pipes are copied, nor what has more than 2,000 files or 100 MiB. The smallest come first, up to
+    20,000 files and 1 GiB in all. What `shadow_copy` names has no limit.
     """
-    if not entry.is_symlink() and not entry.is_dir() and not entry.is_file():
-        return None
-    if entry.is_symlink() or _is_small(entry) or _matches(site, entry):
-        return _copy_file
-    is_log = fnmatch.fnmatch(entry.name, "*.log*") if entry.is_file() else entry.name in _LOG_DIRECTORIES
-    return _make_empty if is_log else None
+    copiers: dict[Path, Copier] = {}
+    files, size = 0, 0
+    measured = {entry: _measure(entry) for entry in entries if entry.is_symlink() or entry.is_dir() or entry.is_file()}
+    for entry, (its_size, its_files) in sorted(measured.items(), key=lambda item: item[1]):
+        is_log = fnmatch.fnmatch(entry.name, "*.log*") if entry.is_file() else entry.name in _LOG_DIRECTORIES
+        is_small = its_files <= MOST_FILES and its_size <= MOST_BYTES
+        if is_small and files + its_files <= ALL_FILES and size + its_size <= ALL_BYTES:
+            copiers[entry], files, size = _copy_file, files + its_files, size + its_size
+        elif _matches(site, entry):
+            copiers[entry], size = _copy_file, size + measure(entry)
+        elif is_log:
+            copiers[entry] = _make_empty
+    return copiers, files, size
 
 
 def _matches(site: Site, entry: Path) -> bool:
@@ -262,7 +276,10 @@ def _make_empty(source: str, target: str) -> None:
     Path(target).touch()
 
 
-def _is_small(entry: Path) -> bool:
+def _measure(entry: Path) -> tuple[int, int]:
+    """Return the bytes and the files of an entry; those that it has at least, if it is too large."""
+    if entry.is_symlink() or not entry.is_dir():
+        return entry.lstat().st_size, 1
     files = size = 0
     for place, _, names in os.walk(entry):
         for name in names:
@@ -270,5 +287,5 @@ def _is_small(entry: Path) -> bool:
             with contextlib.suppress(OSError):
                 size += os.lstat(os.path.join(place, name)).st_size
         if files > MOST_FILES or size > MOST_BYTES:
-            return False
-    return entry.is_dir() or entry.stat().st_size <= MOST_BYTES
+            break
+    return size, files

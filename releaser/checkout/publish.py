@@ -20,7 +20,7 @@ from releaser.releases.release import EXPORT, PackageChange, Release
 from releaser.site.site import Site
 from releaser.system.files import sync_file_system
 from releaser.system.run import Run
-from releaser.system.text import count
+from releaser.system.text import LONGEST_LINE, clip, count
 
 _REMOTE_LINE = re.compile(r"^remote: (.*\S)", re.MULTILINE)
 _IDENTITY = {"GIT_AUTHOR_NAME": "releaser", "GIT_AUTHOR_EMAIL": "releaser@localhost"}
@@ -136,7 +136,7 @@ def push_pending(
     try:
         repository.push(head, upstream, timeout=timeout)
     except ToolError as error:
-        reason = " ".join(_REMOTE_LINE.findall(error.output)[:3]) or error.message
+        reason = clip(" ".join(_REMOTE_LINE.findall(error.output)[:3]), LONGEST_LINE) or error.message
         write_pending(site.paths, pending, reason=reason)
         message = f"Commit {head[:12]} could not be pushed: {reason}"
         return Problem("not-pushed", message, "The next run tries again.")

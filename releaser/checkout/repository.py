@@ -15,8 +15,10 @@ import msgspec
 from releaser.site.site import Site
 from releaser.system import process
 from releaser.system.files import replace_file
+from releaser.system.text import clip
 
 QUICK, NETWORK = 120.0, 1800.0  # seconds
+LONGEST_SUBJECT = 200  # characters
 #: Given to each call. `core.fsync` keeps a power cut from corrupting the repository (git 2.36; seen before that).
 _SETTINGS = {
     "core.fsync": "all",
@@ -172,7 +174,7 @@ class Repository:
         """Return the commits that a move brings, newest first, as `hash subject`; at most 50."""
         options = ("--max-count=50", "--no-show-signature", "--encoding=UTF-8", "--format=%h %s")
         output = self.read("log", *options, f"{before}..{after}") if before != after else ""
-        return tuple(filter(None, output.split("\n")))
+        return tuple(clip(line, LONGEST_SUBJECT) for line in output.split("\n") if line)
 
     def is_tracked(self, path: str) -> bool:
         """Return True if git tracks the path."""

@@ -10,9 +10,10 @@ import msgspec
 
 from releaser.checkout.repository import Repository
 from releaser.errors import ChangeError, PreflightError, Problem, ReleaserError, explain_error
-from releaser.live.actions import ACTIONS, BEFORE_FLIP, FROM_FLIP, Action, Direction
+from releaser.live.actions import ACTIONS, BEFORE_FLIP, FROM_FLIP, RESTART, Action, Direction
 from releaser.live.health import check_health, find_unused_release, is_healthy_now
 from releaser.live.hooks import run_after_live
+from releaser.live.restart import may_restart
 from releaser.releases.journal import Entry, drop_entry, write_entry
 from releaser.releases.link import read_link
 from releaser.releases.release import Release
@@ -90,13 +91,15 @@ def finish_change(site: Site, run: Run, repository: Repository, entry: Entry) ->
 
 
 def _finish(site: Site, run: Run, repository: Repository, entry: Entry, actions: tuple[Action, ...]) -> ChangeResult:
+    is_restarted = False
     try:
         for action in actions:
             do_action(site, run, repository, action, Direction(entry))
+            is_restarted = is_restarted or action is RESTART
         problem = find_unused_release(site, str(entry.release), entry.earlier)
         check_health(site)  # again: the processes of the earlier release may have answered
     except (ChangeError, OSError) as error:
-        return _go_back(site, run, repository, entry, error)
+        return _go_back(site, run, repository, entry, error, is_restarted=is_restarted)
     run_after_live(site, run, entry)  # before the journal says so: recovery runs it again
     entry = write_entry(site.paths, msgspec.structs.replace(entry, phase="publishing"))
     return ChangeResult(entry, problem=problem, is_restarted=problem is None)
@@ -118,14 +121,22 @@ def undo_change(site: Site, run: Run, repository: Repository, entry: Entry) -> N
 
 
 def _go_back(
-    site: Site, run: Run, repository: Repository, entry: Entry, error: ReleaserError | OSError
+    site: Site,
+    run: Run,
+    repository: Repository,
+    entry: Entry,
+    error: ReleaserError | OSError,
+    *,
+    is_restarted: bool = False,
 ) -> ChangeResult:
-    """Take the earlier release live again, if the change has one and may; else the new one stays."""
+    """Take the earlier release live again, if the change has one and may; else the new one stays, restarted or not."""
     reason = explain_error(error)
     advice = getattr(error, "advice", "")
     if entry.earlier is None or not may_go_back(entry):
         problem = Problem("not-gone-back", f"{reason} The new release stays live.", advice)
-        return ChangeResult(write_entry(site.paths, msgspec.structs.replace(entry, phase="publishing")), "", problem)
+        is_restarted = is_restarted or not may_restart(site)
+        stays = msgspec.structs.replace(entry, phase="publishing")
+        return ChangeResult(write_entry(site.paths, stays), problem=problem, is_restarted=is_restarted)
     entry = write_entry(site.paths, msgspec.structs.replace(entry, phase="going-back", reason=redact(reason)))
     return msgspec.structs.replace(go_back(site, run, repository, entry), advice=advice)
 

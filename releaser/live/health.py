@@ -9,7 +9,7 @@ from releaser.live.restart import find_missing_program, may_restart
 from releaser.releases.lease import is_used
 from releaser.site.site import Site
 from releaser.system import process, signals
-from releaser.system.text import format_seconds
+from releaser.system.text import LONGEST_LINE, clip, format_seconds
 
 _POLL_INTERVAL = 0.5  # seconds between two attempts
 _SCHEMES = ("http://", "https://")
@@ -94,8 +94,14 @@ def _ask(site: Site, timeout: float) -> tuple[bool, str]:
 def _ask_url(url: str, timeout: float) -> tuple[bool, str]:
     import httpx  # takes 50 ms
 
-    try:
-        with httpx.stream("GET", url, timeout=timeout, follow_redirects=True) as response:
-            return response.is_success, f"{url} answered {response.status_code}"
-    except (httpx.HTTPError, httpx.InvalidURL, ValueError, ImportError) as error:
-        return False, f"{url} does not answer ({error or type(error).__name__})"
+    def ask() -> tuple[bool, str]:
+        try:
+            with httpx.stream("GET", url, timeout=timeout, follow_redirects=True) as response:
+                return response.is_success, f"{url} answered {response.status_code}"
+        except (httpx.HTTPError, httpx.InvalidURL, ValueError, ImportError) as error:
+            reason = clip(str(error) or type(error).__name__, LONGEST_LINE)
+            return False, f"{url} does not answer ({reason})"
+
+    # httpx has a limit for each read alone.
+    answer = process.call_in_child(ask, tuple[bool, str], timeout)
+    return answer or (False, f"{url} does not answer in {format_seconds(timeout)}")

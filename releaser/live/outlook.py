@@ -31,7 +31,7 @@ class Outlook(msgspec.Struct, frozen=True):
 def foresee(site: Site, store: Store) -> Outlook:
     """Return the site as it will be after recovery. Writes nothing."""
     holds, entry = list_holds(site), read_entry(site.paths)
-    if entry is None:
+    if entry is None or entry.phase == "telling":
         return Outlook(store, holds)
     if entry.phase == "building":
         return Outlook(store, holds, interrupted=entry.title)

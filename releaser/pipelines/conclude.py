@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import msgspec
+
 from releaser.checkout.publish import Publication, Published, publish, remember_remote
 from releaser.checkout.repository import Repository
 from releaser.errors import ReleaserError, explain_error
@@ -18,7 +20,7 @@ from releaser.packages.holds import (
     write_holds,
 )
 from releaser.pipelines.prune import prune_releases
-from releaser.releases.journal import Entry, drop_entry
+from releaser.releases.journal import Entry, write_entry
 from releaser.releases.link import read_link
 from releaser.releases.release import Release
 from releaser.releases.reserve import fill_reserve
@@ -29,7 +31,7 @@ from releaser.system.run import now
 
 
 def conclude(site: Site, run: SiteRun, repository: Repository, result: ChangeResult) -> Published:
-    """Record the result of a change and do what follows it; then the change is over.
+    """Record the result of a change and do what follows it; then it is only left to tell of it.
 
     Problems are reported, not raised: a good release stays. May be repeated by recovery. Raises OSError if the result
     cannot be recorded; the journal then stays for the next run.
@@ -45,7 +47,7 @@ def conclude(site: Site, run: SiteRun, repository: Repository, result: ChangeRes
     else:
         _record_live(site, run, entry)
         published = _follow_up(site, run, repository, entry)
-    drop_entry(site.paths)
+    write_entry(site.paths, msgspec.structs.replace(entry, phase="telling"))
     return published
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from releaser.errors import explain_error
+import contextlib
+
+from releaser.errors import ToolError, explain_error
 from releaser.releases.lease import claim, is_used
 from releaser.releases.link import read_link
 from releaser.releases.release import Key, Release
@@ -10,11 +12,13 @@ from releaser.releases.retention import choose_releases_to_delete
 from releaser.releases.store import SiteRun, Store, delete_release
 from releaser.report.outcomes import Outcome, make_done, make_unchanged
 from releaser.site.site import Site
+from releaser.system import process
 from releaser.system.files import measure
 from releaser.system.run import now
 from releaser.system.text import count, format_bytes, join_few
 
 _CACHE_MARGIN = 64 << 20  # bytes by which uv's cache may be larger than the live release
+_PATIENCE, _CLEANING = "2", 60.0  # seconds for uv's lock, and in all
 
 
 def choose(site: Site, store: Store, key: Key | None = None) -> list[Release]:
@@ -32,7 +36,7 @@ def choose(site: Site, store: Store, key: Key | None = None) -> list[Release]:
 
 
 def prune_releases(site: Site, run: SiteRun, key: Key | None = None) -> list[str]:
-    """Delete old releases, and a cache of uv that has outgrown the live release; return the ids of the releases."""
+    """Delete old releases; return their ids."""
     deleted = []
     run.store = run.store.linked(read_link(site.paths))  # a person may have changed it
     with run.step("prune") as detail:
@@ -46,17 +50,23 @@ def prune_releases(site: Site, run: SiteRun, key: Key | None = None) -> list[str
                 message = f"Release {release.id} cannot be deleted: {explain_error(error)}"
                 run.add_problem("not-deleted", message, f"See `ls -la {site.paths.releases}`.")
         run.store = run.store.without(*deleted)
-        _clean_cache(site, run)
+        run.has_pruned = True
         detail.append(f"deleted {join_few(deleted)}" if deleted else "nothing to delete")
     return deleted
 
 
-def _clean_cache(site: Site, run: SiteRun) -> None:
+def clean_cache(site: Site, run: SiteRun) -> None:
+    """Empty uv's cache if it has outgrown the live release, at the end of a run that pruned; the next one tries again.
+
+    It waits for a lock that uv holds where a person runs it, so nothing may wait for this.
+    """
     live = run.store.live
-    if live is None or not site.paths.cache.is_dir():
+    if live is None or not run.has_pruned or not site.paths.cache.is_dir():
         return
     if measure(site.paths.cache, own=True) > measure(live.venv) + _CACHE_MARGIN:
-        site.run_uv("cache", "clean", cwd=site.paths.project, mark=run.id, check=False)
+        words, env = site.uv_command("cache", "clean", mark=run.id, variables={"UV_LOCK_TIMEOUT": _PATIENCE})
+        with contextlib.suppress(ToolError):
+            process.run(words, cwd=site.paths.project, env=env, timeout=_CLEANING)
 
 
 def prune(site: Site, run: SiteRun) -> Outcome:

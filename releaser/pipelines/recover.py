@@ -18,16 +18,21 @@ from releaser.checkout.repository import Repository, open_repository
 from releaser.errors import Problem
 from releaser.live.change import ChangeResult, finish_change, go_back, undo_change
 from releaser.live.health import is_healthy_now
+from releaser.packages.changes import compare_releases
 from releaser.packages.holds import tidy_holds
 from releaser.pipelines.conclude import conclude
 from releaser.releases.journal import Entry, drop_entry, read_entry, read_journal_time, write_entry
 from releaser.releases.link import flip, read_link
 from releaser.releases.reserve import release_reserve
-from releaser.releases.store import SiteRun, set_aside_broken_states, sweep_releases
+from releaser.releases.store import SiteRun, Store, set_aside_broken_states, sweep_releases
 from releaser.releases.venv import find_python
+from releaser.report.history import has_told
+from releaser.report.outcomes import Outcome, complete, locate, make_failed_rollback, make_rolled_back, make_updated
+from releaser.report.tell import Telling, make_telling, save_news
 from releaser.site.site import Site
 from releaser.system.files import remove_path
 from releaser.system.process import end_marked
+from releaser.system.run import find_command
 from releaser.system.state import set_aside_if_broken
 from releaser.system.text import count
 
@@ -65,9 +70,10 @@ def _continue(site: Site, run: SiteRun, repository: Repository, entry: Entry) ->
             remove_path(path)
         drop_entry(site.paths)
         return Recovery()
+    if entry.phase == "telling":
+        return _tell_change(site, run, repository, ChangeResult(entry, entry.reason), "")
     if entry.phase == "publishing":
-        conclude(site, run, repository, ChangeResult(entry))
-        return Recovery(f"{entry.title} had made {entry.release} live. What was left to do is done.")
+        return _finish_change(site, run, repository, ChangeResult(entry))
     link = read_link(site.paths)
     if entry.phase == "going-back":
         return _finish_change(site, run, repository, go_back(site, run, repository, entry))
@@ -78,13 +84,49 @@ def _continue(site: Site, run: SiteRun, repository: Repository, entry: Entry) ->
 
 
 def _finish_change(site: Site, run: SiteRun, repository: Repository, result: ChangeResult) -> Recovery:
-    conclude(site, run, repository, result)
+    published = conclude(site, run, repository, result)
+    return _tell_change(site, run, repository, result, published.commit)
+
+
+def _tell_change(site: Site, run: SiteRun, repository: Repository, result: ChangeResult, commit: str) -> Recovery:
+    """Tell of a change that an earlier run has begun, as news of that run; of this one, they are none any more."""
     entry = result.entry
+    sentence, problem = f"{entry.title} had made {entry.release} live. What was left to do is done.", None
+    if entry.release is None:
+        sentence = f"{entry.title} was interrupted before it told of its end."
     if result.rolled_back:
         sentence = f"{entry.title} had made {entry.release} live, which failed."
         sentence += f" {entry.earlier} is live again: {result.reason}"
-        return Recovery(sentence, Problem("rolled-back", sentence, "Run `releaser list`."))
-    return Recovery(f"{entry.title} had made {entry.release} live. What was left to do is done.")
+        problem = Problem("rolled-back", sentence, "Run `releaser list`.")
+    earlier = SiteRun(entry.run, find_command(entry.command))
+    earlier.store, earlier.problems, earlier.notes, earlier.steps = run.store, run.problems, run.notes, run.steps
+    outcome = _make_outcome(run.store, repository, result, commit)
+    if entry.telling is not None:
+        telling = msgspec.convert(entry.telling, Telling)
+    elif outcome is None or (not result.rolled_back and has_told(site.paths, entry.run)):
+        drop_entry(site.paths)
+        return Recovery(sentence, problem)
+    else:
+        outcome = locate(complete(outcome, earlier), site, run.store, has_flipped=True)
+        telling = make_telling(site, earlier, outcome)
+    save_news(site, earlier, telling)
+    run.told += [sentence, *run.notes, *(each.message for each in run.problems)]
+    return Recovery(sentence, problem)
+
+
+def _make_outcome(store: Store, repository: Repository, result: ChangeResult, commit: str) -> Outcome | None:
+    """Return the outcome of a change as its own run would have; None if only the lock was published."""
+    entry, release, left = result.entry, store.get(result.entry.release), store.get(result.entry.earlier)
+    if release is None or release is left:
+        return None
+    if entry.is_way_back and result.rolled_back:
+        return make_failed_rollback(release, result)
+    if entry.is_way_back:
+        return make_updated(release, result, commit, compare_releases(left, release) if left is not None else ())
+    commits = repository.describe_commits(entry.head, entry.commit)
+    if result.rolled_back:
+        return make_rolled_back(release, result, commits)
+    return make_updated(release, result, commit, new_commits=commits)
 
 
 def _repair_link(site: Site, run: SiteRun, repository: Repository) -> None:
@@ -115,6 +157,7 @@ def _repair_link(site: Site, run: SiteRun, repository: Repository) -> None:
         "Run `releaser status`.",
     )
     conclude(site, run, repository, finish_change(site, run, repository, entry))
+    drop_entry(site.paths)
 
 
 def sweep(site: Site, run: SiteRun) -> None:
@@ -132,4 +175,4 @@ def sweep(site: Site, run: SiteRun) -> None:
     tidy_holds(site.paths, run)
     set_aside_if_broken(site.paths.news, run, "what was mailed last is not known any more")
     set_aside_if_broken(site.paths.decision, run, "the next update decides again")
-    set_aside_if_broken(site.paths.history, run, "earlier runs are only in the logs")
+    set_aside_if_broken(site.paths.history, run, "earlier runs are only in the logs", is_log=True)

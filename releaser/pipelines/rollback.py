@@ -11,7 +11,7 @@ from releaser.checkout.own_files import find_dirty_files, has_lock_of
 from releaser.checkout.publish import Lowering, is_worth_commit
 from releaser.checkout.repository import Repository, open_repository
 from releaser.checkout.target import choose_commit_of, may_commit_older, require_kept_commits
-from releaser.errors import LockedError, NoSuchReleaseError, Problem, ReleaserError, refuse, require
+from releaser.errors import LockedError, NoSuchReleaseError, ReleaserError, refuse, require
 from releaser.live.change import make_entry, make_live
 from releaser.packages.changes import compare_releases, describe_changes
 from releaser.packages.holds import find_held_code, read_holds
@@ -25,7 +25,7 @@ from releaser.releases.reserve import release_reserve
 from releaser.releases.store import SiteRun, Store
 from releaser.releases.venv import ask_python_version, find_python
 from releaser.releases.verify import find_faults
-from releaser.report.outcomes import Brought, Kept, Outcome, make_unchanged, make_updated
+from releaser.report.outcomes import Brought, Outcome, make_failed_rollback, make_unchanged, make_updated
 from releaser.site.run_lock import Running, end_run
 from releaser.site.site import Site
 from releaser.system.files import make_private_directory
@@ -60,9 +60,7 @@ def rollback(site: Site, run: SiteRun, recovery: Recovery, name: str | None, *, 
     result = make_live(site, run, repository, entry)
     published = conclude(site, run, repository, result)
     if result.rolled_back:
-        headline = f"The rollback to {release.id} failed: {result.reason} {entry.earlier} is live again."
-        problem = Problem("rolled-back", result.reason, result.advice or "Run `releaser status`.")
-        return Outcome("rolled-back", 6, headline, entry.earlier, Kept(), problems=(problem,))
+        return make_failed_rollback(release, result)
     if entry.replaces:
         run.note(f"The directory `{site.paths.link}` is kept as `{entry.replaces}`.")
     changes = compare_releases(store.live, release) if store.live else ()

@@ -13,15 +13,14 @@ import msgspec
 
 from releaser.candidate.space import explain_full_disk
 from releaser.errors import BuildError, Interrupted, Problem, ReleaserError, explain_error, refuse
-from releaser.packages.holds import list_holds
+from releaser.pipelines.prune import clean_cache
 from releaser.pipelines.recover import Recovery, recover, sweep
 from releaser.releases.journal import drop_entry, read_entry
 from releaser.releases.link import read_link
 from releaser.releases.reserve import fill_reserve
 from releaser.releases.store import SiteRun, Store
-from releaser.report.history import append_record
-from releaser.report.outcomes import Kept, Outcome, complete, make_error, make_interrupted, make_unchanged
-from releaser.report.tell import run_on_failure, tell, tell_without_state
+from releaser.report.outcomes import Kept, Outcome, complete, locate, make_error, make_interrupted, make_unchanged
+from releaser.report.tell import tell, tell_without_state
 from releaser.site.run_lock import Running, hold_lock
 from releaser.site.site import Site, open_site, prepare_state
 from releaser.system.files import sync_file_system
@@ -115,11 +114,11 @@ def _run_body(site: Site, run: SiteRun, body: Body) -> Outcome:
         headline = f"{outcome.headline} {UNFINISHED}"
         outcome = msgspec.structs.replace(outcome, result="updated", exit_code=7, headline=headline, news="new")
     outcome = complete(outcome, run)
-    outcome = _describe_site(outcome, site, run, first)
+    run.store = run.store.linked(read_link(site.paths))
+    outcome = locate(outcome, site, run.store, has_flipped=run.store.link.release != first)
     with contextlib.suppress(OSError):
-        outcome = tell(site, run, run_on_failure(site, run, outcome))
-        if outcome.news != "nothing":
-            append_record(site.paths, run, outcome, now())
+        outcome = tell(site, run, outcome)
+        clean_cache(site, run)
     return outcome
 
 
@@ -144,16 +143,3 @@ def _clean_up(site: Site, run: SiteRun) -> None:
 def _make_failure(error: ReleaserError) -> Outcome:
     logger.warning("%s: %s\n%s", error.name, error.message, error.output)
     return make_error(error)
-
-
-def _describe_site(outcome: Outcome, site: Site, run: SiteRun, first: str | None) -> Outcome:
-    """Add what is live and on hold; `first` is the release that was live when the run began."""
-    link = read_link(site.paths)
-    store = run.store.linked(link)
-    return msgspec.structs.replace(
-        outcome,
-        release=outcome.release or link.release,
-        previous=outcome.previous or (store.previous.id if store.previous else None),
-        on_hold=list_holds(site),
-        has_flipped=link.release != first,
-    )

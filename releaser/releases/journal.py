@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
@@ -14,7 +14,7 @@ from releaser.system.files import FULL, sync_directory, write_json
 from releaser.system.run import Run
 from releaser.system.state import read_state
 
-Phase = Literal["building", "changing", "going-back", "publishing"]
+Phase = Literal["building", "changing", "going-back", "publishing", "telling"]
 PUSH, QUICK_PUSH = 1800.0, 60.0  # seconds; a rollback does not wait long for a network
 
 
@@ -54,6 +54,8 @@ class Entry(msgspec.Struct, frozen=True, rename={"earlier": "from", "release": "
     may_hold: bool = True
     #: The time in seconds that the push may take.
     push_timeout: float = PUSH
+    #: What is left to tell (`Telling` of report/tell.py), in the phase `telling`.
+    telling: Any = None
 
     @property
     def title(self) -> str:

@@ -273,3 +273,5 @@ class SiteRun(Run):
     store: Store
     #: True if another release went live while this run waited for the lock.
     is_overtaken = False
+    #: True once old releases were deleted, which may leave a cache that is too large.
+    has_pruned = False

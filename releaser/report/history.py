@@ -15,7 +15,7 @@ from releaser.site.paths import Paths
 from releaser.system.files import BrokenFileError, private_mode, read_regular_file, replace_file
 from releaser.system.run import Moment, Run, Step
 
-_LARGEST, _KEPT = 4 << 20, 2000  # bytes; lines that stay when it is larger
+_LARGEST, _KEPT = 4 << 20, 2 << 20  # bytes, and those that stay of a larger one
 
 
 class Record(msgspec.Struct, frozen=True):
@@ -52,9 +52,9 @@ class Record(msgspec.Struct, frozen=True):
         return self.is_updated or self.result == "rolled-back"
 
 
-def append_record(paths: Paths, run: Run, outcome: Outcome, ended_at: datetime) -> None:
-    """Add a run to the history, durably. Raises OSError."""
-    record = Record(
+def make_record(run: Run, outcome: Outcome, ended_at: datetime) -> Record:
+    """Return the record of a run that ended."""
+    return Record(
         run=run.id,
         command=run.command.name,
         ended_at=ended_at,
@@ -67,6 +67,10 @@ def append_record(paths: Paths, run: Run, outcome: Outcome, ended_at: datetime) 
         changes=outcome.payload.changes,
         seconds=round(sum(step.seconds for step in outcome.steps), 3),
     )
+
+
+def append_record(paths: Paths, record: Record) -> None:
+    """Add a run to the history, durably. Raises OSError."""
     flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK
     descriptor = os.open(paths.history, flags, private_mode(paths.state))
     try:
@@ -77,21 +81,27 @@ def append_record(paths: Paths, run: Run, outcome: Outcome, ended_at: datetime) 
     finally:
         os.close(descriptor)
     if size > _LARGEST:
-        lines = paths.history.read_bytes().splitlines()[-_KEPT:]
-        replace_file(paths.history, b"\n".join([*lines, b""]))
+        data = (read_regular_file(paths.history, is_log=True) or b"")[-_KEPT:]
+        replace_file(paths.history, data[data.find(b"\n") + 1 :])
 
 
 def read_history(paths: Paths) -> list[Record]:
-    """Return the readable runs, newest first."""
+    """Return the readable runs, newest first, each once: what was told after a kill may stand there twice."""
     try:
-        data = read_regular_file(paths.history) or b""
+        data = read_regular_file(paths.history, is_log=True) or b""
     except BrokenFileError:
         return []
-    records = []
+    records: dict[tuple[object, ...], Record] = {}
     for line in data.splitlines():
         with contextlib.suppress(msgspec.MsgspecError):
-            records.append(msgspec.json.decode(line, type=Record))
-    return records[::-1]
+            record = msgspec.json.decode(line, type=Record)
+            records[record.run, record.command, record.ended_at, record.headline] = record
+    return [*records.values()][::-1]
+
+
+def has_told(paths: Paths, run: str) -> bool:
+    """Return True if a run has told of its change, such as one that a signal ended before the change was whole."""
+    return any(record.run == run and record.is_change for record in read_history(paths))
 
 
 def has_heard(paths: Paths, release: Release, result: Result) -> bool:

@@ -16,10 +16,9 @@ from releaser.report.history import read_history
 from releaser.report.letter import Colour, Letter, Section
 from releaser.report.outcomes import Outcome, make_unchanged
 from releaser.site.paths import Paths
-from releaser.system.files import write_json
 from releaser.system.run import Command, Moment, Run, format_time_id, now
 from releaser.system.state import read_state
-from releaser.system.text import clean_terminal, count, format_seconds, format_time, name_project
+from releaser.system.text import clean_terminal, clip, count, format_seconds, format_time, name_project
 
 LONGEST = 60  # characters of a subject
 _NIGHTLY = 0.95  # of `heartbeat`: nights are not all of the same length
@@ -35,48 +34,39 @@ _WORDS: dict[str, tuple[str, Colour]] = {
 }
 
 
-class _News(msgspec.Struct, frozen=True):
+class MailNews(msgspec.Struct, frozen=True):
     """The trouble that was mailed last, empty once a run has gone well; and when the last mail was written."""
 
     trouble: str = ""
     mailed_at: Moment | None = None
 
 
-def is_news(news: Path, command: Command, outcome: Outcome) -> bool:
+def judge_news(before: MailNews, command: Command, outcome: Outcome) -> tuple[bool, MailNews]:
     """Return True if people have to hear of an outcome: each trouble is one mail, until a run has gone well.
 
-    `news` is the file that says what was mailed last. Raises OSError if that cannot be recorded.
+    `before` is what `news.json` says; the second value is what it has to say once the mail is safe.
     """
     if command.mailed == "never" or (command.mailed == "changed" and not outcome.is_change):
-        return False
+        return False, before
     if outcome.news in ("heard", "nothing"):
-        return False
-    has_trouble, before = bool(outcome.exit_code or outcome.problems), _read_news(news)
+        return False, before
+    has_trouble = bool(outcome.exit_code or outcome.problems)
     trouble = _name_trouble(outcome) if has_trouble else ""
     is_mail = outcome.news == "new" or (outcome.news == "once" and trouble != before.trouble)
-    after = _News(trouble, now() if is_mail else before.mailed_at)
-    if after != before:
-        write_json(news, after)
-    return is_mail
+    return is_mail, MailNews(trouble, now() if is_mail else before.mailed_at)
 
 
-def find_silence(paths: Paths, heartbeat: float) -> datetime | None:
-    """Return the time of the last mail, or of the first run, if that is `heartbeat` seconds ago; else None.
-
-    The mail that follows is recorded. Raises OSError if it cannot be.
-    """
+def find_silence(paths: Paths, news: MailNews, heartbeat: float) -> datetime | None:
+    """Return the time of the last mail, or of the first run, if that is `heartbeat` seconds ago; else None."""
     if not heartbeat:
         return None
-    news = _read_news(paths.news)
     since = news.mailed_at or min((record.ended_at for record in read_history(paths)), default=now())
-    if 0 <= (now() - since).total_seconds() < heartbeat * _NIGHTLY:
-        return None
-    write_json(paths.news, msgspec.structs.replace(news, mailed_at=now()))
-    return since
+    return None if 0 <= (now() - since).total_seconds() < heartbeat * _NIGHTLY else since
 
 
-def _read_news(path: Path) -> _News:
-    return read_state(path, _News) or _News()
+def read_news(path: Path) -> MailNews:
+    """Return what was mailed last."""
+    return read_state(path, MailNews) or MailNews()
 
 
 def _name_trouble(outcome: Outcome) -> str:
@@ -129,7 +119,7 @@ def write_subject(name: str, host: str, word: str, reason: str) -> str:
     text = " ".join(clean_terminal(f"{word}: {', '.join(filter(None, [name, reason]))}").split())
     end = f" [{host[:20]}]"
     room = LONGEST - len(end)
-    return (text if len(text) <= room else text[: room - 1] + "…") + end
+    return clip(text, room) + end
 
 
 def _name_outcome(command: Command, outcome: Outcome) -> tuple[str, Colour]:

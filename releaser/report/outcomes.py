@@ -10,8 +10,9 @@ import msgspec
 from releaser.errors import GateError, Interrupted, PreflightError, Problem, ReleaserError
 from releaser.live.change import ChangeResult
 from releaser.packages.changes import describe_changes
-from releaser.packages.holds import Hold, describe_hold
+from releaser.packages.holds import Hold, describe_hold, list_holds
 from releaser.releases.release import PackageChange, Release
+from releaser.releases.store import Store
 from releaser.report.decision import (
     Adopt,
     Build,
@@ -26,8 +27,9 @@ from releaser.report.decision import (
     explain_nothing,
     summarize,
 )
+from releaser.site.site import Site
 from releaser.system.run import Run, Step
-from releaser.system.text import clip_end, redact
+from releaser.system.text import LONGEST_SENTENCE, clip, clip_end, redact
 
 Result = Literal["no-changes", "updated", "updated-not-restarted", "ready", "done", "refused", "failed", "rolled-back"]
 #: `new` is mailed in any case, `once` unless the same was mailed last; of `heard` the person at the terminal knows;
@@ -159,20 +161,37 @@ def complete(outcome: Outcome, run: Run) -> Outcome:
     code = 7 if outcome.exit_code == 0 and has_problems and outcome.result != "ready" else outcome.exit_code
     news = outcome.news
     if news in ("quiet", "nothing") and has_remarks:
-        news = "once" if has_problems else "new"
+        is_trouble = any(problem.message not in run.told for problem in run.problems)
+        is_new = any(note not in run.told for note in run.notes)
+        news = "once" if is_trouble else "new" if is_new else "heard"
     problems = tuple(
-        msgspec.structs.replace(problem, message=redact(problem.message), advice=redact(problem.advice))
+        msgspec.structs.replace(problem, message=_tidy(problem.message), advice=_tidy(problem.advice))
         for problem in (*outcome.problems, *run.problems)
     )
     return msgspec.structs.replace(
         outcome,
-        headline=redact(outcome.headline),
+        headline=_tidy(outcome.headline),
         payload=_redact_payload(outcome.payload),
         exit_code=code,
         news=news,
         problems=problems,
         steps=tuple(run.steps),
-        notes=tuple(run.notes),
+        notes=tuple(map(_tidy, run.notes)),
+    )
+
+
+def _tidy(text: str) -> str:
+    return clip(redact(text), LONGEST_SENTENCE)
+
+
+def locate(outcome: Outcome, site: Site, store: Store, *, has_flipped: bool) -> Outcome:
+    """Add what is live and on hold."""
+    return msgspec.structs.replace(
+        outcome,
+        release=outcome.release or store.link.release,
+        previous=outcome.previous or (store.previous.id if store.previous else None),
+        on_hold=list_holds(site),
+        has_flipped=has_flipped,
     )
 
 
@@ -259,7 +278,14 @@ def make_rolled_back(release: Release, result: ChangeResult, new_commits: Sequen
         headline += " The site was already failing its health check."
     problem = Problem("rolled-back", result.reason, result.advice or "Run `releaser status`.")
     kept = Kept(release.id, changes=release.manifest.changes, new_commits=tuple(new_commits))
-    return Outcome("rolled-back", 6, headline, entry.earlier, kept, problems=(problem,))
+    return Outcome("rolled-back", 6, headline, entry.earlier, kept, "new", problems=(problem,))
+
+
+def make_failed_rollback(release: Release, result: ChangeResult) -> Outcome:
+    """Return the outcome of a person's rollback that failed, so that the release that it left is live again."""
+    headline = f"The rollback to {release.id} failed: {result.reason} {result.entry.earlier} is live again."
+    problem = Problem("rolled-back", result.reason, result.advice or "Run `releaser status`.")
+    return Outcome("rolled-back", 6, headline, result.entry.earlier, Kept(), "new", problems=(problem,))
 
 
 def make_updated(

@@ -12,6 +12,7 @@ import smtplib
 import socket
 import ssl
 from collections.abc import Iterator, Sequence
+from email import message_from_string
 from email.message import EmailMessage
 from email.policy import SMTP
 from email.utils import format_datetime, getaddresses, make_msgid
@@ -20,10 +21,12 @@ from releaser.errors import Problem
 from releaser.report.letter import Letter, render_html, render_text
 from releaser.site.paths import Paths
 from releaser.site.settings import MailSettings
-from releaser.system.files import make_private_directory, private_mode
+from releaser.system import process
 from releaser.system.run import now
+from releaser.system.text import LONGEST_LINE, clip, redact
 
-_TIMEOUT = 20.0  # seconds, for each answer of the server
+_TIMEOUT, _LIMIT = 20.0, 60.0  # seconds, for each answer of the server, and for all of them
+_NO_END = "its answers came to no end"
 #: The setting that is likely to be wrong, by error; else it is the server.
 _SETTINGS: tuple[tuple[type[Exception], str], ...] = (
     (smtplib.SMTPRecipientsRefused, "ADMINS_JSON"),
@@ -50,15 +53,18 @@ def write_mail(letter: Letter, run: str, settings: MailSettings) -> EmailMessage
     return message
 
 
-def send_mail(paths: Paths, settings: MailSettings, message: EmailMessage | None) -> str:
-    """Send a mail, and those that wait in the outbox; return why that failed, empty if it did not.
+def read_mail(text: str) -> EmailMessage:
+    """Return the mail of a text."""
+    return message_from_string(text, policy=SMTP)
 
-    Raises OSError if the outbox cannot be written.
-    """
-    if message is not None:
-        _keep(paths, message)
-    if not paths.outbox.is_dir():
-        return ""
+
+def send_waiting(paths: Paths, settings: MailSettings) -> str:
+    """Send the mails in the outbox; return why that failed, empty if it did not. A server has a minute for all."""
+    reason = process.call_in_child(lambda: _send_waiting(paths, settings), str, _LIMIT)
+    return explain_refusal(settings, TimeoutError(_NO_END)) if reason is None else reason
+
+
+def _send_waiting(paths: Paths, settings: MailSettings) -> str:
     for path in paths.outbox.glob("*/*"):
         if path.is_symlink() or not path.is_file():
             return f"`{path}` is no mail: move it away."
@@ -84,24 +90,21 @@ def send_mail(paths: Paths, settings: MailSettings, message: EmailMessage | None
 
 def send_at_once(settings: MailSettings, message: EmailMessage) -> Problem | None:
     """Send a mail for which no outbox exists; return why a recipient does not get it, and the setting to correct."""
+    problems = process.call_in_child(lambda: _send_at_once(settings, message), tuple[Problem, ...], _LIMIT)
+    if problems is None:
+        problems = (Problem("mail", explain_refusal(settings, TimeoutError(_NO_END)), "Correct `smtp_host`."),)
+    return next(iter(problems), None)
+
+
+def _send_at_once(settings: MailSettings, message: EmailMessage) -> tuple[Problem, ...]:
     try:
         with open_server(settings) as server:
             if refused := server.send_message(message):
                 raise smtplib.SMTPRecipientsRefused(refused)
     except (OSError, smtplib.SMTPException, ValueError) as error:
         name = next((name for kind, name in _SETTINGS if isinstance(error, kind)), "smtp_host")
-        return Problem("mail", explain_refusal(settings, error), f"Correct `{name}`.")
-    return None
-
-
-def _keep(paths: Paths, message: EmailMessage) -> None:
-    make_private_directory(paths.outbox)
-    for name in ("tmp", "new", "cur"):
-        make_private_directory(paths.outbox / name)
-    box = mailbox.Maildir(paths.outbox)
-    key = box.add(message)
-    with contextlib.suppress(OSError):
-        (paths.outbox / "new" / key).chmod(private_mode(paths.outbox))
+        return (Problem("mail", explain_refusal(settings, error), f"Correct `{name}`."),)
+    return ()
 
 
 @contextlib.contextmanager
@@ -128,10 +131,11 @@ def open_server(settings: MailSettings) -> Iterator[smtplib.SMTP]:
 def explain_refusal(settings: MailSettings, error: Exception) -> str:
     """Return why a server took no mail, in a sentence without secrets."""
     if isinstance(error, smtplib.SMTPRecipientsRefused):
-        answers = (f"{each}: {code} {os.fsdecode(text)}" for each, (code, text) in error.recipients.items())
+        refusals = error.recipients.items()
+        answers = (f"{each}: {code} {clip(redact(os.fsdecode(text)), LONGEST_LINE)}" for each, (code, text) in refusals)
         return f"The mail server {settings.smtp_host} took no mail for {', '.join(answers)}."
     reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error) or type(error).__name__
-    return f"The mail server {settings.smtp_host} took no mail: {reason}."
+    return f"The mail server {settings.smtp_host} took no mail: {clip(redact(reason), LONGEST_LINE)}."
 
 
 def list_addresses(recipients: Sequence[str]) -> tuple[str, ...]:

@@ -146,7 +146,8 @@ def find_attention(site: Site, store: Store, holds: Sequence[Hold]) -> list[Prob
     history = [record for record in read_history(site.paths) if find_command(record.command).takes_live]
     attention = [*find_damage(site, store), *find_old_holds(holds), *_find_old_processes(site, store)]
     attention += _find_old_preparations(history) if find_pause(holds) is None else []
-    attention += _find_half_way_back(store, history)
+    names = {problem.name for problem in attention}
+    attention += [problem for problem in _find_failed_steps(store, history) if problem.name not in names]
     try:
         require_room(site.paths.releases)
     except (BuildError, OSError) as error:
@@ -170,7 +171,8 @@ def _find_old_processes(site: Site, store: Store) -> list[Problem]:
         advice = "Look at the log of the site; `releaser rollback` goes back."
         problems.append(Problem("unhealthy", "The site fails its health check.", advice))
     used = [release.id for release in store.releases if release is not live and is_used(release.directory)]
-    if used and is_url_asked(site) and not is_used(live.directory):
+    is_left = any(release.id in used and release.state.state == "rolled-back" for release in store.releases)
+    if used and (is_url_asked(site) or is_left) and not is_used(live.directory):
         message = f"No process uses the live release; {join_few(used)} is in use."
         advice = "Restart the site: `releaser list --json` names the processes."
         problems.append(Problem("not-restarted", message, advice))
@@ -185,12 +187,17 @@ def _find_missing_updates(updates: list[Record]) -> list[Problem]:
     return [Problem("no-update", f"No update has run for {age.days} days.", "Look at `crontab -l` and cron's log.")]
 
 
-def _find_half_way_back(store: Store, history: list[Record]) -> list[Problem]:
-    """Return the problem of an automatic rollback that was not whole, until a process uses the live release."""
+#: Problems of a change that last until a later one, or, of a restart, until a process uses the live release.
+_LASTING, _UNTIL_USED = ("after_live", "not-gone-back"), ("automatic-rollback", "not-restarted")
+
+
+def _find_failed_steps(store: Store, history: list[Record]) -> list[Problem]:
+    """Return the problems of the last change that no quiet night has cured."""
     change = next((record for record in history if record.is_change), None)
-    if change is None or store.live is None or is_used(store.live.directory):
+    if change is None or store.live is None:
         return []
-    return [problem for problem in change.problems if problem.name == "automatic-rollback"]
+    names = _LASTING if is_used(store.live.directory) else (*_LASTING, *_UNTIL_USED)
+    return [problem for problem in change.problems if problem.name in names]
 
 
 def _find_old_preparations(history: list[Record]) -> list[Problem]:

@@ -1,25 +1,41 @@
-"""Tells people of a run: by mail, once for each news, and by the hook `on_failure`."""
+"""Tells people of a run: by mail, once for each news, by the history, and by the hook `on_failure`.
+
+News outlives a kill. The journal says `telling`, with the mail and the line of the history, until both are on disk.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shlex
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import msgspec
 
 from releaser.errors import Problem, ToolError, explain_error, refuse
 from releaser.live.hooks import run_hook
+from releaser.releases.journal import Entry, drop_entry, read_entry, write_entry
 from releaser.releases.reserve import fill_reserve, release_reserve
 from releaser.releases.store import SiteRun
-from releaser.report.mail import find_silence, is_news, write_heartbeat, write_letter, write_test
-from releaser.report.outbox import count_waiting
+from releaser.report.history import Record, append_record, make_record
+from releaser.report.mail import (
+    MailNews,
+    find_silence,
+    judge_news,
+    read_news,
+    write_heartbeat,
+    write_letter,
+    write_test,
+)
+from releaser.report.outbox import count_waiting, keep_mail
 from releaser.report.outcomes import Outcome
 from releaser.report.status import find_attention
 from releaser.site.settings import MailSettings, load_settings
 from releaser.site.site import Site, find_intrusions, read_dotenv
+from releaser.system.files import write_json
 from releaser.system.run import CHECK, Run, make_id, now
+from releaser.system.signals import defer_signals
 from releaser.system.text import redact
 
 
@@ -40,55 +56,104 @@ def run_on_failure(site: Site, run: Run, outcome: Outcome) -> Outcome:
     return outcome
 
 
+class Telling(msgspec.Struct, frozen=True):
+    """What is left to tell of a run: its line in the history, its mail, and what `news.json` says once that is safe."""
+
+    record: Record | None
+    mail: str = ""
+    news: MailNews | None = None
+
+
 def tell(site: Site, run: SiteRun, outcome: Outcome) -> Outcome:
-    """Mail an outcome that is news, and what waits in the outbox; return the outcome, with a problem if that failed."""
-    settings = site.settings.mail
+    """Make the news of a run safe, then run the hook, and send what waits; return the outcome, with their problems."""
+    with defer_signals():
+        telling = make_telling(site, run, outcome)
+        problem = save_news(site, run, telling)
+    told = run_on_failure(site, run, outcome)
+    may_send = site.settings.mail.recipients and (run.command.mailed != "never" or run.told)
+    if problem is None and may_send and count_waiting(site.paths):
+        reason = _send_waiting(site)
+        problem = reason if telling.mail else None  # a mail of an earlier run still waits, as `status` says
+    if problem is not None:
+        code = 7 if told.is_updated and told.exit_code == 0 else told.exit_code
+        told = msgspec.structs.replace(told, exit_code=code, problems=(*told.problems, problem))
+    if telling.record is not None and told.problems != outcome.problems:
+        record = msgspec.structs.replace(telling.record, exit_code=told.exit_code, problems=told.problems)
+        _write(site, append_record, site.paths, record)
+    return told
+
+
+def make_telling(site: Site, run: SiteRun, outcome: Outcome) -> Telling:
+    """Return what there is to tell of a run. Writes nothing."""
+    settings, record = site.settings.mail, make_record(run, outcome, now()) if outcome.news != "nothing" else None
     if run.command.mailed == "never" or not settings.recipients:
-        return outcome
-    name, directory = site.paths.project.name, str(site.paths.project)
-    letter, since = None, None
-    try:
-        has_news = is_news(site.paths.news, run.command, outcome)
-        if run.command.is_nightly and not has_news:
-            since = find_silence(site.paths, settings.heartbeat)
-    except OSError:  # a full disk: the reserve has room for a few words, and a mail
-        release_reserve(site.paths.reserve)
-        has_news = _is_news(site.paths.news, run, outcome)
+        return Telling(record)
+    name, directory, letter = site.paths.project.name, str(site.paths.project), None
+    has_news, news = judge_news(read_news(site.paths.news), run.command, outcome)
     if has_news:
         letter = write_letter(name, directory, run, outcome)
-    elif since is not None:
+    elif run.command.is_nightly and (since := find_silence(site.paths, news, settings.heartbeat)) is not None:
         attention = (*outcome.problems, *find_attention(site, run.store, outcome.on_hold))
         silent = msgspec.structs.replace(outcome, release=run.store.link.release, problems=attention)
         letter = write_heartbeat(name, directory, run, silent, since)
-    if letter is None and not count_waiting(site.paths):
-        fill_reserve(site.paths.reserve)
-        return outcome
+        news = msgspec.structs.replace(news, mailed_at=now())
+    if letter is None:
+        return Telling(record, news=news)
     from releaser.report import smtp
 
-    message = smtp.write_mail(letter, run.id, settings) if letter is not None else None
-    try:
-        reason = smtp.send_mail(site.paths, settings, message)
-    except OSError as error:
-        problem = smtp.send_at_once(settings, message) if message is not None else None
-        reason = problem.message if problem is not None else ""
-        advice = f"It could not be kept: {explain_error(error)}"
-    else:
-        advice = f"It waits in {site.paths.outbox}; the next run sends it."
-        if not count_waiting(site.paths):
-            advice = "The others have it. Correct `ADMINS_JSON`."
-    fill_reserve(site.paths.reserve)
-    if not reason or message is None:
-        return outcome
-    problem = Problem("mail", reason, advice)
-    code = 7 if outcome.is_updated and outcome.exit_code == 0 else outcome.exit_code
-    return msgspec.structs.replace(outcome, exit_code=code, problems=(*outcome.problems, problem))
+    return Telling(record, smtp.write_mail(letter, run.id, settings).as_bytes().decode(errors="replace"), news)
 
 
-def _is_news(news: Path, run: Run, outcome: Outcome) -> bool:
+def save_news(site: Site, run: Run, telling: Telling) -> Problem | None:
+    """Put the mail about a run into the outbox, then write the history: from then on they outlive a kill.
+
+    While the journal has a change that the next run finishes, that run tells of it, and the journal stays. So it does
+    if the mail could be neither kept nor sent, which is returned as a problem.
+    """
+    paths, entry, problem = site.paths, read_entry(site.paths), None
+    is_over = entry is None or entry.phase == "telling"
+    if is_over and (entry is not None or telling.mail):
+        entry = entry or Entry("telling", run.command.name, run.id)
+        _write(site, write_entry, paths, msgspec.structs.replace(entry, telling=telling))
+    if telling.mail and (error := _write(site, keep_mail, paths, run.id, telling.mail.encode())) is not None:
+        from releaser.report import smtp
+
+        problem = smtp.send_at_once(site.settings.mail, smtp.read_mail(telling.mail))
+        if problem is not None:
+            problem = Problem("mail", problem.message, f"It could not be kept: {explain_error(error)}")
+    if problem is None and telling.news not in (None, read_news(paths.news)):
+        _write(site, write_json, paths.news, telling.news)
+    if telling.record is not None:
+        _write(site, append_record, paths, telling.record)
+    if problem is None and is_over:
+        _write(site, drop_entry, paths)
+    if telling.mail:
+        fill_reserve(paths.reserve)
+    return problem
+
+
+def _write(site: Site, write: Callable[..., object], *values: object) -> OSError | None:
+    """Call what writes a file, once more with the room of the reserve; return the error if both fail."""
     try:
-        return is_news(news, run.command, outcome)
+        write(*values)
     except OSError:
-        return True  # no reason for silence
+        release_reserve(site.paths.reserve)
+        try:
+            write(*values)
+        except OSError as error:
+            return error
+    return None
+
+
+def _send_waiting(site: Site) -> Problem | None:
+    """Send what waits in the outbox; return why a server did not take all of it."""
+    from releaser.report import smtp
+
+    reason = smtp.send_waiting(site.paths, site.settings.mail)
+    advice = f"It waits in {site.paths.outbox}; the next run sends it."
+    if not count_waiting(site.paths):
+        advice = "The others have it. Correct `ADMINS_JSON`."
+    return Problem("mail", reason, advice) if reason else None
 
 
 def tell_without_state(start: Path, environ: Mapping[str, str], site: Site | None, run: Run, outcome: Outcome) -> None:
@@ -100,7 +165,8 @@ def tell_without_state(start: Path, environ: Mapping[str, str], site: Site | Non
         is_safe = is_own and not find_intrusions((state.parent.parent, state.parent, state), state)
     except OSError:  # the working directory is gone, or a path is closed or too long
         is_safe = False
-    if is_safe and not _is_news(state / "news.json", run, outcome):
+    has_news, news = judge_news(read_news(state / "news.json") if is_safe else MailNews(), run.command, outcome)
+    if not has_news:
         return
     settings = site.settings.mail if site is not None else _read_mail_settings(start.parent / ".env", environ)
     own = site is not None and settings.admins
@@ -110,7 +176,10 @@ def tell_without_state(start: Path, environ: Mapping[str, str], site: Site | Non
         letter = write_letter(redact(start.name or str(start)), redact(str(start)), run, outcome)
         from releaser.report import smtp
 
-        smtp.send_at_once(settings, smtp.write_mail(letter, run.id, settings))
+        problem = smtp.send_at_once(settings, smtp.write_mail(letter, run.id, settings))
+        if is_safe and problem is None:
+            with contextlib.suppress(OSError):
+                write_json(state / "news.json", news)
 
 
 def _read_mail_settings(dotenv: Path, environ: Mapping[str, str]) -> MailSettings:

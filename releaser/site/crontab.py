@@ -45,7 +45,7 @@ def install_line(site: Site, line: str) -> tuple[str, str]:
     place = re.escape(command.rpartition(" --project ")[2])
     for number, other in enumerate(lines):
         job = _JOB.fullmatch(other)
-        if not job or not re.match(rf"(?=.*\breleaser\b.*\bupdate\b).*{place}(?![\w./-])", job[2]):
+        if not job or not is_update(job[2], place):
             continue
         own = rf"(LANG=\S+ )?(PATH={_PLAIN} )?{_PLAIN}/releaser'? update --project {place}"
         if job[2] != command and not re.fullmatch(own, job[2]):  # anything else in it would be lost
@@ -60,6 +60,13 @@ def install_line(site: Site, line: str) -> tuple[str, str]:
     if result != "unchanged":
         _run_crontab(site, line, "-", "\n".join(lines))
     return result, installed
+
+
+def is_update(command: str, place: str) -> bool:
+    """Return True if a command of a crontab updates the project whose path the pattern `place` matches."""
+    program = re.search(r"\breleaser\b", command)
+    has_words = program is not None and re.search(r"\bupdate\b", command[program.end() :])
+    return bool(has_words and re.search(rf"{place}(?![\w./-])", command))
 
 
 def _run_crontab(site: Site, line: str, argument: str, content: str = "") -> str:

@@ -140,8 +140,11 @@ def read_json(path: Path, kind: type[T]) -> T | None:
         raise BrokenFileError(path, f"not a state file of releaser ({error})") from error
 
 
-def read_regular_file(path: Path) -> bytes | None:
-    """Return the bytes of a file, None without one. Raises BrokenFileError for anything else at that path."""
+def read_regular_file(path: Path, *, is_log: bool = False) -> bytes | None:
+    """Return the bytes of a file, None without one; the end of a large one that `is_log`.
+
+    Raises BrokenFileError for anything else at that path.
+    """
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     except FileNotFoundError:
@@ -149,11 +152,12 @@ def read_regular_file(path: Path) -> bytes | None:
     except OSError as error:
         raise BrokenFileError(path, error.strerror or str(error)) from error
     status = os.fstat(descriptor)
-    if not stat.S_ISREG(status.st_mode) or status.st_size > LARGEST_STATE:
+    if not stat.S_ISREG(status.st_mode) or (status.st_size > LARGEST_STATE and not is_log):
         os.close(descriptor)
         raise BrokenFileError(path, "not a regular file, or larger than 16 MiB")
     with os.fdopen(descriptor, "rb") as file:
-        return file.read()
+        file.seek(max(0, status.st_size - LARGEST_STATE))
+        return file.read(LARGEST_STATE)
 
 
 def set_aside(path: Path) -> Path:

@@ -6,24 +6,32 @@ import contextlib
 import ctypes
 import logging
 import os
+import resource
 import shlex
 import signal
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 
 from releaser.errors import ToolError
 from releaser.system import signals
-from releaser.system.text import find_error_line, format_seconds, redact
+from releaser.system.text import find_error_line, format_bytes, format_seconds, redact
 
+T = TypeVar("T")
 logger = logging.getLogger(__name__)
 
 PR_SET_PDEATHSIG = 1  # prctl(2)
 GRACE = 5.0  # seconds between SIGTERM and SIGKILL
-KEPT = 512 * 1024  # bytes of output that are kept, from the end
+KEPT = 256 * 1024  # bytes of output that are kept, from the end
+LONGEST_ANSWER = 64 << 20  # bytes
+LARGEST_CHILD = 256 << 20  # bytes of memory for what `call_in_child` calls
+PUNCH_HOLE = 0x01 | 0x02  # fallocate(2): with FALLOC_FL_KEEP_SIZE
+_TICK = 0.1  # seconds between two looks at such a file
+_ROUNDS = 64  # reads of what a program has left in a pipe
 MARK = "_RELEASER_RUN"  # the variable by which the next run finds the children of a dead one
 
 
@@ -60,6 +68,63 @@ def _name_signal(number: int) -> str:
         return f"signal {number}"
 
 
+class _Output:
+    """What a program prints: the end of it, or all of an answer.
+
+    A pipe is read while the program runs, so memory has a limit. But a service that a program leaves may keep its
+    output open, which needs a file in memory; all but the end of that is freed now and then.
+    """
+
+    def __init__(self, *, is_answer: bool, is_file: bool) -> None:
+        self._is_answer, self.is_file = is_answer, is_file
+        self._start, self._data = 0, bytearray()
+        if is_file:
+            self.reader = self.writer = os.memfd_create("output")
+        else:
+            self.reader, self.writer = os.pipe()
+            os.set_blocking(self.reader, False)
+
+    def close(self) -> None:
+        """Close what is open."""
+        for descriptor in {self.reader, self.writer}:
+            os.close(descriptor)
+
+    @property
+    def is_too_long(self) -> bool:
+        """True for an answer that is longer than any that releaser asks for."""
+        return self._is_answer and len(self._data) > LONGEST_ANSWER
+
+    def read(self) -> bool:
+        """Take what is there; False if nothing is. All but the end is forgotten."""
+        if self.is_file:
+            self._start = max(0, os.fstat(self.reader).st_size - KEPT)
+            size = ctypes.c_long(self._start)
+            ctypes.CDLL(None).fallocate(self.reader, PUNCH_HOLE, ctypes.c_long(0), size)
+            self._data[:] = os.pread(self.reader, KEPT, self._start)
+            return False
+        try:
+            part = os.read(self.reader, KEPT)
+        except BlockingIOError:
+            return False
+        if not self.is_too_long:
+            self._data += part
+        if not self._is_answer and len(self._data) > 2 * KEPT:
+            self._start += len(self._data) - KEPT
+            del self._data[:-KEPT]
+        return bool(part)
+
+    def decode(self) -> str:
+        """Return the text, with what is left of a pipe; of bytes that are no UTF-8, an answer has surrogates."""
+        for _ in range(_ROUNDS):  # a daemon may write for ever
+            if not self.read():
+                break
+        if self._is_answer:
+            return self._data.decode(errors="surrogateescape")
+        start = self._start + max(0, len(self._data) - KEPT)
+        text = self._data[-KEPT:].decode(errors="replace")
+        return f"[… {start} bytes …]\n{text}" if start else text
+
+
 def run(  # noqa: PLR0913 - as many as a program can be run with
     arguments: Sequence[str | Path],
     *,
@@ -84,16 +149,17 @@ def run(  # noqa: PLR0913 - as many as a program can be run with
     words = tuple(os.fspath(word) for word in arguments)
     logger.debug("run %s in %s", redact(shlex.join(words)), cwd)
     began = time.monotonic()
-    # In memory: a rollback works on a full disk, and a service may keep its output open, unlike a pipe.
-    with os.fdopen(os.memfd_create("stdout"), "r+b") as out, os.fdopen(os.memfd_create("stderr"), "r+b") as err:
+    out = _Output(is_answer=is_answer, is_file=may_leave_service)
+    err = _Output(is_answer=False, is_file=may_leave_service)
+    with contextlib.closing(out), contextlib.closing(err):
         try:
             process = subprocess.Popen(
                 words,
                 cwd=cwd,
                 env=dict(env),
                 stdin=stdin,
-                stdout=out,
-                stderr=err,
+                stdout=out.writer,
+                stderr=err.writer,
                 start_new_session=True,
                 preexec_fn=None if is_question else _die_with_parent(),
             )
@@ -102,14 +168,16 @@ def run(  # noqa: PLR0913 - as many as a program can be run with
             raise ToolError(message, "Check that it is installed and executable.", output=str(error)) from error
         ended = False
         try:
-            ended = _wait(process, timeout)
+            ended = _wait(process.pid, timeout, out, err)
         finally:
             with signals.defer_signals():
                 if not (ended and may_leave_service):
-                    _end_group(process)
+                    _end_group(process.pid, out, err)
                 process.wait()
-        stdout, stderr = _read_output(out.fileno(), is_answer), _read_output(err.fileno(), is_answer=False)
-        finished = Finished(words, process.returncode, stdout, stderr, time.monotonic() - began, not ended)
+        finished = Finished(words, process.returncode, out.decode(), err.decode(), time.monotonic() - began, not ended)
+    if out.is_too_long:
+        message = f"`{words[0]}` printed more than {format_bytes(LONGEST_ANSWER)}, and was ended."
+        raise ToolError(message, output=finished.stderr)
     logger.debug("%s after %s\n%s", finished.ending, format_seconds(finished.seconds), finished.output)
     if check and (not ended or finished.status != 0):
         raise failure(finished)
@@ -136,21 +204,33 @@ def _die_with_parent() -> Callable[[], None]:
     return prepare
 
 
-def _wait(process: subprocess.Popen[bytes], timeout: float) -> bool:
-    """Wait until a program ends, without reaping it; False if it is still running after `timeout` seconds."""
-    descriptor = os.pidfd_open(process.pid)
+def _wait(pid: int, timeout: float, *outputs: _Output) -> bool:
+    """Wait until a child ends, without reaping it; False if it still runs after `timeout` seconds, or prints too much.
+
+    Its outputs are read meanwhile.
+    """
+    descriptor, deadline = os.pidfd_open(pid), time.monotonic() + timeout
+    waited = [descriptor, *(output.reader for output in outputs if not output.is_file)]
+    tick = _TICK if any(output.is_file for output in outputs) else timeout
     try:
-        return bool(signals.wait(timeout, descriptor))
+        while True:
+            left = max(0.0, signals.limit(deadline) - time.monotonic())
+            ready = signals.wait(min(left, tick), *waited)
+            for output in outputs:
+                if output.is_file or output.reader in ready:
+                    output.read()
+            if descriptor in ready or not left or any(output.is_too_long for output in outputs):
+                return descriptor in ready
     finally:
         os.close(descriptor)
 
 
-def _end_group(process: subprocess.Popen[bytes]) -> None:
+def _end_group(pid: int, *outputs: _Output) -> None:
     """End a program and its group; the group's number is still its own, since the program was not reaped."""
-    if not _wait(process, 0):
-        _signal_group(process.pid, signal.SIGTERM)
-        _wait(process, GRACE)
-    _signal_group(process.pid, signal.SIGKILL)
+    if not _wait(pid, 0):
+        _signal_group(pid, signal.SIGTERM)
+        _wait(pid, GRACE, *outputs)
+    _signal_group(pid, signal.SIGKILL)
 
 
 def _signal_group(group: int, number: signal.Signals) -> None:
@@ -158,13 +238,32 @@ def _signal_group(group: int, number: signal.Signals) -> None:
         os.killpg(group, number)
 
 
-def _read_output(descriptor: int, is_answer: bool) -> str:
-    size = os.fstat(descriptor).st_size
-    if is_answer:
-        return os.pread(descriptor, size, 0).decode(errors="surrogateescape")
-    start = max(0, size - KEPT)
-    text = os.pread(descriptor, KEPT, start).decode(errors="replace")
-    return f"[… {start} bytes …]\n{text}" if start else text
+def call_in_child(function: Callable[[], T], kind: type[T], timeout: float) -> T | None:
+    """Return what a function returns, called in a child; None if that took more than `timeout` seconds, or too much
+    memory.
+
+    For conversations with servers, which may drip for ever, or send without end. The value travels as JSON.
+    """
+    output, prepare = _Output(is_answer=True, is_file=False), _die_with_parent()
+    with contextlib.closing(output):
+        if (pid := os.fork()) == 0:
+            with contextlib.suppress(BaseException):
+                prepare()
+                for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+                    signal.signal(number, signal.SIG_DFL)
+                resource.setrlimit(resource.RLIMIT_DATA, (LARGEST_CHILD, LARGEST_CHILD))
+                os.write(output.writer, msgspec.json.encode(function()))
+            os._exit(0)
+        try:
+            _wait(pid, timeout, output)
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+        try:
+            return msgspec.json.decode(output.decode(), type=kind)
+        except msgspec.MsgspecError:
+            return None
 
 
 def end_marked(prefix: str) -> list[int]:

@@ -16,7 +16,7 @@ import msgspec
 from releaser.errors import Problem
 from releaser.system.files import make_private_directory, private_mode
 from releaser.system.signals import check_signals
-from releaser.system.text import redact
+from releaser.system.text import LONGEST_SENTENCE, clip, redact
 
 logger = logging.getLogger(__name__)
 
@@ -78,6 +78,8 @@ class Run:
         self.notes: list[str] = []
         self.problems: list[Problem] = []
         self.listeners = list(listeners)
+        #: The sentences of which people hear by the news of an earlier run, which this one finished.
+        self.told: list[str] = []
 
     @contextlib.contextmanager
     def step(self, name: str) -> Iterator[StepDetail]:
@@ -92,7 +94,8 @@ class Run:
             yield detail
             status = "failed" if detail.has_failed else "done"
         finally:
-            step = Step(name, status, round(time.monotonic() - began, 3), redact("; ".join(detail)))
+            words = clip(redact("; ".join(detail)), LONGEST_SENTENCE)
+            step = Step(name, status, round(time.monotonic() - began, 3), words)
             self.steps.append(step)
             logger.info("%s %s (%.2f s) %s", name, status, step.seconds, step.detail)
             for listener in self.listeners:

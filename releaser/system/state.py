@@ -24,9 +24,9 @@ def read_state(path: Path, kind: type[T], run: Run | None = None, consequence: s
         return None
 
 
-def set_aside_if_broken(path: Path, run: Run, consequence: str) -> None:
+def set_aside_if_broken(path: Path, run: Run, consequence: str, *, is_log: bool = False) -> None:
     """Rename what stands in the place of a file and is none, and report it. Raises OSError."""
     try:
-        read_regular_file(path)
+        read_regular_file(path, is_log=is_log)
     except BrokenFileError as error:
         run.note(f"{error}. It is now `{set_aside(path)}`: {consequence}.")

@@ -11,6 +11,8 @@ from datetime import UTC, datetime
 _MARKED = re.compile(r"^\s*(?:error|fatal|hint)\s*:\s+(.+)", re.IGNORECASE)
 _QUERY = r"(?<=[?&])[\w-]*(?:token|password|secret|key|sig|signature|credential)="
 _BEFORE = rf"{_QUERY}|\bAuthorization: (?:\w+ )?|\b(?:PRIVATE-TOKEN:|Bearer) "
+#: Characters of a line that somebody else has written, and of a sentence with several of them.
+LONGEST_LINE, LONGEST_SENTENCE = 300, 4000
 _CREDENTIALS = re.compile(rf"(?<=://)[^/\s'\"]+(?=@)|({_BEFORE})[^&\s'\"`]+", re.IGNORECASE)
 
 
@@ -60,17 +62,22 @@ def name_project(text: str, directory: str) -> str:
         before, mark, after = match[1].partition(" -- ")
         return match[0] if "--project" in match[1] else f"`{before}{option}{mark}{after}`"
 
-    return re.sub(r"`((?:[A-Z_]+=\S* )?releaser [a-z][^`]*)`", complete, text)
+    return re.sub(r"`((?:[A-Z_]+=[^\s`]* )?releaser [a-z][^`]*)`", complete, text)
 
 
 def find_error_line(output: str) -> str:
     """Return why a program failed, in one line of its output.
 
-    git and uv mark that line; for other programs, a Python traceback included, it is the last one.
+    git and uv mark that line; for other programs, a Python traceback included, it is the last one. A long one is cut.
     """
     lines = [line.strip() for line in output.splitlines() if line.strip()]
     marked = [match.group(1) for line in lines if (match := _MARKED.match(line)) and not line.startswith("hint")]
-    return marked[0] if marked else lines[-1] if lines else ""
+    return clip(marked[0] if marked else lines[-1] if lines else "", LONGEST_LINE)
+
+
+def clip(text: str, most: int) -> str:
+    """Return a text of at most so many characters: its beginning, if it is longer."""
+    return text if len(text) <= most else text[: most - 1] + "…"
 
 
 def clip_end(output: str, lines: int = 40, characters: int = 4000) -> str:

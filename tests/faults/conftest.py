@@ -14,6 +14,7 @@ import releaser
 from tests.faults.scenes import Scenes
 from tests.faults.tally import every_point, pytest_addoption, pytest_terminal_summary, tally, turn  # noqa: F401
 from tests.support.sites import Templates
+from tests.support.smtp import mail_server
 
 MEMORY = Path("/dev/shm")
 
@@ -45,9 +46,10 @@ def compiled() -> None:
 
 
 @pytest.fixture(scope="session")
-def scenes(tmp_path_factory: pytest.TempPathFactory, templates: Templates) -> Scenes:
-    """The scenes of this session."""
-    return Scenes(tmp_path_factory.mktemp("scenes"), templates)
+def scenes(tmp_path_factory: pytest.TempPathFactory, templates: Templates) -> Iterator[Scenes]:
+    """The scenes of this session, and the server for their mails."""
+    with mail_server() as server:
+        yield Scenes(tmp_path_factory.mktemp("scenes"), templates, server)
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@
 - I4: no good release is lost; nothing half-built, no temporary file and no process is left after the next command.
 - I5: no commit without news: an update that changes nothing leaves HEAD and the remote alone.
 - I6: the next update works by itself, and the right versions are live.
+- I7: after the next command, a change has a line in the history, and a mail in the outbox or with the server.
 """
 
 import base64
@@ -18,12 +19,15 @@ import time
 import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from email import message_from_bytes, policy
+from email.message import EmailMessage
 from pathlib import Path
 from typing import Any, Self
 
 from tests.support import trees
 from tests.support.commands import Finished, git_executable, run
 from tests.support.sites import SampleSite
+from tests.support.smtp import read_mail
 
 Rows = list[dict[str, Any]]  # as `releaser list --json` prints them
 GOOD = frozenset({"live", "previous", "good"})
@@ -41,6 +45,7 @@ _STATE = frozenset(
         "logs",
         "cache",
         "news.json",
+        "outbox",
     }
 )
 _RELEASE = frozenset({"venv", "built", "lease", "uv.lock", "manifest.json", "state.json", "tests.log", ".releaser"})
@@ -53,6 +58,8 @@ class Witness:
     site: SampleSite
     live: Mapping[str, str] | None
     good: Mapping[str, str]
+    link: str
+    left: frozenset[str]
     beside: frozenset[str]
 
     @classmethod
@@ -61,7 +68,9 @@ class Witness:
         rows = site.json("list") if site.state.exists() else []
         good = {row["id"]: trees.digest(Path(row["path"])) for row in rows if row["state"] in GOOD}
         live = _contents(site.link.resolve()) if site.link.exists() else None
-        return cls(site=site, live=live, good=good, beside=frozenset(os.listdir(site.outer)))
+        left = frozenset(row["id"] for row in rows if row["state"] == "rolled-back")
+        link, beside = site.live() if rows else "", frozenset(os.listdir(site.outer))
+        return cls(site=site, live=live, good=good, link=link, left=left, beside=beside)
 
     def at_once(self) -> list[str]:
         """Name what does not hold right after a fault, before anything else has run."""
@@ -71,7 +80,7 @@ class Witness:
         """Name what does not hold after the next command of releaser that changes anything."""
         site, rows = self.site, self.site.json("list")
         broken = [*self.at_once(), *_other_lock(site, rows), *_changed(site), *self._lost(rows), *self._left_over()]
-        broken += _other_products(site)
+        broken += [*_other_products(site), *self._untold(rows)]
         served, link = served_release(site), os.readlink(site.link) if site.link.is_symlink() else ""
         return broken + unless(served in ("", link), f"I1: {link} is live, but the site runs on {served}")
 
@@ -126,6 +135,21 @@ class Witness:
         strange = {f"{name}/{entry}" for name, entries in on_disk.items() for entry in entries - _RELEASE}
         return broken + [f"I4: releases/{name} is left" for name in sorted(strange)]
 
+    def _untold(self, listed: Rows) -> list[str]:
+        """Name the changes of which people have not heard; those of `init` they have seen."""
+        if not self.link or not self.site.link.is_symlink() or not self.site.link.exists():
+            return []
+        history = self.site.json("history")
+        live, told = self.site.live(), {(record["result"], record["release"]) for record in history}
+        broken = unless(live == self.link or {("updated", live), ("updated-not-restarted", live)} & told, live)
+        gone_back = {row["id"] for row in listed if row["state"] == "rolled-back"} - self.left
+        has_asked = any(record["command"] == "rollback" for record in history)  # for the way back
+        broken += [name for name in gone_back if not has_asked and ("rolled-back", name) not in told]
+        texts = list(map(read_mail, mails(self.site)))
+        unsent = [name for name in {live, *gone_back} - {self.link} if not any(name in text for text in texts)]
+        untold = [f"I7: {name} has no line in the history" for name in broken]
+        return untold + [f"I7: no mail names {name}" for name in unsent if self.site.mail_server is not None]
+
     def _left_over(self) -> list[str]:
         site = self.site
         strange = [
@@ -138,6 +162,13 @@ class Witness:
         if temporary.is_relative_to(site.base):
             strange += [path for path in temporary.iterdir() if not path.match("uv-*.lock")]  # uv never deletes those
         return [f"I4: {path} is left" for path in sorted(strange)]
+
+
+def mails(site: SampleSite) -> list[EmailMessage]:
+    """Return the mails that the server took last, and those in the outbox."""
+    taken = [mail for _, mail, _ in site.mail_server.mails[-20:]] if site.mail_server is not None else []
+    waiting = [*(site.state / "outbox").glob("new/*"), *(site.state / "outbox").glob("cur/*")]
+    return taken + [message_from_bytes(path.read_bytes(), policy=policy.default) for path in waiting]
 
 
 def _contents(venv: Path) -> dict[str, str]:

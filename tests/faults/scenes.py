@@ -11,6 +11,7 @@ import pytest
 
 from tests.faults.invariants import Witness
 from tests.support.sites import SampleSite, SiteOptions, Templates
+from tests.support.smtp import MailServer
 
 ORIGINAL = {"alpha": "1.0.0", "beta": "1.0.0"}
 UPDATED = {"alpha": "1.1.0", "beta": "1.0.0"}
@@ -74,8 +75,9 @@ NO_RELEASE = 9  # a killed `init` may leave no release, so prune has nothing to 
 class Scenes:
     """Makes each scene once, and copies it as often as needed."""
 
-    def __init__(self, directory: Path, templates: Templates) -> None:
+    def __init__(self, directory: Path, templates: Templates, server: MailServer) -> None:
         self._directory = directory
+        self._server = server
         self._templates = templates
         self._made: dict[str, SampleSite] = {}
 
@@ -84,7 +86,8 @@ class Scenes:
         if name not in self._made:
             self._made[name] = self._make(SCENES[name])
         site = self._made[name].copy(base)
-        site.env["TMPDIR"] = str(base / "tmp")
+        site.env |= {"TMPDIR": str(base / "tmp"), "ADMINS_JSON": "ada@example.org"}
+        site.env["RELEASER_SMTP_HOST"], site.mail_server = self._server.host, self._server
         (base / "tmp").mkdir()
         return site
 

@@ -63,6 +63,11 @@ def lose_a_release(site: SampleSite) -> None:
     shutil.rmtree(site.state / "releases" / good)
 
 
+def forget_a_change(site: SampleSite) -> None:
+    site.update_to("1.1.5")
+    (site.state / "history.jsonl").unlink()
+
+
 def break_an_object(site: SampleSite) -> None:
     head = site.head()
     path = site.path / ".git" / "objects" / head[:2] / head[2:]
@@ -85,6 +90,7 @@ HARMS: dict[str, tuple[Callable[[SampleSite], object], str]] = {  # the harm, an
     "a temporary file in the state": (lambda site: (site.state / ".journal.json.new").touch(), "I4"),
     "a half-built release": (lambda site: (site.state / "releases" / ".doomed-x").mkdir(), "I4"),
     "a file in a release": (lambda site: (site.release() / ".state.json.new").touch(), "I4"),
+    "a change without news": (forget_a_change, "I7"),
     "a lock of git": (lambda site: (site.path / ".git" / "index.lock").touch(), "I4"),
 }
 

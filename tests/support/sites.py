@@ -27,6 +27,7 @@ from tests.support.commands import (
     started,
     uv_executable,
 )
+from tests.support.smtp import MailServer
 from tests.support.wheels import build_wheel, module_name
 
 _DOTENV = {"RELEASER_ENVIRONMENT": "local"}  # else the name of the host that runs the tests decides
@@ -70,6 +71,8 @@ class SampleSite:
     """
 
     __test__ = False
+    #: The server that takes the site's mails, where a test looks at those.
+    mail_server: MailServer | None = None
 
     def __init__(
         self, base: Path, *, uv_cache: Path, outer: str = "outer", name: str = "site", user: Identity | None = None

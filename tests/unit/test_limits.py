@@ -1,0 +1,101 @@
+"""Limits of what is pure: patterns in time, texts in length, answers in size."""
+
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from releaser.candidate import tests
+from releaser.checkout import publish
+from releaser.errors import ToolError
+from releaser.report import mail
+from releaser.report.outcomes import Outcome
+from releaser.site import crontab, settings
+from releaser.system import process
+from releaser.system.text import clip, clip_end, find_error_line, name_project, redact
+
+#: What reads text that others have written.
+READERS: dict[str, Callable[[str], object]] = {
+    "redact": redact,
+    "name_project": lambda text: name_project(text, "/srv/shop"),
+    "find_error_line": find_error_line,
+    "clip_end": clip_end,
+    "name_trouble": lambda text: mail._name_trouble(Outcome("failed", 4, text)),
+    "ran_none": tests._RAN_NONE.search,
+    "ran_some": tests._RAN_SOME.search,
+    "remote_line": publish._REMOTE_LINE.findall,
+    "job": crontab._JOB.fullmatch,
+    "is_update": lambda text: crontab.is_update(text, "/srv/shop"),
+    "duration": settings._DURATION.fullmatch,
+    "address": settings._ADDRESS.fullmatch,
+    "host": settings._HOST.fullmatch,
+}
+#: The parts of long texts; each is repeated.
+PARTS = [
+    "`A=", "`A=x ", "`releaser a", "`releaser ", "`", "A", "A=", "://", "://a", "://a@", "://a:b@c ", "?token=", "?a-",
+    "&key", "Authorization: ", "Authorization: x ", "Bearer ", "abcdef0", "1", "1 ", "=", "===\n", "error: ",
+    "error:  \n", "releaser ", "releaser update ", "* ", "a ", "\t", " ", "\n", "remote: ", "remote: \n",
+    "collected 0 items ", "Ran 1", "1 passe", "a.", "a@", "a-",
+]  # fmt: skip
+SHORT, TIMES = 4000, 8
+
+
+@pytest.mark.parametrize("name", READERS)
+def test_law_42_eight_times_the_text_is_not_sixty_four_times_the_work(name: str) -> None:
+    def measure(text: str) -> float:
+        times = []
+        for _ in range(3):
+            began = time.process_time()
+            READERS[name](text)
+            times.append(time.process_time() - began)
+        return min(times)
+
+    slow = {}
+    for part in PARTS:
+        short = (part * SHORT)[:SHORT]
+        ratio = measure(short * TIMES + "!") / max(measure(short + "!"), 0.002)  # less than that cannot be measured
+        if ratio > 3 * TIMES:
+            slow[part] = ratio
+    assert not slow
+
+
+def test_law_42_a_line_has_at_most_so_many_characters() -> None:
+    assert (clip("abc", 3), clip("abcd", 3)) == ("abc", "ab…")
+    assert [len(find_error_line(text * 500_000)) for text in ("y", "error: y", "y\n")] == [300, 300, 1]
+
+
+def test_law_42_an_answer_without_end_is_an_error() -> None:
+    with pytest.raises(ToolError, match="more than 64 MiB"):
+        process.run(["yes"], cwd=Path("/"), env=dict(os.environ), timeout=60, is_answer=True, check=False)
+
+
+@pytest.mark.parametrize("may_leave_service", [False, True])
+def test_law_42_the_end_of_an_output_is_kept(may_leave_service: bool) -> None:
+    script = "head -c 3000000 /dev/zero | tr '\\0' x; echo end; echo why >&2"
+    finished = process.run(
+        ["sh", "-c", script], cwd=Path("/"), env=dict(os.environ), timeout=60, may_leave_service=may_leave_service
+    )
+    assert (finished.stdout[:3], finished.stdout[-5:], finished.stderr) == ("[… ", "xend\n", "why\n")
+    assert len(finished.stdout) < process.KEPT + 100
+
+
+def test_law_31_42_a_service_may_keep_its_output_open(tmp_path: Path) -> None:
+    script = f"(sleep 0.1; echo late; echo $? > {tmp_path}/status) & echo $!"
+    process.run(["sh", "-c", script], cwd=Path("/"), env=dict(os.environ), timeout=60, may_leave_service=True)
+    deadline = time.monotonic() + 20
+    while not (tmp_path / "status").exists() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert (tmp_path / "status").read_text() == "0\n"
+
+
+def test_law_42_a_call_in_a_child_has_limits_of_time_and_memory() -> None:
+    def grow() -> str:
+        parts: list[bytearray] = []
+        while True:
+            parts.append(bytearray(1 << 20))
+
+    assert process.call_in_child(lambda: (True, "well"), tuple[bool, str], 20) == (True, "well")
+    assert process.call_in_child(lambda: time.sleep(60) or "late", str, 0.1) is None  # type: ignore[func-returns-value]
+    assert process.call_in_child(grow, str, 20) is None
