@@ -23,7 +23,7 @@ from releaser.site.site import Site
 from releaser.system.files import remove_path
 
 MOST_FILES, MOST_BYTES = 2000, 100 << 20  # of an entry that is copied
-_LOG_DIRECTORIES = ("log", "logs")
+LOG_DIRECTORIES = ("log", "logs")
 
 
 class Shadow(msgspec.Struct, frozen=True):
@@ -223,7 +223,7 @@ def choose_copier(site: Site, entry: Path) -> Copier | None:
         return None
     if entry.is_symlink() or _is_small(entry) or _matches(site, entry):
         return _copy_file
-    is_log = fnmatch.fnmatch(entry.name, "*.log*") if entry.is_file() else entry.name in _LOG_DIRECTORIES
+    is_log = fnmatch.fnmatch(entry.name, "*.log*") if entry.is_file() else entry.name in LOG_DIRECTORIES
     return _make_empty if is_log else None
 
 
