@@ -24,6 +24,7 @@ from releaser.system.files import remove_path
 
 MOST_FILES, MOST_BYTES = 2000, 100 << 20  # of an entry that is copied
 LOG_DIRECTORIES = ("log", "logs")
+BYTE_CODE = "__pycache__"  # of the live code
 
 
 class Shadow(msgspec.Struct, frozen=True):
@@ -136,7 +137,8 @@ def _list_untracked(site: Site) -> list[Path]:
     entries = [site.paths.top / name for name in open_repository(site).untracked_entries()]
     if site.paths.outer == site.paths.top:
         entries = [path for path in entries if path.parent != site.paths.top]
-    return [path for path in entries if path != site.paths.link and not site.paths.state.is_relative_to(path)]
+    own = (site.paths.link, site.paths.state, *site.paths.state.parents)
+    return [path for path in entries if path not in own and path.name != BYTE_CODE]
 
 
 def list_large_entries(site: Site) -> list[Path]:
@@ -240,7 +242,8 @@ def _copy_entry(source: Path, target: Path, copy: Copier, products: frozenset[Pa
 
     def is_left_out(path: Path) -> bool:
         is_readable = path.is_dir() and os.access(path, os.R_OK | os.X_OK)
-        return path in products or not (path.is_symlink() or path.is_file() or is_readable)
+        is_kind = path.is_symlink() or path.is_file() or is_readable
+        return path in products or path.name == BYTE_CODE or not is_kind
 
     def ignore(place: str, names: list[str]) -> list[str]:
         return [name for name in names if is_left_out(Path(place, name))]
