@@ -182,8 +182,9 @@ def _stay_whole(site: Site, run: Run, repository: Repository, entry: Entry, obst
 def _let_stay(site: Site, entry: Entry, reason: str, obstacle: str, advice: str) -> ChangeResult:
     """Record that the new release stays live although it failed."""
     message = " ".join(filter(None, [reason, obstacle, f"Release {entry.release} stays live, with its code."]))
-    entry = write_entry(site.paths, msgspec.structs.replace(entry, phase="publishing"))
-    return ChangeResult(entry, "", Problem("not-gone-back", message, advice), has_failed=True)
+    problem = Problem("not-gone-back", message, advice)
+    staying = write_entry(site.paths, msgspec.structs.replace(entry, phase="publishing"))
+    return ChangeResult(staying, "", problem, has_failed=True)
 
 
 def do_action(site: Site, run: Run, repository: Repository, action: Action, direction: Direction) -> None:
