@@ -7,6 +7,7 @@ change is finished, or goes back. Recovery calls the same functions.
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Sequence
 
 import msgspec
 
@@ -132,7 +133,7 @@ def _go_back(
     reason = redact(explain_error(error))
     advice = getattr(error, "advice", "")
     if entry.earlier is None or not may_go_back(entry):
-        return _let_stay(site, entry, reason, "", advice)
+        return _let_stay(site, entry, reason, advice)
     entry = write_entry(site.paths, msgspec.structs.replace(entry, phase="going-back", reason=reason))
     return msgspec.structs.replace(go_back(site, run, repository, entry), advice=advice)
 
@@ -157,31 +158,35 @@ def go_back(site: Site, run: Run, repository: Repository, entry: Entry) -> Chang
             do_action(site, run, repository, action, direction)
             site = _read_settings(site)
         except (ReleaserError, OSError) as error:
+            if isinstance(error, PreflightError) and not is_flipped:
+                return _stay_whole(site, run, repository, entry, error.problems)
             message = f"The automatic rollback: {action.name}: {explain_error(error)}"
             advice = getattr(error, "advice", "")
-            if isinstance(error, PreflightError) and not is_flipped:
-                return _stay_whole(site, run, repository, entry, message, advice)
             if not isinstance(error, ChangeError | PreflightError) and action in UP_TO_FLIP:
-                message = f"{entry.reason} {message} The next run goes on."
+                message = f"{entry.reason} {message} Release {entry.release} is still live; the next run goes on."
                 raise BuildError(message, advice, output=getattr(error, "output", str(error))) from error
             problem = problem or Problem("automatic-rollback", message, advice or "Run `releaser status`.")
     return ChangeResult(entry, entry.reason, problem)
 
 
-def _stay_whole(site: Site, run: Run, repository: Repository, entry: Entry, obstacle: str, advice: str) -> ChangeResult:
+def _stay_whole(
+    site: Site, run: Run, repository: Repository, entry: Entry, obstacles: Sequence[Problem]
+) -> ChangeResult:
     """Let the new release stay live with its checkout, as a person's work is in the way of going back."""
     entry = msgspec.structs.replace(entry, commits_lock=False)  # not for other hosts
     with contextlib.suppress(PreflightError):  # that work stays, too
         move_again(site, repository, entry, back=False)
     for action in FROM_FLIP[:-1]:
-        with contextlib.suppress(ChangeError, OSError):  # why it goes back is told
+        with contextlib.suppress(ReleaserError, OSError):  # why it goes back is said
             do_action(site, run, repository, action, Direction(entry))
-    return _let_stay(site, entry, entry.reason, obstacle, advice)
+    messages, advice = " ".join(each.message for each in obstacles), dict.fromkeys(each.advice for each in obstacles)
+    reason = f"{entry.reason} It could not be rolled back: {messages}"
+    return _let_stay(site, entry, reason, f"{' '.join(advice)} To go back, run `releaser rollback` then.")
 
 
-def _let_stay(site: Site, entry: Entry, reason: str, obstacle: str, advice: str) -> ChangeResult:
+def _let_stay(site: Site, entry: Entry, reason: str, advice: str) -> ChangeResult:
     """Record that the new release stays live although it failed."""
-    message = " ".join(filter(None, [reason, obstacle, f"Release {entry.release} stays live, with its code."]))
+    message = f"{reason} Release {entry.release} stays live, with its code."
     problem = Problem("not-gone-back", message, advice)
     staying = write_entry(site.paths, msgspec.structs.replace(entry, phase="publishing"))
     return ChangeResult(staying, "", problem, has_failed=True)

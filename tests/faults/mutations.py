@@ -186,8 +186,8 @@ def replaces_a_file_of_the_site(ground: Ground) -> list[str]:
     """Let a build write what lies in the checkout already."""
     site = ground.stage("init, fresh").site
     site.edit("made.ignored", "mine")
-    site.releaser("init", check=0)
-    return unless((site.path / "made.ignored").read_text() == "mine", "a file of the site was replaced")
+    finished, text = site.releaser("init"), (site.path / "made.ignored").read_text(encoding="utf-8")
+    return unless((finished.returncode, text) == (0, "mine"), f"a file of the site did not stay: {finished}")
 
 
 def moves_a_tracked_product(ground: Ground) -> list[str]:
@@ -265,8 +265,8 @@ MUTATIONS = (
              '"core.fsync": "all"', '"core.fsync": "none"',
              cut("update", at_call("syncfs", "/outer/site", nth=2))),
     Mutation("The checkout is compared with the start of the run right before the flip", "pipelines/update.py",
-             "    require_unchanged(site, repository, prospect.snapshot)\n    entry = _plan_change(site, run, prospect, rel",
-             "    entry = _plan_change(site, run, prospect, rel", edited_during_tests),
+             "    require_unchanged(site, repository, prospect.snapshot)\n    entry = _plan_change(site, run,",
+             "    entry = _plan_change(site, run,", edited_during_tests),
     Mutation("One run holds the lock", "site/run_lock.py",
              "        lock.acquire()", "        pass",
              lambda ground: broken_after_second_run(ground.stage("rollback").site, "prune")),
@@ -297,7 +297,8 @@ MUTATIONS = (
              "ABSENT if path in tracked else read_content(top, path, leaving)", "read_content(top, path, leaving)",
              moves_a_tracked_product),
     Mutation("Byte code of what a checkout changes is deleted", "checkout/move.py",
-             "    _delete_byte_code(site.paths.top, repository, [*sources, *products.paths])\n", "", runs_stale_byte_code),
+             "    _delete_byte_code(site.paths.top, repository, [*sources, *products.paths])\n", "",
+             runs_stale_byte_code),
     Mutation("A lock that a killed git has left is removed", "checkout/repository.py",
              "                    lock.unlink()", "                    pass", leaves_a_lock_of_git),
     Mutation("A way back whose checkout stops half-way goes on in the next run", "live/change.py",
