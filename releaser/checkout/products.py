@@ -139,13 +139,6 @@ def is_code(path: Path) -> bool:
     return is_metadata or path.name.endswith(tuple(importlib.machinery.all_suffixes()))
 
 
-def is_product(site: Site, entry: Entry, path: Path) -> bool:
-    """Return True if a file of the checkout is the product of one of the releases of a change."""
-    content, releases = read_content(site.paths.top, path), filter(None, (entry.earlier, entry.release))
-    products = [read_content(site.paths.releases / release / BUILT, path) for release in releases]
-    return content not in (ABSENT, IN_THE_WAY) and content in products
-
-
 def find_unchanged_products(top: Path, release: Path | None) -> frozenset[Path]:
     """Return the products of a release that lie in the checkout as they were built."""
     products = _hash_products(release)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from releaser.checkout.products import is_product
+from releaser.checkout.products import find_unchanged_products
 from releaser.checkout.repository import Repository
 from releaser.errors import refuse
 from releaser.releases.journal import Entry
@@ -23,18 +23,21 @@ def remove_temporaries(site: Site) -> None:
         remove_path(name_temporary(target))
 
 
-def repair_checkout(site: Site, repository: Repository, entry: Entry) -> None:
+def repair_checkout(site: Site, repository: Repository, entry: Entry, target: str) -> None:
     """Put back what a move between two commits has left half-done; HEAD, at either of them, decides.
 
     Only uv.lock, the export and files that differ between the commits are touched, and of those only the ones whose
     content is that of one of the commits, a beginning of it, or missing: no person has written that. Products are left
-    to the move, which also knows what releaser wrote to uv.lock. Raises PreflightError that names files of others.
+    to the move, which also knows what releaser wrote to uv.lock. Raises PreflightError that names files of others; but
+    where HEAD is at `target` already, these are later work of a person.
     """
     state, head, commit, own = repository.state(), entry.head, entry.commit, site.committed_paths
     current = state.head
     if current not in (head, commit):
         return
     other = commit if current == head else head
+    releases = [site.paths.releases / release for release in (entry.earlier, entry.release) if release]
+    products = frozenset[Path]().union(*(find_unchanged_products(repository.top, release) for release in releases))
     changed = set(state.changed)
     added = set(repository.added_files(current, other))
     foreign = []
@@ -42,7 +45,7 @@ def repair_checkout(site: Site, repository: Repository, entry: Entry) -> None:
     for path in sorted(paths, key=lambda path: path not in added):  # a file comes back where a directory is gone
         place = repository.top / path
         is_left = path in added and os.path.lexists(place) and not lies_behind_link(repository.top, path)
-        is_half_done = path in changed or (is_left and not is_product(site, entry, Path(path)))
+        is_half_done = path in changed or (is_left and Path(path) not in products)
         if not is_half_done or (place.is_dir() and not place.is_symlink()):
             continue
         disk = _read_disk(place)
@@ -55,7 +58,7 @@ def repair_checkout(site: Site, repository: Repository, entry: Entry) -> None:
             _remove_empty_parents(repository.top, Path(path).parent)
         else:
             repository.run("checkout", "--quiet", "--force", "HEAD", "--", f":(top,literal){path}")
-    if foreign:
+    if foreign and current != target:
         names = join_few([f"`{path}`" for path in foreign], 20)
         message = f"Files of the checkout are neither as before nor as after an interrupted change: {names}."
         raise refuse("half-checkout", message, "Move them away, then run releaser again.")

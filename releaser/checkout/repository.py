@@ -270,14 +270,11 @@ class Repository:
     def find_lock(self) -> list[Problem]:
         """Return a problem if something holds the index of git, or was killed while it did."""
         lock, ends_at = self.directories[0] / "index.lock", time.monotonic() + _DYING
-        while os.path.lexists(lock):
-            if time.monotonic() > ends_at:
-                message = f"`{lock}` exists: a git works in the checkout, or was killed."
-                return [
-                    Problem("git-lock", message, f"If no git works there, run `rm {lock}`; then run releaser again.")
-                ]
+        while (is_locked := os.path.lexists(lock)) and time.monotonic() < ends_at:
             time.sleep(_PAUSE)
-        return []
+        message = f"`{lock}` exists: a git works in the checkout, or was killed."
+        advice = f"If no git works there, run `rm {lock}`; then run releaser again."
+        return [Problem("git-lock", message, advice)] if is_locked else []
 
     def fetch(self, upstream: Upstream, *options: str) -> None:
         """Fetch a branch, with the tags of what is fetched. Raises ToolError, also if the remote has it no more."""

@@ -13,7 +13,7 @@ import msgspec
 from releaser.checkout.move import move_checkout
 from releaser.checkout.repair import repair_checkout
 from releaser.checkout.repository import Repository
-from releaser.errors import ChangeError, PreflightError, ToolError
+from releaser.errors import ChangeError, ToolError
 from releaser.live.django import collect_static_files, has_static_files
 from releaser.live.health import check_health
 from releaser.live.restart import may_restart, restart
@@ -59,23 +59,17 @@ def _checkout(site: Site, repository: Repository, direction: Direction) -> str:
 def move_again(site: Site, repository: Repository, entry: Entry, *, back: bool) -> str:
     """Move a checkout that may have stopped half-way; if a git fails or is killed meanwhile, once more.
 
-    Where HEAD is right already, files that are neither as before nor as after are a person's later work, and stay.
     Raises PreflightError, ToolError, BuildError and OSError.
     """
     commit = entry.head if back else entry.commit
     for is_last in (False, True):
         try:
-            try:
-                repair_checkout(site, repository, entry)
-            except PreflightError:
-                if repository.head() != commit:
-                    raise
+            repair_checkout(site, repository, entry, commit)
             move_checkout(site, repository, entry, back=back)
+            break
         except ToolError:
             if is_last:
                 raise
-        else:
-            break
     return commit[:12]
 
 

@@ -23,6 +23,8 @@ def test_law_04_08_09_a_git_that_is_killed_alone_leaves_one_whole_release(
 ) -> None:
     stage, points, shim = Stage(scenes, name, place), tally("kill -9 of git alone"), GitShim(place / "shim")
     if name != "rollback":
+        stage.site.push_from_elsewhere({"shop.py": "EDITION = 2\nBROKEN = False\n", "photos/new.md": "new\n"})
+        stage.keep(stage.command)
         stage.make_ready()
     stage.bring_back()
     stage.site.releaser(stage.command, env=shim.record(stage.site), check=stage.scene.code)
