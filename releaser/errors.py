@@ -121,6 +121,8 @@ class ToolError(ReleaserError):
 
     exit_code = 4
     name = "program"
+    #: True if a signal ended it, or its time limit: it may have done a part of its work.
+    is_killed = False
 
 
 class Interrupted(BaseException):

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-import shutil
+from collections.abc import Iterable
 from pathlib import Path
 
-from releaser.releases.release import BUILT
+from releaser.candidate.shadow import LOG_DIRECTORIES
+from releaser.checkout.products import copy_product, has_unknown_products, is_code
+from releaser.releases.release import BUILT, Release, list_products
+from releaser.site.site import Site
+from releaser.system.files import remove_path
 
 _LEFT_OUT = {".git", "__pycache__", "node_modules"}
 _DATABASES, _JOURNALS = (".db", ".sqlite", ".sqlite3"), ("-wal", "-shm", "-journal")
@@ -28,20 +33,41 @@ def list_files(tree: Path) -> Files:
     return files
 
 
-def _is_data(path: Path) -> bool:
+def find_changed(before: Files, after: Files) -> set[Path]:
+    """Return the paths that are new, changed or gone."""
+    return {path for path in before | after if before.get(path) != after.get(path)}
+
+
+def is_data(tree: Path, name: Path) -> bool:
     """Return True for a log or an SQLite database: a build that opens one has not made it."""
-    if ".log" in path.suffixes or path.suffix in _DATABASES or path.name.endswith(_JOURNALS):
+    path, is_log = tree / name, ".log" in name.suffixes or name.parts[0] in LOG_DIRECTORIES
+    if is_log or path.suffix in _DATABASES or path.name.endswith(_JOURNALS):
         return True
     return path.is_file() and not path.is_symlink() and path.open("rb").read(len(_SQLITE)) == _SQLITE
 
 
-def keep_products(tree: Path, before: Files, tracked: frozenset[str], release: Path) -> list[str]:
-    """Copy what is new or changed in a tree, and neither in git nor data; return the paths. Raises OSError."""
-    after = list_files(tree)
-    changed = [path for path in after if before.get(path) != after[path] and path.as_posix() not in tracked]
-    products = [path for path in changed if not _is_data(tree / path)]
+def is_site_file(site: Site, live: Release | None, path: Path, *, by_installer: bool) -> bool:
+    """Return True if an untracked file of the live checkout is no product of the live release.
+
+    Where those are not known, they are the code and metadata that uv writes: it did so before, and replaced them.
+    """
+    release = live.directory if live is not None else None
+    is_old = by_installer and is_code(path) and (release is None or has_unknown_products(release))
+    is_product = is_old or path in list_products(release)
+    return os.path.lexists(site.paths.top / path) and not is_product
+
+
+def keep_products(tree: Path, paths: Iterable[Path], release: Path) -> tuple[str, ...]:
+    """Copy what a build has written in a tree to a release, and return the paths. Raises OSError."""
+    products = [path for path in sorted(paths) if os.path.lexists(tree / path)]
     for path in products:
-        target = release / BUILT / path
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy2(tree / path, target, follow_symlinks=False)
-    return [path.as_posix() for path in products]
+        copy_product(tree, release / BUILT, path)
+    return tuple(path.as_posix() for path in products)
+
+
+def put_back(site: Site, tree: Path, before: Files, paths: Iterable[Path]) -> None:
+    """Put files of the site that a build has changed into a tree again, so that they are tested. Raises OSError."""
+    for path in paths:
+        remove_path(tree / path)
+        with contextlib.suppress(FileNotFoundError, PermissionError):
+            copy_product(site.paths.top, tree, path) if path in before else None

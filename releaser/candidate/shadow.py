@@ -26,7 +26,8 @@ from releaser.system.signals import check_signals
 
 MOST_FILES, MOST_BYTES = 2000, 100 << 20  # of an entry that is copied
 ALL_FILES, ALL_BYTES = 20_000, 1 << 30  # of all of them
-_LOG_DIRECTORIES = ("log", "logs")
+LOG_DIRECTORIES = ("log", "logs")
+BYTE_CODE = "__pycache__"  # of the live code
 
 
 class Shadow(msgspec.Struct, frozen=True):
@@ -139,7 +140,8 @@ def _list_untracked(site: Site) -> list[Path]:
     entries = [site.paths.top / name for name in open_repository(site).untracked_entries()]
     if site.paths.outer == site.paths.top:
         entries = [path for path in entries if path.parent != site.paths.top]
-    return [path for path in entries if path != site.paths.link and not site.paths.state.is_relative_to(path)]
+    own = (site.paths.link, site.paths.state, *site.paths.state.parents)
+    return [path for path in entries if path not in own and path.name != BYTE_CODE]
 
 
 def list_large_entries(site: Site) -> list[Path]:
@@ -231,7 +233,7 @@ def choose_copiers(site: Site, entries: Sequence[Path]) -> tuple[dict[Path, Copi
     files, size = 0, 0
     measured = {entry: _measure(entry) for entry in entries if entry.is_symlink() or entry.is_dir() or entry.is_file()}
     for entry, (its_size, its_files) in sorted(measured.items(), key=lambda item: item[1]):
-        is_log = fnmatch.fnmatch(entry.name, "*.log*") if entry.is_file() else entry.name in _LOG_DIRECTORIES
+        is_log = fnmatch.fnmatch(entry.name, "*.log*") if entry.is_file() else entry.name in LOG_DIRECTORIES
         is_small = its_files <= MOST_FILES and its_size <= MOST_BYTES
         if is_small and files + its_files <= ALL_FILES and size + its_size <= ALL_BYTES:
             copiers[entry], files, size = _copy_file, files + its_files, size + its_size
@@ -255,7 +257,8 @@ def _copy_entry(source: Path, target: Path, copy: Copier, products: frozenset[Pa
 
     def is_left_out(path: Path) -> bool:
         is_readable = path.is_dir() and os.access(path, os.R_OK | os.X_OK)
-        return path in products or not (path.is_symlink() or path.is_file() or is_readable)
+        is_kind = path.is_symlink() or path.is_file() or is_readable
+        return path in products or path.name == BYTE_CODE or not is_kind
 
     def ignore(place: str, names: list[str]) -> list[str]:
         return [name for name in names if is_left_out(Path(place, name))]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from datetime import datetime
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from releaser.candidate.build import (
 from releaser.candidate.identity import explain_outdated
 from releaser.candidate.migrations import find_unapplied_migrations, is_django
 from releaser.candidate.namespace import can_mount
-from releaser.candidate.products import keep_products, list_files
+from releaser.candidate.products import find_changed, is_data, is_site_file, keep_products, list_files, put_back
 from releaser.candidate.shadow import Shadow, fill_shadow, make_shadow
 from releaser.candidate.tests import TestResult, run_tests
 from releaser.checkout.own_files import make_export
@@ -95,7 +96,7 @@ def try_candidate(
         (shadow.project / "uv.lock").write_text(attempt.plan.lock_text, encoding="utf-8")
         shadow = _complete_shadow(site, shadow, directory / "venv", live)
         place = Place(site, shadow, directory / "venv", run.id)
-        sealed = _build(run, place, attempt.plan, live, install)
+        sealed = _build(run, repository, place, attempt.plan, live, install)
         trial = _test(run, place, Trial(attempt, directory, began, TestResult(False, "", "", 0), sealed))
         if trial.tests.passed and not shadow.is_mounted:
             replace_shadow_paths(shadow, place.venv)
@@ -103,15 +104,33 @@ def try_candidate(
     return trial
 
 
-def _build(run: Run, place: Place, plan: Plan, live: Release | None, install: Installer) -> Sealed:
+def _build(
+    run: Run, repository: Repository, place: Place, plan: Plan, live: Release | None, install: Installer
+) -> Sealed:
     """Build the venv, keep what that writes beside the source, and close the venv before a test sees it."""
     site, shadow, directory = place.site, place.shadow, place.venv.parent
     with run.step("build") as detail:
         tree = Repository(site, shadow.map_path(site.paths.top), mark=run.id)
-        before = list_files(tree.top)
-        build_venv(place, plan, live, install)
+        before, installed = list_files(tree.top), set[Path]()
+
+        def install_watched(place: Place, *, has_project: bool = True) -> None:
+            earlier = list_files(tree.top)
+            install(place, has_project=has_project)
+            installed.update(find_changed(earlier, list_files(tree.top)))
+
+        build_venv(place, plan, live, install_watched)
         _refuse_edited_files(site, tree)
-        products = keep_products(tree.top, before, tree.tracked_files(), directory)
+        tracked, live_tracked = tree.tracked_files(), repository.tracked_files()
+        changed = find_changed(before, list_files(tree.top))
+        changed = {path for path in changed if path.as_posix() not in tracked and not is_data(tree.top, path)}
+        site_files = [
+            path
+            for path in sorted(changed)
+            if path.as_posix() not in live_tracked and is_site_file(site, live, path, by_installer=path in installed)
+        ]
+        put_back(site, tree.top, before, site_files)
+        _note_site_files(run, [str(site.paths.top / path) for path in site_files])
+        products = keep_products(tree.top, changed.difference(site_files), directory)
         for path in [] if shadow.is_mounted else products:
             shadow.replace_paths(directory / BUILT / path)
         replace_file(directory / "uv.lock", plan.lock_text.encode())
@@ -122,6 +141,15 @@ def _build(run: Run, place: Place, plan: Plan, live: Release | None, install: In
         if shadow.left_out:
             detail.append(f"tests do not see {join_few([path.name for path in shadow.left_out])}, too large to copy")
         return close_venv(place, plan)
+
+
+def _note_site_files(run: Run, paths: list[str]) -> None:
+    if paths:
+        names = join_few([f"`{path}`" for path in paths])
+        run.note(
+            f"The build wrote what lies untracked in the checkout and is no product of the live release: {names}. "
+            f"The site's file stays. If the build makes it, run `rm {shlex.join(paths[:5])}`: the next release has it."
+        )
 
 
 def _test(run: Run, place: Place, trial: Trial) -> Trial:

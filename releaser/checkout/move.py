@@ -3,52 +3,74 @@
 from __future__ import annotations
 
 import contextlib
-import filecmp
+import glob
 import os
-import shutil
 import stat
+import time
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
 from releaser.checkout.own_files import has_own_export
+from releaser.checkout.products import place_products, plan_products
 from releaser.checkout.repository import CheckoutState, Repository, find_untracked_in_the_way
 from releaser.errors import BuildError, Problem, ToolError, refuse, require
 from releaser.releases.journal import Entry
-from releaser.releases.release import BUILT, list_products
 from releaser.site.site import Site
-from releaser.system.files import FULL, lies_behind_link, name_temporary, remove_path, replace_file, sync_file_system
+from releaser.system.files import lies_behind_link, remove_path, replace_file, sync_file_system
 from releaser.system.text import join_few
 
 
-def find_obstacles(repository: Repository, before: str, after: str, source: Repository | None = None) -> list[Problem]:
+def find_obstacles(
+    repository: Repository, before: str, after: str, source: Repository | None = None, products: Collection[Path] = ()
+) -> list[Problem]:
     """Return a problem that names the untracked files that a move would overwrite.
 
-    `source` is the repository that knows both commits, if that is another one.
+    `source` is the repository that knows both commits, if that is another one. `products` are deleted before.
     """
     if before == after:
         return []
-    paths = find_untracked_in_the_way(repository, (source or repository).added_files(before, after))
+    found = find_untracked_in_the_way(repository, (source or repository).added_files(before, after))
+    paths = [path for path in found if Path(path) not in products]
     if not paths:
         return []
     names = join_few([f"`{path}`" for path in paths])
     message = f"Untracked files are in the way of commit {after[:12]}: {names}."
-    return [Problem("untracked-files", message, "Move them away, then run releaser again. Nothing was changed.")]
+    return [Problem("untracked-files", message, "Move them away, then run releaser again.")]
+
+
+def require_free_way(site: Site, repository: Repository, entry: Entry) -> None:
+    """Raise PreflightError if a move would overwrite what is a person's. Changes nothing."""
+    products = plan_products(site, repository, entry, back=False)
+    problems = find_obstacles(repository, entry.head, entry.commit, products=products.deleted)
+    require([*problems, *products.problems])
+
+
+def is_moved_by_person(site: Site, state: CheckoutState, entry: Entry) -> bool:
+    """Return True if the checkout is on another branch or commit than a change would leave it on."""
+    return state.ref != f"refs/heads/{site.settings.site.branch}" or state.head not in (entry.head, entry.commit)
 
 
 def move_checkout(site: Site, repository: Repository, entry: Entry, *, back: bool) -> None:
-    """Move the checkout to the commit of a change, or `back`; its uv.lock follows. May be repeated.
+    """Move the checkout to the commit of a change, or `back`, with products, byte code and uv.lock. May be repeated.
 
-    Work of a person stays: a changed uv.lock, a commit made meanwhile, another branch, and untracked files in the way
-    are refused with PreflightError. Raises ToolError and OSError.
+    Work of a person stays: a changed uv.lock, a commit made meanwhile, another branch, and files in the way are refused
+    with PreflightError. Raises ToolError, also for a git that was killed, BuildError and OSError.
     """
     commit = entry.head if back else entry.commit
     state = repository.state()
     head, branch = state.head, f"refs/heads/{site.settings.site.branch}"
-    if state.ref != branch or head not in (entry.head, entry.commit):
+    if is_moved_by_person(site, state, entry):
         message = f"The checkout was moved to {state.ref or 'no branch'} at {head[:12]} during this run."
         raise refuse("moved-checkout", message, f"Look at `git -C {site.paths.top} log`, then run releaser again.")
+    require(repository.find_lock())
     _restore_committed_lock(site, repository, state, entry)
+    products = plan_products(site, repository, entry, back=back)
+    require([*find_obstacles(repository, head, commit, products=products.deleted), *products.problems])
+    sources = [path for path in map(Path, repository.changed_paths(entry.head, entry.commit)) if path.suffix == ".py"]
+    for path in products.deleted:
+        (site.paths.top / path).unlink()
     if head != commit:
-        require(find_obstacles(repository, head, commit))
+        _await_next_second(site.paths.top, sources)
         try:
             repository.run("update-index", "-q", "--refresh", check=False)  # on a full disk it would not say why
             # Not by `checkout`, which does not sync HEAD, nor by `reset`, which forgets what a person has staged.
@@ -57,18 +79,41 @@ def move_checkout(site: Site, repository: Repository, entry: Entry, *, back: boo
         except ToolError as error:
             if "No space left on device" in error.output:
                 raise BuildError("The disk is full: the checkout could not be moved.", "Free space.") from error
+            if error.is_killed:
+                raise
             advice = f"Look at `git -C {site.paths.top} status`, then run releaser again."
             raise refuse("checkout", f"git refused to move the checkout: {error.message}", advice) from error
-    _move_products(site, entry, back=back)
+    place_products(products)
+    _delete_byte_code(site.paths.top, repository, [*sources, *products.paths])
     if lock := _choose_lock(site, entry, back=back):
         put_file(site.paths.lockfile, lock.read_bytes())
     sync_file_system(site.paths.top)
 
 
-def _move_products(site: Site, entry: Entry, *, back: bool) -> None:
-    before, after = (entry.release, entry.earlier) if back else (entry.earlier, entry.release)
-    if after != before and entry.moves_products:
-        place_products(site.paths.top, *(site.paths.releases / name if name else None for name in (before, after)))
+def _await_next_second(top: Path, sources: Iterable[Path]) -> None:
+    """Wait until a source that is written now has another time than the one in its place, to which byte code belongs.
+
+    A process that has read a source just now may write its byte code later.
+    """
+    times = [int((top / path).stat().st_mtime) for path in sources if (top / path).is_file()]
+    if int(time.time()) in times:
+        time.sleep(1 - time.time() % 1)
+
+
+def _delete_byte_code(top: Path, repository: Repository, sources: Iterable[Path]) -> None:
+    """Delete the byte code of sources: Python takes it for that of another one of the same second and size."""
+    found = [
+        cached.relative_to(top)
+        for path in sources
+        if path.suffix == ".py"
+        for cached in (top / path.parent / "__pycache__").glob(f"{glob.escape(path.stem)}.*.pyc")
+        if not lies_behind_link(top, cached.relative_to(top))
+    ]
+    tracked = repository.tracked_files() if found else ()
+    for cached in found:
+        if cached.as_posix() not in tracked:
+            with contextlib.suppress(OSError):  # of another user
+                (top / cached).unlink()
 
 
 def _choose_lock(site: Site, entry: Entry, *, back: bool) -> Path | None:
@@ -106,59 +151,3 @@ def put_file(path: Path, data: bytes) -> None:
         replace_file(path, data, mode=stat.S_IMODE(before.st_mode) & 0o666)
         with contextlib.suppress(PermissionError):
             os.chown(path, -1, before.st_gid)
-
-
-def place_products(top: Path, before: Path | None, after: Path | None) -> None:
-    """Replace the products of release `before` in a checkout by those of release `after`. May be repeated.
-
-    Whatever lies in the place of a product is kept as that of `before`, and comes back with it. Products of `before`
-    that a person has changed stay. Raises PreflightError if a directory, or a file that no release could keep, is in
-    the way, and OSError.
-    """
-    new, old, built = list_products(after), list_products(before), (after or top) / BUILT
-
-    def is_in_the_way(path: Path) -> bool:
-        place = top / path
-        is_kept = before is not None and not (place.is_dir() and not place.is_symlink())
-        is_other = os.path.lexists(place) and not _is_same(place, built / path)
-        return lies_behind_link(top, path) or (is_other and not is_kept)
-
-    if obstacles := [str(top / path) for path in sorted(new) if is_in_the_way(path)]:
-        message = f"In the way of files that the build has made: {join_few(obstacles, 20)}."
-        raise refuse("product-in-the-way", message, "Move them away, then run releaser again.")
-    own = [path for path in sorted(new | old) if not lies_behind_link(top, path)]
-    for path in own:  # a run that died may have left them
-        for place in (top, before / BUILT) if before is not None else (top,):
-            remove_path(name_temporary(place / path))
-    for path in own:
-        place, product = top / path, built / path
-        was_left = before is not None and path in old and _is_same(place, before / BUILT / path)
-        if path not in new:
-            place.unlink() if was_left else None
-        elif not _is_same(place, product):
-            if before is not None and os.path.lexists(place) and not was_left:
-                _copy(place, before / BUILT / path)
-            _copy(product, place)
-
-
-def _is_same(first: Path, second: Path) -> bool:
-    if first.is_symlink() or second.is_symlink():
-        return first.is_symlink() and second.is_symlink() and os.readlink(first) == os.readlink(second)
-    return first.is_file() and second.is_file() and filecmp.cmp(first, second, shallow=False)
-
-
-def _copy(source: Path, target: Path) -> None:
-    """Put a copy of a file in its place by a rename; on a full disk, a hard link. Raises OSError."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = name_temporary(target)
-    remove_path(temporary)
-    try:
-        shutil.copy2(source, temporary, follow_symlinks=False)
-    except OSError as error:
-        if error.errno not in FULL:
-            raise
-        remove_path(temporary)
-        os.link(source, temporary, follow_symlinks=False)
-    with contextlib.suppress(PermissionError):
-        os.chown(temporary, -1, target.parent.stat().st_gid, follow_symlinks=False)
-    os.rename(temporary, target)

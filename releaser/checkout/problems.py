@@ -54,6 +54,7 @@ def find_problems(site: Site, repository: Repository, state: CheckoutState, live
         message = "The repository has submodules, which releaser does not move."
         return [Problem("submodules", message, "Turn them into path or git dependencies.")]
     return [
+        *repository.find_lock(),
         *_find_upstream_problems(site, repository),
         *find_dirty_files(site, state, live),
         *find_export_problems(site, repository, state.changed),

@@ -2,40 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-from collections.abc import Collection
 from pathlib import Path
 
+from releaser.checkout.products import find_unchanged_products
 from releaser.checkout.repository import Repository
 from releaser.errors import refuse
+from releaser.releases.journal import Entry
 from releaser.site.site import Site
 from releaser.system.files import lies_behind_link, name_temporary, remove_path
 from releaser.system.text import join_few
-
-_LOCKS = ("index.lock", "HEAD.lock", "ORIG_HEAD.lock", "packed-refs.lock", "shallow.lock", "next-index-*.lock")
-
-
-def remove_dead_git_locks(repository: Repository, since: float) -> None:
-    """Delete lock files of git that were made after `since`, in seconds, unless a git works in the checkout now."""
-    own, directory = repository.directories
-    locks = [path for place in {directory, own} for pattern in _LOCKS for path in place.glob(pattern)]
-    locks += (directory / "refs").glob("**/*.lock")
-    if locks and not _is_git_working(repository.top):
-        for lock in locks:
-            with contextlib.suppress(OSError):
-                if lock.stat().st_mtime >= since - 1:
-                    lock.unlink()
-
-
-def _is_git_working(top: Path) -> bool:
-    for entry in os.scandir("/proc"):
-        if entry.name.isdigit():
-            with contextlib.suppress(OSError):
-                name = Path(entry.path, "comm").read_text(encoding="utf-8", errors="replace")
-                if name.startswith("git") and Path(os.readlink(f"{entry.path}/cwd")).is_relative_to(top):
-                    return True
-    return False
 
 
 def remove_temporaries(site: Site) -> None:
@@ -47,18 +23,21 @@ def remove_temporaries(site: Site) -> None:
         remove_path(name_temporary(target))
 
 
-def repair_checkout(repository: Repository, head: str, commit: str, own: Collection[str]) -> None:
+def repair_checkout(site: Site, repository: Repository, entry: Entry, target: str) -> None:
     """Put back what a move between two commits has left half-done; HEAD, at either of them, decides.
 
-    Only `own` and files that differ between the commits are touched, and of those only the ones whose content is that
-    of one of the commits, a beginning of it, or missing: no person has written that. Raises PreflightError that names
-    others, but for `own`: the move knows what releaser wrote there.
+    Only uv.lock, the export and files that differ between the commits are touched, and of those only the ones whose
+    content is that of one of the commits, a beginning of it, or missing: no person has written that. Products are left
+    to the move, which also knows what releaser wrote to uv.lock. Raises PreflightError that names files of others; but
+    where HEAD is at `target` already, these are later work of a person.
     """
-    state = repository.state()
+    state, head, commit, own = repository.state(), entry.head, entry.commit, site.committed_paths
     current = state.head
     if current not in (head, commit):
         return
     other = commit if current == head else head
+    releases = [site.paths.releases / release for release in (entry.earlier, entry.release) if release]
+    products = frozenset[Path]().union(*(find_unchanged_products(repository.top, release) for release in releases))
     changed = set(state.changed)
     added = set(repository.added_files(current, other))
     foreign = []
@@ -66,7 +45,7 @@ def repair_checkout(repository: Repository, head: str, commit: str, own: Collect
     for path in sorted(paths, key=lambda path: path not in added):  # a file comes back where a directory is gone
         place = repository.top / path
         is_left = path in added and os.path.lexists(place) and not lies_behind_link(repository.top, path)
-        is_half_done = path in changed or is_left
+        is_half_done = path in changed or (is_left and Path(path) not in products)
         if not is_half_done or (place.is_dir() and not place.is_symlink()):
             continue
         disk = _read_disk(place)
@@ -79,10 +58,10 @@ def repair_checkout(repository: Repository, head: str, commit: str, own: Collect
             _remove_empty_parents(repository.top, Path(path).parent)
         else:
             repository.run("checkout", "--quiet", "--force", "HEAD", "--", f":(top,literal){path}")
-    if foreign:
-        names = join_few(foreign)
+    if foreign and current != target:
+        names = join_few([f"`{path}`" for path in foreign], 20)
         message = f"Files of the checkout are neither as before nor as after an interrupted change: {names}."
-        raise refuse("half-checkout", message, f"Look at `git -C {repository.top} status`.")
+        raise refuse("half-checkout", message, "Move them away, then run releaser again.")
 
 
 def _read_blob(repository: Repository, commit: str, path: str) -> bytes | None:

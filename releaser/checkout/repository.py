@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import os
 import stat
+import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import msgspec
 
+from releaser.errors import Problem
 from releaser.site.site import Site
 from releaser.system import process
 from releaser.system.files import replace_file
@@ -19,6 +22,8 @@ from releaser.system.text import clip
 
 QUICK, NETWORK = 120.0, 1800.0  # seconds
 LONGEST_SUBJECT = 200  # characters
+_DYING, _PAUSE = 1.0, 0.05  # seconds for a git that ends just now
+_LOCKS = ("index.lock", "HEAD.lock", "ORIG_HEAD.lock", "packed-refs.lock", "shallow.lock", "next-index-*.lock")
 #: Given to each call. `core.fsync` keeps a power cut from corrupting the repository (git 2.36; seen before that).
 _SETTINGS = {
     "core.fsync": "all",
@@ -97,6 +102,7 @@ class Repository:
         for name in _MISLEADING:
             env.pop(name, None)
         env |= {"GIT_TERMINAL_PROMPT": "0", "GIT_ASKPASS": "", "SSH_ASKPASS_REQUIRE": "never", "LC_ALL": "C.UTF-8"}
+        env["GIT_OPTIONAL_LOCKS"] = "0"  # a question leaves no lock, and changes nothing
         self._env = env | _configure(_SETTINGS.items())
         self._code_keys: dict[tuple[str, tuple[str, ...]], str] = {}
 
@@ -106,7 +112,15 @@ class Repository:
         """Run git in the work tree. Raises ToolError."""
         words = ["git", "--no-pager", *arguments]
         env, asks = self._env | dict(variables), arguments[0] in _QUESTIONS or "--get-regexp" in arguments
-        return process.run(words, cwd=self.top, env=env, timeout=timeout, check=check, is_answer=True, is_question=asks)
+        began = time.time()
+        finished = process.run(
+            words, cwd=self.top, env=env, timeout=timeout, check=False, is_answer=True, is_question=asks
+        )
+        if finished.status < 0 and not asks:
+            self.remove_dead_locks(min(began, time.time() - finished.seconds))  # the clock may have been set
+        if check and (finished.timed_out or finished.status != 0):
+            raise process.failure(finished)
+        return finished
 
     def read(self, *arguments: str, variables: Mapping[str, str] = {}) -> str:
         """Return what git prints, stripped. Raises ToolError."""
@@ -215,6 +229,11 @@ class Repository:
         self._code_keys[commit, without] = hash_text("\0".join(kept))
         return self._code_keys[commit, without]
 
+    def list_files(self, commit: str) -> frozenset[str]:
+        """Return the paths of the files of a commit."""
+        listing = self.run("ls-tree", "-r", "-z", "--name-only", "--full-tree", commit).stdout
+        return frozenset(filter(None, listing.split("\0")))
+
     def tracked_files(self) -> frozenset[str]:
         """Return the paths that git tracks."""
         return frozenset(self.run("ls-files", "-z").stdout.split("\0"))
@@ -225,6 +244,39 @@ class Repository:
         return [entry for entry in output.split("\0") if entry]
 
     # Changes
+
+    def remove_dead_locks(self, since: float) -> None:
+        """Delete locks that a git has left which was killed after `since`, in seconds; none while a git works here."""
+        own, directory = self.directories
+        locks = [path for place in {directory, own} for pattern in _LOCKS for path in place.glob(pattern)]
+        locks += (directory / "refs").glob("**/*.lock")
+        ends_at = time.monotonic() + _DYING
+        while locks and self._is_git_working():
+            if time.monotonic() > ends_at:
+                return
+            time.sleep(_PAUSE)
+        for lock in locks:
+            with contextlib.suppress(OSError):
+                if lock.stat().st_mtime >= since - 1:
+                    lock.unlink()
+
+    def _is_git_working(self) -> bool:
+        for entry in os.scandir("/proc"):
+            if entry.name.isdigit():
+                with contextlib.suppress(OSError):
+                    name = Path(entry.path, "comm").read_text(encoding="utf-8", errors="replace")
+                    if name.startswith("git") and Path(os.readlink(f"{entry.path}/cwd")).is_relative_to(self.top):
+                        return True
+        return False
+
+    def find_lock(self) -> list[Problem]:
+        """Return a problem if something holds the index of git, or was killed while it did."""
+        lock, ends_at = self.directories[0] / "index.lock", time.monotonic() + _DYING
+        while (is_locked := os.path.lexists(lock)) and time.monotonic() < ends_at:
+            time.sleep(_PAUSE)
+        message = f"`{lock}` exists: a git works in the checkout, or was killed."
+        advice = f"If no git works there, run `rm {lock}`; then run releaser again."
+        return [Problem("git-lock", message, advice)] if is_locked else []
 
     def fetch(self, upstream: Upstream, *options: str) -> None:
         """Fetch a branch, with the tags of what is fetched. Raises ToolError, also if the remote has it no more."""

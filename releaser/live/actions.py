@@ -13,7 +13,7 @@ import msgspec
 from releaser.checkout.move import move_checkout
 from releaser.checkout.repair import repair_checkout
 from releaser.checkout.repository import Repository
-from releaser.errors import ChangeError
+from releaser.errors import ChangeError, ToolError
 from releaser.live.django import collect_static_files, has_static_files
 from releaser.live.health import check_health
 from releaser.live.restart import may_restart, restart
@@ -49,16 +49,32 @@ class Action(msgspec.Struct, frozen=True):
 
 
 def _checkout(site: Site, repository: Repository, direction: Direction) -> str:
+    entry = direction.entry
     if direction.back:
-        entry = direction.entry
-        repair_checkout(repository, entry.head, entry.commit, site.committed_paths)
-    move_checkout(site, repository, direction.entry, back=direction.back)
-    commit = direction.entry.head if direction.back else direction.entry.commit
+        return move_again(site, repository, entry, back=True)
+    move_checkout(site, repository, entry, back=False)
+    return entry.commit[:12]
+
+
+def move_again(site: Site, repository: Repository, entry: Entry, *, back: bool) -> str:
+    """Move a checkout that may have stopped half-way; if a git fails or is killed meanwhile, once more.
+
+    Raises PreflightError, ToolError, BuildError and OSError.
+    """
+    commit = entry.head if back else entry.commit
+    for is_last in (False, True):
+        try:
+            repair_checkout(site, repository, entry, commit)
+            move_checkout(site, repository, entry, back=back)
+            break
+        except ToolError:
+            if is_last:
+                raise
     return commit[:12]
 
 
 def _undo_checkout(site: Site, repository: Repository, direction: Direction) -> str:
-    return _checkout(site, repository, Direction(direction.entry, back=not direction.back))
+    return move_again(site, repository, direction.entry, back=not direction.back)
 
 
 def _flip(site: Site, repository: Repository, direction: Direction) -> str:
@@ -97,5 +113,6 @@ ACTIONS = (
     Action("health", _check_health, applies=lambda site: bool(site.settings.live.health_check)),
 )
 BEFORE_FLIP = ACTIONS[:1]
+UP_TO_FLIP = ACTIONS[:2]
 FROM_FLIP = ACTIONS[1:]
 FLIP, RESTART, AFTER_STATIC_FILES = ACTIONS[1], ACTIONS[3], ACTIONS[3:]

@@ -6,11 +6,15 @@ change is finished, or goes back. Recovery calls the same functions.
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Sequence
+
 import msgspec
 
+from releaser.checkout.move import is_moved_by_person
 from releaser.checkout.repository import Repository
-from releaser.errors import ChangeError, PreflightError, Problem, ReleaserError, explain_error
-from releaser.live.actions import ACTIONS, BEFORE_FLIP, FROM_FLIP, RESTART, Action, Direction
+from releaser.errors import BuildError, ChangeError, PreflightError, Problem, ReleaserError, explain_error
+from releaser.live.actions import ACTIONS, BEFORE_FLIP, FROM_FLIP, RESTART, UP_TO_FLIP, Action, Direction, move_again
 from releaser.live.health import check_health, find_unused_release, is_healthy_now
 from releaser.live.hooks import run_after_live
 from releaser.live.restart import may_restart
@@ -28,8 +32,8 @@ from releaser.system.text import redact
 class ChangeResult(msgspec.Struct, frozen=True):
     """How a change ended. `reason` is why it went back, empty if the new release is live; `advice` what to do then.
 
-    `problem` is what failed on the way back, or after the change; `is_restarted` is False if no process uses the new
-    release although the site has answered.
+    `problem` is what failed on the way back, or after the change; `has_failed` says that the new release should have
+    been left, and stays. `is_restarted` is False if no process uses it although the site has answered.
     """
 
     entry: Entry
@@ -37,6 +41,7 @@ class ChangeResult(msgspec.Struct, frozen=True):
     problem: Problem | None = None
     advice: str = ""
     is_restarted: bool = True
+    has_failed: bool = False
 
     @property
     def rolled_back(self) -> bool:
@@ -106,17 +111,21 @@ def _finish(site: Site, run: Run, repository: Repository, entry: Entry, actions:
 
 
 def undo_change(site: Site, run: Run, repository: Repository, entry: Entry) -> None:
-    """Undo a change whose flip is not done, and drop its journal; a person's work that is in the way is reported.
+    """Undo a change whose flip is not done, and drop its journal.
 
-    Raises ToolError, BuildError and OSError, such as for a full disk; the journal then stays for the next run.
+    Raises PreflightError for a person's work that is in the way, ToolError, BuildError and OSError, such as for a full
+    disk; the journal then stays for the next run. A checkout that a person has moved elsewhere is theirs, and reported.
     """
     try:
         for action in reversed(BEFORE_FLIP):
             if action.undo is not None:
                 action.undo(site, repository, Direction(entry))
     except PreflightError as error:
-        for problem in error.problems:
-            run.add_problem(problem.name, f"The checkout was not put back: {problem.message}", problem.advice)
+        says = "The checkout was not put back: "
+        problems = [msgspec.structs.replace(problem, message=says + problem.message) for problem in error.problems]
+        if not is_moved_by_person(site, repository.state(), entry):
+            raise PreflightError(*problems) from error
+        run.add(*problems)
     drop_entry(site.paths)
 
 
@@ -130,14 +139,11 @@ def _go_back(
     is_restarted: bool = False,
 ) -> ChangeResult:
     """Take the earlier release live again, if the change has one and may; else the new one stays, restarted or not."""
-    reason = explain_error(error)
+    reason = redact(explain_error(error))
     advice = getattr(error, "advice", "")
     if entry.earlier is None or not may_go_back(entry):
-        problem = Problem("not-gone-back", f"{reason} The new release stays live.", advice)
-        is_restarted = is_restarted or not may_restart(site)
-        stays = msgspec.structs.replace(entry, phase="publishing")
-        return ChangeResult(write_entry(site.paths, stays), problem=problem, is_restarted=is_restarted)
-    entry = write_entry(site.paths, msgspec.structs.replace(entry, phase="going-back", reason=redact(reason)))
+        return _let_stay(site, entry, reason, advice, is_restarted=is_restarted or not may_restart(site))
+    entry = write_entry(site.paths, msgspec.structs.replace(entry, phase="going-back", reason=reason))
     return msgspec.structs.replace(go_back(site, run, repository, entry), advice=advice)
 
 
@@ -147,22 +153,52 @@ def may_go_back(entry: Entry) -> bool:
 
 
 def go_back(site: Site, run: Run, repository: Repository, entry: Entry) -> ChangeResult:
-    """Take the earlier release of a change live again, with its checkout; each action is tried."""
+    """Take the earlier release of a change live again, with its checkout; each action after the flip is tried.
+
+    Where a person's work is in the way of the checkout, the new release stays live, and whole. Raises BuildError if
+    checkout or flip stop half-way: the journal stays, and the next run goes on.
+    """
     release_reserve(site.paths.reserve)
     problem = None
     direction = Direction(entry, back=True)
     for action in ACTIONS:
+        is_flipped = read_link(site.paths).release != entry.release
         try:
             do_action(site, run, repository, action, direction)
             site = _read_settings(site)
         except (ReleaserError, OSError) as error:
-            message = explain_error(error)
-            problem = problem or Problem(
-                "automatic-rollback",
-                f"The automatic rollback: {action.name}: {message}",
-                getattr(error, "advice", "") or "Run `releaser status`.",
-            )
+            if isinstance(error, PreflightError) and not is_flipped:
+                return _stay_whole(site, run, repository, entry, error.problems)
+            message = f"The automatic rollback: {action.name}: {explain_error(error)}"
+            advice = getattr(error, "advice", "")
+            if not isinstance(error, ChangeError | PreflightError) and action in UP_TO_FLIP:
+                message = f"{entry.reason} {message} Release {entry.release} is still live; the next run goes on."
+                raise BuildError(message, advice, output=getattr(error, "output", str(error))) from error
+            problem = problem or Problem("automatic-rollback", message, advice or "Run `releaser status`.")
     return ChangeResult(entry, entry.reason, problem)
+
+
+def _stay_whole(
+    site: Site, run: Run, repository: Repository, entry: Entry, obstacles: Sequence[Problem]
+) -> ChangeResult:
+    """Let the new release stay live with its checkout, as a person's work is in the way of going back."""
+    entry = msgspec.structs.replace(entry, commits_lock=False)  # not for other hosts
+    with contextlib.suppress(PreflightError):  # that work stays, too
+        move_again(site, repository, entry, back=False)
+    for action in FROM_FLIP[:-1]:
+        with contextlib.suppress(ReleaserError, OSError):  # why it goes back is said
+            do_action(site, run, repository, action, Direction(entry))
+    messages, advice = " ".join(each.message for each in obstacles), dict.fromkeys(each.advice for each in obstacles)
+    reason = f"{entry.reason} It could not be rolled back: {messages}"
+    return _let_stay(site, entry, reason, f"{' '.join(advice)} To go back, run `releaser rollback` then.")
+
+
+def _let_stay(site: Site, entry: Entry, reason: str, advice: str, *, is_restarted: bool = True) -> ChangeResult:
+    """Record that the new release stays live although it failed."""
+    message = f"{reason} Release {entry.release} stays live, with its code."
+    problem = Problem("not-gone-back", message, advice)
+    staying = write_entry(site.paths, msgspec.structs.replace(entry, phase="publishing"))
+    return ChangeResult(staying, problem=problem, is_restarted=is_restarted, has_failed=True)
 
 
 def do_action(site: Site, run: Run, repository: Repository, action: Action, direction: Direction) -> None:

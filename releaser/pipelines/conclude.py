@@ -40,9 +40,8 @@ def conclude(site: Site, run: SiteRun, repository: Repository, result: ChangeRes
     run.add(result.problem)
     run.store = run.store.linked(read_link(site.paths))
     if result.rolled_back:
-        if run.store.link.release != entry.earlier:
-            return Published()  # the journal stays: the next run goes on
-        _record_rolled_back(site, run, entry)
+        if run.store.link.release == entry.earlier:  # else a person has moved the link meanwhile
+            _record_rolled_back(site, run, entry)
         published = Published()
     else:
         _record_live(site, run, entry)

@@ -19,6 +19,7 @@ from releaser.candidate.trial import Attempt
 from releaser.checkout.move import find_obstacles
 from releaser.checkout.own_files import has_lock_of
 from releaser.checkout.pending import read_pending
+from releaser.checkout.products import find_missing_products, find_unchanged_products, plan_products
 from releaser.checkout.publish import Lowering, is_worth_commit, may_push
 from releaser.checkout.repository import Repository
 from releaser.checkout.target import Wish, choose_target, fetch_upstream, site_for_commit
@@ -32,7 +33,8 @@ from releaser.packages.lock import read_lock
 from releaser.packages.resolve import read_live_venv, resolve
 from releaser.packages.rules import make_rules
 from releaser.pipelines import checks
-from releaser.releases.store import SiteRun
+from releaser.releases.journal import Entry
+from releaser.releases.store import SiteRun, Store
 from releaser.releases.verify import find_live_damage
 from releaser.report.decision import (
     Adopt,
@@ -114,7 +116,8 @@ def _decide(  # noqa: PLR0913 - all that a decision is made of
     fetch_upstream(site, run, source, *(["--keep"] if options.dry_run else []))
     wish = Wish(find_held_code(outlook.holds), options.follow_remote)
     target = choose_target(site, source, head, read_pending(site.paths), wish)
-    require(find_obstacles(view.repository, head, target.commit, source))
+    unchanged = find_unchanged_products(site.paths.top, live.directory)
+    require(find_obstacles(view.repository, head, target.commit, source, unchanged))
     site = site_for_commit(site, source, target)
     deployed = head if live.state.commit == head else source.resolve(live.state.commit) or head
     commits = source.describe_commits(deployed, target.commit)
@@ -136,15 +139,27 @@ def _compare(site: Site, options: UpdateOptions, outlook: Outlook, prospect: Pro
     live, attempt, store = prospect.live, prospect.attempt, outlook.store
     before, key = live.manifest.key, attempt.key
     is_same = attempt.plan.installs_what_is_live and (key.code_key, key.python) == (before.code_key, before.python)
-    damage = tuple(find_live_damage(site, live, is_lost=options.force or not is_same))
+    damage = [*find_live_damage(site, live, is_lost=options.force or not is_same)]
+    damage += _find_missing_products(site, store, prospect) if is_same else []
     if is_same and not damage:
         return _decide_on_lock(site, outlook, prospect)
     failed = find_failed(store, attempt.key)
     if failed is not None and not may_try_again(failed) and not options.force:
         return StillFailing(prospect, failed)
     if (ready := choose_ready(site, store, attempt.key, attempt.target)) is not None:
+        head, commit = attempt.target.head, attempt.target.commit
+        entry = Entry("changing", "update", ready.id, live.id, ready.id, head=head, commit=commit)
+        require(plan_products(site, prospect.repository, entry, back=False).problems)
         return Ready(prospect, ready)
-    return Build(prospect, (attempt,), damage, failed)
+    return Build(prospect, (attempt,), tuple(damage), failed)
+
+
+def _find_missing_products(site: Site, store: Store, prospect: Prospect) -> list[str]:
+    """Return which products of the live release are missing, unless building it again did not help twice."""
+    live, head, source = prospect.live, prospect.target.head, prospect.repository
+    is_other_code = source.code_key(head, *site.committed_paths) != live.manifest.key.code_key
+    alike = [release for release in store.releases if release.manifest.key == live.manifest.key and release.state.order]
+    return [] if is_other_code or len(alike) > 2 else find_missing_products(site, source, live)
 
 
 def _decide_on_lock(site: Site, outlook: Outlook, prospect: Prospect) -> Decision:

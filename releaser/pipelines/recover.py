@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import os
 import tempfile
+import time
 from pathlib import Path
 
 import msgspec
 
 from releaser.checkout.pending import read_pending
-from releaser.checkout.repair import remove_dead_git_locks, remove_temporaries
+from releaser.checkout.repair import remove_temporaries
 from releaser.checkout.repository import Repository, open_repository
 from releaser.errors import Problem
 from releaser.live.change import ChangeResult, finish_change, go_back, undo_change
@@ -54,7 +55,8 @@ def recover(site: Site, run: SiteRun) -> Recovery:
     repository = open_repository(site, run.id)
     if entry is not None:
         release_reserve(site.paths.reserve)
-        remove_dead_git_locks(repository, began)
+        # A clock that was set back since tells nothing; no update begins on a lock of somebody else.
+        repository.remove_dead_locks(began if began <= time.time() else 0.0)
     recovery = _continue(site, run, repository, entry) if entry is not None else Recovery()
     if recovery.problem is None and recovery.sentence:
         run.note(recovery.sentence)

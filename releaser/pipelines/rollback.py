@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from releaser.checkout.move import find_obstacles
+from releaser.checkout.move import require_free_way
 from releaser.checkout.own_files import find_dirty_files, has_lock_of
 from releaser.checkout.publish import Lowering, is_worth_commit
 from releaser.checkout.repository import Repository, open_repository
@@ -136,7 +136,6 @@ def plan_rollback(site: Site, run: SiteRun, repository: Repository, release: Rel
     has_lock = path in state.changed and has_lock_of(site, live)
     if commit != head:
         require(find_dirty_files(site, state, live))
-        require(find_obstacles(repository, head, commit))
         require_kept_commits(site, repository, head, commit)
     elif path in state.changed and not has_lock:
         message = f"`{site.paths.lockfile}` is changed."
@@ -149,7 +148,7 @@ def plan_rollback(site: Site, run: SiteRun, repository: Repository, release: Rel
         and may_commit_older(site, repository, head, find_held_code(read_holds(site.paths)))
         and is_worth_commit(repository, head, path, read_lock(release.lock), Lowering(is_allowed=True))
     )
-    return msgspec.structs.replace(
+    entry = msgspec.structs.replace(
         make_entry(run, release, head, commit),
         had_lock=has_lock,
         commits_lock=commits_lock,
@@ -158,6 +157,8 @@ def plan_rollback(site: Site, run: SiteRun, repository: Repository, release: Rel
         may_hold=False,
         push_timeout=QUICK_PUSH,
     )
+    require_free_way(site, repository, entry)
+    return entry
 
 
 def preview_rollback(site: Site, name: str | None, *, keep_code: bool) -> Outcome:

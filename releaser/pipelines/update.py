@@ -8,13 +8,13 @@ import msgspec
 
 from releaser.candidate.build import LockInstaller
 from releaser.candidate.trial import Attempt, let_go_of_ready, run_live_tests, seal, try_candidate
-from releaser.checkout.move import find_obstacles, move_checkout
+from releaser.checkout.move import move_checkout, require_free_way
 from releaser.checkout.own_files import has_lock_of
 from releaser.checkout.pending import read_pending
 from releaser.checkout.publish import Lowering, Publication, is_worth_commit, publish, push_pending, remember_remote
 from releaser.checkout.repository import open_repository
 from releaser.checkout.snapshot import require_unchanged
-from releaser.errors import BuildError, GateError, HookError, refuse, require
+from releaser.errors import BuildError, GateError, HookError, refuse
 from releaser.live.change import make_entry, make_live, undo_change
 from releaser.live.hooks import run_before_live
 from releaser.live.outlook import Outlook, foresee
@@ -139,8 +139,9 @@ def _update(site: Site, run: SiteRun, decision: Ready | Build, options: UpdateOp
         gate = "" if error.release.manifest.failed_gate else HookError.name
         return make_failed(error, error.release, commits, gate, is_known=error.is_known)
     require_unchanged(site, repository, prospect.snapshot)
-    require(find_obstacles(repository, target.head, target.commit))
-    result = make_live(site, run, repository, _plan_change(site, run, prospect, release))
+    entry = _plan_change(site, run, prospect, release)
+    require_free_way(site, repository, entry)
+    result = make_live(site, run, repository, entry)
     published = conclude(site, run, repository, result)
     if result.rolled_back:
         return make_rolled_back(release, result, commits)
@@ -215,14 +216,14 @@ def _plan_change(site: Site, run: SiteRun, prospect: Prospect, release: Release)
 def _publish_lock(site: Site, run: SiteRun, decision: Nothing | LockNews, options: UpdateOptions) -> Outcome:
     """End a night without another release: follow commits that change the lock alone, and publish what is due."""
     prospect, repository = decision.prospect, decision.prospect.repository
-    live, target = prospect.live, prospect.target
+    live = prospect.live
     let_go_of_ready(run, prospect.attempt, live)
     _push_due(site, run, prospect, prepares=options.prepare)
     has_move = isinstance(decision, LockNews) and (decision.moves or decision.commits or decision.restores)
     if options.prepare or not has_move:
         return make_quiet(decision)
     entry = _plan_change(site, run, prospect, live)
-    require(find_obstacles(repository, target.head, target.commit))
+    require_free_way(site, repository, entry)
     require_unchanged(site, repository, prospect.snapshot)
     with defer_signals():
         write_entry(site.paths, entry)

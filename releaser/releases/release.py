@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
@@ -128,12 +129,12 @@ class Release(msgspec.Struct, frozen=True):
 
 def list_products(directory: Path | None) -> frozenset[Path]:
     """Return the paths of what the build of a release wrote beside the source, relative to the top of the checkout."""
-    if directory is None:
-        return frozenset()
-    built = directory / BUILT
-    return frozenset(
-        Path(place, name).relative_to(built)
-        for place, directories, names in os.walk(built)
-        for name in (*names, *(name for name in directories if os.path.islink(os.path.join(place, name))))
-        if not is_temporary(name)
-    )
+    return frozenset(list_files(directory / BUILT)) if directory is not None else frozenset()
+
+
+def list_files(directory: Path) -> Iterator[Path]:
+    """Yield the relative paths of all files and links below a directory, but for those about to be renamed."""
+    for place, directories, names in os.walk(directory):
+        for name in (*names, *(name for name in directories if os.path.islink(os.path.join(place, name)))):
+            if not is_temporary(name):
+                yield Path(place, name).relative_to(directory)

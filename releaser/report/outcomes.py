@@ -298,6 +298,7 @@ def make_updated(
     """Return the outcome of a release that is live; `changes` are those of its manifest unless they are given."""
     changes = release.manifest.changes if changes is None else changes
     headline = f"Release {release.id} is live: {describe_changes(changes) or 'the same packages'}."
+    headline = result.problem.message if result.has_failed and result.problem else headline
     commits = (commit,) if commit else ()
     word: Result = "updated" if result.is_restarted else "updated-not-restarted"
     return Outcome(word, 0, headline, release.id, Brought(changes, tuple(new_commits)), "new", commits)

@@ -189,7 +189,9 @@ def failure(finished: Finished) -> ToolError:
     name = Path(finished.arguments[0]).name
     reason = find_error_line(finished.output)
     message = f"`{name}` failed ({finished.ending})" + (f": {reason}" if reason else ".")
-    return ToolError(message, output=finished.output)
+    error = ToolError(message, output=finished.output)
+    error.is_killed = finished.timed_out or finished.status < 0
+    return error
 
 
 def _die_with_parent() -> Callable[[], None]:

@@ -1,10 +1,12 @@
 """Restart and health check of a new release, and the automatic rollback."""
 
+import json
 import os
 import shlex
 import signal
 import socket
 import sys
+import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -240,6 +242,55 @@ def test_law_20_a_way_back_that_could_not_restart_needs_attention(make_site: Sit
     site.releaser("update", check=6)
     assert site.json("update")["result"] == "no-changes"
     assert "automatic rollback" in str(site.json("status", check=10)["attention"])
+
+
+#: What a person does while the new release is asked for its health, after a commit has removed `notes.txt`.
+OBSTACLES = {
+    "a file in the way": ("echo mine > notes.txt", "notes.txt"),
+    "an edited file": ("echo >> shop.py", "shop.py"),
+    "an edited lock": ("echo >> uv.lock", "uv.lock"),
+    "another branch": ("git switch --quiet -c mine", "refs/heads/mine"),
+}
+
+
+@pytest.mark.parametrize("name", mostly_slow(OBSTACLES, "a file in the way"))
+def test_law_04_28_a_persons_work_in_the_way_back_keeps_the_new_release_whole(
+    make_site: SiteFactory, name: str
+) -> None:
+    act, word = OBSTACLES[name]
+    site = make_site.live(files={"notes.txt": "old"}, settings={"before_build": ["sh", "-c", "ls > made.ignored"]})
+    site.publish("alpha", "1.1.0")
+    first, head = site.live(), site.push_from_elsewhere(CODE, remove="notes.txt")
+    restart = f"readlink .venv > ../served; readlink .venv | grep -q {first} || {{ {act}; exit 4; }}"
+    site.write_dotenv(restart=f"sh -c '{restart}'")
+    finished = site.releaser("update", check=7)
+    says(finished, word, f"Release {site.live()} stays live", "The restart failed")
+    mine = site.git("diff"), site.git("stash", "list"), site.run("cat", "notes.txt", check=None).stdout
+    assert (site.version("alpha"), site.head(), site.remote_head()) == ("1.1.0", head, head)
+    assert (site.outer / "served").read_text().strip() == os.readlink(site.link)
+    assert "notes.txt" not in (site.path / "made.ignored").read_text()
+    assert not (site.state / "journal.json").exists()
+    assert word in str(site.json("status", check=10)["attention"])
+    site.write_dotenv(restart="true")
+    assert any(mine)
+    clean_up = {"a file in the way": "rm notes.txt", "another branch": "git switch -q main"}
+    site.run("sh", "-c", clean_up.get(name, "git checkout -q ."))
+    site.releaser("update", check=0)
+    site.releaser("rollback", check=0)
+    assert (site.live(), (site.path / "notes.txt").read_text()) == (first, "old")
+
+
+def test_law_09_a_lock_of_git_is_named_and_one_that_our_git_left_is_removed(make_site: SiteFactory) -> None:
+    site = make_site.live(due="1.1.0")
+    lock = site.path / ".git" / "index.lock"
+    lock.touch()
+    says(site.releaser("update", check=3), f"rm {lock}")
+    entry = {"phase": "building", "command": "update", "run": site.live()}
+    (site.state / "journal.json").write_text(json.dumps(entry), encoding="utf-8")
+    for path, hours in ((site.state / "journal.json", 1), (lock, -1)):  # the clock was set back since
+        os.utime(path, (time.time() + 3600 * hours,) * 2)
+    site.releaser("update", check=0)
+    assert (lock.exists(), site.version("alpha")) == (False, "1.1.0")
 
 
 @pytest.mark.slow

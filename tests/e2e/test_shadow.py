@@ -321,9 +321,9 @@ def test_law_03_35_products_of_a_build_are_part_of_its_release(make_site: SiteFa
 def test_law_03_18_22_a_build_sees_the_candidate_and_leaves_data_alone(make_site: SiteFactory, mode: str) -> None:
     site = with_shadow(make_site(files=BUILT_SITE), mode, before_build="python build.py")
     give(site, {"site/made.txt": "mine", "site/made.link": "mine", "site/shop.sqlite3": "", "site/site.log": "live\n"})
-    says(refused(site, "init"), site.path / "made.txt", site.path / "made.link")
+    says(site.releaser("init", check=0), site.path / "made.txt", site.path / "made.link", "The site's file stays")
+    assert (read(site, "made.txt"), read(site, "made.link")) == ("mine", "mine")
     site.git("clean", "--quiet", "-fx", "made.txt", "made.link")
-    site.releaser("init", check=0)
     site.push_from_elsewhere({**NEWS, "build.py": f"import store\nassert store.EDITION == 2\n{BEFORE_BUILD}"})
     site.releaser("update", check=0)
     assert (os.readlink(site.path / "made.link"), read(site, "made.txt")) == (f"{site.path}/static", str(site.path))
@@ -351,12 +351,13 @@ def test_law_13_34_files_behind_a_link_in_the_place_of_products_stay(site: Sampl
 @by_owner
 @by_mode
 @pytest.mark.parametrize("then", mostly_slow(["rollback", "crash", "directory"], "rollback"))
-def test_law_03_13_files_in_the_place_of_products_come_back(owned: SampleSite, mode: str, then: str) -> None:
-    makes = "sh -c 'rm -r ../uploads && echo built > made.ignored && echo built > made.txt'"
+def test_law_03_13_a_file_of_the_site_is_never_replaced_by_a_product(owned: SampleSite, mode: str, then: str) -> None:
+    makes = "sh -c 'rm -r ../uploads && echo built > made.ignored && echo built > made.txt; rm -f kept.ignored'"
     site = with_shadow(owned, mode, before_build=makes)
-    give(site, {"uploads/a.jpg": "live\n", "site/made.ignored": "by hand\n"})
+    give(site, {"uploads/a.jpg": "live\n", "site/made.ignored": "by hand\n", "site/kept.ignored": ""})
     first, link, head, restarted = site.live(), os.readlink(site.link), site.head(), site.restarted_at()
-    commit = site.push_from_elsewhere({**CODE, "site_tests.py": WAITING_TESTS})
+    sees = "assert open('made.ignored').read() == 'by hand\\n' and open('kept.ignored')\n"
+    commit = site.push_from_elsewhere({**CODE, "site_tests.py": WAITING_TESTS + sees})
     with during_tests(site, code=3 if then == "directory" else 0) as run:
         assert (read(site, "made.ignored"), read(site, "made.txt")) == ("by hand\n", "absent")
         if then == "directory":
@@ -367,11 +368,12 @@ def test_law_03_13_files_in_the_place_of_products_come_back(owned: SampleSite, m
         assert (site.live(), site.head(), site.restarted_at()) == (first, head, restarted)
         assert (read(site, "made.ignored"), read(site, "made.txt/mine")) == ("by hand\n", "mine\n")
         return
-    assert (read(site, "made.ignored"), read(site, "made.txt"), site.head()) == ("built\n", "built\n", commit)
+    assert (read(site, "made.ignored"), read(site, "made.txt"), site.head()) == ("by hand\n", "built\n", commit)
+    says(run.end(), site.path / "made.ignored", site.path / "kept.ignored", "The site's file stays")
     entry = {"phase": "changing", "command": "update", "run": first, "from": first, "to": site.live(), "link": link}
     site.releaser("rollback", check=0)
     if then == "crash":  # between checkout and flip
-        give(site, {"site/made.ignored": "built\n", "site/made.txt": "built\n"})
+        give(site, {"site/made.txt": "built\n"})
         site.git("reset", "--quiet", "--hard", commit)
         (site.state / "journal.json").write_text(json.dumps(entry | {"head": head, "commit": commit}))
         site.releaser("prune", check=0)

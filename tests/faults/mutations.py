@@ -14,6 +14,7 @@ from tests.faults.powercut import DiskStage
 from tests.faults.scenes import UPDATED, Scenes
 from tests.faults.stage import Stage
 from tests.faults.test_full_disk import broken_by_rollback_on_full_disk, on_small_disk
+from tests.faults.test_git_killed import kill_moving_git
 from tests.faults.test_interrupt import interrupt
 from tests.faults.test_kill import AFTER_FLIP, BEFORE_FLIP, at_call, kill
 from tests.faults.test_two_at_once import broken_after_second_run, broken_by_children_of_killed_run
@@ -191,6 +192,52 @@ def full_disk_stops_rollback(ground: Ground) -> list[str]:
         return broken_by_rollback_on_full_disk(site, disk, "inodes")
 
 
+def replaces_a_file_of_the_site(ground: Ground) -> list[str]:
+    """Let a build write what lies in the checkout already."""
+    site = ground.stage("init, fresh").site
+    site.edit("made.ignored", "mine")
+    finished, text = site.releaser("init"), (site.path / "made.ignored").read_text(encoding="utf-8")
+    return unless((finished.returncode, text) == (0, "mine"), f"a file of the site did not stay: {finished}")
+
+
+def moves_a_tracked_product(ground: Ground) -> list[str]:
+    """Let a build make a file that was tracked."""
+    site = ground.stage("rollback").site
+    (site.path / "made.ignored").unlink()
+    site.push_from_elsewhere({"made.ignored": "tracked"})
+    site.write_dotenv(before_build="true")
+    site.releaser("update", check=0)
+    site.push_from_elsewhere({"more.txt": ""}, remove="made.ignored")
+    site.write_dotenv()
+    finished = site.releaser("update")
+    return unless(finished.returncode == 0, f"a tracked file did not become a product: {finished}")
+
+
+def runs_stale_byte_code(ground: Ground) -> list[str]:
+    """Leave byte code of a source that a commit changes, which Python takes in any case."""
+    site = ground.stage("update").site
+    site.push_from_elsewhere({"shop.py": "EDITION = 2\nBROKEN = False\n"})
+    python, mode = site.link / "bin" / "python", "py_compile.PycInvalidationMode.UNCHECKED_HASH"
+    site.run(python, "-c", f"import py_compile; py_compile.compile('shop.py', invalidation_mode={mode})")
+    site.releaser("update", check=0)
+    edition = site.run(python, "-c", "import shop; print(shop.EDITION)").stdout.strip()
+    return unless(edition == "2", f"Python runs edition {edition} of the code")
+
+
+def leaves_a_lock_of_git(ground: Ground) -> list[str]:
+    """Kill git while it moves the checkout, which releaser outlives."""
+    stage = ground.stage("update")
+    return kill_moving_git(stage, stage.site.live(), times=1) + stage.eyewitness.aftermath()
+
+
+def calls_half_a_way_back_one(ground: Ground) -> list[str]:
+    """Kill each git that moves the checkout back."""
+    stage = ground.stage("update, ill")
+    live = stage.site.live()
+    broken = kill_moving_git(stage, live, times=9, back=True)
+    return broken + unless(stage.site.live() != live, "the earlier release is live on the code of the new one")
+
+
 def exchange(calls: list[Call]) -> Call:
     """Find the call that puts the link in the place of the directory."""
     return next(call for call in calls if call.name in ("symlink", "renameat2") and call.concerns("/site/.venv"))
@@ -219,8 +266,8 @@ MUTATIONS = (
     Mutation("The journal says `changing` before anything changes", "live/change.py",
              "        write_entry(site.paths, entry)\n        try:", "        try:", killed("update", BEFORE_FLIP)),
     Mutation("The journal says `going-back` before an automatic rollback", "live/change.py",
-             'write_entry(site.paths, msgspec.structs.replace(entry, phase="going-back", reason=redact(reason)))',
-             'msgspec.structs.replace(entry, phase="going-back", reason=redact(reason))', goes_forward_again),
+             'write_entry(site.paths, msgspec.structs.replace(entry, phase="going-back", reason=reason))',
+             'msgspec.structs.replace(entry, phase="going-back", reason=reason)', goes_forward_again),
     Mutation("The journal says `publishing` once a release is good", "live/change.py",
              '    entry = write_entry(site.paths, msgspec.structs.replace(entry, phase="publishing"))',
              '    entry = msgspec.structs.replace(entry, phase="publishing")', goes_back_too_late),
@@ -237,8 +284,8 @@ MUTATIONS = (
              '"core.fsync": "all"', '"core.fsync": "none"',
              cut("update", at_call("syncfs", "/outer/site", nth=2))),
     Mutation("The checkout is compared with the start of the run right before the flip", "pipelines/update.py",
-             "    require_unchanged(site, repository, prospect.snapshot)\n    require(find_obstacles(",
-             "    require(find_obstacles(", edited_during_tests),
+             "    require_unchanged(site, repository, prospect.snapshot)\n    entry = _plan_change(site, run,",
+             "    entry = _plan_change(site, run,", edited_during_tests),
     Mutation("One run holds the lock", "site/run_lock.py",
              "        fcntl.flock(file, kind | fcntl.LOCK_NB)", "        pass",
              lambda ground: broken_after_second_run(ground.stage("rollback").site, "prune")),
@@ -259,10 +306,23 @@ MUTATIONS = (
     Mutation("The site is restarted after an automatic rollback, too", "live/change.py",
              "    for action in ACTIONS:", "    for action in ACTIONS[:2]:", ended("update, ill")),
     Mutation("Products go live with the flip", "checkout/move.py",
-             "    _move_products(site, entry, back=back)\n", "", ended("update")),
+             "    place_products(products)\n", "", ended("update")),
     Mutation("Products go back together with the code", "checkout/move.py",
-             "    _move_products(site, entry, back=back)\n", "    _move_products(site, entry, back=False)\n",
+             "plan_products(site, repository, entry, back=back)", "plan_products(site, repository, entry, back=False)",
              ended("update, ill")),
+    Mutation("A file that lies untracked in the checkout is not replaced", "candidate/trial.py",
+             "is_site_file(site, live, path, by_installer=path in installed)", "False", replaces_a_file_of_the_site),
+    Mutation("A file that was tracked becomes a product", "checkout/products.py",
+             "ABSENT if path in tracked else read_content(top, path, leaving)", "read_content(top, path, leaving)",
+             moves_a_tracked_product),
+    Mutation("Byte code of what a checkout changes is deleted", "checkout/move.py",
+             "    _delete_byte_code(site.paths.top, repository, [*sources, *products.paths])\n", "",
+             runs_stale_byte_code),
+    Mutation("A lock that a killed git has left is removed", "checkout/repository.py",
+             "                    lock.unlink()", "                    pass", leaves_a_lock_of_git),
+    Mutation("A way back whose checkout stops half-way goes on in the next run", "live/change.py",
+             "            if not isinstance(error, ChangeError | PreflightError) and action in UP_TO_FLIP:",
+             "            if False:", calls_half_a_way_back_one),
     Mutation("Static files are collected from the new release", "live/actions.py",
              "site.paths.releases / str(direction.release)", "site.paths.releases / str(direction.entry.earlier)",
              ended("update")),

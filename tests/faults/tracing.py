@@ -7,6 +7,7 @@ process is traced, not the programs that it starts.
 import contextlib
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -148,6 +149,21 @@ def _is_changing(name: str, text: str) -> bool:
     if name in _WRITING and (not _DESCRIPTOR.match(text) or _DEVICE.match(text)):
         return False
     return not _FAILED.search(text)
+
+
+def recording(note: str) -> str:
+    """Return the words of shell that record the changing calls of a program in a file."""
+    return f"strace -qq -y -s 256 -o {note} -e trace={shlex.quote(_TRACE)}"
+
+
+def read_record(note: Path) -> list[Call]:
+    """Return the changing calls that a program has made, as recorded."""
+    return list(parsed(_lines(note)))
+
+
+def killing(call: Call) -> str:
+    """Return the words of shell that kill a program at a call, which is not executed."""
+    return f"strace -qq -o /dev/null -e trace={call.name} -e inject={call.name}:signal=KILL:when={call.number}"
 
 
 def _path(text: str) -> str:

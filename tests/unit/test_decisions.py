@@ -11,6 +11,7 @@ from releaser.candidate.identity import find_failed, make_key, may_try_again
 from releaser.candidate.trial import Attempt
 from releaser.checkout import publish
 from releaser.checkout.pending import Pending
+from releaser.checkout.products import IN_THE_WAY, choose_step, is_code
 from releaser.checkout.repository import Repository, Upstream, hash_text
 from releaser.checkout.target import Target, Wish, choose_target
 from releaser.errors import PreflightError, Problem
@@ -241,6 +242,32 @@ def test_an_outcome_has_all_fields(payload: Brought | Kept) -> None:
     assert " ".join(fields) == f"{words} failed_release output on_hold decision"
     assert (fields["changes"], fields["new_commits"]) == (payload.changes, payload.new_commits)
     assert (fields["failed_gate"], fields["failed_release"], fields["output"]) == (kept.gate, kept.release, kept.output)
+
+
+# Products
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "disk", "step"),
+    [("", "n", "", "place"), ("", "n", "n", "leave"), ("", "n", "site's", "refuse"), ("", "n", IN_THE_WAY, "refuse"),
+     ("o", "", "", "leave"), ("o", "", "o", "delete"), ("o", "", "edited", "leave"), ("o", "", IN_THE_WAY, "leave"),
+     ("o", "n", "", "place"), ("o", "n", "o", "place"), ("o", "n", "n", "leave"), ("o", "n", "edited", "refuse"),
+     ("o", "o", "", "place"), ("o", "o", "o", "leave"), ("o", "o", "edited", "leave"), ("", "", "site's", "leave"),
+     ("", "", "", "leave")],
+)  # fmt: skip
+def test_law_13_a_product_never_replaces_or_deletes_a_file_of_the_site(
+    old: str, new: str, disk: str, step: str
+) -> None:
+    assert choose_step(old, new, disk) == step
+
+
+@pytest.mark.parametrize(
+    ("path", "is_it"),
+    [("gen.py", True), ("a/fast.cpython-38-x86_64-linux-gnu.so", True), ("shop.egg-info/PKG-INFO", True),
+     ("local.cfg", False), ("python", False), ("static/app.js", False)],
+)  # fmt: skip
+def test_code_is_what_python_imports_and_metadata(path: str, is_it: bool) -> None:
+    assert is_code(Path(path)) == is_it
 
 
 # Identity
