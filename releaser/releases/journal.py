@@ -53,6 +53,8 @@ class Entry(msgspec.Struct, frozen=True, rename={"earlier": "from", "release": "
     may_hold: bool = True
     #: The time in seconds that the push may take.
     push_timeout: float = PUSH
+    #: The processes that held the lease of the new release before the change; they show no restart.
+    held_by: tuple[int, ...] = ()
 
     @property
     def title(self) -> str:

@@ -26,6 +26,7 @@ _NOT_STRAY = {
     "distutils-precedence.pth",
     "_releaser.py",
     "_releaser.pth",
+    "_releaser.start",
 }
 
 
