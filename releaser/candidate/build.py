@@ -138,7 +138,7 @@ def _run_before_build(place: Place, install: Installer) -> None:
             install(place)
         except ToolError:
             install(place, has_project=False)
-        env = site.tool_environment(venv, place.mark)
+        env = site.tool_environment(venv, place.mark) | place.shadow.map_values(site.service)
         run_in_shadow(site, place.shadow, command, env=env, timeout=UV_TIMEOUT, writable=venv.parent)
 
 

@@ -59,7 +59,10 @@ def run_tests(site: Site, shadow: Shadow, venv: Path, lock: Lock, *, mark: str, 
     pass. Raises ToolError if the command cannot be started.
     """
     command = choose_command(site, shadow.project, lock)
-    env = site.tool_environment(venv, mark) | site.settings.tests.test_environment
+    env = site.tool_environment(venv, mark)
+    if site.settings.tests.tests_get_environment_file:
+        env |= shadow.map_values(site.service)
+    env |= site.settings.tests.test_environment
     if not is_candidate:
         env["PYTHONDONTWRITEBYTECODE"] = "1"
     if not command:

@@ -85,7 +85,7 @@ def _ask(site: Site, timeout: float) -> tuple[bool, str]:
     if command[0].startswith(_SCHEMES):
         return _ask_url(command[0], timeout)
     try:
-        env = site.tool_environment(site.paths.link)
+        env = site.service_environment(site.paths.link)
         process.run(command, cwd=site.paths.project, env=env, timeout=timeout)
     except ToolError as error:
         return False, error.message.rstrip(".")
