@@ -44,9 +44,11 @@ TITLES = {
     33: "git never asks, and a person's configuration changes no answer",
     34: "A pushed commit cannot make releaser write elsewhere",
     35: "It works in the environments that people have",
+    36: "It works with the versions of Python, uv and git that hosts have",
     37: "A dry run, check, status and update decide by the same code",
     38: "A package is name, version and source",
     39: "A release is compared with what was sealed",
+    41: "A gate asks with the service's own environment",
     42: "No run waits without a limit, and a signal ends it in seconds",
 }
 #: Words that the names of a law's tests must have, besides its number.

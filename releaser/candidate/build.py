@@ -173,7 +173,7 @@ def _run_before_build(place: Place, install: Installer) -> None:
         except ToolError:
             install(place, has_project=False)
         _make_writable(venv, 0o200)  # copies have the modes of the cache, whose files may be those of sealed releases
-        env = site.tool_environment(venv, place.mark)
+        env = site.tool_environment(venv, place.mark) | place.shadow.map_values(site.service)
         run_in_shadow(site, place.shadow, command, env=env, timeout=UV_TIMEOUT, writable=venv.parent)
 
 

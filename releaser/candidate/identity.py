@@ -27,7 +27,7 @@ def make_key(site: Site, plan: Plan, code_key: str) -> Key:
 #: The settings of tests by which candidates are told apart, in the order in which they are hashed.
 _COUNTED = ("test_command", "test_timeout", "test_environment", "shadow", "shadow_copy")
 #: Those that came later: they count where they are not the default, so that what failed or is ready stays known.
-_COUNTED_LATER: tuple[str, ...] = ()
+_COUNTED_LATER: tuple[str, ...] = ("tests_get_environment_file",)
 
 
 def _list_recipe(site: Site) -> str:
@@ -36,7 +36,9 @@ def _list_recipe(site: Site) -> str:
     counted: Mapping[str, Any] = {name: getattr(tests, name) for name in _COUNTED}
     recipe = [counted, live.before_build, live.migrations, site.settings.site.python]
     later = {name: site.settings.get(name) for name in _COUNTED_LATER}
-    changed = {name: value for name, value in later.items() if value != defaults.get(name)}
+    changed: dict[str, Any] = {name: value for name, value in later.items() if value != defaults.get(name)}
+    if tests.tests_get_environment_file:
+        changed["service"] = site.service
     return msgspec.json.encode([*recipe, changed] if changed else recipe).decode()
 
 

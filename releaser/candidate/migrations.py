@@ -27,7 +27,7 @@ def find_unapplied_migrations(site: Site, shadow: Shadow, venv: Path, *, mark: s
     Asked in the shadow: a database in a file is a copy there. Raises BuildError if Django does not answer.
     """
     words: list[str | Path] = [venv / "bin" / "python", "manage.py", "showmigrations", "--plan"]
-    env = site.tool_environment(venv, mark)
+    env = site.tool_environment(venv, mark) | shadow.map_values(site.service)
     finished = run_in_shadow(site, shadow, words, env=env, timeout=_TIMEOUT, check=False)
     if finished.status != 0 and _NO_DATABASE in finished.output:
         return []

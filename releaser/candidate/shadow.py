@@ -11,7 +11,7 @@ import fnmatch
 import os
 import shutil
 import stat
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -49,6 +49,13 @@ class Shadow(msgspec.Struct, frozen=True):
     def map_path(self, path: Path) -> Path:
         """Return the path in the shadow of a path of the site."""
         return self.root / path.relative_to(self.original)
+
+    def map_values(self, variables: Mapping[str, str]) -> dict[str, str]:
+        """Return variables whose paths of the site lead into the shadow, for programs that run at its own path."""
+        if self.is_mounted:
+            return dict(variables)
+        original, root = os.fspath(self.original), os.fspath(self.root)
+        return {name: value.replace(f"{original}/", f"{root}/") for name, value in variables.items()}
 
     def replace_paths(self, path: Path) -> bool:
         """Put the site's paths in the place of the shadow's, in a text file or a link; True if it had one of them.

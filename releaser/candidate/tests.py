@@ -61,6 +61,8 @@ def run_tests(site: Site, shadow: Shadow, venv: Path, lock: Lock, *, mark: str, 
     """
     command = choose_command(site, shadow.project, lock)
     env = site.tool_environment(venv, mark) | site.public_uv_variables
+    if site.settings.tests.tests_get_environment_file:
+        env |= shadow.map_values(site.service)
     if not command:
         return TestResult(False, "the project has no tests", "", 0)
     program = venv / "bin" / command[0]

@@ -11,19 +11,22 @@ from releaser.site.site import Site
 
 
 class Snapshot(msgspec.Struct, frozen=True):
-    """HEAD, its branch and changed tracked files; hashes of uv.lock and of the settings of this host; the link."""
+    """HEAD, its branch and changed tracked files; hashes of uv.lock and of what this host sets; the link."""
 
     checkout: CheckoutState
     lock: str
     dotenv: str
+    environment_file: str
     link: Link
 
 
 def take_snapshot(site: Site, checkout: CheckoutState, link: Link) -> Snapshot:
     """Return the state of the site, with what git and the link have said of it. Raises OSError."""
-    files = (site.paths.lockfile, site.paths.dotenv)
-    lock, dotenv = (hash_text(path.read_text(errors="surrogateescape")) if path.is_file() else "" for path in files)
-    return Snapshot(checkout, lock, dotenv, link)
+    files = (site.paths.lockfile, site.paths.dotenv, site.environment_file)
+    lock, dotenv, environment_file = (
+        hash_text(path.read_text(errors="surrogateescape")) if path.is_file() else "" for path in files
+    )
+    return Snapshot(checkout, lock, dotenv, environment_file, link)
 
 
 def require_unchanged(site: Site, repository: Repository, before: Snapshot) -> None:
@@ -36,6 +39,7 @@ def require_unchanged(site: Site, repository: Repository, before: Snapshot) -> N
         f"HEAD of the checkout moved to {new.head[:12]}": new.head != old.head,
         f"Tracked files were changed: {', '.join(sorted({*new.changed} ^ {*old.changed}))}": new.changed != old.changed,
         f"`{site.paths.lockfile}` was changed": after.lock != before.lock,
+        f"`{site.environment_file}` was changed": after.environment_file != before.environment_file,
         f"`{site.paths.dotenv}` was changed": after.dotenv != before.dotenv,
         f"`{site.paths.link}` was changed": after.link != before.link,
     }

@@ -11,24 +11,26 @@ import click
 from releaser import __version__
 from releaser.cli import daily, keep, look, render, setup
 from releaser.cli.common import Common, common_options
-from releaser.errors import Problem, ReleaserError, explain_error, refuse
+from releaser.errors import Problem, ReleaserError, explain_error, refuse, require
 from releaser.releases.store import Store
 from releaser.report.outcomes import Outcome, make_error
-from releaser.site.site import open_site
+from releaser.site.site import open_site, read_service
 
 
 @click.command("run", context_settings={"ignore_unknown_options": True})
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED, metavar="COMMAND…")
 @common_options(takes_lock=False)
 def run_command_in_release(common: Common, command: tuple[str, ...]) -> None:
-    """Run COMMAND in the live release."""
+    """Run COMMAND in the project, with the live release and the environment file."""
     site = open_site(common.project, os.environ)
+    require(read_service(site)[1])
     release = Store(site.paths).find("live")
-    env = site.tool_environment(release.venv)
+    env = site.service_environment(release.venv)
     if re.fullmatch(r"python[\d.]*", command[0]) and not os.access(release.venv / "bin" / command[0], os.X_OK):
         message = f"Release {release.id} has no `{command[0]}` that starts."
         raise refuse("no-python", message, "Run `releaser status`; another Python on PATH would not be that release.")
     try:
+        os.chdir(site.paths.project)
         os.execvpe(command[0], command, env)  # noqa: S606 - this process becomes the command
     except OSError as error:
         raise click.UsageError(f"`{command[0]}` cannot be started: {error.strerror}.") from error

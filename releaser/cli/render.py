@@ -120,7 +120,8 @@ def _print_table(table: Sequence[Sequence[str]], right: int = -1) -> None:
 
 
 def _describe_state(row: ReleaseRow) -> str:
-    used = ", in use" if row.in_use and not row.live else ""
+    user = "" if row.in_use_by else " by another user"
+    used = f", in use{user}" if row.in_use and not row.live else ""
     return row.state + (", pinned" if row.pinned else "") + used
 
 

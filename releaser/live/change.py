@@ -19,6 +19,7 @@ from releaser.live.health import check_health, find_unused_release, is_healthy_n
 from releaser.live.hooks import run_after_live
 from releaser.live.restart import may_restart
 from releaser.releases.journal import Entry, drop_entry, write_entry
+from releaser.releases.lease import list_holders
 from releaser.releases.link import read_link
 from releaser.releases.release import Release
 from releaser.releases.reserve import release_reserve
@@ -72,6 +73,8 @@ def make_live(site: Site, run: Run, repository: Repository, entry: Entry) -> Cha
     `publishing` (or `going-back`, if that is not whole), until the caller has recorded the result.
     """
     entry = msgspec.structs.replace(entry, phase="changing", was_healthy=is_healthy_now(_read_settings(site)))
+    if not entry.is_way_back:  # a release that was live may rightly be in use
+        entry = msgspec.structs.replace(entry, held_by=list_holders(site.paths.releases / str(entry.release)))
     with defer_signals():
         write_entry(site.paths, entry)
         try:
@@ -101,7 +104,7 @@ def _finish(site: Site, run: Run, repository: Repository, entry: Entry, actions:
         for action in actions:
             do_action(site, run, repository, action, Direction(entry))
             is_restarted = is_restarted or action is RESTART
-        problem = find_unused_release(site, str(entry.release), entry.earlier)
+        problem = find_unused_release(site, entry)
         check_health(site)  # again: the processes of the earlier release may have answered
     except (ChangeError, OSError) as error:
         return _go_back(site, run, repository, entry, error, is_restarted=is_restarted)

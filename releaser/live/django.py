@@ -44,7 +44,7 @@ def has_static_files(site: Site) -> bool:
 def collect_static_files(site: Site, venv: Path) -> str:
     """Run `manage.py collectstatic` in the checkout and return what it said. May be repeated. Raises ChangeError."""
     words: list[str | Path] = [venv / "bin" / "python", "-c", _COLLECT, "manage.py", "collectstatic", "--noinput"]
-    env = site.tool_environment(venv)
+    env = site.service_environment(venv)
     finished = process.run(words, cwd=site.paths.project, env=env, timeout=_TIMEOUT, check=False)
     if finished.status == 0:
         sync_file_system(site.paths.outer)  # where STATIC_ROOT lies in most sites

@@ -6,7 +6,8 @@ import time
 
 from releaser.errors import ChangeError, Problem, ToolError
 from releaser.live.restart import find_missing_program, may_restart
-from releaser.releases.lease import is_used
+from releaser.releases.journal import Entry
+from releaser.releases.lease import is_used, list_holders
 from releaser.site.site import Site
 from releaser.system import process, signals
 from releaser.system.text import LONGEST_LINE, clip, format_seconds
@@ -53,22 +54,22 @@ def is_healthy_now(site: Site) -> bool | None:
     return _ask(site, min(10.0, site.settings.live.health_timeout) or 1.0)[0]
 
 
-def find_unused_release(site: Site, release: str, before: str | None) -> Problem | None:
-    """Return a problem if no process uses a release after its restart, although the site has answered a URL.
+def find_unused_release(site: Site, entry: Entry) -> Problem | None:
+    """Return a problem if no process has started on a release since its change, although the site has answered a URL.
 
-    Then it waits for the end of the processes of the release `before`, which may have given that answer.
+    Then it waits for the end of the processes of the earlier release, which may have given that answer.
     """
     live = site.settings.live
     if not is_url_asked(site):
         return None
     deadline = time.monotonic() + live.health_timeout
-    while not is_used(site.paths.releases / release):
+    while {*list_holders(site.paths.releases / str(entry.release))} <= {*entry.held_by}:
         if time.monotonic() >= deadline:
-            message = f"No process uses release {release}, although {live.health_check[0]} answered."
+            message = f"No process uses release {entry.release}, although {live.health_check[0]} answered."
             advice = f"Restart the site by hand, with `{site.paths.link}/bin/python`, and correct `restart`."
             return Problem("not-restarted", message, advice)
         signals.wait(_POLL_INTERVAL)
-    while before and is_used(site.paths.releases / before) and time.monotonic() < deadline:
+    while entry.earlier and is_used(site.paths.releases / entry.earlier) and time.monotonic() < deadline:
         signals.wait(_POLL_INTERVAL)
     return None
 
@@ -84,7 +85,7 @@ def _ask(site: Site, timeout: float) -> tuple[bool, str]:
     if command[0].startswith(_SCHEMES):
         return _ask_url(command[0], timeout)
     try:
-        env = site.tool_environment(site.paths.link)
+        env = site.service_environment(site.paths.link)
         process.run(command, cwd=site.paths.project, env=env, timeout=timeout)
     except ToolError as error:
         return False, error.message.rstrip(".")

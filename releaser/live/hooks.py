@@ -45,7 +45,7 @@ def run_hook(site: Site, run: Run, name: str, variables: dict[str, str | None]) 
     """Run a hook, if it is set, with `RELEASER_` variables, and end what it leaves running. Raises ToolError."""
     if not (command := site.settings.get(name)):
         return
-    env = site.tool_environment(site.paths.link, run.id)
+    env = site.service_environment(site.paths.link, run.id)
     env |= {PREFIX + variable: value for variable, value in variables.items() if value is not None}
     with run.step(name) as detail:
         detail.append(f"ran {command[0]}")

@@ -78,7 +78,7 @@ def _touch(site: Site) -> str:
 
 
 def _run_command(site: Site, command: tuple[str, ...]) -> str:
-    env, timeout = site.tool_environment(site.paths.link), site.settings.live.restart_timeout
+    env, timeout = site.service_environment(site.paths.link), site.settings.live.restart_timeout
     try:
         process.run(command, cwd=site.paths.project, env=env, timeout=timeout, may_leave_service=True)
     except ToolError as error:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import contextlib
 
 from releaser.errors import ToolError, explain_error
-from releaser.releases.lease import claim, is_used
+from releaser.releases.lease import is_used, name_users
 from releaser.releases.link import read_link
 from releaser.releases.release import Key, Release
 from releaser.releases.retention import choose_releases_to_delete
-from releaser.releases.store import SiteRun, Store, delete_release
+from releaser.releases.store import SiteRun, Store, delete_unused_release
 from releaser.report.outcomes import Outcome, make_done, make_unchanged
 from releaser.site.site import Site
 from releaser.system import process
@@ -21,8 +21,8 @@ _CACHE_MARGIN = 64 << 20  # bytes by which uv's cache may be larger than the liv
 _PATIENCE, _CLEANING = "2", 60.0  # seconds for uv's lock, and in all
 
 
-def choose(site: Site, store: Store, key: Key | None = None) -> list[Release]:
-    """Return the releases that may be deleted now, oldest first."""
+def choose(site: Site, store: Store, key: Key | None = None, *, used_too: bool = False) -> list[Release]:
+    """Return the releases that may be deleted now, oldest first; `used_too` with those that a process still uses."""
     return choose_releases_to_delete(
         store.releases,
         live=store.link.release,
@@ -31,7 +31,7 @@ def choose(site: Site, store: Store, key: Key | None = None) -> list[Release]:
         keep_within=site.settings.keep.keep_within,
         at=now(),
         key=key,
-        in_use=[release.id for release in store.releases if is_used(release.directory)],
+        in_use=[release.id for release in store.releases if not used_too and is_used(release.directory)],
     )
 
 
@@ -42,10 +42,8 @@ def prune_releases(site: Site, run: SiteRun, key: Key | None = None) -> list[str
     with run.step("prune") as detail:
         for release in choose(site, run.store, key):
             try:
-                with claim(release.directory) as is_free:
-                    if is_free and read_link(site.paths).release != release.id:
-                        delete_release(release.directory)
-                        deleted.append(release.id)
+                if read_link(site.paths).release != release.id and delete_unused_release(release.directory):
+                    deleted.append(release.id)
             except OSError as error:
                 message = f"Release {release.id} cannot be deleted: {explain_error(error)}"
                 run.add_problem("not-deleted", message, f"See `ls -la {site.paths.releases}`.")
@@ -72,6 +70,8 @@ def clean_cache(site: Site, run: SiteRun) -> None:
 def prune(site: Site, run: SiteRun) -> Outcome:
     """The command: delete old releases."""
     deleted = prune_releases(site, run)
+    for release in choose(site, run.store, used_too=True):
+        run.note(f"Release {release.id} is kept, since {name_users(release.directory)} uses it.")
     return make_done(f"Deleted {join_few(deleted)}.") if deleted else make_unchanged("Nothing to delete.")
 
 

@@ -19,7 +19,7 @@ from releaser.live.health import check_health
 from releaser.live.restart import may_restart
 from releaser.pipelines.adopt import list_patterns
 from releaser.releases.journal import Entry, is_interrupted
-from releaser.releases.lease import is_used, list_users, remove_startup_module
+from releaser.releases.lease import is_used, name_users, remove_startup_module
 from releaser.releases.release import ID
 from releaser.releases.store import SiteRun, Store, delete_release
 from releaser.report.outbox import count_waiting
@@ -120,9 +120,8 @@ def _delete_state(site: Site, run: SiteRun) -> bool:
     """Delete the state directory and the lines in .git/info/exclude; report what stays, and why."""
     state, waiting = site.paths.state, count_waiting(site.paths)
     if used := _list_used(site):
-        users = [str(pid) for path in used for pid in list_users(path)]
-        message = f"Processes ({join_few(users) or 'of other users'}) use {join_few([path.name for path in used])}"
-        run.add_problem("not-restarted", f"{message}, so `{state}` is kept.", f"Restart or end them, {_AGAIN}.")
+        message = f"{join_few([path.name for path in used])} is in use by {name_users(*used)}, so `{state}` is kept."
+        run.add_problem("not-restarted", message, f"Restart or end that, {_AGAIN}.")
         return False
     try:
         for release in filter(lambda path: ID.fullmatch(path.name), list(site.paths.releases.iterdir())):

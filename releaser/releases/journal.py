@@ -56,6 +56,8 @@ class Entry(msgspec.Struct, frozen=True, rename={"earlier": "from", "release": "
     push_timeout: float = PUSH
     #: What is left to tell (`Telling` of report/tell.py), in the phase `telling`.
     telling: Any = None
+    #: The processes that held the lease of the new release before the change; they show no restart.
+    held_by: tuple[int, ...] = ()
 
     @property
     def title(self) -> str:

@@ -1,6 +1,6 @@
 """Leases: a locked file beside each venv shows every user of the host that a process runs on the release.
 
-The start-up module in the venv takes a shared flock(2) when a Python of the venv starts. See `startup/_releaser.py`.
+The start-up module in the venv takes a shared lock when a Python of the venv starts. See `startup/_releaser.py`.
 """
 
 from __future__ import annotations
@@ -8,16 +8,24 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-from collections.abc import Iterator
+import struct
 from pathlib import Path
 
 from releaser.releases import startup
 from releaser.releases.venv import find_site_packages
 from releaser.system.files import remove_path
+from releaser.system.text import join_few
 
 LEASE = "lease"
 MODULE = "_releaser.py"
-STARTUP_FILES = {MODULE: (Path(startup.__file__).parent / MODULE).read_bytes(), "_releaser.pth": b"import _releaser\n"}
+STARTUP_FILES = {
+    MODULE: (Path(startup.__file__).parent / MODULE).read_bytes(),
+    "_releaser.pth": b"import _releaser\n",
+    "_releaser.start": b"_releaser:has_started\n",  # instead of the line above, from Python 3.15 on
+}
+HIDDEN = 0
+_OFD_GETLK = 36  # fcntl(2)
+_EXCLUSIVE = struct.pack("hhqqi4x", fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
 
 
 def install_startup_module(venv: Path) -> None:
@@ -46,42 +54,56 @@ def make_lease(release: Path) -> None:
     path.chmod(0o444)
 
 
-@contextlib.contextmanager
-def claim(release: Path) -> Iterator[bool]:
-    """Yield True if no process uses the release, and keep new ones from it; False if one does.
+def is_used(release: Path) -> bool:
+    """Return True if any process uses the release, of whichever user: it holds a lock on the lease.
 
-    A release without a lease has no start-up module either, so nothing is known of its processes.
+    Any user can take a shared lock. That keeps the release; nobody's lock lets it go, since the exclusive one needs the
+    right to write. A release without a lease has no start-up module either: nothing is known of its processes.
     """
     try:
         descriptor = os.open(release / LEASE, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError:
-        yield True
-        return
+        return False
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        is_free = True
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)  # start-up modules of earlier versions have such a lock
+        answer = fcntl.fcntl(descriptor, _OFD_GETLK, _EXCLUSIVE)
     except OSError:
-        is_free = False
-    try:
-        yield is_free
+        return True
     finally:
         os.close(descriptor)
-
-
-def is_used(release: Path) -> bool:
-    """Return True if any process uses the release, of whichever user."""
-    with claim(release) as is_free:
-        return not is_free
+    return bool(struct.unpack_from("h", answer)[0] != fcntl.F_UNLCK)
 
 
 def list_users(release: Path) -> tuple[int, ...]:
-    """Return the ids of the processes that use a release, as far as this user may see them."""
+    """Return the ids of the processes that hold a lease, as far as this user may see them."""
     if not is_used(release):
         return ()
-    path = os.fsencode(os.path.realpath(release / LEASE))
+    path = os.path.realpath(release / LEASE)
     users = []
     for entry in os.scandir("/proc"):
         with contextlib.suppress(OSError):
-            if entry.name.isdigit() and path in Path(entry.path, "maps").read_bytes():
+            if entry.name.isdigit() and _holds(Path(entry.path), path):
                 users.append(int(entry.name))
     return tuple(sorted(users))
+
+
+def _holds(process: Path, path: str) -> bool:
+    """Return True if a process has mapped or opened a file. Compares paths: on btrfs, device numbers differ."""
+    if os.fsencode(path) in (process / "maps").read_bytes():
+        return True
+    return any(os.readlink(descriptor) == path for descriptor in (process / "fd").iterdir())
+
+
+def list_holders(release: Path) -> tuple[int, ...]:
+    """Return the ids of the processes that hold a lease; 0 alone stands for those that this user may not see.
+
+    Compare two answers to learn whether something has started: the web server's processes are hidden from an ordinary
+    user, and so is a stranger who has only locked the lease.
+    """
+    return list_users(release) or ((HIDDEN,) if is_used(release) else ())
+
+
+def name_users(*releases: Path) -> str:
+    """Return words for the processes that use releases: their ids, if this user may see them."""
+    pids = [str(pid) for release in releases for pid in list_users(release)]
+    return f"process {join_few(pids)}" if pids else "a process of another user"

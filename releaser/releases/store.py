@@ -13,7 +13,7 @@ from pathlib import Path
 import msgspec
 
 from releaser.errors import NoSuchReleaseError
-from releaser.releases.lease import make_lease
+from releaser.releases.lease import is_used, make_lease
 from releaser.releases.link import Link, read_link
 from releaser.releases.release import ID, Manifest, Release, State, order_of_id
 from releaser.site.paths import Paths
@@ -215,11 +215,30 @@ def mark_left(release: Release, left_by: str) -> Release:
 
 def delete_release(directory: Path) -> None:
     """Delete a release: renamed first, so that a half-deleted one is never taken for one. Raises OSError."""
+    remove_path(_doom(directory))
+
+
+def delete_unused_release(directory: Path) -> bool:
+    """Delete a release unless a process uses it; True if it is gone. Raises OSError.
+
+    Asked again once nothing can start on it any more: what has started right before gets its release back.
+    """
+    if is_used(directory):
+        return False
+    doomed = _doom(directory)
+    if is_used(doomed):
+        os.rename(doomed, directory)
+        return False
+    remove_path(doomed)
+    return True
+
+
+def _doom(directory: Path) -> Path:
     doomed = directory.with_name(DOOMED + directory.name)
     remove_path(doomed)
     os.rename(directory, doomed)
     sync_directory(directory.parent)
-    remove_path(doomed)
+    return doomed
 
 
 def sweep_releases(store: Store, run: Run) -> Store:

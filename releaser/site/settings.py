@@ -68,6 +68,9 @@ class SiteSettings(msgspec.Struct, frozen=True):
     members: Annotated[Words, Meta(description="Workspace members to install, or `all`. Default: the root.")] = Words(
         ()
     )
+    environment_file: Annotated[
+        str, Meta(description="File with the environment of the site's service, relative to the project.")
+    ] = "../.env"
 
 
 class VersionSettings(msgspec.Struct, frozen=True):
@@ -97,6 +100,9 @@ class TestSettings(msgspec.Struct, frozen=True):
     shadow_copy: Annotated[Words, Meta(description="Patterns of files to copy to the shadow although large.")] = Words(
         ()
     )
+    tests_get_environment_file: Annotated[
+        bool, Meta(description="Run the tests with the variables of `environment_file`, too.")
+    ] = False
 
 
 class LiveSettings(msgspec.Struct, frozen=True):
@@ -207,7 +213,7 @@ class SettingRow(msgspec.Struct, frozen=True):
 
 SECRETS = ("smtp_password",)
 # Settings that decide where a site is: a commit cannot change them.
-FIXED = ("state_dir", "venv", "branch", "uv", "unix_group")
+FIXED = ("state_dir", "venv", "branch", "uv", "unix_group", "environment_file")
 
 
 def load_settings(

@@ -34,7 +34,7 @@ from releaser.site.project import (
 from releaser.site.settings import FIXED, PREFIX, Settings, load_settings
 from releaser.system import process
 from releaser.system.files import make_private_directory
-from releaser.system.text import redact
+from releaser.system.text import hide_secrets, redact
 
 LOWEST_UV = (0, 13)
 UV_TIMEOUT = 1800.0  # seconds, for each call
@@ -53,6 +53,9 @@ _MISLEADING = (
     "PYTHONDONTWRITEBYTECODE",
     "__PYVENV_LAUNCHER__",
 )
+# Variables of the environment file that releaser sets itself, that are its settings, or that no program can get.
+_NOT_OF_SERVICE = re.compile(r"_?RELEASER_|AUTO_UPDTR__|UV_|(PATH|VIRTUAL_ENV|PYTHONHOME|__PYVENV_LAUNCHER__)$|.*[=\0]")
+_REFERENCE = re.compile(r"\$\{(\w+)(?::-([^}]*))?\}")
 
 
 class Site(msgspec.Struct, frozen=True):
@@ -68,11 +71,18 @@ class Site(msgspec.Struct, frozen=True):
     problems: tuple[Problem, ...] = ()
     #: Where uv keeps its cache; by default in the state directory.
     uv_cache: Path | None = None
+    #: The variables that the site's service gets from `environment_file`.
+    service: Mapping[str, str] = {}
 
     @property
     def is_shared(self) -> bool:
         """True if a group shares the project: its directory is writable for the group."""
         return bool(self.paths.project.stat().st_mode & 0o020)
+
+    @property
+    def environment_file(self) -> Path:
+        """The path of the file with the environment of the service; without the setting, that of the project."""
+        return Path(os.path.normpath(self.paths.project / os.path.expanduser(self.settings.site.environment_file)))
 
     @property
     def export(self) -> Path | None:
@@ -122,6 +132,10 @@ class Site(msgspec.Struct, frozen=True):
             if _KEPT_UV.match(name) and not secret.match(name) and redact(value) == value
         }
 
+    def service_environment(self, venv: Path, mark: str = "") -> dict[str, str]:
+        """Return the environment for programs of the site in a release: what its service gets is stronger."""
+        return self.tool_environment(venv, mark) | dict(self.service)
+
     def run_uv(
         self, *arguments: str | Path, cwd: Path, mark: str, check: bool = True, variables: Mapping[str, str] = {}
     ) -> process.Finished:
@@ -153,7 +167,8 @@ def open_site(start: Path, environ: Mapping[str, str]) -> Site:
         _require_owner(project)
     site = _make_site(project, top, text, environ, dotenv_values)
     _require_owner(site.paths.run_lock)
-    return msgspec.structs.replace(site, problems=(*problems, *more, *site.problems))
+    require(find_intrusions((site.environment_file.parent, site.environment_file), project))
+    return msgspec.structs.replace(site, problems=tuple(dict.fromkeys((*problems, *more, *site.problems))))
 
 
 def _require_owner(place: Path) -> None:
@@ -191,7 +206,7 @@ def _make_site(
     missing += find_unknown_extras(content, settings.site.extras)
     unix_group, unknown = _find_unix_group(project, settings.site.unix_group)
     uv, no_uv = _find_uv(settings.site.uv, project, environ)
-    return Site(
+    site = Site(
         paths=_make_paths(project, top, settings),
         settings=settings,
         environ=environ,
@@ -201,6 +216,8 @@ def _make_site(
         uv=uv,
         problems=(*problems, *wrong, *missing, *unknown, *no_uv),
     )
+    service, unread = read_service(site)
+    return msgspec.structs.replace(site, service=service, problems=(*site.problems, *unread))
 
 
 def _make_paths(project: Path, top: Path, settings: Settings) -> Paths:
@@ -219,6 +236,31 @@ def read_dotenv(path: Path) -> tuple[dict[str, str], list[Problem]]:
     logging.getLogger("dotenv").setLevel(logging.ERROR)
     values = dotenv.dotenv_values(stream=StringIO(text), interpolate=False)
     return {name: value for name, value in values.items() if value is not None}, problems
+
+
+def read_service(site: Site) -> tuple[dict[str, str], list[Problem]]:
+    """Return the variables that the environment file gives to the service; with a problem if it cannot be read.
+
+    As for python-dotenv, `${NAME}` is an earlier variable of the file or the environment; without one, it is left as it
+    is, as systemd does: it may be part of a password.
+    """
+    name, path = site.settings.site.environment_file, site.environment_file
+    if not name:
+        return {}, []
+    if name != Settings().site.environment_file and not path.exists():
+        message = f"The setting `environment_file` is `{name}`, but `{path}` does not exist."
+        return {}, [Problem("no-environment-file", message, "Correct or remove `environment_file`.")]
+    variables, problems = read_dotenv(path)
+    hide_secrets(variables)
+    values = dict(site.environ)
+
+    def find_value(match: re.Match[str]) -> str:
+        return values.get(match[1], match[0] if match[2] is None else match[2])
+
+    for variable, value in variables.items():
+        values[variable] = _REFERENCE.sub(find_value, value)
+    service = {name: values[name] for name in variables if not _NOT_OF_SERVICE.match(name) and "\0" not in values[name]}
+    return service, problems
 
 
 def _find_unix_group(project: Path, name: str) -> tuple[int, list[Problem]]:

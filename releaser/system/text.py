@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import re
 import shlex
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
+from typing import Any
 
 _MARKED = re.compile(r"^\s*(?:error|fatal|hint)\s*:\s+(.+)", re.IGNORECASE)
 _QUERY = r"(?<=[?&])[\w-]*(?:token|password|secret|key|sig|signature|credential)="
@@ -14,6 +17,9 @@ _BEFORE = rf"{_QUERY}|\bAuthorization: (?:\w+ )?|\b(?:PRIVATE-TOKEN:|Bearer) "
 #: Characters of a line that somebody else has written, and of a sentence with several of them.
 LONGEST_LINE, LONGEST_SENTENCE = 300, 4000
 _CREDENTIALS = re.compile(rf"(?<=://)[^/\s'\"]+(?=@)|({_BEFORE})[^&\s'\"`]+", re.IGNORECASE)
+_SECRET_NAME = re.compile(r"PASS|PWD|SECRET|TOKEN|CREDENTIAL|KEY(_|$)|DSN|SALT", re.IGNORECASE)
+_SHORTEST_SECRET = 8  # characters: shorter ones are part of many words
+_hidden: set[str] = set()
 
 
 def count(number: int, noun: str, plural: str = "") -> str:
@@ -87,8 +93,28 @@ def clip_end(output: str, lines: int = 40, characters: int = 4000) -> str:
 
 
 def redact(text: str) -> str:
-    """Return the text without the user names and passwords of URLs, and with `?` for bytes that were no UTF-8."""
+    """Return the text without the user names and passwords of URLs, and with `?` for bytes that were no UTF-8.
+
+    Nor has it a secret that `hide_secrets` has seen.
+    """
+    for secret in sorted(_hidden, key=len, reverse=True):
+        text = text.replace(secret, "***")
     return _CREDENTIALS.sub(r"\1***", text.encode(errors="replace").decode())
+
+
+def hide_secrets(variables: Any, name: str = "") -> None:
+    """Let `redact` hide each value whose name says that it is a secret, also inside of JSON."""
+    if isinstance(variables, str) and variables[:1] in ("{", "["):
+        with contextlib.suppress(ValueError, RecursionError):
+            variables = json.loads(variables)
+    if isinstance(variables, Mapping):
+        for key, value in variables.items():
+            hide_secrets(value, key)
+    elif isinstance(variables, list):
+        for value in variables:
+            hide_secrets(value, name)
+    elif _SECRET_NAME.search(name) and len(str(variables)) >= _SHORTEST_SECRET:
+        _hidden.add(str(variables))
 
 
 def clean_terminal(text: str) -> str:

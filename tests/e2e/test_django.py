@@ -1,5 +1,6 @@
 """Django's part of going live: static files, migrations, the restart; and processes that stay on their release."""
 
+import fcntl
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -154,6 +155,17 @@ def test_law_02_21_a_process_that_nothing_restarts_stays_on_its_release(make_sit
         site.releaser("status", check=0)
     silent(site.releaser("update"))
     assert "fails its health check" in site.releaser("status", check=10).stdout
+
+
+def test_law_21_a_lock_alone_shows_no_restart(make_site: SiteFactory) -> None:
+    """Any user may lock the lease of a candidate."""
+    site = make_site.live(due="1.1.0")
+    with served(site) as service:
+        site.write_dotenv(restart="true", health_check=f"{service.url}/beta", health_timeout="1s", keep="0")
+        site.releaser("update", "--prepare", check=0)
+        with (site.state / "releases" / next(iter(site.states())) / "lease").open() as lease:
+            fcntl.flock(lease, fcntl.LOCK_SH)
+            assert site.json("update", check=7)["result"] == "updated-not-restarted"
 
 
 MANAGE_REAL = """\

@@ -1,10 +1,12 @@
 """The start-up module in venvs of every interpreter that the machine has: the pin, the lease, the record of a test."""
 
 import contextlib
+import fcntl
 import json
 import os
 import select
 import shutil
+import struct
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -14,7 +16,9 @@ from typing import Any
 
 import pytest
 
+from releaser.releases import store
 from releaser.releases.lease import install_startup_module, is_used, list_users, make_lease
+from releaser.releases.store import delete_unused_release
 from releaser.releases.venv import find_site_packages
 from releaser.system.files import replace_symlink
 from tests.e2e.scenes import eventually, mostly_slow, silent
@@ -86,6 +90,35 @@ WAYS = {
     "passenger from without": (BASE, "app.py", "passenger"),
     "addsitedir": (BASE, "app.py", "addsitedir"),
 }
+#: Plays site.py of Python 3.15 in an earlier one: what `.pth` and `.start` files run comes after all paths.
+LATE_SITE = """
+lines, calls, own_execsitecustomize = {}, {}, execsitecustomize
+
+def addsitedir(sitedir, known_paths=None):
+    sys.path.append(os.path.abspath(sitedir))
+    for name in sorted(os.listdir(sitedir)):
+        path, (stem, suffix) = os.path.join(sitedir, name), os.path.splitext(name)
+        if suffix == ".start":
+            calls[stem] = open(path).read().split()
+        elif suffix == ".pth":
+            for line in open(path).read().splitlines():
+                if line.startswith("import "):
+                    lines.setdefault(stem, []).append((sitedir, line))
+                else:
+                    sys.path.append(os.path.join(sitedir, line))
+    return known_paths
+
+def execsitecustomize():
+    if MODE == "import lines alone":
+        calls.clear()
+    for stem in sorted(lines.keys() - calls) if MODE != "3.18" else ():
+        for sitedir, line in lines[stem]:
+            exec(line)
+    for name in sum(calls.values(), []):
+        module, _, function = name.partition(":")
+        assert getattr(__import__(module), function)()
+    own_execsitecustomize()
+"""
 LEASES: dict[str, Callable[[Path], object]] = {
     "missing": lambda lease: None,
     "directory": Path.mkdir,
@@ -106,9 +139,9 @@ ENDS = {  # programs, and whether the end of the first process is recorded
 
 
 def find_interpreters() -> list[Path]:
-    """Return the interpreters 3.8 to 3.14 on PATH and in pyenv, each once; the one that runs the tests comes first."""
+    """Return the interpreters 3.8 to 3.15 on PATH and in pyenv, each once; the one that runs the tests comes first."""
     places = [*map(Path, os.get_exec_path()), *sorted(Path.home().glob(".pyenv/versions/*/bin"))]
-    paths = [place / f"python3.{minor}" for minor in range(8, 15) for place in places if place.name != "shims"]
+    paths = [place / f"python3.{minor}" for minor in range(8, 16) for place in places if place.name != "shims"]
     return list(dict.fromkeys([RUNNING, *(path.resolve() for path in paths if os.access(path, os.X_OK))]))
 
 
@@ -178,6 +211,14 @@ def test_law_02_07_a_process_imports_from_its_release_and_holds_its_lease(site: 
     eventually(lambda: not is_used(site.release("A")), "the end of the lease")
 
 
+@pytest.mark.parametrize("mode", ["import lines alone", "3.15", "3.18"])
+def test_law_02_36_a_process_is_pinned_where_start_up_files_run_after_all_paths(site: Site, mode: str) -> None:
+    code = f"import runpy, site; site.MODE = {mode!r}; exec({LATE_SITE!r}, vars(site)); site.main(); "
+    with site.running((PYTHON, "-S", "-c", code + "runpy.run_path('app.py', run_name='__main__')")) as answer:
+        assert answer["modules"] == dict.fromkeys(MODULES, "A")
+        assert answer["pid"] in list_users(site.release("A"))
+
+
 def test_law_02_a_namespace_of_an_added_venv_is_pinned_if_no_later_path_is_added(site: Site) -> None:
     """A later path would let Python look for the namespace again, in the right place."""
     added = next((site.project / ".venv").glob("lib/*/site-packages"))
@@ -187,6 +228,41 @@ def test_law_02_a_namespace_of_an_added_venv_is_pinned_if_no_later_path_is_added
     site.flip("A")
     (added / "zz.off").rename(added / "zz.pth")
     assert (finished.stdout, finished.stderr) == ("A\n", "")
+
+
+OFD_SETLK = 37
+SHARED, EXCLUSIVE = (struct.pack("hhqqi4x", kind, 0, 0, 0, 0) for kind in (fcntl.F_RDLCK, fcntl.F_WRLCK))
+LOCKS: dict[str, Callable[[int], object]] = {
+    "a reader's": lambda lease: fcntl.fcntl(lease, OFD_SETLK, SHARED),
+    "of an earlier start-up module": lambda lease: fcntl.flock(lease, fcntl.LOCK_SH),
+}
+
+
+def test_law_07_no_reader_s_lock_hides_a_process(site: Site) -> None:
+    with (site.release("A") / "lease").open() as lease:
+        fcntl.flock(lease, fcntl.LOCK_EX)
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            fcntl.fcntl(lease, OFD_SETLK, EXCLUSIVE)
+        with site.running((PYTHON, "app.py")) as answer:
+            fcntl.flock(lease, fcntl.LOCK_UN)
+            assert list_users(site.release("A")) == tuple(sorted([answer["pid"], os.getpid()]))
+            assert not delete_unused_release(site.release("A"))
+
+
+@pytest.mark.parametrize("lock", LOCKS.values(), ids=LOCKS)
+def test_law_07_a_lock_keeps_a_release(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lock: Callable[[int], object]
+) -> None:
+    """Also one that is taken right after prune has asked: the release is put back."""
+    release = tmp_path / "release"
+    release.mkdir()
+    make_lease(release)
+    with (release / "lease").open() as lease:
+        lock(lease.fileno())
+        assert (is_used(release), delete_unused_release(release)) == (True, False)
+        monkeypatch.setattr(store, "is_used", lambda path: path != release and is_used(path))
+        assert (delete_unused_release(release), list(tmp_path.iterdir())) == (False, [release])
+    assert (delete_unused_release(release), list(tmp_path.iterdir())) == (True, [])
 
 
 def test_law_02_uv_is_not_pinned(site: Site) -> None:

@@ -1,26 +1,28 @@
 """Keeps a process on the release that it was started on, and shows that the release is in use.
 
-releaser puts this module into each venv, with a `.pth` file that imports it whenever a Python of the venv starts. It
-needs Python 3.8. If it fails, Python says so and starts as without it.
+releaser puts this module into each venv, with a `.pth` file that imports it whenever a Python of the venv starts; from
+Python 3.15 on, a `.start` file does (PEP 829). It needs Python 3.8. If it fails, Python says so and starts as without
+it.
 
 The venv of a site is a symlink. A process whose paths name the symlink would import modules of a newer release after
-the next flip, so the release's own path replaces it. The process also holds a shared flock(2) on the lease of the
-release: as a memory mapping, which outlives closed descriptors and forks, and ends with exec or the process.
+the next flip, so the release's own path replaces it. The process also holds a shared lock on the lease of the release,
+one of open file descriptions (fcntl(2)): nobody who may only read the lease can refuse it. A memory mapping keeps it:
+that outlives closed descriptors and forks, and ends with exec or the process.
 """
 
 import atexit
 import os
 import site
 import sys
-import time
 import types
 
 _STARTS = "_RELEASER_STARTS"  # process, release, and how often the one was started on the other
+_OFD_SETLK = 37  # `fcntl.F_OFD_SETLK` has a name from Python 3.9 on
 _TEST, _LIVE = "_RELEASER_TEST", "_RELEASER_LIVE"  # where a test run records its end; the live checkout
 
 
 class _Pin:
-    """A finder that finds nothing: it corrects what later `.pth` files of the venv add to `sys.path`."""
+    """A finder that finds nothing: it corrects what later start-up files of the venv add to `sys.path`."""
 
     def __init__(self, link: str, real: str) -> None:
         self.link, self.real = link, real
@@ -46,35 +48,32 @@ class _Pin:
         sys.path[:] = dict.fromkeys(map(self.resolve, sys.path))
         site.PREFIXES[:] = map(self.resolve, site.PREFIXES)
         for module in list(sys.modules.values()):
-            path = getattr(getattr(module, "__path__", None), "_path", getattr(module, "__path__", None))
+            path = getattr(module, "__dict__", {}).get("__path__")  # a module may import for an unknown attribute
+            path = getattr(path, "_path", path)
             if isinstance(path, list):  # of namespace packages, which `.pth` files make
                 path[:] = map(self.resolve, path)
 
     def find_spec(self, name: str, path: object = None, target: object = None) -> None:
         self.pin_paths()
         frame: types.FrameType | None = sys._getframe()
-        while frame and frame.f_code.co_name != "addsitedir":
+        while frame and frame.f_globals.get("__name__") != "site":
             frame = frame.f_back
-        if not frame:  # all `.pth` files are read
+        if not frame or name == "sitecustomize":  # all start-up files are read
             sys.meta_path = [finder for finder in sys.meta_path if finder is not self]
 
 
 def _hold(lease: str) -> None:
     """Hold a lease while this process lives. The module `mmap` would later close a descriptor that others may use."""
     import fcntl
+    import struct
 
     descriptor = os.open(lease, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
-    for _ in range(50):  # 0.1 s: releaser takes the lease for a moment when it deletes a release
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            from ctypes import CDLL, c_long, c_void_p
-
-            CDLL(None).mmap(c_void_p(None), c_long(1), 1, 1, descriptor, c_long(0))  # PROT_READ, MAP_SHARED
-            break
-        except BlockingIOError:
-            time.sleep(0.002)
-        except ImportError:  # a Python without libffi: the open descriptor holds the lease
-            return
+    fcntl.fcntl(descriptor, _OFD_SETLK, struct.pack("hhqqi4x", fcntl.F_RDLCK, os.SEEK_SET, 0, 0, 0))
+    try:
+        from ctypes import CDLL, c_long, c_void_p
+    except ImportError:  # a Python without libffi: the open descriptor holds the lease
+        return
+    CDLL(None).mmap(c_void_p(None), c_long(1), 1, 1, descriptor, c_long(0))  # PROT_READ, MAP_SHARED
     os.close(descriptor)
 
 
@@ -115,6 +114,11 @@ def _start() -> None:
         _hold(lease)
     if os.environ.get(_TEST):
         _watch(os.environ[_TEST], os.environ.get(_LIVE, ""))
+
+
+def has_started() -> bool:
+    """Return True: the `.start` file has to name a function, and the import has done everything."""
+    return True
 
 
 _start()
