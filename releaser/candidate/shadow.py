@@ -193,7 +193,7 @@ def fill_shadow(
     if not is_mounted:
         for socket in sockets:
             os.symlink(socket, shadow.map_path(socket))
-        _redirect_links(shadow, site.paths.state)
+        redirect_links(shadow, site.paths.state)
         return msgspec.structs.replace(shadow, left_out=tuple(large))
     for entry in (*large, *sockets):  # the places to mount them at
         shadow.map_path(entry).mkdir() if entry.is_dir() else shadow.map_path(entry).touch()
@@ -207,7 +207,7 @@ def _list_sockets(entry: Path) -> list[Path]:
     return [path for path in paths if path.is_socket() and not path.is_symlink()]
 
 
-def _redirect_links(shadow: Shadow, state: Path) -> None:
+def redirect_links(shadow: Shadow, state: Path) -> None:
     """Let links to absolute paths of the site lead into the shadow: what is written through them is not live.
 
     Relative ones that lead out of the site lead there still.

@@ -21,7 +21,7 @@ from releaser.candidate.identity import explain_outdated
 from releaser.candidate.migrations import find_unapplied_migrations, is_django
 from releaser.candidate.namespace import can_mount
 from releaser.candidate.products import find_changed, is_data, is_site_file, keep_products, list_files, put_back
-from releaser.candidate.shadow import Shadow, fill_shadow, make_shadow
+from releaser.candidate.shadow import Shadow, fill_shadow, make_shadow, redirect_links
 from releaser.candidate.tests import TestResult, run_tests
 from releaser.checkout.own_files import make_export
 from releaser.checkout.repository import Repository
@@ -129,6 +129,8 @@ def _build(
             if path.as_posix() not in live_tracked and is_site_file(site, live, path, by_installer=path in installed)
         ]
         put_back(site, tree.top, before, site_files)
+        if site_files and not shadow.is_mounted:
+            redirect_links(shadow, site.paths.state)
         _note_site_files(run, [str(site.paths.top / path) for path in site_files])
         products = keep_products(tree.top, changed.difference(site_files), directory)
         for path in [] if shadow.is_mounted else products:
@@ -147,7 +149,7 @@ def _note_site_files(run: Run, paths: list[str]) -> None:
     if paths:
         names = join_few([f"`{path}`" for path in paths])
         run.note(
-            f"The build wrote what lies untracked in the checkout and is no product of the live release: {names}. "
+            f"The build changed what lies untracked in the checkout and is no product of the live release: {names}. "
             f"The site's file stays. If the build makes it, run `rm {shlex.join(paths[:5])}`: the next release has it."
         )
 

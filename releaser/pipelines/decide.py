@@ -116,8 +116,9 @@ def _decide(  # noqa: PLR0913 - all that a decision is made of
     fetch_upstream(site, run, source, *(["--keep"] if options.dry_run else []))
     wish = Wish(find_held_code(outlook.holds), options.follow_remote)
     target = choose_target(site, source, head, read_pending(site.paths), wish)
-    unchanged = find_unchanged_products(site.paths.top, live.directory)
-    require(find_obstacles(view.repository, head, target.commit, source, unchanged))
+    if target.commit != head:
+        unchanged = find_unchanged_products(site.paths.top, live.directory)
+        require(find_obstacles(view.repository, head, target.commit, source, unchanged))
     site = site_for_commit(site, source, target)
     deployed = head if live.state.commit == head else source.resolve(live.state.commit) or head
     commits = source.describe_commits(deployed, target.commit)
