@@ -26,7 +26,7 @@ from releaser.site.site import Site, open_site, prepare_state
 from releaser.system.files import sync_file_system
 from releaser.system.process import end_marked
 from releaser.system.run import Command, Run, Step, make_id, now, write_log
-from releaser.system.signals import check_signals, ignore_signals, raise_on_signals
+from releaser.system.signals import check_signals, find_signal, ignore_signals, raise_on_signals
 
 logger = logging.getLogger(__name__)
 
@@ -49,7 +49,8 @@ def run_command(  # noqa: PLR0913 - as much as commands differ in
     """Run a command on the site at `start`, under its lock, after recovery, and return its outcome.
 
     Every error becomes an outcome; `wait` is how many seconds to wait for another run, and `end` may end that. A signal
-    ends the body of the command; one that comes later only shortens the wait for hooks and mail servers.
+    ends the body of the command; one that comes later only shortens the wait for hooks and mail servers. The exit code
+    says that it came, the result what was done.
     """
     run, site = SiteRun(make_id(now()), command, *filter(None, [on_step])), None
     try:
@@ -113,13 +114,19 @@ def _run_body(site: Site, run: SiteRun, body: Body) -> Outcome:
     if outcome.result in ("refused", "failed") and _has_flipped(site, run, before) and not outcome.is_signalled:
         headline = f"{outcome.headline} {UNFINISHED}"
         outcome = msgspec.structs.replace(outcome, result="updated", exit_code=7, headline=headline, news="new")
-    outcome = complete(outcome, run)
+    outcome = _mark_signalled(complete(outcome, run))
     run.store = run.store.linked(read_link(site.paths))
     outcome = locate(outcome, site, run.store, has_flipped=run.store.link.release != first)
     with contextlib.suppress(OSError):
         outcome = tell(site, run, outcome)
         clean_cache(site, run)
-    return outcome
+    return _mark_signalled(outcome)
+
+
+def _mark_signalled(outcome: Outcome) -> Outcome:
+    """Return the outcome with the exit code of a signal that came before the end, also if it came too late."""
+    number = find_signal()
+    return outcome if number is None else msgspec.structs.replace(outcome, exit_code=128 + number)
 
 
 def _has_flipped(site: Site, run: Run, before: str | None) -> bool:

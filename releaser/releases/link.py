@@ -12,6 +12,7 @@ from releaser.errors import PreflightError, refuse
 from releaser.releases.release import ID
 from releaser.site.paths import Paths
 from releaser.system.files import exchange, replace_symlink
+from releaser.system.signals import check_signals
 
 
 class Link(msgspec.Struct, frozen=True):
@@ -87,7 +88,8 @@ def exchange_for_link(paths: Paths, release: str, directory: Path) -> None:
     """
     os.symlink(make_link_text(paths, release), directory)
     try:
+        check_signals()  # the last moment: adoption has no other step that could raise one
         exchange(directory, paths.link)
-    except OSError:
+    except BaseException:
         os.unlink(directory)
         raise

@@ -138,7 +138,8 @@ def _read(file: BinaryIO) -> Running | None:
         started, running = msgspec.json.decode(os.pread(file.fileno(), _LENGTH, 0), type=tuple[int, Running])
     except (OSError, msgspec.MsgspecError):
         return None
-    return running if running.pid is not None and started and started == _find_start(running.pid) else None
+    is_whole = running.pid is not None and running.since is not None and started > 0
+    return running if is_whole and started == _find_start(running.pid or 0) else None
 
 
 def _find_start(pid: int) -> int:

@@ -38,9 +38,9 @@ def raise_on_signals() -> Iterator[None]:
     """Let checks and waits in the block raise Interrupted, once, when a signal has asked the run to end."""
     _State.deferred = _State.is_raised = _State.is_over = False
     _State.arrived, _State.until = None, 0.0
-    _State.wakeup, writer = os.pipe()
-    os.set_blocking(_State.wakeup, False)
+    reader, writer = os.pipe()
     os.set_blocking(writer, False)
+    _State.wakeup = reader
     before = {number: signal.signal(number, _handle) for number in SIGNALS}
     signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
     try:
@@ -49,9 +49,9 @@ def raise_on_signals() -> Iterator[None]:
         signal.set_wakeup_fd(-1)
         for number, handler in before.items():
             signal.signal(number, handler)
-        os.close(writer)
-        os.close(_State.wakeup)
         _State.wakeup = -1
+        os.close(reader)
+        os.close(writer)
 
 
 @contextlib.contextmanager
@@ -69,6 +69,11 @@ def defer_signals() -> Iterator[None]:
 def ignore_signals() -> None:
     """Raise no more: the work is done, or undone. A signal still shortens the waits for hooks and servers."""
     _State.is_over = True
+
+
+def find_signal() -> int | None:
+    """Return the signal that has arrived, whether it was raised or came too late for that."""
+    return _State.arrived
 
 
 def check_signals(*, also_deferred: bool = False) -> None:
