@@ -14,6 +14,7 @@ from releaser.checkout.repository import CheckoutState, Repository, find_untrack
 from releaser.errors import BuildError, Problem, ToolError, refuse, require
 from releaser.releases.journal import Entry
 from releaser.releases.release import BUILT, list_products
+from releaser.releases.store import Store
 from releaser.site.site import Site
 from releaser.system.files import FULL, lies_behind_link, name_temporary, remove_path, replace_file, sync_file_system
 from releaser.system.text import join_few
@@ -66,7 +67,8 @@ def move_checkout(site: Site, repository: Repository, entry: Entry, *, back: boo
 
 
 def _move_products(site: Site, entry: Entry, *, back: bool) -> None:
-    before, after = (entry.release, entry.earlier) if back else (entry.earlier, entry.release)
+    earlier = entry.products_of or entry.earlier
+    before, after = (entry.release, earlier) if back else (earlier, entry.release)
     if after != before and entry.moves_products:
         place_products(site.paths.top, *(site.paths.releases / name if name else None for name in (before, after)))
 
@@ -139,6 +141,18 @@ def place_products(top: Path, before: Path | None, after: Path | None) -> None:
             if before is not None and os.path.lexists(place) and not was_left:
                 _copy(place, before / BUILT / path)
             _copy(product, place)
+
+
+def find_products_owner(site: Site, repository: Repository, store: Store, head: str) -> str | None:
+    """Return the newest release whose code and products the checkout has, if HEAD has not the code of the live one."""
+    key = repository.code_key(head, *site.committed_paths)
+    if store.live is None or store.live.manifest.key.code_key == key:
+        return None
+    for release in store.releases:
+        products = list_products(release.directory) if release.manifest.key.code_key == key else ()
+        if products and all(_is_same(site.paths.top / path, release.directory / BUILT / path) for path in products):
+            return release.id
+    return None
 
 
 def _is_same(first: Path, second: Path) -> bool:

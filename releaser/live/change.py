@@ -77,7 +77,7 @@ def make_live(site: Site, run: Run, repository: Repository, entry: Entry) -> Cha
         except ChangeError as error:
             return _go_back(site, run, repository, entry, error)
         except BaseException:
-            if read_link(site.paths).release == entry.release:
+            if entry.has_flipped(read_link(site.paths)):
                 return finish_change(site, run, repository, entry)
             undo_change(site, run, repository, entry)
             raise
@@ -93,7 +93,8 @@ def _finish(site: Site, run: Run, repository: Repository, entry: Entry, actions:
     try:
         for action in actions:
             do_action(site, run, repository, action, Direction(entry))
-        problem = find_unused_release(site, str(entry.release), entry.earlier)
+        earlier = entry.earlier if entry.earlier != entry.release else None
+        problem = find_unused_release(site, str(entry.release), earlier)
         check_health(site)  # again: the processes of the earlier release may have answered
     except (ChangeError, OSError) as error:
         return _go_back(site, run, repository, entry, error)

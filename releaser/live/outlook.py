@@ -35,7 +35,7 @@ def foresee(site: Site, store: Store) -> Outlook:
         return Outlook(store, holds)
     if entry.phase == "building":
         return Outlook(store, holds, interrupted=entry.title)
-    is_flipped = store.link.release == entry.release and entry.link != store.link.text
+    is_flipped = entry.has_flipped(store.link)
     goes_back = entry.phase == "going-back" or (entry.phase == "changing" and not is_flipped)
     head = entry.head if goes_back else entry.commit
     if entry.phase == "going-back":

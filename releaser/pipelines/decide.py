@@ -118,7 +118,8 @@ def _decide(  # noqa: PLR0913 - all that a decision is made of
     site = site_for_commit(site, source, target)
     deployed = head if live.state.commit == head else source.resolve(live.state.commit) or head
     commits = source.describe_commits(deployed, target.commit)
-    target = msgspec.structs.replace(target, code_key=source.code_key(target.commit, *site.committed_paths))
+    keys = [source.code_key(commit, *site.committed_paths) for commit in (target.commit, head)]
+    target = msgspec.structs.replace(target, code_key=keys[0], moves_code=keys[0] != keys[1])
     with make_shadow(site, source, directory, target.commit, mark=run.id) as shadow:
         _require_programs(site, shadow)
         with run.step("resolve") as detail:
@@ -136,8 +137,10 @@ def _compare(site: Site, options: UpdateOptions, outlook: Outlook, prospect: Pro
     live, attempt, store = prospect.live, prospect.attempt, outlook.store
     is_same = attempt.plan.installs_what_is_live and attempt.target.code_key == live.manifest.key.code_key
     damage = tuple(find_live_damage(live, force=options.force)) if is_same else ()
-    if is_same and not damage:
+    if is_same and not damage and not attempt.target.moves_code:
         return _decide_on_lock(site, outlook, prospect)
+    if is_same and not damage and live.manifest.kind == "built":
+        return Ready(prospect, live)  # HEAD has come apart from it, by `--keep-code` or by a person's pull
     failed = find_failed(store, attempt.key)
     if failed is not None and not may_try_again(failed) and not options.force:
         return StillFailing(prospect, failed)

@@ -71,7 +71,7 @@ def _continue(site: Site, run: SiteRun, repository: Repository, entry: Entry) ->
     link = read_link(site.paths)
     if entry.phase == "going-back":
         return _finish_change(site, run, repository, go_back(site, run, repository, entry))
-    if link.release == entry.release and entry.release is not None and entry.link != link.text:
+    if entry.has_flipped(link):
         return _finish_change(site, run, repository, finish_change(site, run, repository, entry))
     undo_change(site, run, repository, entry)
     return Recovery(f"{entry.title} was interrupted before it changed the live release. Its work was undone.")

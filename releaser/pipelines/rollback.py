@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from releaser.checkout.move import find_obstacles
+from releaser.checkout.move import find_obstacles, find_products_owner
 from releaser.checkout.own_files import find_dirty_files, has_lock_of
 from releaser.checkout.publish import Lowering, is_worth_commit
 from releaser.checkout.repository import Repository, open_repository
@@ -92,7 +92,7 @@ def plan_rollback(site: Site, run: SiteRun, repository: Repository, release: Rel
         message = f"The checkout is on `{current}`, not on `{branch}`."
         raise refuse("other-branch", message, f"Run `git switch {branch}`, then run releaser again.")
     is_same_code = repository.code_key(head, *site.committed_paths) == release.manifest.key.code_key
-    commit = head if keep_code or is_same_code else choose_commit_of(repository, release)
+    commit = head if keep_code or is_same_code else choose_commit_of(site, repository, release)
     has_lock = path in state.changed and has_lock_of(site, live)
     if commit != head:
         require(find_dirty_files(site, state, live))
@@ -114,6 +114,7 @@ def plan_rollback(site: Site, run: SiteRun, repository: Repository, release: Rel
         had_lock=has_lock,
         commits_lock=commits_lock,
         moves_products=not keep_code or is_same_code,
+        products_of=find_products_owner(site, repository, run.store, head),
         is_way_back=True,
         may_hold=False,
         push_timeout=QUICK_PUSH,

@@ -63,12 +63,11 @@ def run_command(
 
 def _run_body(site: Site, run: SiteRun, body: Body) -> Outcome:
     run.store = Store(site.paths)
-    before = first = run.store.link.release
+    first = run.store.link.release
     try:
         with raise_on_signals():
             try:
                 recovery = recover(site, run)
-                before = read_link(site.paths).release
                 run.problems += [recovery.problem] if recovery.problem else []
                 outcome = body(site, run, recovery)
             finally:
@@ -76,7 +75,7 @@ def _run_body(site: Site, run: SiteRun, body: Body) -> Outcome:
     except ReleaserError as error:
         outcome = _make_failure(explain_full_disk(site.paths.state, error) or error)
     except Interrupted as error:
-        live = Store(site.paths).live if _has_flipped(site, run, before) else None
+        live = Store(site.paths).live if _has_flipped(site, run) else None
         outcome = make_interrupted(error, run.command.name, live, UNFINISHED if live else UNCHANGED)
     except OSError as error:
         logger.exception("the system refused something")
@@ -88,7 +87,7 @@ def _run_body(site: Site, run: SiteRun, body: Body) -> Outcome:
         message = f"releaser has a bug: {type(error).__name__}: {error}"
         advice = f"Report it, with {site.paths.logs / run.id}.log."
         outcome = Outcome("failed", 1, message, payload=Kept(), problems=(Problem("bug", message, advice),))
-    if outcome.result in ("refused", "failed") and _has_flipped(site, run, before) and not outcome.is_signalled:
+    if outcome.result in ("refused", "failed") and _has_flipped(site, run) and not outcome.is_signalled:
         headline = f"{outcome.headline} {UNFINISHED}"
         outcome = msgspec.structs.replace(outcome, result="updated", exit_code=7, headline=headline, news="new")
     outcome = complete(outcome, run)
@@ -100,10 +99,10 @@ def _run_body(site: Site, run: SiteRun, body: Body) -> Outcome:
     return outcome
 
 
-def _has_flipped(site: Site, run: Run, before: str | None) -> bool:
+def _has_flipped(site: Site, run: Run) -> bool:
     """Return True if this run has made a release live and left the rest to the next one."""
-    entry, live = read_entry(site.paths, run), read_link(site.paths).release
-    return entry is not None and entry.phase != "building" and live == entry.release != before
+    entry = read_entry(site.paths, run)
+    return entry is not None and entry.run == run.id and entry.has_flipped(read_link(site.paths))
 
 
 def _clean_up(site: Site, run: SiteRun) -> None:

@@ -8,7 +8,7 @@ import msgspec
 
 from releaser.candidate.build import LockInstaller
 from releaser.candidate.trial import Attempt, let_go_of_ready, run_live_tests, seal, try_candidate
-from releaser.checkout.move import find_obstacles, move_checkout
+from releaser.checkout.move import find_obstacles, find_products_owner, move_checkout
 from releaser.checkout.own_files import has_lock_of
 from releaser.checkout.pending import read_pending
 from releaser.checkout.publish import Lowering, Publication, is_worth_commit, publish, push_pending, remember_remote
@@ -128,6 +128,8 @@ def _update(site: Site, run: SiteRun, decision: Ready | Build, options: UpdateOp
     try:
         release = decision.release if isinstance(decision, Ready) else find_passing(site, run, decision)
         let_go_of_ready(run, prospect.attempt, release)
+        if options.prepare and release is live:
+            return make_quiet(Nothing(prospect))
         if options.prepare:
             prune_releases(site, run, key)
             return make_prepared(release, commits, is_known=has_heard(site.paths, release, "ready"))
@@ -145,7 +147,8 @@ def _update(site: Site, run: SiteRun, decision: Ready | Build, options: UpdateOp
         return make_rolled_back(release, result, commits)
     if target.problem is not None and not target.is_rewritten:
         run.add(target.problem)
-    return make_updated(release, result, published.commit, new_commits=commits)
+    changes = () if release.id == live.id else None
+    return make_updated(release, result, published.commit, changes, commits)
 
 
 def find_passing(site: Site, run: SiteRun, decision: Build) -> Release:
@@ -204,7 +207,8 @@ def _plan_change(site: Site, run: SiteRun, prospect: Prospect, release: Release)
         prospect.repository, target.commit, path, read_lock(release.lock), Lowering(held=prospect.attempt.plan.held)
     )
     entry = make_entry(run, release, target.head, target.commit)
-    return msgspec.structs.replace(entry, had_lock=had_lock, commits_lock=news)
+    owner = find_products_owner(site, prospect.repository, run.store, target.head)
+    return msgspec.structs.replace(entry, had_lock=had_lock, commits_lock=news, products_of=owner)
 
 
 def _publish_lock(site: Site, run: SiteRun, decision: Nothing | LockNews, options: UpdateOptions) -> Outcome:

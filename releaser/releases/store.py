@@ -86,6 +86,11 @@ class Store:
         return next((release for release in self._good if release.state.order and release is not live), None)
 
     @property
+    def recorded(self) -> Release | None:
+        """The good release that went live last by the record; without a person's hand, it is the live one."""
+        return next((release for release in self._good if release.state.order), None)
+
+    @property
     def newest_good(self) -> Release | None:
         """The good release that was live last and still has its Python."""
         return next((release for release in self._good if (release.venv / "bin" / "python").exists()), None)
