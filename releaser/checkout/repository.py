@@ -204,6 +204,13 @@ class Repository:
         words = ("diff", "--no-ext-diff", "--no-renames", "--name-only", "-z", *options, first, second)
         return [path for path in self.run(*words).stdout.split("\0") if path]
 
+    def changed_sizes(self, first: str, second: str) -> list[int]:
+        """Return the sizes in bytes of the files that a move from one commit to another writes."""
+        changed = {*self.changed_paths(first, second, "--diff-filter=d")}
+        listing = self.run("ls-tree", "-r", "-l", "-z", "--full-tree", second).stdout
+        entries = (entry.partition("\t") for entry in listing.split("\0") if entry)
+        return [int(facts.split()[3]) for facts, _, path in entries if path in changed]
+
     def code_key(self, commit: str, *without: str) -> str:
         """Return a hash of all files of a commit but the named ones: the same code has the same key."""
         if (commit, without) in self._code_keys:

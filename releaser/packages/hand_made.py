@@ -13,6 +13,7 @@ from releaser.errors import BuildError, PreflightError, Problem
 from releaser.packages.changes import find_edits
 from releaser.packages.lock import read_lock
 from releaser.packages.resolve import compare_with_venv
+from releaser.releases.journal import read_entry
 from releaser.releases.release import Release
 from releaser.releases.store import Store
 from releaser.releases.venv import SEEDS, ask_python_version, find_python, list_stray_files
@@ -100,6 +101,9 @@ def find_link_problems(store: Store, *, force: bool) -> list[Problem]:
     """Return why the link is not fit for an update; `force` replaces a venv that a person has edited."""
     link, path = store.link, store.paths.link
     if link.kind == "release" and store.live is not None:
+        entry = read_entry(store.paths)  # a change that is not over has moved the link, but not the record
+        if store.is_moved_by_hand and (entry is None or entry.phase == "building"):
+            return [explain_moved_link(store)]
         return [] if force else find_edited_venv(store.live)
     newest = store.newest_good
     back = f"`releaser rollback {newest.id}` makes the last good release live again" if newest else ""
@@ -114,6 +118,16 @@ def find_link_problems(store: Store, *, force: bool) -> list[Problem]:
         return [Problem("foreign-venv", message, advice)]
     message = f"`{path}` does not lead to a release that exists."
     return [Problem("no-live-release", message, f"{back}." if back else "Run `releaser init`.")]
+
+
+def explain_moved_link(store: Store) -> Problem:
+    """Return the problem of a link that a person has let lead to another release, with the command for either way."""
+    live, recorded = store.find("live"), store.recorded
+    message = f"`{store.paths.link}` was changed by hand: it leads to release {live.id}"
+    message += f", and {recorded.id} went live last." if recorded else "."
+    ways = [f"`releaser rollback {live.id}` makes that release the live one"] if live.may_return else []
+    ways += [f"`releaser rollback {recorded.id}` goes back to the other"] if recorded else []
+    return Problem("moved-link", message, f"{'; '.join(ways)}.")
 
 
 def find_edited_venv(live: Release) -> list[Problem]:

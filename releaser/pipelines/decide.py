@@ -14,7 +14,6 @@ import msgspec
 
 from releaser.candidate.identity import choose_ready, find_failed, make_key, may_try_again
 from releaser.candidate.shadow import Shadow, make_shadow
-from releaser.candidate.space import require_room
 from releaser.candidate.trial import Attempt
 from releaser.checkout.move import find_obstacles
 from releaser.checkout.own_files import has_lock_of
@@ -48,6 +47,7 @@ from releaser.report.decision import (
 )
 from releaser.site.site import Site
 from releaser.system.run import Run
+from releaser.system.space import require_room
 
 
 class UpdateOptions(msgspec.Struct, frozen=True):

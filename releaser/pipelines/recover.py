@@ -33,10 +33,14 @@ from releaser.system.text import count
 
 
 class Recovery(msgspec.Struct, frozen=True):
-    """The result of recovery: a sentence, empty if nothing was left; `problem` if the earlier release is live again."""
+    """The result of recovery: a sentence, empty if nothing was left; `problem` if the earlier release is live again.
+
+    `has_gone_back` is True if it left what an update had begun to take live: a rollback that follows has been done.
+    """
 
     sentence: str = ""
     problem: Problem | None = None
+    has_gone_back: bool = False
 
 
 def recover(site: Site, run: SiteRun) -> Recovery:
@@ -74,7 +78,9 @@ def _continue(site: Site, run: SiteRun, repository: Repository, entry: Entry) ->
     if entry.has_flipped(link):
         return _finish_change(site, run, repository, finish_change(site, run, repository, entry))
     undo_change(site, run, repository, entry)
-    return Recovery(f"{entry.title} was interrupted before it changed the live release. Its work was undone.")
+    sentence = f"{entry.title} was interrupted before it changed the live release. Its work was undone."
+    is_forward = not entry.is_way_back and (entry.release != entry.earlier or entry.commit != entry.head)
+    return Recovery(sentence, has_gone_back=is_forward)
 
 
 def _finish_change(site: Site, run: SiteRun, repository: Repository, result: ChangeResult) -> Recovery:
@@ -83,7 +89,8 @@ def _finish_change(site: Site, run: SiteRun, repository: Repository, result: Cha
     if result.rolled_back:
         sentence = f"{entry.title} had made {entry.release} live, which failed."
         sentence += f" {entry.earlier} is live again: {result.reason}"
-        return Recovery(sentence, Problem("rolled-back", sentence, "Run `releaser list`."))
+        problem = Problem("rolled-back", sentence, "Run `releaser list`.")
+        return Recovery(sentence, problem, has_gone_back=True)
     return Recovery(f"{entry.title} had made {entry.release} live. What was left to do is done.")
 
 

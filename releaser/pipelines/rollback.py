@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from releaser.checkout.move import find_obstacles, find_products_owner
+from releaser.checkout.move import find_missing_room_for_move, find_obstacles, find_products_owner
 from releaser.checkout.own_files import find_dirty_files, has_lock_of
 from releaser.checkout.publish import Lowering, is_worth_commit
 from releaser.checkout.repository import Repository, open_repository
@@ -12,6 +12,7 @@ from releaser.checkout.target import choose_commit_of, may_commit_older, require
 from releaser.errors import NoSuchReleaseError, Problem, refuse, require
 from releaser.live.change import make_entry, make_live
 from releaser.packages.changes import compare_releases, describe_changes
+from releaser.packages.hand_made import explain_moved_link
 from releaser.packages.holds import find_held_code, read_holds
 from releaser.packages.lock import read_lock
 from releaser.pipelines.conclude import conclude
@@ -34,15 +35,17 @@ def rollback(site: Site, run: SiteRun, recovery: Recovery, name: str | None, *, 
     `name` is the release to go to, None for the previous one; `keep_code` leaves the checkout as it is.
     """
     release_reserve(site.paths.reserve)
-    require(site.problems)
-    if name is None and recovery.problem is not None:
-        run.problems.remove(recovery.problem)  # this is what was asked for
+    require(site.rollback_problems)
+    for problem in site.problems:
+        run.note(f"{problem.message} {problem.advice}")
+    if name is None and recovery.has_gone_back:  # this is what was asked for
+        run.problems = [problem for problem in run.problems if problem != recovery.problem]
+        run.notes = [note for note in run.notes if note != recovery.sentence]
         return make_unchanged(recovery.sentence)
-    store = run.store
+    store, repository = run.store, open_repository(site, run.id)
     release = choose_release(site, store, name)
-    if release is store.live:
+    if is_all_live(site, store, repository, release, keep_code=keep_code):
         return make_unchanged(f"Release {release.id} is live already.", release.id)
-    repository = open_repository(site, run.id)
     entry = plan_rollback(site, run, repository, release, keep_code=keep_code)
     if store.link.kind == "foreign" and not store.link.is_symlink:
         make_private_directory(site.paths.replaced)
@@ -59,6 +62,13 @@ def rollback(site: Site, run: SiteRun, recovery: Recovery, name: str | None, *, 
     return make_updated(release, result, published.commit, changes)
 
 
+def is_all_live(site: Site, store: Store, repository: Repository, release: Release, *, keep_code: bool) -> bool:
+    """Return True if a rollback to a release changes nothing: it is live, by the record, and so is its code."""
+    if release is not store.live or store.is_moved_by_hand:
+        return False
+    return keep_code or repository.code_key(repository.head(), *site.committed_paths) == release.manifest.key.code_key
+
+
 def choose_release(site: Site, store: Store, name: str | None) -> Release:
     """Return the release to go to. Raises NoSuchReleaseError if it does not exist, or may not go live."""
     if name is None:
@@ -67,11 +77,17 @@ def choose_release(site: Site, store: Store, name: str | None) -> Release:
             advice = f"Run `releaser rollback {newest.id}` to make that release live again, or" if newest else "Run"
             message = f"`{site.paths.link}` does not point to a release of releaser."
             raise NoSuchReleaseError(message, f"{advice} `releaser init` to adopt what is there.")
+        if store.is_moved_by_hand:
+            problem = explain_moved_link(store)
+            raise NoSuchReleaseError(problem.message, problem.advice)
         if store.previous is None:
             raise NoSuchReleaseError("No previous release exists.", "Run `releaser list` to see all releases.")
     release = store.find(name or "previous")
-    if release is store.live:
+    if release is store.live and not store.is_moved_by_hand:
         return release
+    if release.state.is_lost:
+        message = f"The state of release {release.id} is lost: it may have failed."
+        raise NoSuchReleaseError(message, "Choose another: `releaser list`.")
     if not release.may_return:
         state = release.state.state if release.state.left_by != "automatic" else "left by an automatic rollback"
         message = f"Release {release.id} is {state}: it does not go live by a rollback."
@@ -97,6 +113,9 @@ def plan_rollback(site: Site, run: SiteRun, repository: Repository, release: Rel
     if commit != head:
         require(find_dirty_files(site, state, live))
         require(find_obstacles(repository, head, commit))
+        if missing := find_missing_room_for_move(repository, head, commit):
+            advice = f"Free that much, or leave the code as it is: `releaser rollback {release.id} --keep-code`."
+            raise refuse("no-room", f"{missing} Nothing was changed.", advice)
         require_kept_commits(site, repository, head, commit)
     elif path in state.changed and not has_lock:
         message = f"`{site.paths.lockfile}` is changed."
@@ -123,10 +142,12 @@ def plan_rollback(site: Site, run: SiteRun, repository: Repository, release: Rel
 
 def preview_rollback(site: Site, name: str | None, *, keep_code: bool) -> Outcome:
     """Say what a rollback would do. Writes nothing."""
-    require(site.problems)
+    require(site.rollback_problems)
     repository, run = open_repository(site), SiteRun("preview", ROLLBACK)
     run.store = store = Store(site.paths)
     release = choose_release(site, store, name)
+    if is_all_live(site, store, repository, release, keep_code=keep_code):
+        return make_unchanged(f"Release {release.id} is live already.", release.id)
     entry = plan_rollback(site, run, repository, release, keep_code=keep_code)
     changes = compare_releases(store.live, release) if store.live else ()
     words = [describe_changes(changes) or "the same packages"]

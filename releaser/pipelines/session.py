@@ -10,7 +10,6 @@ from pathlib import Path
 
 import msgspec
 
-from releaser.candidate.space import explain_full_disk
 from releaser.errors import BuildError, Interrupted, Problem, ReleaserError, explain_error
 from releaser.packages.holds import list_holds
 from releaser.pipelines.recover import Recovery, recover, sweep
@@ -27,6 +26,7 @@ from releaser.system.files import sync_file_system
 from releaser.system.process import end_marked
 from releaser.system.run import Command, Run, Step, make_id, now, write_log
 from releaser.system.signals import defer_signals, raise_on_signals
+from releaser.system.space import explain_full_disk
 
 logger = logging.getLogger(__name__)
 

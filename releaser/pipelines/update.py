@@ -8,7 +8,7 @@ import msgspec
 
 from releaser.candidate.build import LockInstaller
 from releaser.candidate.trial import Attempt, let_go_of_ready, run_live_tests, seal, try_candidate
-from releaser.checkout.move import find_obstacles, find_products_owner, move_checkout
+from releaser.checkout.move import find_missing_room_for_move, find_obstacles, find_products_owner, move_checkout
 from releaser.checkout.own_files import has_lock_of
 from releaser.checkout.pending import read_pending
 from releaser.checkout.publish import Lowering, Publication, is_worth_commit, publish, push_pending, remember_remote
@@ -141,6 +141,8 @@ def _update(site: Site, run: SiteRun, decision: Ready | Build, options: UpdateOp
         return make_failed(error, error.release, commits, gate, is_known=error.is_known)
     require_unchanged(site, repository, prospect.snapshot)
     require(find_obstacles(repository, target.head, target.commit))
+    if missing := find_missing_room_for_move(repository, target.head, target.commit):
+        raise BuildError(missing, "Free that much, then run it again.")
     result = make_live(site, run, repository, _plan_change(site, run, prospect, release))
     published = conclude(site, run, repository, result)
     if result.rolled_back:

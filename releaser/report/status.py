@@ -8,7 +8,6 @@ from itertools import takewhile
 
 import msgspec
 
-from releaser.candidate.space import require_room
 from releaser.checkout.pending import read_pending
 from releaser.errors import BuildError, Problem
 from releaser.live.health import is_healthy_now, is_url_asked
@@ -23,6 +22,7 @@ from releaser.report.outbox import count_waiting
 from releaser.site.run_lock import is_running
 from releaser.site.site import Site
 from releaser.system.run import find_command, now
+from releaser.system.space import require_room
 from releaser.system.text import count, join_few
 
 

@@ -65,6 +65,8 @@ class Site(msgspec.Struct, frozen=True):
     unix_group: int
     uv: Path
     problems: tuple[Problem, ...] = ()
+    #: Those of `problems` that are files which cannot be read: no setting in them is known.
+    unread: tuple[Problem, ...] = ()
     #: Where uv keeps its cache; by default in the state directory.
     uv_cache: Path | None = None
 
@@ -72,6 +74,12 @@ class Site(msgspec.Struct, frozen=True):
     def is_shared(self) -> bool:
         """True if a group shares the project: its directory is writable for the group."""
         return bool(self.paths.project.stat().st_mode & 0o020)
+
+    @property
+    def rollback_problems(self) -> list[Problem]:
+        """Those of `problems` that refuse a rollback, too: it would restart, collect or push in another way."""
+        needed = ("restart", "restart_file", "collectstatic", "git_push")
+        return [*self.unread, *(self.settings.wrong[name] for name in needed if name in self.settings.wrong)]
 
     @property
     def export(self) -> Path | None:
@@ -142,7 +150,8 @@ def open_site(start: Path, environ: Mapping[str, str]) -> Site:
         _require_owner(project)
     site = _make_site(project, top, text, environ, dotenv_values)
     _require_owner(site.paths.run_lock)
-    return msgspec.structs.replace(site, problems=(*problems, *more, *site.problems))
+    unread = (*problems, *more, *site.unread)
+    return msgspec.structs.replace(site, problems=(*problems, *more, *site.problems), unread=unread)
 
 
 def _require_owner(place: Path) -> None:
@@ -189,6 +198,7 @@ def _make_site(
         unix_group=unix_group,
         uv=uv,
         problems=(*problems, *wrong, *missing, *unknown, *no_uv),
+        unread=tuple(problems),
     )
 
 
