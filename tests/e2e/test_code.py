@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.e2e.scenes import during_tests, mostly_slow, says, silent
+from tests.e2e.scenes import says, silent
 from tests.support.sites import SampleSite, SiteFactory
 
 MAKE = {"before_build": "cp edition.txt made.ignored"}

@@ -48,7 +48,8 @@ def test_ids_of_one_second_are_ordered_by_number_and_a_clock_may_go_back(paths: 
 @pytest.mark.parametrize(
     ("file", "text", "failed_gate", "state"),
     [("state.json", '{"state": "failed"}', "", "outdated"), ("state.json", '{"state": "failed"}', "tests", "failed"),
-     ("state.json", "{", "", "rolled-back"), ("state.json", "{", "tests", "failed"), ("state.json", None, "", "rolled-back"),
+     ("state.json", "{", "", "rolled-back"), ("state.json", "{", "tests", "failed"),
+     ("state.json", None, "", "rolled-back"),
      ("manifest.json", "{", "", ""), ("manifest.json", None, "", ""), ("manifest.json", '{"id": "x"}', "", ""),
      ("uv.lock", "other", "", ""), ("uv.lock", None, "", "ready")],
 )  # fmt: skip
