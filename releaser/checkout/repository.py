@@ -178,6 +178,11 @@ class Repository:
         """Return True if git tracks the path."""
         return self.run("ls-files", "--error-unmatch", "--", path, check=False).status == 0
 
+    def tracked_locks(self) -> list[str]:
+        """Return the path of each uv.lock that git tracks, as git has it."""
+        output = self.run("ls-files", "-z", "--", ":(top,glob)**/uv.lock").stdout
+        return [path for path in output.split("\0") if path]
+
     def is_ancestor(self, first: str, second: str) -> bool:
         """Return True if `second` has `first` in its history, or is `first`."""
         return first == second or self.run("merge-base", "--is-ancestor", first, second, check=False).status == 0

@@ -6,9 +6,8 @@ import msgspec
 
 from releaser.candidate.namespace import describe_shadow
 from releaser.candidate.trial import run_live_tests
-from releaser.checkout.own_files import find_stale_export
 from releaser.errors import GateError, PreflightError, Problem
-from releaser.pipelines.checks import look
+from releaser.pipelines.checks import list_hints, look
 from releaser.releases.store import SiteRun, Store
 from releaser.report.outcomes import Kept, Outcome, make_unchanged
 from releaser.report.tell import Delivery, send_test_mail
@@ -40,8 +39,7 @@ def check(site: Site, *, sends_mail: bool) -> Check:
             delivery = send_test_mail(site)
         except PreflightError as error:
             problems += error.problems
-    hint = find_stale_export(site)
-    return Check(tuple(problems), shadow, (hint,) if hint else (), delivery)
+    return Check(tuple(problems), shadow, tuple(list_hints(site)), delivery)
 
 
 def check_tests(site: Site, run: SiteRun) -> Outcome:

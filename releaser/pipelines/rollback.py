@@ -6,6 +6,7 @@ import msgspec
 
 from releaser.checkout.move import find_missing_room_for_move, find_obstacles, find_products_owner
 from releaser.checkout.own_files import find_dirty_files, has_lock_of
+from releaser.checkout.problems import find_other_sites
 from releaser.checkout.publish import Lowering, is_worth_commit
 from releaser.checkout.repository import Repository, open_repository
 from releaser.checkout.target import choose_commit_of, may_commit_older, require_kept_commits
@@ -111,6 +112,8 @@ def plan_rollback(site: Site, run: SiteRun, repository: Repository, release: Rel
     commit = head if keep_code or is_same_code else choose_commit_of(site, repository, release)
     has_lock = path in state.changed and has_lock_of(site, live)
     if commit != head:
+        moved = repository.changed_paths(head, commit)
+        require(find_other_sites(site, repository, repository.tracked_locks(), moved))
         require(find_dirty_files(site, state, live))
         require(find_obstacles(repository, head, commit))
         if missing := find_missing_room_for_move(repository, head, commit):
