@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 import msgspec
@@ -17,6 +17,7 @@ from releaser.releases.journal import read_entry
 from releaser.releases.release import Release
 from releaser.releases.store import Store
 from releaser.releases.venv import SEEDS, ask_python_version, find_python, list_stray_files
+from releaser.releases.verify import find_live_faults
 from releaser.site.project import get_table, read_pyproject
 from releaser.site.site import Site
 from releaser.system.text import join_few
@@ -130,10 +131,22 @@ def explain_moved_link(store: Store) -> Problem:
     return Problem("moved-link", message, f"{'; '.join(ways)}.")
 
 
-def find_edited_venv(live: Release) -> list[Problem]:
-    """Return a problem that names the packages that a person has put into the live venv."""
-    edits = find_edits(live)
-    edits += [f"{path} was put there by hand" for path in list_stray_files(live.venv)]
+def list_edits(live: Release) -> list[str]:
+    """Return a sentence for each package or file that a person has put into the live venv."""
+    return [*find_edits(live), *(f"{path} was put there by hand" for path in list_stray_files(live.venv))]
+
+
+def find_new_edits(live: Release, known: Collection[str]) -> list[Problem]:
+    """Return a problem that names what a person has changed in the live venv beside what is known."""
+    edits = [edit for edit in (*list_edits(live), *find_live_faults(live).hotfixes) if edit not in known]
+    message = f"The live release was edited during this run: {join_few(edits, 3)}. Nothing went live."
+    advice = "`releaser update --force` builds without that."
+    return [Problem("changed-meanwhile", message, advice)] if edits else []
+
+
+def find_edited_venv(live: Release, hotfixes: Sequence[str] = ()) -> list[Problem]:
+    """Return a problem that names what a person has put into the live venv, and changed in it."""
+    edits = [*list_edits(live), *hotfixes]
     if not edits:
         return []
     message = f"The live release was edited: {join_few(edits, 3)}."

@@ -7,8 +7,10 @@ import msgspec
 from releaser.candidate.namespace import describe_shadow
 from releaser.candidate.trial import run_live_tests
 from releaser.errors import GateError, PreflightError, Problem
+from releaser.packages.hand_made import find_edited_venv
 from releaser.pipelines.checks import list_hints, look
 from releaser.releases.store import SiteRun, Store
+from releaser.releases.verify import find_live_faults
 from releaser.report.outcomes import Kept, Outcome, make_unchanged
 from releaser.report.tell import Delivery, send_test_mail
 from releaser.site.site import Site
@@ -33,6 +35,8 @@ def check(site: Site, *, sends_mail: bool) -> Check:
     """Return every reason why an update would be refused. Nothing is changed."""
     store = Store(site.paths)
     problems = list(look(site, store, is_first=store.link.kind != "release" and not store.releases).problems)
+    if store.live is not None and (hotfixes := find_live_faults(store.live).hotfixes):
+        problems += find_edited_venv(store.live, hotfixes)
     shadow, delivery = "" if problems else describe_shadow(site), None
     if sends_mail:
         try:

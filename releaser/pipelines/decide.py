@@ -26,13 +26,14 @@ from releaser.errors import PreflightError, require
 from releaser.live.outlook import Outlook
 from releaser.live.problems import find_problems
 from releaser.packages.changes import describe_changes
+from releaser.packages.hand_made import find_edited_venv, list_edits
 from releaser.packages.holds import find_held_code, find_pause
 from releaser.packages.lock import read_lock
 from releaser.packages.resolve import read_live_venv, resolve
 from releaser.packages.rules import make_rules
 from releaser.pipelines import checks
 from releaser.releases.store import SiteRun
-from releaser.releases.verify import find_live_damage
+from releaser.releases.verify import find_live_faults
 from releaser.report.decision import (
     Adopt,
     Build,
@@ -136,7 +137,12 @@ def _compare(site: Site, options: UpdateOptions, outlook: Outlook, prospect: Pro
     """Return the decision on a candidate, by what is live, what failed and what is ready."""
     live, attempt, store = prospect.live, prospect.attempt, outlook.store
     is_same = attempt.plan.installs_what_is_live and attempt.target.code_key == live.manifest.key.code_key
-    damage = tuple(find_live_damage(live, force=options.force)) if is_same else ()
+    faults = find_live_faults(live)
+    if not options.force:
+        require(find_edited_venv(live, faults.hotfixes))
+    edits = (*list_edits(live), *faults.hotfixes)  # with `force`, which builds without them
+    damage = (*faults.damage, *edits) if is_same else ()
+    prospect = msgspec.structs.replace(prospect, edits=edits)
     if is_same and not damage and not attempt.target.moves_code:
         return _decide_on_lock(site, outlook, prospect)
     if is_same and not damage and live.manifest.kind == "built":

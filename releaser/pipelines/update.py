@@ -18,6 +18,7 @@ from releaser.errors import BuildError, GateError, HookError, refuse, require
 from releaser.live.change import make_entry, make_live, undo_change
 from releaser.live.hooks import run_before_live
 from releaser.live.outlook import Outlook, foresee
+from releaser.packages.hand_made import find_new_edits
 from releaser.packages.holds import list_holds
 from releaser.packages.lock import read_lock
 from releaser.pipelines.adopt import adopt
@@ -140,7 +141,7 @@ def _update(site: Site, run: SiteRun, decision: Ready | Build, options: UpdateOp
         gate = "" if error.release.manifest.failed_gate else HookError.name
         return make_failed(error, error.release, commits, gate, is_known=error.is_known)
     require_unchanged(site, repository, prospect.snapshot)
-    require(find_obstacles(repository, target.head, target.commit))
+    require([*find_new_edits(live, prospect.edits), *find_obstacles(repository, target.head, target.commit)])
     if missing := find_missing_room_for_move(repository, target.head, target.commit):
         raise BuildError(missing, "Free that much, then run it again.")
     result = make_live(site, run, repository, _plan_change(site, run, prospect, release))

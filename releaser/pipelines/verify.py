@@ -10,7 +10,7 @@ from releaser.errors import Problem
 from releaser.packages.hand_made import find_edited_venv
 from releaser.releases.store import MANIFEST, Store
 from releaser.releases.venv import ask_python_version, find_python
-from releaser.releases.verify import find_damage
+from releaser.releases.verify import find_damage, find_live_faults
 from releaser.site.site import Site
 from releaser.system.text import join_few
 
@@ -49,6 +49,8 @@ def verify_release(site: Site, name: str) -> Verification:
         unknown = f"Changes from before the adoption cannot be told from damage: {differing}."
     is_live = release is store.live
     advice = "Run `releaser update`: it is built again." if is_live else "A rollback refuses it: see `releaser list`."
+    hotfixes = find_live_faults(release).hotfixes if is_live else ()
+    faults = [fault for fault in faults if fault not in hotfixes]
     problems = [Problem("damaged-venv", f"{fault[0].upper()}{fault[1:]}.", advice) for fault in faults]
-    problems += find_edited_venv(release) if is_live and not unknown else []
+    problems += find_edited_venv(release, hotfixes) if is_live and not unknown else []
     return Verification(release.id, not problems, tuple(problems), unknown)

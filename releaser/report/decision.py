@@ -26,7 +26,8 @@ from releaser.system.text import count, join_few, redact
 class Prospect(msgspec.Struct, frozen=True):
     """The facts behind a decision: the live release, the commit, the packages, and problems.
 
-    `snapshot` is the state that a person could change before the flip. `problems` do not stop the update.
+    `snapshot` is the state that a person could change before the flip; `edits` are a person's in the live venv already.
+    `problems` do not stop the update.
     """
 
     repository: Repository
@@ -35,6 +36,7 @@ class Prospect(msgspec.Struct, frozen=True):
     attempt: Attempt
     new_commits: tuple[str, ...] = ()
     problems: tuple[Problem, ...] = ()
+    edits: tuple[str, ...] = ()
 
     @property
     def target(self) -> Target:

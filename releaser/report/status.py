@@ -11,11 +11,12 @@ import msgspec
 from releaser.checkout.pending import read_pending
 from releaser.errors import BuildError, Problem
 from releaser.live.health import is_healthy_now, is_url_asked
+from releaser.packages.hand_made import find_edited_venv
 from releaser.packages.holds import LONGEST, Hold, HoldRow, Pause, describe_hold, find_old_holds, find_pause, list_holds
 from releaser.releases.lease import is_used
 from releaser.releases.release import PackageChange
 from releaser.releases.store import Store
-from releaser.releases.verify import find_damage
+from releaser.releases.verify import LiveFaults, find_live_faults
 from releaser.report.decision import LastDecision, read_decision
 from releaser.report.history import Record, read_history
 from releaser.report.outbox import count_waiting
@@ -202,9 +203,10 @@ def _find_old_preparations(history: list[Record]) -> list[Problem]:
 
 def _find_damage(store: Store) -> list[Problem]:
     """Return a problem if files of the live venv are not as releaser built them."""
-    damage = find_damage(store.live.venv) if store.live and store.live.manifest.kind == "built" else []
-    message = f"The live release is not as it was built: {join_few(damage, 3)}."
-    return [Problem("damaged-venv", message, "The next update builds it again.")] if damage else []
+    faults = find_live_faults(store.live) if store.live else LiveFaults()
+    message = f"The live release is not as it was built: {join_few(faults.damage, 3)}."
+    damage = [Problem("damaged-venv", message, "The next update builds it again.")] if faults.damage else []
+    return [*damage, *(find_edited_venv(store.live, faults.hotfixes) if store.live and faults.hotfixes else [])]
 
 
 def _describe_run(record: Record) -> LastRun:
