@@ -66,3 +66,25 @@ def test_law_05_a_rollback_to_the_live_release_takes_its_code_back(apart: Sample
     assert site.json("rollback", live, "--keep-code")["result"] == "no-changes"
     assert site.json("rollback", live)["result"] == "updated"
     assert (editions(site), site.live(), site.restarted_at() != restarted) == (("1\n", "1\n"), live, True)
+
+
+@pytest.mark.slow
+def test_law_05_06_a_release_goes_back_to_its_own_code_although_a_person_pulled_meanwhile(
+    make_site: SiteFactory,
+) -> None:
+    """While the site restarts, a colleague pushes a fifth edition, and a person pulls it."""
+    site = make_site.live(files={"edition.txt": "1\n"}, settings=MAKE)
+    site.push_from_elsewhere({"edition.txt": "2\n"})
+    clone = site.elsewhere()
+    (clone / "edition.txt").write_text("5\n", encoding="utf-8")
+    site.git("commit", "--quiet", "--all", "--message", "Fifth", cwd=clone)
+    site.write_dotenv(restart=f"sh -c 'git -C {clone} push --quiet; git pull --quiet'")
+    site.releaser("update", check=0)
+    site.write_dotenv()
+    second = site.live()
+    site.releaser("update", check=0)
+    assert (site.live() != second, editions(site)) == (True, ("5\n", "5\n"))
+    site.releaser("rollback", check=0)
+    assert (site.live(), editions(site)) == (second, ("2\n", "2\n"))
+    site.releaser("update", check=0)  # the commit that was left is on hold
+    assert (site.live(), editions(site)) == (second, ("2\n", "2\n"))
