@@ -116,6 +116,17 @@ def test_law_15_16_the_commit_to_go_live(
     assert (target.head, target.code_key) == (head, repository.code_key(commit))
 
 
+@pytest.mark.parametrize(
+    ("pending", "head", "expected"),
+    [(":", "B", "B:"), ("B:", "C", "C:"), ("C:", "C", "C:"), ("C:", "X", "X:C"), ("X:C", "C", "C:CX"),
+     ("C:BDPRS", "X", "X:DPRSC")],
+)  # fmt: skip
+def test_law_16_heads_that_the_remote_has_lost_stay_known(pending: str, head: str, expected: str) -> None:
+    seen, _, left = pending.partition(":")
+    changes = publish._follow_head(SmallRepository("", ""), Pending(remote_head=seen, left_heads=tuple(left)), head)
+    assert f"{changes['remote_head']}:{''.join(cast(Any, changes['left_heads']))}" == expected
+
+
 def test_without_a_pull_head_stays_and_what_another_remote_has_is_not_lost() -> None:
     site = make_site(Settings(git=GitSettings(git_pull=False)))
     assert choose_target(site, SmallRepository("C", ""), "B", Pending(), Wish()).commit == "B"
