@@ -13,7 +13,6 @@ import msgspec
 
 from releaser.candidate.namespace import run_in_shadow
 from releaser.candidate.shadow import Shadow
-from releaser.candidate.space import explain_full_disk, require_space
 from releaser.errors import BuildError, ToolError
 from releaser.packages.resolve import Plan, group_arguments
 from releaser.releases.lease import install_startup_module, remove_startup_module
@@ -24,6 +23,7 @@ from releaser.releases.verify import find_damage, list_edits
 from releaser.site.site import UV_TIMEOUT, Site
 from releaser.system import process
 from releaser.system.files import FULL, remove_path, sync_file_system
+from releaser.system.space import explain_full_disk, require_space
 
 _COPY_TIMEOUT = 1800.0  # seconds
 _ONLY_OTHERS = ["--no-install-project", "--no-install-workspace"]

@@ -16,13 +16,13 @@ from pathlib import Path
 
 import msgspec
 
-from releaser.candidate.space import require_room
 from releaser.checkout.repository import Repository, open_repository
 from releaser.checkout.tree import make_tree
 from releaser.errors import refuse
 from releaser.site.site import Site
 from releaser.system.files import measure, remove_path
 from releaser.system.signals import check_signals
+from releaser.system.space import require_room
 
 MOST_FILES, MOST_BYTES = 2000, 100 << 20  # of an entry that is copied
 ALL_FILES, ALL_BYTES = 20_000, 1 << 30  # of all of them

@@ -13,11 +13,15 @@ from pathlib import Path
 from releaser.checkout.own_files import has_own_export
 from releaser.checkout.products import place_products, plan_products
 from releaser.checkout.repository import CheckoutState, Repository, find_untracked_in_the_way
-from releaser.errors import BuildError, Problem, ToolError, refuse, require
+from releaser.errors import Problem, ToolError, refuse, require
 from releaser.releases.journal import Entry
 from releaser.site.site import Site
 from releaser.system.files import lies_behind_link, remove_path, replace_file, sync_file_system
+from releaser.system.space import explain_full_disk, find_missing_room
 from releaser.system.text import join_few
+
+_BLOCK = 4096  # bytes in which a file takes its room
+_MARGIN, _SPARE = 1 << 20, 8  # bytes and inodes for the index of git, the journal and the link
 
 
 def find_obstacles(
@@ -50,6 +54,19 @@ def is_moved_by_person(site: Site, state: CheckoutState, entry: Entry) -> bool:
     return state.ref != f"refs/heads/{site.settings.site.branch}" or state.head not in (entry.head, entry.commit)
 
 
+def find_missing_room_for_move(repository: Repository, before: str, after: str) -> str:
+    """Return a sentence about what the disk lacks for the files of a move; empty if they fit.
+
+    The files that they replace are not counted: a process may hold them open.
+    """
+    if before == after:
+        return ""
+    added = repository.added_files(before, after)
+    parents = {parent for path in added for parent in Path(path).parents if not (repository.top / parent).exists()}
+    blocks = sum(-(-size // _BLOCK) for size in repository.changed_sizes(before, after)) + len(parents)
+    return find_missing_room(repository.top, blocks * _BLOCK + _MARGIN, len(added) + len(parents) + _SPARE)
+
+
 def move_checkout(site: Site, repository: Repository, entry: Entry, *, back: bool) -> None:
     """Move the checkout to the commit of a change, or `back`, with products, byte code and uv.lock. May be repeated.
 
@@ -77,8 +94,8 @@ def move_checkout(site: Site, repository: Repository, entry: Entry, *, back: boo
             repository.run("read-tree", "-m", "-u", "HEAD", commit)
             repository.run("update-ref", "-m", f"releaser: moving to {commit}", branch, commit, head)
         except ToolError as error:
-            if "No space left on device" in error.output:
-                raise BuildError("The disk is full: the checkout could not be moved.", "Free space.") from error
+            if full := explain_full_disk(site.paths.top, error):
+                raise full from error
             if error.is_killed:
                 raise
             advice = f"Look at `git -C {site.paths.top} status`, then run releaser again."

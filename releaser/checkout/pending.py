@@ -17,6 +17,8 @@ class Pending(msgspec.Struct, frozen=True):
     reason: str = ""
     #: The head of the upstream when the checkout was last on it.
     remote_head: str = ""
+    #: Earlier heads of the upstream that it lost by a rewrite which a person followed: commits that nobody misses.
+    left_heads: tuple[str, ...] = ()
 
 
 def read_pending(paths: Paths, run: Run | None = None) -> Pending:

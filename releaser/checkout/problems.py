@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Collection
 
 from releaser.checkout.own_files import find_dirty_files, find_export_problems
 from releaser.checkout.repository import CheckoutState, Repository
 from releaser.errors import Problem, ToolError
 from releaser.releases.release import Release
+from releaser.site.project import get_table, read_pyproject, read_text
 from releaser.site.site import Site
 from releaser.system.text import redact
 
@@ -59,6 +61,31 @@ def find_problems(site: Site, repository: Repository, state: CheckoutState, live
         *find_dirty_files(site, state, live),
         *find_export_problems(site, repository, state.changed),
     ]
+
+
+def find_other_sites(
+    site: Site, repository: Repository, locks: Collection[str], moved: Collection[str] | None = None
+) -> list[Problem]:
+    """Return a problem for each other project of the checkout that has a venv here: its code would move untested.
+
+    `locks` are the tracked uv.lock files; members of a workspace have none. With `moved`, the paths that a rollback
+    changes, a project counts if one of them is in it.
+    """
+    upstream, problems = repository.upstream(site.settings.site.branch), list[Problem]()
+    for lock in locks:
+        project = (site.paths.top / lock).parent
+        table = get_table(read_pyproject(read_text(project / "pyproject.toml")[0], "")[0], "tool", "releaser")
+        venv = project / str(table.get("venv", ".venv") if isinstance(table, dict) else ".venv")
+        is_moved = moved is None or any((site.paths.top / path).is_relative_to(project) for path in moved)
+        if project == site.paths.project or not is_moved or not (venv.is_symlink() or (venv / "pyvenv.cfg").is_file()):
+            continue
+        message = f"The checkout has another site, with `{venv}`: its code would move without its tests."
+        url = f'"$(git -C {site.paths.top} remote get-url {upstream.remote if upstream else "origin"})"'
+        clone = f"`git clone {url} {site.paths.top}-{project.name}`"
+        advice = f"Give one of the two a checkout of its own: {clone}; then remove the venv here: `rm -r {venv}`."
+        advice += "" if moved is None else " Or leave the code as it is: `releaser rollback --keep-code`."
+        problems.append(Problem("two-sites", message, advice))
+    return problems
 
 
 def _explain_other_branch(repository: Repository, branch: str, current: str) -> Problem:

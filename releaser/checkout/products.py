@@ -22,7 +22,7 @@ from releaser.checkout.repository import Repository
 from releaser.errors import Problem
 from releaser.releases.journal import Entry
 from releaser.releases.release import BUILT, Manifest, Release, list_files, list_products
-from releaser.releases.store import MANIFEST
+from releaser.releases.store import MANIFEST, Store
 from releaser.site.site import Site
 from releaser.system.files import FULL, BrokenFileError, name_temporary, read_json, remove_path
 from releaser.system.text import join_few
@@ -75,7 +75,8 @@ def choose_step(old: str, new: str, disk: str) -> Step:
 
 def plan_products(site: Site, repository: Repository, entry: Entry, *, back: bool) -> ProductMove:
     """Return what a move of the checkout does with products. Paths that git tracks are its own business."""
-    names = (entry.release, entry.earlier) if back else (entry.earlier, entry.release)
+    earlier = entry.products_of or entry.earlier
+    names = (entry.release, earlier) if back else (earlier, entry.release)
     before, after = (site.paths.releases / name if name else None for name in names)
     old, new = _hash_products(before), _hash_products(after)
     if not entry.moves_products or not (old or new):
@@ -143,6 +144,18 @@ def find_unchanged_products(top: Path, release: Path | None) -> frozenset[Path]:
     """Return the products of a release that lie in the checkout as they were built."""
     products = _hash_products(release)
     return frozenset(path for path in products if read_content(top, path) == products[path])
+
+
+def find_products_owner(site: Site, repository: Repository, store: Store, head: str) -> str | None:
+    """Return the newest release whose code and products the checkout has, if HEAD has not the code of the live one."""
+    key, top = repository.code_key(head, *site.committed_paths), site.paths.top
+    if store.live is None or store.live.manifest.key.code_key == key:
+        return None
+    for release in store.releases:
+        products = list_products(release.directory) if release.manifest.key.code_key == key else ()
+        if products and find_unchanged_products(top, release.directory) == products:
+            return release.id
+    return None
 
 
 def find_missing_products(site: Site, repository: Repository, release: Release) -> list[str]:

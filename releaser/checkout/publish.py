@@ -22,6 +22,7 @@ from releaser.system.files import sync_file_system
 from releaser.system.run import Run
 from releaser.system.text import LONGEST_LINE, clip, count
 
+_LEFT_HEADS = 5  # of a remote that is rewritten again and again
 _REMOTE_LINE = re.compile(r"^remote: (.*\S)", re.MULTILINE)
 _IDENTITY = {"GIT_AUTHOR_NAME": "releaser", "GIT_AUTHOR_EMAIL": "releaser@localhost"}
 _COMMITTER = {"GIT_COMMITTER_NAME": "releaser", "GIT_COMMITTER_EMAIL": "releaser@localhost"}
@@ -140,7 +141,7 @@ def push_pending(
         write_pending(site.paths, pending, reason=reason)
         message = f"Commit {head[:12]} could not be pushed: {reason}"
         return Problem("not-pushed", message, "The next run tries again.")
-    write_pending(site.paths, pending, commits=(), reason="", remote_head=head)
+    write_pending(site.paths, pending, commits=(), reason="", **_follow_head(repository, pending, head))
     return None
 
 
@@ -204,4 +205,11 @@ def remember_remote(site: Site, repository: Repository, head: str) -> None:
         return
     has_moved_back = before and repository.is_ancestor(remote, before) and repository.is_ancestor(before, head)
     if remote and repository.is_ancestor(remote, head) and not has_moved_back:
-        write_pending(site.paths, pending, remote_head=remote)
+        write_pending(site.paths, pending, **_follow_head(repository, pending, remote))
+
+
+def _follow_head(repository: Repository, pending: Pending, head: str) -> dict[str, object]:
+    """Return the changes of what is pending for another head of the upstream; the one that it has lost stays known."""
+    before, left = pending.remote_head, pending.left_heads
+    is_lost = before and not repository.is_ancestor(before, head)
+    return {"remote_head": head, "left_heads": (*left, before)[-_LEFT_HEADS:] if is_lost else left}

@@ -194,6 +194,11 @@ class Repository:
         """Return True if git tracks the path."""
         return self.run("ls-files", "--error-unmatch", "--", path, check=False).status == 0
 
+    def tracked_locks(self) -> list[str]:
+        """Return the path of each uv.lock that git tracks, as git has it."""
+        output = self.run("ls-files", "-z", "--", ":(top,glob)**/uv.lock").stdout
+        return [path for path in output.split("\0") if path]
+
     def is_ancestor(self, first: str, second: str) -> bool:
         """Return True if `second` has `first` in its history, or is `first`."""
         return first == second or self.run("merge-base", "--is-ancestor", first, second, check=False).status == 0
@@ -219,6 +224,13 @@ class Repository:
         """Return the paths that differ between two commits."""
         words = ("diff", "--no-ext-diff", "--no-renames", "--name-only", "-z", *options, first, second)
         return [path for path in self.run(*words).stdout.split("\0") if path]
+
+    def changed_sizes(self, first: str, second: str) -> list[int]:
+        """Return the sizes in bytes of the files that a move from one commit to another writes."""
+        changed = {*self.changed_paths(first, second, "--diff-filter=d")}
+        listing = self.run("ls-tree", "-r", "-l", "-z", "--full-tree", second).stdout
+        entries = (entry.partition("\t") for entry in listing.split("\0") if entry)
+        return [int(facts.split()[3]) for facts, _, path in entries if path in changed]
 
     def code_key(self, commit: str, *without: str) -> str:
         """Return a hash of all files of a commit but the named ones: the same code has the same key."""

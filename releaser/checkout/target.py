@@ -16,6 +16,7 @@ from releaser.system.text import count, join_few
 class Target(msgspec.Struct, frozen=True):
     """The commit to go live. `head` is HEAD of the checkout; `code_key` is the hash of the commit's code.
 
+    `moves_code` is True if HEAD has other code: then the checkout moves by a change alone, with restart and health.
     `publishes` is True if a lock may be committed on `commit` and pushed; else `reason` says why not, and `is_problem`
     that this is no wish of a person. `is_rewritten` is True for a remote that is not followed until a person asks.
     """
@@ -28,6 +29,7 @@ class Target(msgspec.Struct, frozen=True):
     advice: str = ""
     is_problem: bool = False
     is_rewritten: bool = False
+    moves_code: bool = False
 
     @property
     def problem(self) -> Problem | None:
@@ -72,14 +74,16 @@ def choose_target(site: Site, repository: Repository, head: str, pending: Pendin
         base = repository.resolve(f"{base}^")  # a commit that is not pushed is made again on the remote's head
     if wish.follow_remote:
         _refuse_losing_commits(repository, pending, head, remote)
-    if wish.follow_remote or repository.is_ancestor(base, remote):
+    was_left = any(repository.is_ancestor(base, each) for each in pending.left_heads)  # a rollback has gone back to it
+    is_behind = was_left and repository.is_ancestor(pending.remote_head, remote)
+    if wish.follow_remote or is_behind or repository.is_ancestor(base, remote):
         commit = head if base == remote else remote
         is_held = bool(wish.held_code) and repository.code_key(commit, *site.committed_paths) in wish.held_code
         if is_held and commit != head:
             message = f"Commit {commit[:12]} of `{upstream.name}` is on hold; packages are updated without it."
             return target(head, publishes=False, reason=message, is_problem=False)
         return target(commit, publishes=True)
-    if pending.remote_head and repository.is_ancestor(base, pending.remote_head):
+    if pending.remote_head and (was_left or repository.is_ancestor(base, pending.remote_head)):
         message = f"The remote branch `{upstream.name}` moved back or was rewritten; it is not followed."
         advice = "If that is right, run `releaser update --follow-remote`."
         return msgspec.structs.replace(target(head, publishes=False, reason=message, advice=advice), is_rewritten=True)
@@ -93,7 +97,8 @@ def choose_target(site: Site, repository: Repository, head: str, pending: Pendin
 
 def _refuse_losing_commits(repository: Repository, pending: Pending, head: str, remote: str) -> None:
     """Raise PreflightError if HEAD has commits of people that were never in the upstream and are on no remote."""
-    known = [f"^{commit}" for commit in (remote, pending.remote_head) if commit and repository.resolve(commit)]
+    heads = (remote, pending.remote_head, *pending.left_heads)
+    known = [f"^{commit}" for commit in heads if commit and repository.resolve(commit)]
     only_here = repository.read("rev-list", head, *known, "--not", "--remotes").split()
     lost = [commit[:12] for commit in only_here if commit not in pending.commits]
     if lost:
@@ -131,13 +136,15 @@ def site_for_commit(site: Site, repository: Repository, target: Target) -> Site:
 # Of a rollback
 
 
-def choose_commit_of(repository: Repository, release: Release) -> str:
+def choose_commit_of(site: Site, repository: Repository, release: Release) -> str:
     """Return the commit of a release: the one with its lock if a remote has it, else the tested one.
 
-    Raises PreflightError if the repository does not have it any more.
+    Never one with other code, which an earlier version may have noted. Raises PreflightError if the repository does not
+    have it any more.
     """
-    lived = release.state.commit
-    if lived and repository.resolve(lived) and repository.is_on_a_remote(lived):
+    lived, key = release.state.commit, release.manifest.key.code_key
+    is_there = lived and repository.resolve(lived) and repository.is_on_a_remote(lived)
+    if is_there and repository.code_key(lived, *site.committed_paths) == key:
         return lived
     if not repository.resolve(release.manifest.commit):
         message = f"Commit {release.manifest.commit[:12]} of release {release.id} is not in the repository any more."
@@ -148,9 +155,10 @@ def choose_commit_of(repository: Repository, release: Release) -> str:
 
 def require_kept_commits(site: Site, repository: Repository, head: str, commit: str) -> None:
     """Raise PreflightError if a move from `head` to `commit` would lose commits of people that are on no remote."""
-    own = read_pending(site.paths).commits
-    only_here = repository.read("rev-list", head, f"^{commit}", "--not", "--remotes").split()
-    lost = [name for name in only_here if name not in own]
+    pending = read_pending(site.paths)
+    left = [f"^{each}" for each in pending.left_heads if repository.resolve(each)]
+    only_here = repository.read("rev-list", head, f"^{commit}", *left, "--not", "--remotes").split()
+    lost = [name for name in only_here if name not in pending.commits]
     if lost:
         message = f"The checkout has commits that are on no remote: {join_few([name[:12] for name in lost])}."
         advice = "Push them, or leave the code as it is: `releaser rollback --keep-code`."

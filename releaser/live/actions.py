@@ -79,14 +79,14 @@ def _undo_checkout(site: Site, repository: Repository, direction: Direction) -> 
 
 def _flip(site: Site, repository: Repository, direction: Direction) -> str:
     entry, release = direction.entry, str(direction.release)
-    text = make_link_text(site.paths, release)
-    link = read_link(site.paths)
+    link, before = read_link(site.paths), entry.link
+    if direction.back and entry.release:
+        before = make_link_text(site.paths, entry.release, other_than=entry.link)
     if entry.plain:
         exchange_for_directory(site.paths, Path(entry.plain), before=None if direction.back else entry.link)
     elif link.kind == "foreign" and not link.is_symlink and entry.replaces:
         exchange_for_link(site.paths, release, Path(entry.replaces))
-    elif link.text != text:
-        before = make_link_text(site.paths, entry.release) if direction.back and entry.release else entry.link
+    elif link.text != make_link_text(site.paths, release, other_than=before):
         flip(site.paths, release, before=before)
     if not ask_python_version(site, find_python(site.paths.link)):
         raise ChangeError(f"The Python of release {release} does not start through `{site.paths.link}`.")

@@ -86,7 +86,7 @@ def make_live(site: Site, run: Run, repository: Repository, entry: Entry) -> Cha
         except ChangeError as error:
             return _go_back(site, run, repository, entry, error)
         except BaseException:
-            if read_link(site.paths).release == entry.release:
+            if entry.has_flipped(read_link(site.paths)):
                 return finish_change(site, run, repository, entry)
             undo_change(site, run, repository, entry)
             raise
@@ -165,7 +165,7 @@ def go_back(site: Site, run: Run, repository: Repository, entry: Entry) -> Chang
     problem = None
     direction = Direction(entry, back=True)
     for action in ACTIONS:
-        is_flipped = read_link(site.paths).release != entry.release
+        is_flipped = not entry.has_flipped(read_link(site.paths))
         try:
             do_action(site, run, repository, action, direction)
             site = _read_settings(site)

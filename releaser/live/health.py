@@ -69,7 +69,8 @@ def find_unused_release(site: Site, entry: Entry) -> Problem | None:
             advice = f"Restart the site by hand, with `{site.paths.link}/bin/python`, and correct `restart`."
             return Problem("not-restarted", message, advice)
         signals.wait(_POLL_INTERVAL)
-    while entry.earlier and is_used(site.paths.releases / entry.earlier) and time.monotonic() < deadline:
+    earlier = entry.earlier if entry.earlier != entry.release else None
+    while earlier and is_used(site.paths.releases / earlier) and time.monotonic() < deadline:
         signals.wait(_POLL_INTERVAL)
     return None
 

@@ -35,7 +35,7 @@ def foresee(site: Site, store: Store) -> Outlook:
         return Outlook(store, holds)
     if entry.phase == "building":
         return Outlook(store, holds, interrupted=entry.title)
-    is_flipped = store.link.release == entry.release and entry.link != store.link.text
+    is_flipped = entry.has_flipped(store.link)
     goes_back = entry.phase == "going-back" or (entry.phase == "changing" and not is_flipped)
     head = entry.head if goes_back else entry.commit
     if entry.phase == "going-back":
@@ -51,7 +51,7 @@ def _go_forward(store: Store, entry: Entry) -> Store:
     overtaken = [release for release in store.releases if release.state.state == "ready"]
     store = store.having(*(_with_state(release, "outdated") for release in overtaken))
     release = store.get(entry.release)
-    return store.having(_with_state(release, "good")) if release is not None else store
+    return store.having(_with_state(release, "good", store.next_order)) if release is not None else store
 
 
 def _go_back(site: Site, store: Store, holds: tuple[Hold, ...], entry: Entry) -> tuple[Store, tuple[Hold, ...]]:
@@ -65,8 +65,9 @@ def _go_back(site: Site, store: Store, holds: tuple[Hold, ...], entry: Entry) ->
     return store.linked(Link("release", make_link_text(site.paths, release.id), release.id)), holds
 
 
-def _with_state(release: Release, state: str) -> Release:
-    return msgspec.structs.replace(release, state=msgspec.structs.replace(release.state, state=state))
+def _with_state(release: Release, state: str, order: int | None = None) -> Release:
+    order = release.state.order if order is None else order
+    return msgspec.structs.replace(release, state=msgspec.structs.replace(release.state, state=state, order=order))
 
 
 def _foresee_checkout(site: Site, entry: Entry, head: str) -> CheckoutState | None:

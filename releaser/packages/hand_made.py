@@ -6,7 +6,7 @@ import contextlib
 import re
 import shlex
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
 import msgspec
@@ -15,16 +15,20 @@ from releaser.errors import BuildError, PreflightError, Problem
 from releaser.packages.changes import find_edits
 from releaser.packages.lock import read_lock
 from releaser.packages.resolve import compare_with_venv
+from releaser.releases.journal import read_entry
 from releaser.releases.release import Release
+from releaser.releases.sealed import Difference
 from releaser.releases.store import Store
 from releaser.releases.venv import SEEDS, ask_python_version, find_python, is_in_package, list_stray_files, shorten
-from releaser.releases.verify import list_edits, list_patched
+from releaser.releases.verify import list_damage, list_edits, list_patched
 from releaser.site.project import get_table, read_pyproject
 from releaser.site.site import Site
 from releaser.system.text import join_few
 
 _EXPORT = re.compile(r"^\s*export\s+(\w+)", re.MULTILINE)
 _OF_VENV = re.compile(r"PATH|PS1|PYTHONHOME|VIRTUAL_ENV\w*|SCRIPT_PATH|PKG_CONFIG_PATH|TCL_LIBRARY|TK_LIBRARY")
+
+EDITED = "edited-venv"  # the name of the problem
 
 
 def find_problems(site: Site) -> list[Problem]:
@@ -86,7 +90,7 @@ def _find_exports(script: Path) -> list[str]:
 def describe_patches(venv: Path) -> str:
     """Return a sentence that names the files of packages that a person has changed; empty if there are none."""
     added = (f"{shorten(path)} was added" for path in list_stray_files(venv) if is_in_package(path))
-    if not (patches := [*list_patched(venv), *added]):
+    if not (patches := [*(patch.sentence for patch in list_patched(venv)), *added]):
         return ""
     words = "The adopted release keeps them, and `releaser rollback` goes back to it; the first update is without them."
     return f"Packages were changed by hand: {join_few(patches)}. {words}"
@@ -128,6 +132,9 @@ def find_link_problems(store: Store, *, force: bool) -> list[Problem]:
     """Return why the link is not fit for an update; `force` replaces a venv that a person has edited."""
     link, path = store.link, store.paths.link
     if link.kind == "release" and store.live is not None:
+        entry = read_entry(store.paths)  # a change that is not over has moved the link, but not the record
+        if store.is_moved_by_hand and (entry is None or entry.phase == "building"):
+            return [explain_moved_link(store)]
         return [] if force else find_edited_venv(store.live)
     newest = store.newest_good
     back = f"`releaser rollback {newest.id}` makes the last good release live again" if newest else ""
@@ -144,13 +151,37 @@ def find_link_problems(store: Store, *, force: bool) -> list[Problem]:
     return [Problem("no-live-release", message, f"{back}." if back else "Run `releaser init`.")]
 
 
-def find_edited_venv(live: Release) -> list[Problem]:
-    """Return a problem that names the packages that a person has put into the live venv."""
+def explain_moved_link(store: Store) -> Problem:
+    """Return the problem of a link that a person has let lead to another release, with the command for either way."""
+    live, recorded = store.find("live"), store.recorded
+    message = f"`{store.paths.link}` was changed by hand: it leads to release {live.id}"
+    message += f", and {recorded.id} went live last." if recorded else "."
+    ways = [f"`releaser rollback {live.id}` makes that release the live one"] if live.may_return else []
+    ways += [f"`releaser rollback {recorded.id}` goes back to the other"] if recorded else []
+    return Problem("moved-link", message, f"{'; '.join(ways)}.")
+
+
+def list_work(live: Release, faults: Iterable[Difference] = ()) -> list[str]:
+    """Return a sentence for each package or file that a person has put into the live venv, and for each hotfix."""
     edits = find_edits(live)
     names = {edit.split()[0] for edit in edits}
     edits += [edit.sentence for edit in list_edits(live) if edit.sentence.split()[0] not in names]
+    return [*edits, *(fault.sentence for fault in faults if fault.kind == "hotfix")]
+
+
+def find_new_work(live: Release, known: Collection[str]) -> list[Problem]:
+    """Return a problem that names what a person has changed in the live venv beside what is known."""
+    edits = [edit for edit in list_work(live, list_damage(live)) if edit not in known]
+    message = f"The live release was edited during this run: {join_few(edits, 3)}. Nothing went live."
+    advice = "`releaser update --force` builds without that."
+    return [Problem("changed-meanwhile", message, advice)] if edits else []
+
+
+def find_edited_venv(live: Release, faults: Iterable[Difference] = ()) -> list[Problem]:
+    """Return a problem that names what a person has put into the live venv, and changed in it."""
+    edits = list_work(live, faults)
     if not edits:
         return []
     message = f"The live release was edited: {join_few(edits, 3)}."
     advice = "Add what you need to pyproject.toml; `releaser update --force` builds from the lock, without the rest."
-    return [Problem("edited-venv", message, advice)]
+    return [Problem(EDITED, message, advice)]

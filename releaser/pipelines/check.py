@@ -6,10 +6,9 @@ import msgspec
 
 from releaser.candidate.namespace import describe_shadow
 from releaser.candidate.trial import run_live_tests
-from releaser.checkout.own_files import find_stale_export
 from releaser.errors import GateError, PreflightError, Problem
-from releaser.packages.hand_made import describe_patches
-from releaser.pipelines.checks import look
+from releaser.packages.hand_made import EDITED, describe_patches
+from releaser.pipelines.checks import list_hints, look
 from releaser.releases.store import SiteRun, Store
 from releaser.report.outcomes import Kept, Outcome, make_unchanged
 from releaser.report.status import find_damage
@@ -36,16 +35,19 @@ def check(site: Site, *, sends_mail: bool) -> Check:
     """Return every reason why an update would be refused. Nothing is changed."""
     store = Store(site.paths)
     problems = list(look(site, store, is_first=store.link.kind != "release" and not store.releases).problems)
+    damage = find_damage(site, store)
+    if hotfixes := [problem for problem in damage if problem.name == EDITED]:
+        problems = [*(problem for problem in problems if problem.name != EDITED), *hotfixes]
     shadow, delivery = "" if problems else describe_shadow(site), None
     if sends_mail:
         try:
             delivery = send_test_mail(site)
         except PreflightError as error:
             problems += error.problems
-    hints = [find_stale_export(site)]
+    hints = list_hints(site)
     if store.link.kind == "foreign" and not store.link.is_symlink:
         hints.append(describe_patches(site.paths.link))
-    hints += [f"{problem.message} {problem.advice}" for problem in find_damage(site, store)]
+    hints += [f"{problem.message} {problem.advice}" for problem in damage if problem.name != EDITED]
     return Check(tuple(problems), shadow, tuple(filter(None, hints)), delivery)
 
 

@@ -9,6 +9,7 @@ import msgspec
 from releaser.candidate import tests
 from releaser.candidate.namespace import can_mount_shadow
 from releaser.checkout import problems as checkout
+from releaser.checkout.own_files import find_stale_export
 from releaser.checkout.problems import explain_git_error, read_checkout
 from releaser.checkout.repository import CheckoutState, Repository, open_repository
 from releaser.checkout.snapshot import Snapshot, take_snapshot
@@ -51,10 +52,11 @@ def look(
     repository = open_repository(site, mark)
     state, problems = read_checkout(site, repository)
     state = instead if instead is not None and state is not None else state
-    problems = [*site.problems, *_find_lock_problems(site, repository if state else None), *problems]
+    problems = [*site.problems, *_find_lock_problems(site), *problems]
     if state is not None:
         try:
             problems += checkout.find_problems(site, repository, state, store.live)
+            problems += _find_tracked_problems(site, repository)
         except ToolError as error:
             problems.append(explain_git_error(site, error))
     problems += [] if is_first else hand_made.find_link_problems(store, force=force)
@@ -76,12 +78,24 @@ def _find_shadow_problems(site: Site) -> list[Problem]:
     return [Problem("no-namespaces", message, "Set `shadow` to `auto`, or allow user namespaces.")]
 
 
-def _find_lock_problems(site: Site, repository: Repository | None) -> list[Problem]:
+def _find_lock_problems(site: Site) -> list[Problem]:
     try:
-        lock = read_lock(site.paths.lockfile)
+        return tests.find_problems(site, read_lock(site.paths.lockfile))
     except PreflightError as error:
         return list(error.problems)
-    problems = tests.find_problems(site, lock)
-    if repository is not None and not repository.is_tracked(str(site.paths.lockfile)):
+
+
+def _find_tracked_problems(site: Site, repository: Repository) -> list[Problem]:
+    problems, locks = [], repository.tracked_locks()
+    if site.paths.lockfile_in_tree not in locks and site.paths.lockfile.exists():
         problems.append(Problem("untracked-lock", "uv.lock is not in git.", "Run `git add uv.lock`, and commit it."))
-    return problems
+    return [*problems, *checkout.find_other_sites(site, repository, locks)]
+
+
+def list_hints(site: Site) -> list[str]:
+    """Return what could be better, for `check` and `init`."""
+    hints = [find_stale_export(site)]
+    if site.paths.state.is_relative_to(site.paths.top):
+        hint = f"The state directory `{site.paths.state}` lies in the repository: `git clean -fdx` would delete every"
+        hints.append(f"{hint} release. Use `git clean -fd`, or set `state_dir` before the first release.")
+    return [hint for hint in hints if hint]

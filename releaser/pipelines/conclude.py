@@ -8,7 +8,7 @@ import msgspec
 
 from releaser.checkout.publish import Publication, Published, publish, remember_remote
 from releaser.checkout.repository import Repository
-from releaser.errors import ReleaserError, explain_error
+from releaser.errors import ReleaserError, ToolError, explain_error
 from releaser.live.change import ChangeResult
 from releaser.packages.holds import (
     CommitHold,
@@ -41,31 +41,36 @@ def conclude(site: Site, run: SiteRun, repository: Repository, result: ChangeRes
     run.store = run.store.linked(read_link(site.paths))
     if result.rolled_back:
         if run.store.link.release == entry.earlier:  # else a person has moved the link meanwhile
-            _record_rolled_back(site, run, entry)
+            _record_rolled_back(site, run, repository, entry)
         published = Published()
     else:
-        _record_live(site, run, entry)
+        _record_live(site, run, repository, entry)
         published = _follow_up(site, run, repository, entry)
     write_entry(site.paths, msgspec.structs.replace(entry, phase="telling"))
     return published
 
 
-def _record_live(site: Site, run: SiteRun, entry: Entry) -> None:
+def _record_live(site: Site, run: SiteRun, repository: Repository, entry: Entry) -> None:
     release, left = run.store.get(entry.release), run.store.get(entry.earlier)
     if release is None:
         return
-    run.store = mark_good(run.store, release, now())
+    if left is release:  # it was live already: by a person's hand, or with other code in the checkout
+        left = run.store.recorded
     moves_code = entry.head != entry.commit
-    if left is not None and release.age_key < left.age_key and entry.is_way_back:
-        run.store = run.store.having(mark_left(left, "rollback"))
-        holds = make_release_holds(left, release, f"rolled back to {release.id}")
-        _add_holds(site, run, [hold for hold in holds if moves_code or not isinstance(hold, CommitHold)])
+    if left is not None and release.age_key <= left.age_key and entry.is_way_back:
+        reason = f"rolled back to {release.id}"
+        holds = make_release_holds(left, release, reason)
+        holds = [hold for hold in holds if moves_code or not isinstance(hold, CommitHold)]
+        _add_holds(site, run, _hold_code(site, repository, entry.head, entry.commit, holds, reason))
+        if left.id != release.id:
+            run.store = run.store.having(mark_left(left, "rollback"))
     else:
         holds_before = read_holds(site.paths)
         before = list_installed(left.venv) if left is not None else {}
         overtaken = find_overtaken(holds_before, before, list_installed(release.venv), has_commit=moves_code)
         if overtaken:
             write_holds(site.paths, [hold for hold in holds_before if hold not in overtaken])
+    run.store = mark_good(run.store, release, now())  # at last: it decides which release was left
 
 
 def _add_holds(site: Site, run: SiteRun, holds: Sequence[Hold]) -> None:
@@ -74,16 +79,34 @@ def _add_holds(site: Site, run: SiteRun, holds: Sequence[Hold]) -> None:
         run.note(describe_skipped(holds))
 
 
-def _record_rolled_back(site: Site, run: SiteRun, entry: Entry) -> None:
+def _record_rolled_back(site: Site, run: SiteRun, repository: Repository, entry: Entry) -> None:
     """Hold what an automatic rollback removed: the commit if it was new, else the versions.
 
     A release that was good before stays good.
     """
     release, left = run.store.get(entry.earlier), run.store.get(entry.release)
-    if release is None or left is None or not entry.may_hold or left.state.state == "good":
+    if release is None or left is None or not entry.may_hold:
         return
-    run.store = run.store.having(mark_left(left, "automatic"))
-    _add_holds(site, run, make_release_holds(left, release, entry.reason))
+    holds: list[Hold] = []
+    if left.state.state != "good":
+        run.store = run.store.having(mark_left(left, "automatic"))
+        holds = make_release_holds(left, release, entry.reason)
+    _add_holds(site, run, _hold_code(site, repository, entry.commit, entry.head, holds, entry.reason))
+
+
+def _hold_code(
+    site: Site, repository: Repository, left: str, commit: str, holds: list[Hold], reason: str
+) -> list[Hold]:
+    """Return holds, with one on the code that the checkout left for that of `commit`, if no release has told it."""
+    if left == commit:
+        return holds
+    try:
+        key, other = (repository.code_key(name, *site.committed_paths) for name in (left, commit))
+    except ToolError:  # the result of a change is recorded all the same
+        return holds
+    if key == other or any(isinstance(hold, CommitHold) and hold.code_key == key for hold in holds):
+        return holds
+    return [*holds, CommitHold(commit=left[:12], code_key=key, by="rollback", reason=reason, since=now())]
 
 
 def _follow_up(site: Site, run: SiteRun, repository: Repository, entry: Entry) -> Published:
@@ -98,7 +121,9 @@ def _follow_up(site: Site, run: SiteRun, repository: Repository, entry: Entry) -
         head = published.commit or repository.head()
         remember_remote(site, repository, head)
         if (live := run.store.live) is not None:
-            run.store = run.store.having(write_state(live, commit=head))
+            keys = {repository.code_key(commit, *site.committed_paths) for commit in (head, entry.commit)}
+            commit = head if len(keys) == 1 else entry.commit  # a person may have pulled or committed meanwhile
+            run.store = run.store.having(write_state(live, commit=commit))
         prune_releases(site, run)
     except (OSError, ReleaserError) as error:
         run.add_problem("prune", f"Old releases could not be deleted: {explain_error(error)}", "Run `releaser prune`.")

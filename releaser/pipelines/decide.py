@@ -14,7 +14,6 @@ import msgspec
 
 from releaser.candidate.identity import choose_ready, find_failed, make_key, may_try_again
 from releaser.candidate.shadow import Shadow, make_shadow
-from releaser.candidate.space import require_room
 from releaser.candidate.trial import Attempt
 from releaser.checkout.move import find_obstacles
 from releaser.checkout.own_files import has_lock_of
@@ -28,6 +27,7 @@ from releaser.errors import PreflightError, require
 from releaser.live.outlook import Outlook
 from releaser.live.problems import find_problems
 from releaser.packages.changes import describe_changes
+from releaser.packages.hand_made import find_edited_venv, list_work
 from releaser.packages.holds import find_held_code, find_pause
 from releaser.packages.lock import read_lock
 from releaser.packages.resolve import read_live_venv, resolve
@@ -35,7 +35,7 @@ from releaser.packages.rules import make_rules
 from releaser.pipelines import checks
 from releaser.releases.journal import Entry
 from releaser.releases.store import SiteRun, Store
-from releaser.releases.verify import find_live_damage
+from releaser.releases.verify import find_live_damage, list_faults
 from releaser.report.decision import (
     Adopt,
     Build,
@@ -50,6 +50,7 @@ from releaser.report.decision import (
 )
 from releaser.site.site import Site
 from releaser.system.run import Run
+from releaser.system.space import require_room
 
 
 class UpdateOptions(msgspec.Struct, frozen=True):
@@ -122,7 +123,8 @@ def _decide(  # noqa: PLR0913 - all that a decision is made of
     site = site_for_commit(site, source, target)
     deployed = head if live.state.commit == head else source.resolve(live.state.commit) or head
     commits = source.describe_commits(deployed, target.commit)
-    target = msgspec.structs.replace(target, code_key=source.code_key(target.commit, *site.committed_paths))
+    keys = [source.code_key(commit, *site.committed_paths) for commit in (target.commit, head)]
+    target = msgspec.structs.replace(target, code_key=keys[0], moves_code=keys[0] != keys[1])
     with make_shadow(site, source, directory, target.commit, mark=run.id) as shadow:
         _require_programs(site, shadow)
         with run.step("resolve") as detail:
@@ -140,10 +142,16 @@ def _compare(site: Site, options: UpdateOptions, outlook: Outlook, prospect: Pro
     live, attempt, store = prospect.live, prospect.attempt, outlook.store
     before, key = live.manifest.key, attempt.key
     is_same = attempt.plan.installs_what_is_live and (key.code_key, key.python) == (before.code_key, before.python)
-    damage = [*find_live_damage(site, live, is_lost=options.force or not is_same)]
+    faults = [*list_faults(site, live)]
+    if not options.force:
+        require(find_edited_venv(live, [fault for fault in faults if fault.kind == "hotfix"]))
+    prospect = msgspec.structs.replace(prospect, edits=tuple(list_work(live, faults)))
+    damage = find_live_damage(live, faults, is_lost=options.force or not is_same)
     damage += _find_missing_products(site, store, prospect) if is_same else []
-    if is_same and not damage:
+    if is_same and not damage and not attempt.target.moves_code:
         return _decide_on_lock(site, outlook, prospect)
+    if is_same and not damage and live.manifest.kind == "built":
+        return Ready(prospect, live)  # HEAD has come apart from it, by `--keep-code` or by a person's pull
     failed = find_failed(store, attempt.key)
     if failed is not None and not may_try_again(failed) and not options.force:
         return StillFailing(prospect, failed)

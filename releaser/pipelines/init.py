@@ -6,7 +6,6 @@ from releaser.candidate.build import LockInstaller
 from releaser.candidate.identity import make_key
 from releaser.candidate.shadow import make_shadow
 from releaser.candidate.trial import Attempt, seal, try_candidate
-from releaser.checkout.own_files import find_stale_export
 from releaser.checkout.snapshot import require_unchanged
 from releaser.checkout.target import Target
 from releaser.errors import refuse
@@ -15,7 +14,7 @@ from releaser.live.hooks import run_before_live
 from releaser.packages.lock import read_lock
 from releaser.packages.resolve import Plan, choose_python
 from releaser.pipelines.adopt import adopt, ignore_link
-from releaser.pipelines.checks import Look, look
+from releaser.pipelines.checks import Look, list_hints, look
 from releaser.pipelines.conclude import conclude
 from releaser.releases.journal import Entry, write_entry
 from releaser.releases.store import SiteRun, Store
@@ -34,7 +33,7 @@ def init(site: Site, run: SiteRun) -> Outcome:
     """Called by session.run_command(): the lock is held, recovery is done, `run.store` is read."""
     view, store = look(site, run.store, mark=run.id, is_first=True), run.store
     view.require_fit()
-    if hint := find_stale_export(site):
+    for hint in list_hints(site):
         run.note(hint)
     if store.live is not None:
         return make_unchanged(f"Release {store.live.id} is live already.", store.live.id)

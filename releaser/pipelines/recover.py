@@ -39,10 +39,14 @@ from releaser.system.text import count
 
 
 class Recovery(msgspec.Struct, frozen=True):
-    """The result of recovery: a sentence, empty if nothing was left; `problem` if the earlier release is live again."""
+    """The result of recovery: a sentence, empty if nothing was left; `problem` if the earlier release is live again.
+
+    `has_gone_back` is True if it left what an update had begun to take live: a rollback that follows has been done.
+    """
 
     sentence: str = ""
     problem: Problem | None = None
+    has_gone_back: bool = False
 
 
 def recover(site: Site, run: SiteRun) -> Recovery:
@@ -79,10 +83,12 @@ def _continue(site: Site, run: SiteRun, repository: Repository, entry: Entry) ->
     link = read_link(site.paths)
     if entry.phase == "going-back":
         return _finish_change(site, run, repository, go_back(site, run, repository, entry))
-    if link.release == entry.release and entry.release is not None and entry.link != link.text:
+    if entry.has_flipped(link):
         return _finish_change(site, run, repository, finish_change(site, run, repository, entry))
     undo_change(site, run, repository, entry)
-    return Recovery(f"{entry.title} was interrupted before it changed the live release. Its work was undone.")
+    sentence = f"{entry.title} was interrupted before it changed the live release. Its work was undone."
+    is_forward = not entry.is_way_back and (entry.release != entry.earlier or entry.commit != entry.head)
+    return Recovery(sentence, has_gone_back=is_forward)
 
 
 def _finish_change(site: Site, run: SiteRun, repository: Repository, result: ChangeResult) -> Recovery:
@@ -107,19 +113,20 @@ def _tell_change(site: Site, run: SiteRun, repository: Repository, result: Chang
         telling = msgspec.convert(entry.telling, Telling)
     elif outcome is None or (not result.rolled_back and has_told(site.paths, entry.run)):
         drop_entry(site.paths)
-        return Recovery(sentence, problem)
+        return Recovery(sentence, problem, has_gone_back=result.rolled_back)
     else:
         outcome = locate(complete(outcome, earlier), site, run.store, has_flipped=True)
         telling = make_telling(site, earlier, outcome)
     save_news(site, earlier, telling)
     run.told += [sentence, *run.notes, *(each.message for each in run.problems)]
-    return Recovery(sentence, problem)
+    return Recovery(sentence, problem, has_gone_back=result.rolled_back)
 
 
 def _make_outcome(store: Store, repository: Repository, result: ChangeResult, commit: str) -> Outcome | None:
     """Return the outcome of a change as its own run would have; None if only the lock was published."""
     entry, release, left = result.entry, store.get(result.entry.release), store.get(result.entry.earlier)
-    if release is None or release is left:
+    is_change = result.rolled_back or entry.has_flipped(store.link)
+    if release is None or (release is left and not is_change):
         return None
     if entry.is_way_back and result.rolled_back:
         return make_failed_rollback(release, result)

@@ -6,14 +6,17 @@ from collections.abc import Callable
 
 import msgspec
 
-from releaser.checkout.move import require_free_way
+from releaser.checkout.move import find_missing_room_for_move, require_free_way
 from releaser.checkout.own_files import find_dirty_files, has_lock_of
+from releaser.checkout.problems import find_other_sites
+from releaser.checkout.products import find_products_owner
 from releaser.checkout.publish import Lowering, is_worth_commit
 from releaser.checkout.repository import Repository, open_repository
 from releaser.checkout.target import choose_commit_of, may_commit_older, require_kept_commits
 from releaser.errors import LockedError, NoSuchReleaseError, ReleaserError, refuse, require
 from releaser.live.change import make_entry, make_live
 from releaser.packages.changes import compare_releases, describe_changes
+from releaser.packages.hand_made import explain_moved_link
 from releaser.packages.holds import find_held_code, read_holds
 from releaser.packages.lock import read_lock
 from releaser.pipelines.conclude import conclude
@@ -41,18 +44,20 @@ def rollback(site: Site, run: SiteRun, recovery: Recovery, name: str | None, *, 
     `name` is the release to go to, None for the previous one; `keep_code` leaves the checkout as it is.
     """
     release_reserve(site.paths.reserve)
-    require(site.problems)
-    if name is None and recovery.problem is not None:
-        run.problems.remove(recovery.problem)  # this is what was asked for
+    require(site.rollback_problems)
+    for problem in site.problems:
+        run.note(f"{problem.message} {problem.advice}")
+    if name is None and recovery.has_gone_back:  # this is what was asked for
+        run.problems = [problem for problem in run.problems if problem != recovery.problem]
+        run.notes = [note for note in run.notes if note != recovery.sentence]
         return make_unchanged(recovery.sentence)
     if name is None and run.is_overtaken:
         message = f"Release {run.store.link.release} went live while this rollback waited. It stays live."
         raise LockedError(message, "Run `releaser rollback` again to leave it.")
-    store = run.store
+    store, repository = run.store, open_repository(site, run.id)
     release = choose_release(site, run, name)
-    if release is store.live:
+    if is_all_live(site, store, repository, release, keep_code=keep_code):
         return make_unchanged(f"Release {release.id} is live already.", release.id)
-    repository = open_repository(site, run.id)
     entry = plan_rollback(site, run, repository, release, keep_code=keep_code)
     if store.link.kind == "foreign" and not store.link.is_symlink:
         make_private_directory(site.paths.replaced)
@@ -65,6 +70,13 @@ def rollback(site: Site, run: SiteRun, recovery: Recovery, name: str | None, *, 
         run.note(f"The directory `{site.paths.link}` is kept as `{entry.replaces}`.")
     changes = compare_releases(store.live, release) if store.live else ()
     return make_updated(release, result, published.commit, changes)
+
+
+def is_all_live(site: Site, store: Store, repository: Repository, release: Release, *, keep_code: bool) -> bool:
+    """Return True if a rollback to a release changes nothing: it is live, by the record, and so is its code."""
+    if release is not store.live or store.is_moved_by_hand:
+        return False
+    return keep_code or repository.code_key(repository.head(), *site.committed_paths) == release.manifest.key.code_key
 
 
 def end_update(site: Site, running: Running, name: str | None, *, keep_code: bool, say: Callable[[str], None]) -> float:
@@ -98,11 +110,17 @@ def choose_release(site: Site, run: SiteRun, name: str | None) -> Release:
             advice = f"Run `releaser rollback {newest.id}` to make that release live again, or" if newest else "Run"
             message = f"`{site.paths.link}` does not point to a release of releaser."
             raise NoSuchReleaseError(message, f"{advice} `releaser init` to adopt what is there.")
+        if store.is_moved_by_hand:
+            problem = explain_moved_link(store)
+            raise NoSuchReleaseError(problem.message, problem.advice)
         if store.previous is None:
             raise NoSuchReleaseError("No previous release exists.", "Run `releaser list` to see all releases.")
     release = store.find(name) if name else _choose_previous(site, run)
-    if release is store.live:
+    if release is store.live and not store.is_moved_by_hand:
         return release
+    if release.state.is_lost:
+        message = f"The state of release {release.id} is lost: it may have failed."
+        raise NoSuchReleaseError(message, "Choose another: `releaser list`.")
     if not release.may_return:
         state = release.state.state if release.state.left_by != "automatic" else "left by an automatic rollback"
         message = f"Release {release.id} is {state}: it does not go live by a rollback."
@@ -132,10 +150,15 @@ def plan_rollback(site: Site, run: SiteRun, repository: Repository, release: Rel
         message = f"The checkout is on `{current}`, not on `{branch}`."
         raise refuse("other-branch", message, f"Run `git switch {branch}`, then run releaser again.")
     is_same_code = repository.code_key(head, *site.committed_paths) == release.manifest.key.code_key
-    commit = head if keep_code or is_same_code else choose_commit_of(repository, release)
+    commit = head if keep_code or is_same_code else choose_commit_of(site, repository, release)
     has_lock = path in state.changed and has_lock_of(site, live)
     if commit != head:
+        moved = repository.changed_paths(head, commit)
+        require(find_other_sites(site, repository, repository.tracked_locks(), moved))
         require(find_dirty_files(site, state, live))
+        if missing := find_missing_room_for_move(repository, head, commit):
+            advice = f"Free that much, or leave the code as it is: `releaser rollback {release.id} --keep-code`."
+            raise refuse("no-room", f"{missing} Nothing was changed.", advice)
         require_kept_commits(site, repository, head, commit)
     elif path in state.changed and not has_lock:
         message = f"`{site.paths.lockfile}` is changed."
@@ -153,6 +176,7 @@ def plan_rollback(site: Site, run: SiteRun, repository: Repository, release: Rel
         had_lock=has_lock,
         commits_lock=commits_lock,
         moves_products=not keep_code or is_same_code,
+        products_of=find_products_owner(site, repository, run.store, head),
         is_way_back=True,
         may_hold=False,
         push_timeout=QUICK_PUSH,
@@ -163,10 +187,12 @@ def plan_rollback(site: Site, run: SiteRun, repository: Repository, release: Rel
 
 def preview_rollback(site: Site, name: str | None, *, keep_code: bool) -> Outcome:
     """Say what a rollback would do. Writes nothing."""
-    require(site.problems)
+    require(site.rollback_problems)
     repository, run = open_repository(site), SiteRun("preview", ROLLBACK)
     run.store = store = Store(site.paths)
     release = choose_release(site, run, name)
+    if is_all_live(site, store, repository, release, keep_code=keep_code):
+        return make_unchanged(f"Release {release.id} is live already.", release.id)
     entry = plan_rollback(site, run, repository, release, keep_code=keep_code)
     changes = compare_releases(store.live, release) if store.live else ()
     words = [describe_changes(changes) or "the same packages"]

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import msgspec
 
-from releaser.candidate.space import explain_full_disk
 from releaser.errors import BuildError, Interrupted, Problem, ReleaserError, explain_error, refuse
 from releaser.pipelines.prune import clean_cache
 from releaser.pipelines.recover import Recovery, recover, sweep
@@ -27,6 +26,7 @@ from releaser.system.files import sync_file_system
 from releaser.system.process import end_marked
 from releaser.system.run import Command, Run, Step, make_id, now, write_log
 from releaser.system.signals import check_signals, find_signal, ignore_signals, raise_on_signals
+from releaser.system.space import explain_full_disk
 
 logger = logging.getLogger(__name__)
 
@@ -83,11 +83,10 @@ def _end_uninstalled(run: SiteRun) -> Outcome:
 
 def _run_body(site: Site, run: SiteRun, body: Body) -> Outcome:
     run.store = Store(site.paths)
-    before = first = run.store.link.release
+    first = run.store.link.release
     try:
         try:
             recovery = recover(site, run)
-            before = read_link(site.paths).release
             run.problems += [recovery.problem] if recovery.problem else []
             outcome = body(site, run, recovery)
         except (ReleaserError, OSError):
@@ -99,7 +98,7 @@ def _run_body(site: Site, run: SiteRun, body: Body) -> Outcome:
     except ReleaserError as error:
         outcome = _make_failure(explain_full_disk(site.paths.state, error) or error)
     except Interrupted as error:
-        live = Store(site.paths).live if _has_flipped(site, run, before) else None
+        live = Store(site.paths).live if _has_flipped(site, run) else None
         outcome = make_interrupted(error, run.command.name, live, UNFINISHED if live else UNCHANGED)
     except OSError as error:
         logger.exception("the system refused something")
@@ -111,7 +110,7 @@ def _run_body(site: Site, run: SiteRun, body: Body) -> Outcome:
         message = f"releaser has a bug: {type(error).__name__}: {error}"
         advice = f"Report it, with {site.paths.logs / run.id}.log."
         outcome = Outcome("failed", 1, message, payload=Kept(), problems=(Problem("bug", message, advice),))
-    if outcome.result in ("refused", "failed") and _has_flipped(site, run, before) and not outcome.is_signalled:
+    if outcome.result in ("refused", "failed") and _has_flipped(site, run) and not outcome.is_signalled:
         headline = f"{outcome.headline} {UNFINISHED}"
         outcome = msgspec.structs.replace(outcome, result="updated", exit_code=7, headline=headline, news="new")
     outcome = _mark_signalled(complete(outcome, run))
@@ -129,10 +128,10 @@ def _mark_signalled(outcome: Outcome) -> Outcome:
     return outcome if number is None else msgspec.structs.replace(outcome, exit_code=128 + number)
 
 
-def _has_flipped(site: Site, run: Run, before: str | None) -> bool:
+def _has_flipped(site: Site, run: Run) -> bool:
     """Return True if this run has made a release live and left the rest to the next one."""
-    entry, live = read_entry(site.paths, run), read_link(site.paths).release
-    return entry is not None and entry.phase != "building" and live == entry.release != before
+    entry = read_entry(site.paths, run)
+    return entry is not None and entry.run == run.id and entry.has_flipped(read_link(site.paths))
 
 
 def _clean_up(site: Site, run: SiteRun) -> None:

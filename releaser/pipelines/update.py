@@ -8,16 +8,18 @@ import msgspec
 
 from releaser.candidate.build import LockInstaller
 from releaser.candidate.trial import Attempt, let_go_of_ready, run_live_tests, seal, try_candidate
-from releaser.checkout.move import move_checkout, require_free_way
+from releaser.checkout.move import find_missing_room_for_move, move_checkout, require_free_way
 from releaser.checkout.own_files import has_lock_of
 from releaser.checkout.pending import read_pending
+from releaser.checkout.products import find_products_owner
 from releaser.checkout.publish import Lowering, Publication, is_worth_commit, publish, push_pending, remember_remote
 from releaser.checkout.repository import open_repository
 from releaser.checkout.snapshot import require_unchanged
-from releaser.errors import BuildError, GateError, HookError, refuse
+from releaser.errors import BuildError, GateError, HookError, refuse, require
 from releaser.live.change import make_entry, make_live, undo_change
 from releaser.live.hooks import run_before_live
 from releaser.live.outlook import Outlook, foresee
+from releaser.packages.hand_made import find_new_work
 from releaser.packages.holds import list_holds
 from releaser.packages.lock import read_lock
 from releaser.pipelines.adopt import adopt
@@ -129,6 +131,8 @@ def _update(site: Site, run: SiteRun, decision: Ready | Build, options: UpdateOp
     try:
         release = decision.release if isinstance(decision, Ready) else find_passing(site, run, decision)
         let_go_of_ready(run, prospect.attempt, release)
+        if options.prepare and release is live:
+            return make_quiet(Nothing(prospect))
         if options.prepare:
             prune_releases(site, run, key)
             return make_prepared(release, commits, is_known=has_heard(site.paths, release, "ready"))
@@ -140,14 +144,18 @@ def _update(site: Site, run: SiteRun, decision: Ready | Build, options: UpdateOp
         return make_failed(error, error.release, commits, gate, is_known=error.is_known)
     require_unchanged(site, repository, prospect.snapshot)
     entry = _plan_change(site, run, prospect, release)
+    require(find_new_work(live, prospect.edits))
     require_free_way(site, repository, entry)
+    if missing := find_missing_room_for_move(repository, target.head, target.commit):
+        raise BuildError(missing, "Free that much, then run it again.")
     result = make_live(site, run, repository, entry)
     published = conclude(site, run, repository, result)
     if result.rolled_back:
         return make_rolled_back(release, result, commits)
     if target.problem is not None and not target.is_rewritten:
         run.add(target.problem)
-    return make_updated(release, result, published.commit, new_commits=commits)
+    changes = () if release.id == live.id else None
+    return make_updated(release, result, published.commit, changes, commits)
 
 
 def find_passing(site: Site, run: SiteRun, decision: Build) -> Release:
@@ -210,7 +218,8 @@ def _plan_change(site: Site, run: SiteRun, prospect: Prospect, release: Release)
         prospect.repository, target.commit, path, read_lock(release.lock), Lowering(held=prospect.attempt.plan.held)
     )
     entry = make_entry(run, release, target.head, target.commit)
-    return msgspec.structs.replace(entry, had_lock=had_lock, commits_lock=news)
+    owner = find_products_owner(site, prospect.repository, run.store, target.head)
+    return msgspec.structs.replace(entry, had_lock=had_lock, commits_lock=news, products_of=owner)
 
 
 def _publish_lock(site: Site, run: SiteRun, decision: Nothing | LockNews, options: UpdateOptions) -> Outcome:

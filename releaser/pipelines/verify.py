@@ -44,11 +44,13 @@ def verify_release(site: Site, name: str) -> Verification:
         return Verification(broken, False, (Problem("wrong-lock", message, advice),))
     release = store.find(name)
     is_live, is_adopted = release is store.live, release.manifest.kind == "adopted"
-    faults = [fault for fault in list_faults(site, release) if not (is_live and fault.kind == "edit")]
-    problems = [explain_fault(fault, is_live=is_live) for fault in faults[:_MOST]]
-    problems += [*find_product_faults(site, release), *find_edited_venv(release)] if is_live else []
+    faults = [*list_faults(site, release)]
+    problems = [
+        explain_fault(fault, is_live=is_live) for fault in faults if not (is_live and fault.kind in ("edit", "hotfix"))
+    ][:_MOST]
+    problems += [*find_product_faults(site, release), *find_edited_venv(release, faults)] if is_live else []
     unknown = ""
     if is_adopted and release.manifest.sealed is None:  # by an earlier version
-        differing = join_few([*list_patched(release.venv)], 3) or "no file differs"
+        differing = join_few([patch.sentence for patch in list_patched(release.venv)], 3) or "no file differs"
         unknown = f"Changes from before the adoption cannot be told from damage: {differing}."
     return Verification(release.id, not problems, tuple(problems), unknown, is_adopted)

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from releaser.releases.link import Link
 from releaser.releases.reserve import release_reserve
 from releaser.site.paths import Paths
 from releaser.site.run_lock import find_running
@@ -58,6 +59,12 @@ class Entry(msgspec.Struct, frozen=True, rename={"earlier": "from", "release": "
     telling: Any = None
     #: The processes that held the lease of the new release before the change; they show no restart.
     held_by: tuple[int, ...] = ()
+    #: The release whose products were in the checkout, if not `earlier`: after `--keep-code`, that of the code.
+    products_of: str | None = None
+
+    def has_flipped(self, link: Link) -> bool:
+        """Return True if the link leads to the new release because of this change."""
+        return self.release is not None and link.release == self.release and link.text != self.link
 
     @property
     def title(self) -> str:

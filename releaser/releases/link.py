@@ -49,9 +49,13 @@ def _is_same(first: Path, second: Path) -> bool:
     return first == second or os.path.realpath(first) == os.path.realpath(second)
 
 
-def make_link_text(paths: Paths, release: str) -> str:
-    """Return the relative path from the link to the venv of a release."""
-    return os.path.relpath(paths.releases / release / "venv", os.path.realpath(paths.link.parent))
+def make_link_text(paths: Paths, release: str, other_than: str | None = None) -> str:
+    """Return the relative path from the link to the venv of a release, spelled in another way than `other_than`.
+
+    So the link shows a change that leaves the same release live, too: after a kill, it decides.
+    """
+    text = os.path.relpath(paths.releases / release / "venv", os.path.realpath(paths.link.parent))
+    return f"./{text}" if text == other_than else text
 
 
 def _explain_changed_link(paths: Paths) -> PreflightError:
@@ -68,7 +72,7 @@ def flip(paths: Paths, release: str, *, before: str | None) -> None:
     current = read_link(paths)
     if (current.kind == "foreign" and not current.is_symlink) or current.text != before:
         raise _explain_changed_link(paths)
-    replace_symlink(paths.link, make_link_text(paths, release))
+    replace_symlink(paths.link, make_link_text(paths, release, other_than=before))
 
 
 def exchange_for_directory(paths: Paths, directory: Path, *, before: str | None) -> None:

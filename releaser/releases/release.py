@@ -87,6 +87,8 @@ class State(msgspec.Struct, frozen=True):
     left_by: Literal["", "rollback", "automatic"] = ""
     #: HEAD of the checkout while the release was live, with its lock committed if it was.
     commit: str = ""
+    #: True if its file was lost: the release may have failed, so nothing chooses it.
+    is_lost: bool = False
 
 
 class Release(msgspec.Struct, frozen=True):

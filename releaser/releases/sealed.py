@@ -108,7 +108,7 @@ def list_differences(venv: Path, sealed: Sealed) -> Iterator[Difference]:
         if digest == ABSENT != expected.get(path):
             yield Difference(f"{shorten(path)} is missing")
         elif digest != expected.get(path):
-            yield Difference(f"{shorten(path)} is not as it was sealed", _name_kind(path, digest))
+            yield Difference(f"{shorten(path)} is not as it was sealed", name_kind(path, digest))
     yield from list_added(venv, sealed, records)
 
 
@@ -127,9 +127,9 @@ def _find_wrong_records(venv: Path, sealed: Sealed) -> set[str]:
     return {path for path, digest in sealed.records.items() if hash_file(venv / path) != digest}
 
 
-def _name_kind(path: str, digest: str) -> Literal["damage", "hotfix", "data"]:
-    """Return the kind of a change of a file."""
-    is_file = not digest.startswith(("->", "?"))
+def name_kind(path: str, digest: str) -> Literal["damage", "hotfix", "data"]:
+    """Return the kind of a change of a file, by what is there now: its hash."""
+    is_file = digest != ABSENT and not digest.startswith(("->", "?"))
     if is_file and path.startswith("bin/"):
         return "hotfix"
     if not is_file or shorten(path) == path or ".dist-info/" in path:

@@ -90,6 +90,17 @@ class Store:
         return [release for release in self._good if release.state.order and release is not self.live]
 
     @property
+    def recorded(self) -> Release | None:
+        """The good release that went live last by the record; without a person's hand, it is the live one."""
+        return next((release for release in self._good if release.state.order), None)
+
+    @property
+    def is_moved_by_hand(self) -> bool:
+        """True if a person has let the link lead to another release than a run made live last."""
+        live, recorded = self.live, self.recorded
+        return live is not None and recorded not in (None, live) and not live.state.is_lost
+
+    @property
     def newest_good(self) -> Release | None:
         """The good release that was live last and still has its Python."""
         return next((release for release in self._good if (release.venv / "bin" / "python").exists()), None)
@@ -155,8 +166,8 @@ def _read_release(directory: Path) -> Release | None:
         state = read_json(directory / STATE, State)
     except BrokenFileError:
         state = None
-    if state is None:  # lost: a person may still name the release, but no run chooses it
-        state = State("failed" if manifest.failed_gate else "good")
+    if state is None:
+        state = State("failed" if manifest.failed_gate else "rolled-back", is_lost=True)
     if state.state == "failed" and not manifest.failed_gate:  # as an earlier version called it
         state = msgspec.structs.replace(state, state="outdated")
     return Release(directory, manifest, state)
@@ -203,7 +214,7 @@ def mark_good(store: Store, release: Release, moment: datetime) -> Store:
     order = store.next_order
     if not (release.state.state == "good" and release.state.order == order - 1):
         live_at = (*release.state.live_at, moment)
-        release = write_state(release, state="good", order=order, live_at=live_at, left_by="")
+        release = write_state(release, state="good", order=order, live_at=live_at, left_by="", is_lost=False)
     overtaken = [other for other in store.releases if other.state.state == "ready" and other.id != release.id]
     return store.having(release, *(write_state(other, state="outdated") for other in overtaken))
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 
 from releaser.errors import Problem
 from releaser.releases.release import BUILT, Release
-from releaser.releases.sealed import Difference, find_changed_files, hash_file, list_added, list_differences
+from releaser.releases.sealed import Difference, find_changed_files, hash_file, list_added, list_differences, name_kind
 from releaser.releases.venv import (
     ask_python_version,
     find_python,
@@ -28,24 +28,26 @@ _PUT_BACK = "The next update puts back what is missing; delete a changed file if
 
 def find_damage(release: Release, most: int = 3) -> list[str]:
     """Return a sentence for each of the first differences between the files of a release and what was sealed."""
-    return [fault.sentence for fault in islice(_list_damage(release), most)]
+    return [fault.sentence for fault in islice(list_damage(release), most)]
 
 
-def _list_damage(release: Release) -> Iterator[Difference]:
+def list_damage(release: Release) -> Iterator[Difference]:
+    """Yield the differences between the files of a release and what was sealed; without a seal, by the RECORDs."""
     sealed = release.manifest.sealed
     if sealed is not None:
         yield from list_differences(release.venv, sealed)
         for sentence in find_changed_files(release.directory / BUILT, sealed.products):
             yield Difference(f"its copy of {sentence}")
     elif release.manifest.kind == "built":
-        yield from map(Difference, list_patched(release.venv))
+        yield from list_patched(release.venv)
 
 
-def list_patched(venv: Path) -> Iterator[str]:
-    """Yield a sentence for each file that is missing, or differs from the RECORD of its package."""
-    for path, digest in join_records(read_records(venv).values()).items():
-        if digest is not None and hash_file(Path(os.path.realpath(venv / path))) != digest:
-            yield f"{shorten(path)} is not as it was installed"
+def list_patched(venv: Path) -> Iterator[Difference]:
+    """Yield a difference for each file that is missing, or differs from the RECORD of its package."""
+    for path, expected in join_records(read_records(venv).values()).items():
+        digest = hash_file(Path(os.path.realpath(venv / path))) if expected is not None else None
+        if digest is not None and digest != expected:
+            yield Difference(f"{shorten(path)} is not as it was installed", name_kind(path, digest))
 
 
 def list_faults(site: Site, release: Release) -> Iterator[Difference]:
@@ -58,7 +60,7 @@ def list_faults(site: Site, release: Release) -> Iterator[Difference]:
     if version != before:
         yield Difference(f"its Python is {version}, and was {before}", "python")
     yield from _list_moved(site, release)
-    yield from _list_damage(release)
+    yield from list_damage(release)
 
 
 def find_faults(site: Site, release: Release) -> list[str]:
@@ -70,12 +72,12 @@ def find_faults(site: Site, release: Release) -> list[str]:
     return [*islice(faults, 3)]
 
 
-def find_live_damage(site: Site, live: Release, *, is_lost: bool) -> list[str]:
+def find_live_damage(live: Release, faults: Sequence[Difference], *, is_lost: bool) -> list[str]:
     """Return why the live release is built again; if `is_lost`, as it is built in any case, also what goes by that.
 
     What a person has put there refuses an update before; data that a package writes itself would differ each night.
     """
-    faults = [*list_faults(site, live), *(list_edits(live) if live.manifest.sealed is None else ())]
+    faults = [*faults, *(list_edits(live) if live.manifest.sealed is None else ())]
     return [fault.sentence for fault in faults if is_lost or fault.kind not in ("data", "edit")]
 
 

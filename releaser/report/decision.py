@@ -26,7 +26,8 @@ from releaser.system.text import count, join_few, redact
 class Prospect(msgspec.Struct, frozen=True):
     """The facts behind a decision: the live release, the commit, the packages, and problems.
 
-    `snapshot` is the state that a person could change before the flip. `problems` do not stop the update.
+    `snapshot` is the state that a person could change before the flip; `edits` are a person's in the live venv already.
+    `problems` do not stop the update.
     """
 
     repository: Repository
@@ -35,6 +36,7 @@ class Prospect(msgspec.Struct, frozen=True):
     attempt: Attempt
     new_commits: tuple[str, ...] = ()
     problems: tuple[Problem, ...] = ()
+    edits: tuple[str, ...] = ()
 
     @property
     def target(self) -> Target:
@@ -101,7 +103,7 @@ class StillFailing(msgspec.Struct, frozen=True):
 
 
 class Ready(msgspec.Struct, frozen=True):
-    """A release was tested already, and waits."""
+    """A release was tested already, and waits; or it is live, and the checkout has other code."""
 
     kind: ClassVar[str] = "ready"
     prospect: Prospect
@@ -135,7 +137,8 @@ def describe_decision(decision: Decision) -> str:
             words += ["push the commit of uv.lock"] if decision.pushes else []
             return " and ".join(words) or "put back the committed uv.lock"
         case Ready():
-            words = [_name_news(decision.prospect), f"{decision.release.id} is prepared, and not built again"]
+            state = "prepared" if decision.release.state.state == "ready" else "live"
+            words = [_name_news(decision.prospect), f"{decision.release.id} is {state}, and not built again"]
             return "; ".join(filter(None, words))
         case Build():
             damage = f"the live release is damaged: {join_few(decision.damage, 2)}" if decision.damage else ""
@@ -146,7 +149,7 @@ def describe_decision(decision: Decision) -> str:
 
 
 def _name_news(prospect: Prospect) -> str:
-    has_code = prospect.target.code_key != prospect.live.manifest.key.code_key
+    has_code = prospect.target.moves_code or prospect.target.code_key != prospect.live.manifest.key.code_key
     words = [f"commit {prospect.target.commit[:12]}"] if has_code else []
     words += [describe_changes(prospect.changes)] if prospect.changes else []
     return "; ".join(words)

@@ -273,7 +273,8 @@ def explain_failure(release: Release, output: str, advice: str) -> GateError:
 def make_rolled_back(release: Release, result: ChangeResult, new_commits: Sequence[str] = ()) -> Outcome:
     """Return the outcome of an automatic rollback."""
     entry = result.entry
-    headline = f"Release {release.id} failed and was rolled back: {result.reason} {entry.earlier} is live."
+    name = f"Release {release.id}" if release.id != entry.earlier else f"Commit {entry.commit[:12]}"
+    headline = f"{name} failed and was rolled back: {result.reason} {entry.earlier} is live."
     if entry.was_healthy is False:
         headline += " The site was already failing its health check."
     problem = Problem("rolled-back", result.reason, result.advice or "Run `releaser status`.")

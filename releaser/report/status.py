@@ -8,10 +8,10 @@ from itertools import takewhile
 
 import msgspec
 
-from releaser.candidate.space import require_room
 from releaser.checkout.pending import read_pending
 from releaser.errors import BuildError, Problem
 from releaser.live.health import is_healthy_now, is_url_asked
+from releaser.packages.hand_made import find_edited_venv
 from releaser.packages.holds import LONGEST, Hold, HoldRow, Pause, describe_hold, find_old_holds, find_pause, list_holds
 from releaser.releases.lease import is_used
 from releaser.releases.release import PackageChange
@@ -23,6 +23,7 @@ from releaser.report.outbox import count_waiting
 from releaser.site.run_lock import Running, find_running
 from releaser.site.site import Site
 from releaser.system.run import find_command, now
+from releaser.system.space import require_room
 from releaser.system.text import count, join_few
 
 
@@ -216,12 +217,14 @@ def find_damage(site: Site, store: Store) -> list[Problem]:
     if store.live is None:
         return []
     problems, faults = find_product_faults(site, store.live), [*list_faults(site, store.live)]
-    if damage := [fault.sentence for fault in faults if fault.kind not in ("data", "edit")]:
+    if damage := [fault.sentence for fault in faults if fault.kind in ("damage", "python")]:
         message = f"The live release is not as it was built: {join_few(damage, 3)}."
         problems.append(Problem("damaged-venv", message, "The next update builds it again."))
     if data := [fault.sentence for fault in faults if fault.kind == "data"]:
         message = f"Data of the live release have changed: {join_few(data, 3)}."
         problems.append(Problem("changed-data", message, DATA_ADVICE))
+    if any(fault.kind == "hotfix" for fault in faults):
+        problems += find_edited_venv(store.live, faults)
     return problems
 
 

@@ -183,7 +183,10 @@ class MailSettings(msgspec.Struct, frozen=True):
 
 
 class Settings(msgspec.Struct, frozen=True):
-    """All settings by subject. `sources` says where those stand that are not the default."""
+    """All settings by subject. `sources` says where those stand that are not the default.
+
+    `wrong` are the problems of those that have a wrong value, and so are at their default.
+    """
 
     site: SiteSettings = SiteSettings()
     versions: VersionSettings = VersionSettings()
@@ -193,6 +196,7 @@ class Settings(msgspec.Struct, frozen=True):
     keep: KeepSettings = KeepSettings()
     mail: MailSettings = MailSettings()
     sources: dict[str, str] = {}
+    wrong: dict[str, Problem] = {}
 
     def get(self, name: str) -> Any:
         """Return the value of a setting by its name."""
@@ -225,6 +229,7 @@ def load_settings(
     """
     problems: list[Problem] = []
     values: dict[str, Any] = {}
+    wrong: dict[str, Problem] = {}
     origins: dict[str, str] = {}
     sources = (
         ("pyproject.toml", "[tool.releaser]", ((key, key, value) for key, value in table.items())),
@@ -238,16 +243,18 @@ def load_settings(
                 continue
             try:
                 values[name] = _READERS[name](value)
+                wrong.pop(name, None)
                 origins[name] = source.removeprefix("the ") + (f" ({key})" if key in ALIASES else "")
             except ValueError as error:
                 shown = "a secret" if name in (*SECRETS, "test_environment") else repr(value)
                 message = f"{source}: `{key}` is {shown}, but must be {error}."
-                problems.append(Problem("wrong-setting", message, f"Correct `{key}` in {source}."))
+                wrong[name] = Problem("wrong-setting", message, f"Correct `{key}` in {source}.")
+                problems.append(wrong[name])
     subjects = {
         subject: kind(**{name: values[name] for name in kind.__struct_fields__ if name in values})
         for subject, kind in _SUBJECTS.items()
     }
-    return Settings(**subjects, sources=origins), problems
+    return Settings(**subjects, sources=origins, wrong=wrong), problems
 
 
 def list_settings(settings: Settings, detected: Mapping[str, str]) -> list[SettingRow]:
@@ -427,7 +434,9 @@ def _make_reader(annotation: Any) -> Callable[[Any], Any]:
     return _make_choice_reader(get_args(kind)) if get_origin(kind) is Literal else _BY_TYPE[kind]
 
 
-_SUBJECTS: dict[str, Any] = {name: kind for name, kind in get_type_hints(Settings).items() if name != "sources"}
+_SUBJECTS: dict[str, Any] = {
+    name: kind for name, kind in get_type_hints(Settings).items() if hasattr(kind, "__struct_fields__")
+}
 _SUBJECT_OF = {name: subject for subject, kind in _SUBJECTS.items() for name in kind.__struct_fields__}
 _ANNOTATIONS = {
     name: annotation

@@ -69,6 +69,8 @@ class Site(msgspec.Struct, frozen=True):
     unix_group: int
     uv: Path
     problems: tuple[Problem, ...] = ()
+    #: Those of `problems` that are files which cannot be read: no setting in them is known.
+    unread: tuple[Problem, ...] = ()
     #: Where uv keeps its cache; by default in the state directory.
     uv_cache: Path | None = None
     #: The variables that the site's service gets from `environment_file`.
@@ -83,6 +85,12 @@ class Site(msgspec.Struct, frozen=True):
     def environment_file(self) -> Path:
         """The path of the file with the environment of the service; without the setting, that of the project."""
         return Path(os.path.normpath(self.paths.project / os.path.expanduser(self.settings.site.environment_file)))
+
+    @property
+    def rollback_problems(self) -> list[Problem]:
+        """Those of `problems` that refuse a rollback, too: it would restart, collect or push in another way."""
+        needed = ("restart", "restart_file", "collectstatic", "git_push")
+        return [*self.unread, *(self.settings.wrong[name] for name in needed if name in self.settings.wrong)]
 
     @property
     def export(self) -> Path | None:
@@ -168,7 +176,8 @@ def open_site(start: Path, environ: Mapping[str, str]) -> Site:
     site = _make_site(project, top, text, environ, dotenv_values)
     _require_owner(site.paths.run_lock)
     require(find_intrusions((site.environment_file.parent, site.environment_file), project))
-    return msgspec.structs.replace(site, problems=tuple(dict.fromkeys((*problems, *more, *site.problems))))
+    unread = (*problems, *more, *site.unread)
+    return msgspec.structs.replace(site, problems=tuple(dict.fromkeys((*unread, *site.problems))), unread=unread)
 
 
 def _require_owner(place: Path) -> None:
@@ -215,6 +224,7 @@ def _make_site(
         unix_group=unix_group,
         uv=uv,
         problems=(*problems, *wrong, *missing, *unknown, *no_uv),
+        unread=tuple(problems),
     )
     service, unread = read_service(site)
     return msgspec.structs.replace(site, service=service, problems=(*site.problems, *unread))

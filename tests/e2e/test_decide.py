@@ -39,10 +39,14 @@ def offer_and_push(site: SampleSite) -> None:
 
 
 def damage(site: SampleSite) -> None:
+    """Delete a file of an installed package."""
+    next(site.link.glob("lib/python*/site-packages/beta/__init__.py")).unlink()
+
+
+def patch(site: SampleSite) -> None:
     """Change a file of an installed package, in the live release alone: releases share files."""
     (module,) = site.link.glob("lib/python*/site-packages/beta/__init__.py")
     text = module.read_text(encoding="utf-8")
-    module.parent.chmod(0o755)
     module.unlink()
     module.write_text(f"{text}# mine\n", encoding="utf-8")
 
@@ -172,6 +176,8 @@ FORCE, PREPARE = ("--force",), ("--prepare",)
 ROWS = {
     "nothing": Row(state=nothing, decision="nothing"),
     "damaged": Row(state=damage, decision="build", moves="link tests"),
+    "a hotfix": Row(state=patch, decision="refused", says=("beta/__init__.py", "update --force"), code=3),
+    "a hotfix, forced": Row(state=patch, decision="build", moves="link tests", options=FORCE),
     "a package by hand": Row(state=install_by_hand, decision="refused", says=("gamma 1.0.0",), code=3),
     "a package by hand, forced": Row(
         state=install_by_hand, decision="build", moves="link tests", options=FORCE, changes=GAMMA

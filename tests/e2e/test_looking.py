@@ -158,8 +158,8 @@ def test_diff_and_history(updated: SampleSite) -> None:
 
 
 DAMAGES = {  # a change of a release, and the command that helps
-    "an edited file": "update", "no Python": "update", "another lock": "rollback", "a stray file": "update --force",
-    "a file of the previous one": "",
+    "an edited file": "update --force", "no Python": "update", "another lock": "rollback",
+    "a stray file": "update --force", "a file of the previous one": "",
 }  # fmt: skip
 
 

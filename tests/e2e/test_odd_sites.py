@@ -58,3 +58,31 @@ def test_law_08_a_lock_over_half_a_megabyte_is_committed_and_gone_back_from(make
     site.releaser("update", check=0)
     site.releaser("rollback", check=0)
     assert site.version("alpha") == "1.0.0"
+
+
+def test_law_03_the_code_of_another_site_in_the_checkout_does_not_move(make_site: SiteFactory) -> None:
+    """The other project is no site here until it has a venv; a member of a workspace has no lock of its own."""
+    pyproject = '[project]\nname = "blog"\nversion = "0"\nrequires-python = ">=3.11"\n'
+    files = {"blog/pyproject.toml": pyproject, "blog/uv.lock": "version = 1\n", "blog/app.py": "EDITION = 1\n"}
+    site = make_site.live(files=files, due="1.1.0")
+    site.push_from_elsewhere({"shop.py": "EDITION = 2\nBROKEN = False\n"})
+    site.releaser("update", check=0)
+    site.push_from_elsewhere({"blog/app.py": "EDITION = 2\n"})
+    site.releaser("update", check=0)
+    blog = site.path / "blog"
+    site.run("python3", "-m", "venv", "--without-pip", blog / ".venv")
+    for command, code in (("update", 3), ("check", 3), ("rollback", 3)):
+        says(refused(site, command, code=code), blog, "git clone", f"rm -r {blog}/.venv")
+    says(site.releaser("init", project=blog, check=3), site.path / ".venv", "git clone")
+    says(refused(site, "rollback"), "--keep-code")
+    site.releaser("rollback", "--keep-code", check=0)
+    site.run("rm", "-r", blog / ".venv")
+    site.releaser("update", check=0)
+
+
+def test_law_09_a_state_directory_in_the_repository_is_named(make_site: SiteFactory) -> None:
+    site = make_site(settings={"state_dir": ".state"})
+    says(site.releaser("init", check=0), "git clean -fdx", site.path / ".state")
+    assert "git clean -fdx" in str(site.json("check")["hints"])
+    site.git("clean", "-fdq")  # as it advises
+    assert site.json("verify")["well"]

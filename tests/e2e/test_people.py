@@ -19,6 +19,21 @@ def move_the_link(site: SampleSite) -> None:
     site.link.symlink_to("../mine")
 
 
+def install_by_hand(site: SampleSite) -> None:
+    """Install another version into the live venv."""
+    site.publish("beta", "1.1.0")
+    options = ("--quiet", "--no-index", "--find-links", site.index, "--python", site.link / "bin" / "python")
+    site.uv("pip", "install", *options, "beta==1.1.0")
+
+
+def patch(site: SampleSite) -> None:
+    """Change a file of an installed package."""
+    (module,) = site.link.glob("lib/python*/site-packages/beta/__init__.py")
+    text = module.read_text(encoding="utf-8")
+    module.unlink()
+    module.write_text(f"{text}# mine\n", encoding="utf-8")
+
+
 def edit(name: str, line: str = "# mine\n") -> Act:
     """Return an act that adds a line to a file of the checkout."""
 
@@ -39,10 +54,12 @@ ACTS: dict[str, tuple[Act, str]] = {
     "edits settings": (edit("pyproject.toml", "\n[tool.releaser]\nkeep = 9\n"), "pyproject.toml"),
     "edits .env": (edit("../.env", "RELEASER_KEEP='9'\n"), ".env"),
     "moves the link": (move_the_link, ".venv"),
+    "installs a package": (install_by_hand, "beta 1.1.0"),
+    "corrects a package": (patch, "beta/__init__.py"),
 }
 
 
-@pytest.mark.parametrize("name", mostly_slow(ACTS, "edits code", "commits", "moves the link"))
+@pytest.mark.parametrize("name", mostly_slow(ACTS, "edits code", "moves the link", "corrects a package"))
 def test_law_03_what_a_person_changes_during_the_tests_stops_the_run_and_stays(
     make_site: SiteFactory, name: str
 ) -> None:

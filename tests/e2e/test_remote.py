@@ -171,6 +171,30 @@ def test_law_16_a_remote_that_moved_back_or_was_rewritten_is_not_followed(site: 
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("name", REWRITTEN)
+def test_law_16_a_rollback_from_a_remote_that_was_followed_refuses_no_night(site: SampleSite, name: str) -> None:
+    site.push_from_elsewhere(CODE)
+    site.releaser("update", check=0)
+    left = site.head()
+    REWRITTEN[name](site)
+    if name == "rewritten":
+        site.push_from_elsewhere({"shop.py": "EDITION = 3\nBROKEN = False\n"})
+    site.releaser("update", "--follow-remote", check=0)
+    site.releaser("rollback", check=0)
+    assert (site.head(), "EDITION = 2" in (site.path / "shop.py").read_text("utf-8")) == (left, True)
+    for _ in range(2):
+        silent(site.releaser("update"))
+        assert site.head() == left  # what was left is on hold
+    site.publish("alpha", "1.1.0")
+    site.releaser("update", check=0)
+    assert (site.version("alpha"), site.head()) == ("1.1.0", left)
+    site.push_from_elsewhere({"shop.py": "EDITION = 4\nBROKEN = False\n"})
+    site.releaser("update", check=0)
+    assert "EDITION = 4" in (site.path / "shop.py").read_text(encoding="utf-8")
+    assert (site.git("merge-base", "origin/main", "HEAD"), site.status()) == (site.head(), "")
+
+
+@pytest.mark.slow
 def test_law_16_a_run_that_prepares_names_a_rewritten_remote_and_ends_well(site: SampleSite) -> None:
     site.push_from_elsewhere(CODE)
     site.releaser("update", check=0)

@@ -334,8 +334,7 @@ MUTATIONS = (
     Mutation("A new process of a release takes its lease", "releases/startup/_releaser.py",
              "    fcntl.fcntl(descriptor, _OFD_SETLK", "    (descriptor, _OFD_SETLK", prunes_what_is_used),
     Mutation("An automatic rollback puts on hold what it removed", "pipelines/conclude.py",
-             "    _add_holds(site, run, make_release_holds(left, release, entry.reason))", "    pass",
-             ended("update, ill")),
+             "        holds = make_release_holds(left, release, entry.reason)\n", "", ended("update, ill")),
     Mutation("A venv is adopted by one exchange", "releases/link.py",
              "        exchange(directory, paths.link)",
              "        os.unlink(directory)\n        os.rename(paths.link, directory)\n"

@@ -60,12 +60,19 @@ def _ill(site: SampleSite) -> None:
     site.publish("alpha", "1.2.0", modules=ILL)
 
 
+def _apart(site: SampleSite) -> None:
+    site.releaser("update", check=0)
+    site.releaser("rollback", "--keep-code", check=0)
+    site.push_from_elsewhere({}, remove="notes.txt", message="Revert")
+
+
 SCENES: Mapping[str, Scene] = {
     "init, fresh": Scene("", lambda site: site.publish("alpha", "1.1.0"), "init"),
     "init, adopt": Scene("init, fresh", _adoptable, "init"),
     "update": Scene("init, fresh", _due, "update"),
     "update, adopted": Scene("init, adopt", _due, "update"),
     "update, ill": Scene("update", _ill, "update", 6),
+    "update, apart": Scene("update", _apart, "update", versions=ORIGINAL),
     "rollback": Scene("update", _updated, "rollback", versions=ORIGINAL),
 }
 DONE = frozenset({0, 6, 7})  # how a command may end that comes upon an interrupted run

@@ -90,15 +90,21 @@ class SmallRepository(Repository):
      ("P", "C", "!:B", "", "unpushed-commits", "would be lost: P", ""),
      ("T", "C", "!T:B", "", "unpushed-commits", "would be lost: P", ""),
      ("B", "C", "!:B", "C", "B", "is on hold", ""), ("P", "", "", "", "P", "`origin/main` does not exist", "problem"),
-     ("P", None, "", "", "P", "", "publishes")],
+     ("P", None, "", "", "P", "", "publishes"),
+     # A rollback has gone back to a head that the remote lost by a rewrite that a person followed.
+     ("C", "X", ":X:C", "", "X", "", "publishes"), ("B", "X", ":X:C", "", "X", "", "publishes"),
+     ("C", "X", ":X:C", "X", "C", "is on hold", ""), ("C", "B", ":B:C", "", "B", "", "publishes"),
+     ("C", "X", "!:X:C", "", "X", "", "publishes"), ("D", "X", ":X:C", "", "diverged", "have diverged", ""),
+     ("C", "P", ":X:C", "", "C", "moved back or was rewritten", "problem rewritten"),
+     ("D", "X", "!:X:C", "", "unpushed-commits", "would be lost: D", "")],
 )  # fmt: skip
 def test_law_15_16_the_commit_to_go_live(
     head: str, remote: str | None, pending: str, held: str, commit: str, reason: str, facts: str
 ) -> None:
-    """`pending` are releaser's commits and the upstream's head as followed last; `!` follows it in any case."""
-    own, _, seen = pending.removeprefix("!").partition(":")
+    """`pending` are releaser's commits, the upstream's head as followed last, and one that it lost; `!` follows it."""
+    own, seen, left = [*pending.removeprefix("!").split(":"), "", ""][:3]
     wish = Wish(frozenset({f"code of {held}"} if held else ()), follow_remote=pending.startswith("!"))
-    repository, before = SmallRepository(remote, remote or ""), Pending(tuple(own), remote_head=seen)
+    repository, before = SmallRepository(remote, remote or ""), Pending(tuple(own), "", seen, tuple(left))
     if "-" in commit or commit == "diverged":
         with pytest.raises(PreflightError, match=reason) as refusal:
             choose_target(make_site(Settings()), repository, head, before, wish)
@@ -109,6 +115,17 @@ def test_law_15_16_the_commit_to_go_live(
     assert (target.commit, " ".join(word for word, is_so in words.items() if is_so)) == (commit, facts)
     assert (reason in target.reason, bool(reason)) == (True, bool(target.reason))
     assert (target.head, target.code_key) == (head, repository.code_key(commit))
+
+
+@pytest.mark.parametrize(
+    ("pending", "head", "expected"),
+    [(":", "B", "B:"), ("B:", "C", "C:"), ("C:", "C", "C:"), ("C:", "X", "X:C"), ("X:C", "C", "C:CX"),
+     ("C:BDPRS", "X", "X:DPRSC")],
+)  # fmt: skip
+def test_law_16_heads_that_the_remote_has_lost_stay_known(pending: str, head: str, expected: str) -> None:
+    seen, _, left = pending.partition(":")
+    changes = publish._follow_head(SmallRepository("", ""), Pending(remote_head=seen, left_heads=tuple(left)), head)
+    assert f"{changes['remote_head']}:{''.join(cast(Any, changes['left_heads']))}" == expected
 
 
 def test_without_a_pull_head_stays_and_what_another_remote_has_is_not_lost() -> None:
@@ -193,6 +210,7 @@ def test_law_26_27_news_is_one_mail(before: str, command: Command, outcome: str,
 CHANGES = (PackageChange("a", "1.0", "1.1", "minor"),)
 PAUSE = Pause(by="person", reason="why")
 LIVE = Release(Path("/r"), Manifest("20261120T000000Z", NOW, "built", KEY, "x", failure="1 failed"), State("good", 1))
+READY = msgspec.structs.replace(LIVE, state=State("ready"))
 
 
 def prospect(code: str = "code", changes: tuple[PackageChange, ...] = (), *skipped: str) -> kinds.Prospect:
@@ -213,7 +231,9 @@ def prospect(code: str = "code", changes: tuple[PackageChange, ...] = (), *skipp
      (kinds.LockNews(prospect(), moves=True), "Move the checkout to commit 0123456789ab.", "Would {}."),
      (kinds.StillFailing(prospect(), LIVE), f"Nothing newer than release {LIVE.id}, which failed: 1 failed.",
       "Would change nothing: {}, and is not tried again."),
-     (kinds.Ready(prospect("new"), LIVE), f"commit 0123456789ab; {LIVE.id} is prepared, and not built again.",
+     (kinds.Ready(prospect("new"), READY), f"commit 0123456789ab; {LIVE.id} is prepared, and not built again.",
+      "Would prepare: {}."),
+     (kinds.Ready(prospect("new"), LIVE), f"commit 0123456789ab; {LIVE.id} is live, and not built again.",
       "Would prepare: {}."),
      (kinds.Build(prospect("new", CHANGES), ()), "commit 0123456789ab; a 1.0 → 1.1.", "Would prepare: {}."),
      (kinds.Build(prospect(), (), ("x is gone",)), "the live release is damaged: x is gone.", "Would prepare: {}."),

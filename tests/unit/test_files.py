@@ -48,7 +48,8 @@ def test_ids_of_one_second_are_ordered_by_number_and_a_clock_may_go_back(paths: 
 @pytest.mark.parametrize(
     ("file", "text", "failed_gate", "state"),
     [("state.json", '{"state": "failed"}', "", "outdated"), ("state.json", '{"state": "failed"}', "tests", "failed"),
-     ("state.json", "{", "", "good"), ("state.json", "{", "tests", "failed"), ("state.json", None, "", "good"),
+     ("state.json", "{", "", "rolled-back"), ("state.json", "{", "tests", "failed"),
+     ("state.json", None, "", "rolled-back"),
      ("manifest.json", "{", "", ""), ("manifest.json", None, "", ""), ("manifest.json", '{"id": "x"}', "", ""),
      ("uv.lock", "other", "", ""), ("uv.lock", None, "", "ready")],
 )  # fmt: skip
@@ -98,6 +99,49 @@ def test_law_08_a_journal_is_read_as_written_and_as_an_earlier_version_meant_it(
             del earlier[name]
         write_json(paths.journal, earlier)
         assert read_entry(paths) == entry
+
+
+@pytest.mark.parametrize(
+    ("before", "release", "after", "has_flipped"),
+    [(None, "b", "b", True), ("a", "b", "a", False), ("a", "b", "b", True), ("a", "b", None, False),
+     ("a", "a", "a", False), ("a", "a", "./a", True), ("./a", "a", "a", True), ("a", None, None, False)],
+)  # fmt: skip
+def test_law_08_the_link_shows_a_change_also_one_that_leaves_a_release_live(
+    paths: Paths, before: str | None, release: str | None, after: str | None, has_flipped: bool
+) -> None:
+    """A link is `a` or, spelled in another way, `./a`."""
+    releases = {"a": "20261120T000000Z", "b": "20261121T000000Z"}
+    texts = {name: make_link_text(paths, each) for name, each in releases.items()}
+    texts |= {f"./{name}": f"./{text}" for name, text in texts.items()}
+    entry = Entry("changing", "update", "now", release=release and releases[release], link=before and texts[before])
+    if after is not None:
+        paths.link.symlink_to(texts[after])
+    assert entry.has_flipped(read_link(paths)) == has_flipped
+    if release and before and has_flipped:
+        assert make_link_text(paths, releases[release], other_than=entry.link) == texts[str(after)]
+
+
+#: The states and orders of two releases, and the one that the link leads to.
+LINKS: list[tuple[tuple[State, State], int, bool]] = [
+    ((State("good", 1), State("good", 2)), 1, False),
+    ((State("good", 1), State("good", 2)), 0, True),
+    ((State("good", 3), State("rolled-back", 2)), 0, False),  # by `releaser rollback`
+    ((State("good", 3), State("rolled-back", 2)), 1, True),
+    ((State("good", 1), State("ready")), 1, True),
+    ((State("good", 1), State("rolled-back", is_lost=True)), 1, False),  # nobody knows
+    ((State("rolled-back", is_lost=True), State("good", 2)), 1, False),
+]
+
+
+@pytest.mark.parametrize(("states", "live", "is_moved"), LINKS)
+def test_law_19_a_link_that_a_person_has_moved_is_told_by_the_record(
+    paths: Paths, states: tuple[State, State], live: int, is_moved: bool
+) -> None:
+    releases = [add_release(paths) for _ in states]
+    for release, state in zip(releases, states, strict=True):
+        write_json(release.directory / "state.json", state)
+    paths.link.symlink_to(make_link_text(paths, releases[live].id))
+    assert Store(paths).is_moved_by_hand == is_moved
 
 
 BROKEN: dict[str, Callable[[Path], object]] = {
