@@ -113,20 +113,13 @@ def test_law_42_a_health_check_that_drips_fails(make_site: SiteFactory) -> None:
     assert site.version("alpha") == "1.0.0"
 
 
-LONG = """\
-import unittest
-class Long(unittest.TestCase):
-    def test_long(self):
-        import alpha
-        if alpha.__version__ != "1.0.0":
-            print("`A=" * 170_000, flush=True)
-            import os; os._exit(1)
-"""
+LONG = "import alpha, sys\n\nsys.exit('`A=' * 170_000 if alpha.__version__ != '1.0.0' else 0)\n"
 
 
 def test_law_28_42_a_long_line_is_cut_wherever_it_is_told(make_site: SiteFactory) -> None:
     with mail_server() as server:
-        site = make_site.live(due="1.1.0", files={"site_tests.py": LONG}, dotenv=mailing(server.host))
+        settings = mailing(server.host, TEST_COMMAND="python long.py")
+        site = make_site.live(due="1.1.0", files={"long.py": LONG}, dotenv=settings)
         site.push_from_elsewhere({"notes.txt": "more"}, message="z" * 100_000)
         finished = site.releaser("update", check=5)
         (mail,) = [mail for _, mail, _ in server.mails]
