@@ -306,8 +306,10 @@ SETTINGS |= {"shadow": "off", "shadow_copy": ["*.db"], "before_build": "make", "
 @pytest.mark.parametrize("settings", [{}, SETTINGS], ids=["default", "all"])
 def test_law_20_what_failed_stays_known_to_a_newer_version(settings: dict[str, Any]) -> None:
     values = load_settings({}, {}, settings)[0]
-    assert " ".join(TestSettings.__struct_fields__) == "test_command test_timeout test_environment shadow shadow_copy"
-    hashed = (values.tests, values.live.before_build, values.live.migrations, values.site.python)
+    names = "test_command test_timeout test_environment shadow shadow_copy"
+    assert " ".join(TestSettings.__struct_fields__) == f"{names} tests_get_environment_file"
+    tests = {name: getattr(values.tests, name) for name in names.split()}
+    hashed = (tests, values.live.before_build, values.live.migrations, values.site.python)
     recipe = hash_text(msgspec.json.encode(hashed).decode())
     assert key_of(**settings) == Key("code", "sha256", "3.11.7", "", recipe)
 
