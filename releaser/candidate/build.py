@@ -18,7 +18,7 @@ from releaser.packages.resolve import Plan, group_arguments
 from releaser.releases.lease import install_startup_module, remove_startup_module
 from releaser.releases.release import BUILT, Release
 from releaser.releases.sealed import Sealed, take_seal
-from releaser.releases.venv import find_python, find_site_packages, is_relocatable
+from releaser.releases.venv import find_python, find_site_packages, is_relocatable, join_records, read_records
 from releaser.releases.verify import find_damage, list_edits
 from releaser.site.site import UV_TIMEOUT, Site
 from releaser.system import process
@@ -88,7 +88,7 @@ def build_venv(place: Place, plan: Plan, base: Release | None, install: Installe
             install_startup_module(venv)
             _run_before_build(place, install)
             install(place)
-            if is_relocatable(venv):
+            if is_relocatable(venv) and not (clones and _misses_files(venv)):
                 break
         else:
             raise ToolError("uv has replaced the environment of the candidate by another one.")
@@ -115,6 +115,11 @@ def _begin_venv(place: Place, plan: Plan, base: Release | None, *, clones: bool)
     words = ["venv", "--relocatable", "--no-project", "--python", plan.python]
     words += ["--system-site-packages"] if base and _sees_system_packages(base.venv) else []
     site.run_uv(*words, venv, cwd=place.shadow.project, mark=place.mark)
+
+
+def _misses_files(venv: Path) -> bool:
+    """Return True if a file of a package is gone: uv has deleted it with another package that owned it, too."""
+    return any(not os.path.lexists(venv / path) for path in join_records(read_records(venv).values()))
 
 
 def _sees_system_packages(venv: Path) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import sys
+from pathlib import Path
 
 import click
 
@@ -21,7 +22,7 @@ from releaser.site.site import open_site, read_service
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED, metavar="COMMAND…")
 @common_options(takes_lock=False)
 def run_command_in_release(common: Common, command: tuple[str, ...]) -> None:
-    """Run COMMAND in the project, with the live release and the environment file."""
+    """Run COMMAND with the live release and the environment file, in the project that `--project` names."""
     site = open_site(common.project, os.environ)
     require(read_service(site)[1])
     release = Store(site.paths).find("live")
@@ -30,7 +31,8 @@ def run_command_in_release(common: Common, command: tuple[str, ...]) -> None:
         message = f"Release {release.id} has no `{command[0]}` that starts."
         raise refuse("no-python", message, "Run `releaser status`; another Python on PATH would not be that release.")
     try:
-        os.chdir(site.paths.project)
+        if common.project != Path():  # else the current directory is in the project
+            os.chdir(site.paths.project)
         os.execvpe(command[0], command, env)  # noqa: S606 - this process becomes the command
     except OSError as error:
         raise click.UsageError(f"`{command[0]}` cannot be started: {error.strerror}.") from error

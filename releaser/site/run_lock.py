@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import BinaryIO
 
 import msgspec
+from filelock import FileLock, Timeout
 
-from releaser.errors import LockedError, PreflightError, refuse
+from releaser.errors import LockedError, refuse
 from releaser.site.site import Site
 from releaser.system import signals
-from releaser.system.files import private_mode, set_aside
+from releaser.system.files import private_mode, read_regular_file, set_aside
 from releaser.system.run import Run, now
 
 _LENGTH = 1024  # bytes that a lock says of its holder
@@ -57,64 +58,65 @@ def hold_lock(site: Site, run: Run, wait: float, end: Callable[[Running], float]
     if path.is_symlink() or (path.exists() and not path.is_file()):
         aside = set_aside(path)
         run.note(f"`{path}` was no file. It is now `{aside}`.")
+    lock = FileLock(path, timeout=0, mode=private_mode(path.parent), fallback_to_soft=False)
+    _take(lock, path, wait, end)
+    if not lock.is_locked:  # `uninstall` has deleted it
+        yield
+        return
+    running, started = Running(run.command.name, os.getpid(), now()), _find_start(os.getpid())
+
+    def write(step: str) -> None:
+        record = msgspec.json.encode((started, msgspec.structs.replace(running, step=step)))
+        with contextlib.suppress(OSError), open(path, "r+b", buffering=0) as file:  # a full disk ends no run
+            file.write(record.ljust(_LENGTH))
+
+    write("")
+    run.listeners.append(lambda name, step: write(name) if step is None else None)
     try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, private_mode(path.parent))
-    except OSError as error:
-        raise _explain(path, error) from error
-    with open(descriptor, "rb") as file:
-        _take(file, path, wait, end)
-        running, started = Running(run.command.name, os.getpid(), now()), _find_start(os.getpid())
-
-        def write(step: str) -> None:
-            record = msgspec.json.encode((started, msgspec.structs.replace(running, step=step)))
-            with contextlib.suppress(OSError):  # a full disk ends no run
-                os.pwrite(file.fileno(), record.ljust(_LENGTH), 0)
-
-        write("")
-        run.listeners.append(lambda name, step: write(name) if step is None else None)
-        try:
-            yield
-        finally:
-            os.ftruncate(file.fileno(), 0)  # the next holder is never taken for this one
+        yield
+    finally:
+        with contextlib.suppress(OSError):
+            os.truncate(path, 0)  # the next holder is never taken for this one
+        lock.release()
 
 
-def _take(file: BinaryIO, path: Path, wait: float, end: Callable[[Running], float] | None) -> None:
+def _take(lock: FileLock, path: Path, wait: float, end: Callable[[Running], float] | None) -> None:
+    """Take a lock, but for one that is deleted meanwhile. Raises LockedError and PreflightError."""
     began, longest = time.monotonic(), None
+    while longest is None or path.exists():
+        try:
+            lock.acquire()
+            return
+        except Timeout:
+            running, elapsed = _read(path), time.monotonic() - began
+        except (OSError, NotImplementedError) as error:
+            message = f"The lock `{path}` cannot be taken: {error}."
+            raise refuse("no-lock-file", message, "Set `state_dir` to a local file system of this user.") from error
+        if longest is None and (running is not None or elapsed >= _UNNAMED):
+            longest = max(wait, end(running) if end is not None and running is not None else 0)
+        if longest is not None and elapsed >= longest:
+            running = running or Running()
+            advice = "Run it again later, or with `--wait 600`."
+            advice += f" `kill {running.pid}` ends that run." if running.pid else ""
+            raise LockedError(f"{running.sentence} Nothing was changed.", advice)
+        signals.wait(_PAUSE)
+
+
+def _is_taken(file: BinaryIO) -> bool:
+    """Return True if another process holds a lock. Raises OSError."""
     try:
-        while not _try(file, fcntl.LOCK_EX):
-            running, elapsed = _read(file), time.monotonic() - began
-            if longest is None and (running is not None or elapsed >= _UNNAMED):
-                longest = max(wait, end(running) if end is not None and running is not None else 0)
-            if longest is not None and elapsed >= longest:
-                running = running or Running()
-                advice = "Run it again later, or with `--wait 600`."
-                advice += f" `kill {running.pid}` ends that run." if running.pid else ""
-                raise LockedError(f"{running.sentence} Nothing was changed.", advice)
-            signals.wait(_PAUSE)
-    except OSError as error:
-        raise _explain(path, error) from error
-
-
-def _explain(path: Path, error: OSError) -> PreflightError:
-    message = f"The lock `{path}` cannot be taken: {error}."
-    return refuse("no-lock-file", message, "Set `state_dir` to a local file system of this user.")
-
-
-def _try(file: BinaryIO, kind: int) -> bool:
-    """Take a lock; False if another process holds it. Raises OSError."""
-    try:
-        fcntl.flock(file, kind | fcntl.LOCK_NB)
+        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
-        return False
-    return True
+        return True
+    return False
 
 
 def find_running(path: Path) -> Running | None:
     """Return the run that holds a lock; None if none does, or if this user may not ask."""
     with contextlib.suppress(OSError), open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb") as file:
         began = time.monotonic()
-        while not _try(file, fcntl.LOCK_SH):
-            running = _read(file)
+        while _is_taken(file):
+            running = _read(path)
             if running is not None or time.monotonic() - began >= _UNNAMED:
                 return running or Running()
             signals.wait(_PAUSE)
@@ -123,19 +125,19 @@ def find_running(path: Path) -> Running | None:
 
 def end_run(path: Path, pid: int) -> bool:
     """Ask the run that holds a lock to end; False if it is of another user, or is not that process any more."""
-    with contextlib.suppress(OSError), open(path, "rb") as file:
+    with contextlib.suppress(OSError):
         descriptor = os.pidfd_open(pid)  # the number may be used again, the descriptor is not
-        running = _read(file)
+        running = _read(path)
         if running is not None and running.pid == pid and os.stat(f"/proc/{pid}").st_uid == os.geteuid():
             signal.pidfd_send_signal(descriptor, signal.SIGTERM)
             return True
     return False
 
 
-def _read(file: BinaryIO) -> Running | None:
+def _read(path: Path) -> Running | None:
     """Return what a lock says of its holder; None if it says nothing, or that process has ended."""
     try:
-        started, running = msgspec.json.decode(os.pread(file.fileno(), _LENGTH, 0), type=tuple[int, Running])
+        started, running = msgspec.json.decode(read_regular_file(path) or b"", type=tuple[int, Running])
     except (OSError, msgspec.MsgspecError):
         return None
     is_whole = running.pid is not None and running.since is not None and started > 0
