@@ -82,24 +82,32 @@ def hold_lock(site: Site, run: Run, wait: float, end: Callable[[Running], float]
 
 def _take(lock: FileLock, path: Path, wait: float, end: Callable[[Running], float] | None) -> None:
     """Take a lock, but for one that is deleted meanwhile. Raises LockedError and PreflightError."""
-    began, longest = time.monotonic(), None
-    while longest is None or path.exists():
-        try:
-            lock.acquire()
-            return
-        except Timeout:
+    if _try(lock, path):
+        return
+    with open(path, "rb") as file:
+        began, longest = time.monotonic(), None
+        while os.fstat(file.fileno()).st_nlink and not _try(lock, path):
             running, elapsed = _read(path), time.monotonic() - began
-        except (OSError, NotImplementedError) as error:
-            message = f"The lock `{path}` cannot be taken: {error}."
-            raise refuse("no-lock-file", message, "Set `state_dir` to a local file system of this user.") from error
-        if longest is None and (running is not None or elapsed >= _UNNAMED):
-            longest = max(wait, end(running) if end is not None and running is not None else 0)
-        if longest is not None and elapsed >= longest:
-            running = running or Running()
-            advice = "Run it again later, or with `--wait 600`."
-            advice += f" `kill {running.pid}` ends that run." if running.pid else ""
-            raise LockedError(f"{running.sentence} Nothing was changed.", advice)
-        signals.wait(_PAUSE)
+            if longest is None and (running is not None or elapsed >= _UNNAMED):
+                longest = max(wait, end(running) if end is not None and running is not None else 0)
+            if longest is not None and elapsed >= longest:
+                running = running or Running()
+                advice = "Run it again later, or with `--wait 600`."
+                advice += f" `kill {running.pid}` ends that run." if running.pid else ""
+                raise LockedError(f"{running.sentence} Nothing was changed.", advice)
+            signals.wait(_PAUSE)
+
+
+def _try(lock: FileLock, path: Path) -> bool:
+    """Take a lock; False if another process holds it. Raises PreflightError without flock."""
+    try:
+        lock.acquire()
+    except Timeout:
+        return False
+    except (OSError, NotImplementedError) as error:
+        message = f"The lock `{path}` cannot be taken: {error}."
+        raise refuse("no-lock-file", message, "Set `state_dir` to a local file system of this user.") from error
+    return True
 
 
 def _is_taken(file: BinaryIO) -> bool:

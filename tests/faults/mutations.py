@@ -287,7 +287,7 @@ MUTATIONS = (
              "    require_unchanged(site, repository, prospect.snapshot)\n    entry = _plan_change(site, run,",
              "    entry = _plan_change(site, run,", edited_during_tests),
     Mutation("One run holds the lock", "site/run_lock.py",
-             "            lock.acquire()", "            pass",
+             "        lock.acquire()", "        pass",
              lambda ground: broken_after_second_run(ground.stage("rollback").site, "prune")),
     Mutation("A change that does not come to its flip is undone", "live/change.py",
              "            undo_change(site, run, repository, entry)\n            raise", "            raise",
