@@ -60,6 +60,7 @@ def test_law_01_18_tests_reach_neither_the_live_release_nor_the_cache(
     assert (second.stdout, second.stderr, site.releases(), site.release()) == ("", "", releases, live)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", mostly_slow(["auto", "off"], "auto"))
 def test_law_18_tests_may_call_uv(site: SampleSite, mode: str) -> None:
     """They run as they do outside, on a cache of their own."""
@@ -100,6 +101,7 @@ def messages(site: SampleSite, command: str, code: int) -> str:
     return str([answer.get("problems"), answer.get("hints")])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("is_known", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_law_11_python_upgraded_in_place_builds_everything_again(site: SampleSite, is_known: bool) -> None:
     """uv would replace a clone by a plain venv without the start-up module, whose copies run its packages."""
@@ -121,6 +123,7 @@ def test_law_11_python_upgraded_in_place_builds_everything_again(site: SampleSit
     site.releaser("status", check=0)
 
 
+@pytest.mark.slow
 def test_law_05_11_release_without_its_python_is_named_and_passed_over(make_site: SiteFactory) -> None:
     """Neither a rollback nor `run` ends on a Python that is not that of a release."""
     site = make_site.live("1.1.0", "1.2.0")
@@ -137,6 +140,7 @@ def test_law_05_11_release_without_its_python_is_named_and_passed_over(make_site
     site.releaser("run", "--", "python", "-c", "import alpha", check=0)
 
 
+@pytest.mark.slow
 def test_law_11_live_release_without_its_python_is_built_again(site: SampleSite) -> None:
     python = site.link / "bin" / "python"
     python.unlink()

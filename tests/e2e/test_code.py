@@ -61,6 +61,7 @@ def test_law_03_a_revert_of_a_commit_that_a_person_pulled_restarts_the_site(make
     assert (editions(site), site.live(), site.restarted_at() != restarted) == (("1\n", "1\n"), live, True)
 
 
+@pytest.mark.slow
 def test_law_05_a_rollback_to_the_live_release_takes_its_code_back(apart: SampleSite) -> None:
     site, live, restarted = apart, apart.live(), apart.restarted_at()
     assert site.json("rollback", live, "--keep-code")["result"] == "no-changes"

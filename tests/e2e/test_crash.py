@@ -309,6 +309,7 @@ def test_law_10_a_rollback_that_waited_for_another_release_leaves_it(waiting: Sa
     assert site.version("alpha") == "1.0.0"
 
 
+@pytest.mark.slow
 def test_law_20_a_number_that_another_process_has_now_runs_nothing(waiting: SampleSite) -> None:
     site = waiting
     with during_tests(site, code=-signal.SIGKILL) as run:

@@ -157,6 +157,7 @@ def test_law_02_21_a_process_that_nothing_restarts_stays_on_its_release(make_sit
     assert "fails its health check" in site.releaser("status", check=10).stdout
 
 
+@pytest.mark.slow
 def test_law_21_a_lock_alone_shows_no_restart(make_site: SiteFactory) -> None:
     """Any user may lock the lease of a candidate."""
     site = make_site.live(due="1.1.0")

@@ -56,6 +56,7 @@ def of_service(env: dict[str, str]) -> dict[str, str]:
     return {name: value for name, value in env.items() if name in GOT}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("gets", mostly_slow(["off", "on"], "on"))
 def test_law_41_the_environment_of_the_service_reaches_what_asks_about_the_site(
     make_site: SiteFactory, gets: str

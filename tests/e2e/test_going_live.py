@@ -280,6 +280,7 @@ def test_law_04_28_a_persons_work_in_the_way_back_keeps_the_new_release_whole(
     assert (site.live(), (site.path / "notes.txt").read_text()) == (first, "old")
 
 
+@pytest.mark.slow
 def test_law_09_a_lock_of_git_is_named_and_one_that_our_git_left_is_removed(make_site: SiteFactory) -> None:
     site = make_site.live(due="1.1.0")
     lock = site.path / ".git" / "index.lock"

@@ -51,6 +51,7 @@ def peak(site: SampleSite, megabytes: int) -> int:
     return most
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("megabytes", mostly_slow([200, 1024], 200))
 def test_law_42_what_tests_print_takes_no_memory(make_site: SiteFactory, megabytes: int) -> None:
     site = make_site.live(files={"site_tests.py": PRINTING})
@@ -81,6 +82,7 @@ def endless(line: bytes, *, pause: float) -> Iterator[tuple[int, threading.Event
         listener.shutdown(socket.SHUT_RDWR)
 
 
+@pytest.mark.slow
 def test_law_26_42_a_mail_server_without_end_takes_no_memory(make_site: SiteFactory) -> None:
     with endless(b"220-" + b"x" * 4000 + b"\r\n", pause=0) as (port, _):
         site = make_site.live(due="1.1.0", dotenv=mailing(f"127.0.0.1:{port}"))
@@ -89,6 +91,7 @@ def test_law_26_42_a_mail_server_without_end_takes_no_memory(make_site: SiteFact
     assert len(list((site.state / "outbox/new").iterdir())) == 1
 
 
+@pytest.mark.slow
 def test_law_26_42_a_mail_server_that_drips_holds_no_news(make_site: SiteFactory) -> None:
     with endless(b"220-more\r\n", pause=0.3) as (port, has_served):
         site = make_site.live(due="1.1.0", dotenv=mailing(f"127.0.0.1:{port}"))
@@ -105,6 +108,7 @@ def test_law_26_42_a_mail_server_that_drips_holds_no_news(make_site: SiteFactory
         assert [mail["Subject"][:19] for _, mail, _ in server.mails] == ["Updated: site, alph"]
 
 
+@pytest.mark.slow
 def test_law_42_a_health_check_that_drips_fails(make_site: SiteFactory) -> None:
     site = make_site.live(due="1.1.0")
     with endless(b"HTTP/1.1 200 OK\r\n", pause=0.3) as (port, _):
@@ -146,6 +150,7 @@ def test_law_09_42_a_history_that_has_grown_is_cut_not_lost(site: SampleSite) ->
     assert site.json("history")[0]["command"] == "update"
 
 
+@pytest.mark.slow
 def test_law_05_42_a_cache_that_is_in_use_holds_no_news(make_site: SiteFactory) -> None:
     with mail_server() as server:
         site = make_site.live(due="1.1.0", dotenv=mailing(server.host))
@@ -162,6 +167,7 @@ def test_law_05_42_a_cache_that_is_in_use_holds_no_news(make_site: SiteFactory) 
     assert not (site.state / "cache/ballast").exists()
 
 
+@pytest.mark.slow
 def test_law_12_18_42_what_a_shadow_copies_has_one_limit(site: SampleSite) -> None:
     for number in range(13):  # without their content, they take no room here
         site.edit(f"../media/{number}/film", "")

@@ -73,6 +73,7 @@ def test_law_04_13_a_tracked_file_becomes_a_product_and_the_reverse(make_site: S
     assert any(name.startswith("other.") for name in os.listdir(site.path / "__pycache__")), "other byte code stays"
 
 
+@pytest.mark.slow
 def test_law_20_27_a_deleted_product_is_put_back_by_the_next_update(make_site: SiteFactory) -> None:
     site = make_site.live(settings={"before_build": ["sh", "build.sh"]}, files={"build.sh": BUILD, **EDITION, **BUILT})
     before, restarted = shown(site), site.restarted_at()

@@ -61,6 +61,7 @@ def test_law_26_a_kill_during_on_failure_loses_no_news(make_site: SiteFactory, s
     assert ([text[:11] for text in subjects(server)], len(box)) == (["Rolled back"], 0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("is_sick", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_law_20_26_prune_tells_of_the_dead_update_that_it_finished(
     make_site: SiteFactory, server: MailServer, is_sick: bool
@@ -97,6 +98,7 @@ def test_law_26_each_automatic_rollback_is_a_mail(make_site: SiteFactory, server
     assert len(server.mails) == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("setting", ["restart", pytest.param("after_live", marks=pytest.mark.slow)])
 def test_law_20_21_a_failed_restart_or_hook_stays_in_the_status(make_site: SiteFactory, setting: str) -> None:
     site = make_site.live("1.1.0", dotenv={f"RELEASER_{setting.upper()}": "test ! -e ../broken"})

@@ -61,6 +61,7 @@ def test_law_05_12_small_changes_of_code_fit_into_the_reserve(make_site: SiteFac
         assert (site.path / "notes.txt").read_text(encoding="utf-8") == "one\n"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", ["update", "rollback"])
 def test_law_05_a_rollback_ends_where_recovery_has_gone_back_to(make_site: SiteFactory, command: str) -> None:
     """The run is killed right before the flip; one that was a rollback itself is what the person wants still."""
@@ -87,6 +88,7 @@ def test_law_05_a_rollback_ends_where_recovery_has_gone_back_to(make_site: SiteF
     assert site.status() == ""
 
 
+@pytest.mark.slow
 def test_law_05_a_wrong_setting_does_not_refuse_a_rollback(make_site: SiteFactory) -> None:
     site = make_site.live("1.1.0")
     site.write_dotenv(kepp="3", test_timeout="soon", restart="sh -c 'unbalanced")
@@ -98,6 +100,7 @@ def test_law_05_a_wrong_setting_does_not_refuse_a_rollback(make_site: SiteFactor
     assert "RELEASER_TEST_TIMEOUT" in str(answer["notes"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("state", ["deleted", "broken"])
 def test_law_05_nothing_goes_back_to_a_release_whose_state_is_lost(make_site: SiteFactory, state: str) -> None:
     site = make_site.live("1.1.0", "1.2.0")
@@ -109,6 +112,7 @@ def test_law_05_nothing_goes_back_to_a_release_whose_state_is_lost(make_site: Si
     assert site.states()[second] == "rolled-back"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", ["the older one", "the newer one"])
 def test_law_19_a_link_to_an_older_release_is_a_decision_of_a_person(make_site: SiteFactory, way: str) -> None:
     site = make_site.live("1.1.0", due="1.2.0")
