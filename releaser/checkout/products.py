@@ -162,7 +162,7 @@ def find_missing_products(site: Site, repository: Repository, release: Release) 
     """Return a sentence for each product of the live release that was deleted from the checkout."""
     paths = [path for path in sorted(list_products(release.directory)) if not os.path.lexists(site.paths.top / path)]
     tracked = repository.tracked_files() if paths else ()
-    return [f"{path} was deleted from the checkout" for path in paths if path.as_posix() not in tracked]
+    return [f"{path} is missing in the checkout" for path in paths if path.as_posix() not in tracked]
 
 
 def place_products(move: ProductMove) -> None:

@@ -36,6 +36,7 @@ from releaser.system.text import redact
 
 _CODE = {".py", ".pyc", ".so", ".pth"}
 ABSENT = ""  # the hash of a file that does not exist
+CONFIG = "pyvenv.cfg"
 
 
 class Sealed(msgspec.Struct, frozen=True):
@@ -103,12 +104,14 @@ def list_differences(venv: Path, sealed: Sealed) -> Iterator[Difference]:
     trusted = join_records(record for path, record in records.items() if path in sealed.records.keys() - wrong)
     expected = {path: digest for path, digest in trusted.items() if digest} | sealed.files
     named = {path for path in wrong if (venv / path).parent.is_dir()}  # else the package is missing, as said
+    is_replaced = hash_file(venv / CONFIG) != sealed.files.get(CONFIG)  # by a tool: nothing in it is a person's work
     for path in sorted(expected.keys() | named):
         digest = hash_file(venv / path)
         if digest == ABSENT != expected.get(path):
             yield Difference(f"{shorten(path)} is missing")
         elif digest != expected.get(path):
-            yield Difference(f"{shorten(path)} is not as it was sealed", name_kind(path, digest))
+            kind = "damage" if is_replaced else name_kind(path, digest)
+            yield Difference(f"{shorten(path)} is not as it was sealed", kind)
     yield from list_added(venv, sealed, records)
 
 
