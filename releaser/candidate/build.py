@@ -30,12 +30,16 @@ _ONLY_OTHERS = ["--no-install-project", "--no-install-workspace"]
 
 
 class Place(msgspec.Struct, frozen=True):
-    """The site, shadow and venv of a build; `mark` is that of the run's children."""
+    """The site, shadow and venv of a build; `mark` is that of the run's children.
+
+    `deployed` is the release whose code and products the checkout has.
+    """
 
     site: Site
     shadow: Shadow
     venv: Path
     mark: str
+    deployed: Release | None = None
 
     @property
     def shares_files(self) -> bool:

@@ -38,20 +38,24 @@ def find_changed(before: Files, after: Files) -> set[Path]:
     return {path for path in before | after if before.get(path) != after.get(path)}
 
 
-def is_data(tree: Path, name: Path) -> bool:
-    """Return True for a log or an SQLite database: a build that opens one has not made it."""
-    path, is_log = tree / name, ".log" in name.suffixes or name.parts[0] in LOG_DIRECTORIES
+def is_data(tree: Path, name: Path, project: Path) -> bool:
+    """Return True for a log or an SQLite database: a build that opens one has not made it.
+
+    `name` and `project`, the directory whose logs they are, are paths in the tree.
+    """
+    place = name.relative_to(project) if name.is_relative_to(project) else name
+    path, is_log = tree / name, ".log" in name.suffixes or place.parts[0] in LOG_DIRECTORIES
     if is_log or path.suffix in _DATABASES or path.name.endswith(_JOURNALS):
         return True
     return path.is_file() and not path.is_symlink() and path.open("rb").read(len(_SQLITE)) == _SQLITE
 
 
-def is_site_file(site: Site, live: Release | None, path: Path, *, by_installer: bool) -> bool:
-    """Return True if an untracked file of the live checkout is no product of the live release.
+def is_site_file(site: Site, deployed: Release | None, path: Path, *, by_installer: bool) -> bool:
+    """Return True if an untracked file of the live checkout is no product of the release whose code is there.
 
     Where those are not known, they are the code and metadata that uv writes: it did so before, and replaced them.
     """
-    release = live.directory if live is not None else None
+    release = deployed.directory if deployed is not None else None
     is_old = by_installer and is_code(path) and (release is None or has_unknown_products(release))
     is_product = is_old or path in list_products(release)
     return os.path.lexists(site.paths.top / path) and not is_product

@@ -24,6 +24,7 @@ from releaser.candidate.products import find_changed, is_data, is_site_file, kee
 from releaser.candidate.shadow import Shadow, fill_shadow, make_shadow, redirect_links
 from releaser.candidate.tests import TestResult, run_tests
 from releaser.checkout.own_files import make_export
+from releaser.checkout.products import find_deployed
 from releaser.checkout.repository import Repository
 from releaser.checkout.target import Target
 from releaser.errors import BuildError
@@ -84,7 +85,7 @@ class Trial(msgspec.Struct, frozen=True):
 
 
 def try_candidate(
-    run: Run, repository: Repository, attempt: Attempt, live: Release | None, install: Installer
+    run: SiteRun, repository: Repository, attempt: Attempt, live: Release | None, install: Installer
 ) -> Trial:
     """Build and test a candidate, as the installer makes it. Failed tests are no error.
 
@@ -94,8 +95,9 @@ def try_candidate(
     directory, began = begin_release(site.paths), now()
     with make_shadow(site, repository, site.paths.shadow(run.id), attempt.target.commit, mark=run.id) as shadow:
         (shadow.project / "uv.lock").write_text(attempt.plan.lock_text, encoding="utf-8")
-        shadow = _complete_shadow(site, shadow, directory / "venv", live)
-        place = Place(site, shadow, directory / "venv", run.id)
+        deployed = find_deployed(site, repository, run.store, attempt.target.head)
+        shadow = _complete_shadow(site, shadow, directory / "venv", deployed)
+        place = Place(site, shadow, directory / "venv", run.id, deployed)
         sealed = _build(run, repository, place, attempt.plan, live, install)
         trial = _test(run, place, Trial(attempt, directory, began, TestResult(False, "", "", 0), sealed))
         if trial.tests.passed and not shadow.is_mounted:
@@ -121,12 +123,14 @@ def _build(
         build_venv(place, plan, live, install_watched)
         _refuse_edited_files(site, tree)
         tracked, live_tracked = tree.tracked_files(), repository.tracked_files()
+        project, deployed = site.paths.project.relative_to(site.paths.top), place.deployed
         changed = find_changed(before, list_files(tree.top))
-        changed = {path for path in changed if path.as_posix() not in tracked and not is_data(tree.top, path)}
+        changed = {path for path in changed if path.as_posix() not in tracked and not is_data(tree.top, path, project)}
         site_files = [
             path
             for path in sorted(changed)
-            if path.as_posix() not in live_tracked and is_site_file(site, live, path, by_installer=path in installed)
+            if path.as_posix() not in live_tracked
+            and is_site_file(site, deployed, path, by_installer=path in installed)
         ]
         put_back(site, tree.top, before, site_files)
         if site_files and not shadow.is_mounted:
@@ -218,10 +222,10 @@ def run_live_tests(site: Site, run: Run, repository: Repository, head: str, rele
     return result
 
 
-def _complete_shadow(site: Site, shadow: Shadow, venv: Path, live: Release | None) -> Shadow:
+def _complete_shadow(site: Site, shadow: Shadow, venv: Path, deployed: Release | None) -> Shadow:
     """Return a shadow that is complete enough for programs."""
     is_mounted = can_mount(site, shadow.root, shadow.original)
-    products = frozenset(site.paths.top / path for path in list_products(live.directory if live else None))
+    products = frozenset(site.paths.top / path for path in list_products(deployed.directory if deployed else None))
     return fill_shadow(site, shadow, venv, is_mounted=is_mounted, products=products)
 
 

@@ -75,9 +75,11 @@ def find_other_sites(
     for lock in locks:
         project = (site.paths.top / lock).parent
         table = get_table(read_pyproject(read_text(project / "pyproject.toml")[0], "")[0], "tool", "releaser")
-        venv = project / str(table.get("venv", ".venv") if isinstance(table, dict) else ".venv")
+        names = {".venv", site.settings.site.venv, table.get("venv") if isinstance(table, dict) else None}
+        venvs = [project / name for name in sorted(map(str, filter(None, names)))]
+        venv = next((each for each in venvs if each.is_symlink() or (each / "pyvenv.cfg").is_file()), None)
         is_moved = moved is None or any((site.paths.top / path).is_relative_to(project) for path in moved)
-        if project == site.paths.project or not is_moved or not (venv.is_symlink() or (venv / "pyvenv.cfg").is_file()):
+        if project == site.paths.project or not is_moved or venv is None:
             continue
         message = f"The checkout has another site, with `{venv}`: its code would move without its tests."
         url = f'"$(git -C {site.paths.top} remote get-url {upstream.remote if upstream else "origin"})"'

@@ -146,16 +146,22 @@ def find_unchanged_products(top: Path, release: Path | None) -> frozenset[Path]:
     return frozenset(path for path in products if read_content(top, path) == products[path])
 
 
-def find_products_owner(site: Site, repository: Repository, store: Store, head: str) -> str | None:
-    """Return the newest release whose code and products the checkout has, if HEAD has not the code of the live one."""
-    key, top = repository.code_key(head, *site.committed_paths), site.paths.top
+def find_deployed(site: Site, repository: Repository, store: Store, head: str) -> Release | None:
+    """Return the release whose code and products the checkout has: after `--keep-code`, not the live one.
+
+    Of several with that code, one whose products are all there; else the newest. The live one if none has that code.
+    """
+    key = repository.code_key(head, *site.committed_paths)
     if store.live is None or store.live.manifest.key.code_key == key:
-        return None
-    for release in store.releases:
-        products = list_products(release.directory) if release.manifest.key.code_key == key else ()
-        if products and find_unchanged_products(top, release.directory) == products:
-            return release.id
-    return None
+        return store.live
+    alike = [release for release in store.releases if release.manifest.key.code_key == key and release.state.order]
+    products = {release.id: list_products(release.directory) for release in alike}
+    whole = (
+        release
+        for release in alike
+        if find_unchanged_products(site.paths.top, release.directory) == products[release.id]
+    )
+    return next(whole, None) or next(iter(alike), store.live)
 
 
 def find_missing_products(site: Site, repository: Repository, release: Release) -> list[str]:

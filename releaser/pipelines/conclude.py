@@ -41,7 +41,7 @@ def conclude(site: Site, run: SiteRun, repository: Repository, result: ChangeRes
     run.store = run.store.linked(read_link(site.paths))
     if result.rolled_back:
         if run.store.link.release == entry.earlier:  # else a person has moved the link meanwhile
-            _record_rolled_back(site, run, repository, entry)
+            _record_rolled_back(site, run, repository, result)
         published = Published()
     else:
         _record_live(site, run, repository, entry)
@@ -79,11 +79,12 @@ def _add_holds(site: Site, run: SiteRun, holds: Sequence[Hold]) -> None:
         run.note(describe_skipped(holds))
 
 
-def _record_rolled_back(site: Site, run: SiteRun, repository: Repository, entry: Entry) -> None:
+def _record_rolled_back(site: Site, run: SiteRun, repository: Repository, result: ChangeResult) -> None:
     """Hold what an automatic rollback removed: the commit if it was new, else the versions.
 
-    A release that was good before stays good.
+    A release that was good before stays good; its code is not to blame if the way back fails, too.
     """
+    entry = result.entry
     release, left = run.store.get(entry.earlier), run.store.get(entry.release)
     if release is None or left is None or not entry.may_hold:
         return
@@ -91,6 +92,8 @@ def _record_rolled_back(site: Site, run: SiteRun, repository: Repository, entry:
     if left.state.state != "good":
         run.store = run.store.having(mark_left(left, "automatic"))
         holds = make_release_holds(left, release, entry.reason)
+    elif result.problem is not None:
+        return
     _add_holds(site, run, _hold_code(site, repository, entry.commit, entry.head, holds, entry.reason))
 
 

@@ -18,7 +18,7 @@ from releaser.candidate.trial import Attempt
 from releaser.checkout.move import find_obstacles
 from releaser.checkout.own_files import has_lock_of
 from releaser.checkout.pending import read_pending
-from releaser.checkout.products import find_missing_products, find_unchanged_products, plan_products
+from releaser.checkout.products import find_deployed, find_missing_products, find_unchanged_products, plan_products
 from releaser.checkout.publish import Lowering, is_worth_commit, may_push
 from releaser.checkout.repository import Repository
 from releaser.checkout.target import Wish, choose_target, fetch_upstream, site_for_commit
@@ -118,7 +118,8 @@ def _decide(  # noqa: PLR0913 - all that a decision is made of
     wish = Wish(find_held_code(outlook.holds), options.follow_remote)
     target = choose_target(site, source, head, read_pending(site.paths), wish)
     if target.commit != head:
-        unchanged = find_unchanged_products(site.paths.top, live.directory)
+        before = find_deployed(site, source, outlook.store, head) or live
+        unchanged = find_unchanged_products(site.paths.top, before.directory)
         require(find_obstacles(view.repository, head, target.commit, source, unchanged))
     site = site_for_commit(site, source, target)
     deployed = head if live.state.commit == head else source.resolve(live.state.commit) or head
@@ -157,7 +158,8 @@ def _compare(site: Site, options: UpdateOptions, outlook: Outlook, prospect: Pro
         return StillFailing(prospect, failed)
     if (ready := choose_ready(site, store, attempt.key, attempt.target)) is not None:
         head, commit = attempt.target.head, attempt.target.commit
-        entry = Entry("changing", "update", ready.id, live.id, ready.id, head=head, commit=commit)
+        deployed = find_deployed(site, prospect.repository, store, head) or live
+        entry = Entry("changing", "update", ready.id, deployed.id, ready.id, head=head, commit=commit)
         require(plan_products(site, prospect.repository, entry, back=False).problems)
         return Ready(prospect, ready)
     return Build(prospect, (attempt,), tuple(damage), failed)

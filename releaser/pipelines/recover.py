@@ -98,7 +98,7 @@ def _finish_change(site: Site, run: SiteRun, repository: Repository, result: Cha
 
 def _tell_change(site: Site, run: SiteRun, repository: Repository, result: ChangeResult, commit: str) -> Recovery:
     """Tell of a change that an earlier run has begun, as news of that run; of this one, they are none any more."""
-    entry = result.entry
+    entry, has_gone_back = result.entry, result.rolled_back and not result.entry.is_way_back
     sentence, problem = f"{entry.title} had made {entry.release} live. What was left to do is done.", None
     if entry.release is None:
         sentence = f"{entry.title} was interrupted before it told of its end."
@@ -113,13 +113,13 @@ def _tell_change(site: Site, run: SiteRun, repository: Repository, result: Chang
         telling = msgspec.convert(entry.telling, Telling)
     elif outcome is None or (not result.rolled_back and has_told(site.paths, entry.run)):
         drop_entry(site.paths)
-        return Recovery(sentence, problem, has_gone_back=result.rolled_back)
+        return Recovery(sentence, problem, has_gone_back=has_gone_back)
     else:
         outcome = locate(complete(outcome, earlier), site, run.store, has_flipped=True)
         telling = make_telling(site, earlier, outcome)
     save_news(site, earlier, telling)
     run.told += [sentence, *run.notes, *(each.message for each in run.problems)]
-    return Recovery(sentence, problem, has_gone_back=result.rolled_back)
+    return Recovery(sentence, problem, has_gone_back=has_gone_back)
 
 
 def _make_outcome(store: Store, repository: Repository, result: ChangeResult, commit: str) -> Outcome | None:

@@ -9,7 +9,7 @@ import msgspec
 from releaser.checkout.move import find_missing_room_for_move, require_free_way
 from releaser.checkout.own_files import find_dirty_files, has_lock_of
 from releaser.checkout.problems import find_other_sites
-from releaser.checkout.products import find_products_owner
+from releaser.checkout.products import find_deployed
 from releaser.checkout.publish import Lowering, is_worth_commit
 from releaser.checkout.repository import Repository, open_repository
 from releaser.checkout.target import choose_commit_of, may_commit_older, require_kept_commits
@@ -36,6 +36,7 @@ from releaser.system.run import ROLLBACK, find_command
 from releaser.system.text import join_few
 
 _UNDO = 60.0  # seconds for an update to undo its work
+_FIRST_STEPS = ("", "fetch")  # of a run without a journal; later, it has only mails to send
 
 
 def rollback(site: Site, run: SiteRun, recovery: Recovery, name: str | None, *, keep_code: bool) -> Outcome:
@@ -86,7 +87,7 @@ def end_update(site: Site, running: Running, name: str | None, *, keep_code: boo
     finishes that, and a rollback without a name is refused.
     """
     entry = read_entry(site.paths)
-    is_before_flip = entry is None or entry.phase == "building"
+    is_before_flip = entry.phase == "building" if entry is not None else running.step in _FIRST_STEPS
     if entry is not None and entry.phase == "changing":
         is_before_flip = read_link(site.paths).release != entry.release
     if not is_before_flip or running.pid is None or not find_command(running.command).may_be_ended:
@@ -171,12 +172,13 @@ def plan_rollback(site: Site, run: SiteRun, repository: Repository, release: Rel
         and may_commit_older(site, repository, head, find_held_code(read_holds(site.paths)))
         and is_worth_commit(repository, head, path, read_lock(release.lock), Lowering(is_allowed=True))
     )
+    deployed = find_deployed(site, repository, run.store, head)
     entry = msgspec.structs.replace(
         make_entry(run, release, head, commit),
         had_lock=has_lock,
         commits_lock=commits_lock,
         moves_products=not keep_code or is_same_code,
-        products_of=find_products_owner(site, repository, run.store, head),
+        products_of=deployed.id if deployed is not None else None,
         is_way_back=True,
         may_hold=False,
         push_timeout=QUICK_PUSH,

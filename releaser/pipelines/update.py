@@ -11,7 +11,7 @@ from releaser.candidate.trial import Attempt, let_go_of_ready, run_live_tests, s
 from releaser.checkout.move import find_missing_room_for_move, move_checkout, require_free_way
 from releaser.checkout.own_files import has_lock_of
 from releaser.checkout.pending import read_pending
-from releaser.checkout.products import find_products_owner
+from releaser.checkout.products import find_deployed
 from releaser.checkout.publish import Lowering, Publication, is_worth_commit, publish, push_pending, remember_remote
 from releaser.checkout.repository import open_repository
 from releaser.checkout.snapshot import require_unchanged
@@ -218,8 +218,9 @@ def _plan_change(site: Site, run: SiteRun, prospect: Prospect, release: Release)
         prospect.repository, target.commit, path, read_lock(release.lock), Lowering(held=prospect.attempt.plan.held)
     )
     entry = make_entry(run, release, target.head, target.commit)
-    owner = find_products_owner(site, prospect.repository, run.store, target.head)
-    return msgspec.structs.replace(entry, had_lock=had_lock, commits_lock=news, products_of=owner)
+    deployed = find_deployed(site, prospect.repository, run.store, target.head)
+    products_of = deployed.id if deployed is not None else None
+    return msgspec.structs.replace(entry, had_lock=had_lock, commits_lock=news, products_of=products_of)
 
 
 def _publish_lock(site: Site, run: SiteRun, decision: Nothing | LockNews, options: UpdateOptions) -> Outcome:

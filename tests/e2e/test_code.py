@@ -89,3 +89,30 @@ def test_law_05_06_a_release_goes_back_to_its_own_code_although_a_person_pulled_
     assert (site.live(), editions(site)) == (second, ("2\n", "2\n"))
     site.releaser("update", check=0)  # the commit that was left is on hold
     assert (site.live(), editions(site)) == (second, ("2\n", "2\n"))
+
+
+@pytest.mark.slow
+def test_law_03_the_next_release_keeps_a_product_of_code_that_was_kept(make_site: SiteFactory) -> None:
+    """The live release has no products; what lies in the checkout is that of the release that was left."""
+    site = make_site.live(files={"edition.txt": "1\n"})
+    site.write_dotenv(before_build="sh -c 'test ! -e make || cp edition.txt made.ignored'")
+    site.push_from_elsewhere({"edition.txt": "2\n", "make": ""})
+    site.update_to("1.1.0")
+    site.releaser("rollback", "--keep-code", check=0)
+    site.releaser("unhold", "--all", check=0)
+    site.update_to("1.2.0")
+    assert (editions(site), site.json("verify")["well"]) == (("2\n", "2\n"), True)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["made.ignored", "other.ignored"])
+def test_law_03_products_go_back_with_the_code_although_one_was_deleted(make_site: SiteFactory, name: str) -> None:
+    settings = {"before_build": "sh -c 'cp edition.txt made.ignored; cp edition.txt other.ignored'"}
+    site = make_site.live(files={"edition.txt": "1\n"}, settings=settings)
+    site.push_from_elsewhere({"edition.txt": "2\n"})
+    site.releaser("update", check=0)
+    site.releaser("rollback", "--keep-code", check=0)
+    (site.path / name).unlink()
+    site.push_from_elsewhere({"edition.txt": "1\n"}, message="Revert")
+    site.releaser("update", check=0)
+    assert (editions(site), (site.path / "other.ignored").read_text("utf-8")) == (("1\n", "1\n"), "1\n")
