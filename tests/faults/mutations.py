@@ -124,7 +124,7 @@ def interrupted(name: str, find: Find) -> Callable[[Ground], list[str]]:
 
     def trial(ground: Ground) -> list[str]:
         stage = ground.stage(name)
-        return interrupt(stage, 1, find(stage.calls()), signal.SIGTERM, is_before_flip=find is not AFTER_FLIP)
+        return interrupt(stage, 1, find(stage.calls()), signal.SIGTERM, is_before_flip=True)
 
     return trial
 
@@ -166,6 +166,22 @@ def edited_during_tests(ground: Ground) -> list[str]:
             site.edit("shop.py", "edited")
         update.communicate(timeout=60)
     return unless((update.returncode, site.live()) == (3, live), "a candidate went live over an edited file")
+
+
+def signalled_as_it_restarts(ground: Ground) -> list[str]:
+    """Send SIGTERM while the restart command runs: it comes to its end."""
+    site = ground.stage("rollback").site
+    program, done = site.base / "restart.py", site.base / "restarted"
+    end = f"import time\nunittest.main(exit=False)\ntime.sleep(1)\nopen({str(done)!r}, 'w')\n"
+    program.write_text(f"{WAITING_TESTS}\n{end}", encoding="utf-8")
+    site.write_dotenv(restart=f"{sys.executable} {program}")
+    site.push_commit("Go live", {"notes.txt": "new"})
+    with meeting() as place, site.starting("update", env=place.env) as update:
+        with place.kept_waiting():
+            update.send_signal(signal.SIGTERM)
+        update.communicate(timeout=60)
+    broken = unless(update.returncode == 128 + signal.SIGTERM, f"it ended with {update.returncode}")
+    return broken + unless(done.exists(), "the restart was ended by a signal")
 
 
 def prunes_what_is_used(ground: Ground) -> list[str]:
@@ -293,7 +309,7 @@ MUTATIONS = (
              "            undo_change(site, run, repository, entry)\n            raise", "            raise",
              interrupted("update", at_call("rename", "/site/uv.lock"))),
     Mutation("A signal waits until a change is whole", "live/change.py",
-             "    with defer_signals():", "    if True:", interrupted("update", AFTER_FLIP)),
+             "    with defer_signals():", "    if True:", signalled_as_it_restarts),
     Mutation("Recovery undoes a change whose flip was not done", "pipelines/recover.py",
              "    undo_change(site, run, repository, entry)\n", "    drop_entry(site.paths)\n",
              killed("update", BEFORE_FLIP)),
