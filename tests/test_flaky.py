@@ -60,6 +60,7 @@ def test_more_than_three_failed_tests_are_too_many(tmp_path: Path) -> None:
     assert (ended.returncode, "4 tests failed: too many to be flaky" in ended.stdout) == (1, True)
 
 
+@pytest.mark.slow
 def test_flaky_tests_of_several_runs_count_together(tmp_path: Path) -> None:
     earlier = tmp_path / "flaky"
     earlier.write_text("one\ntwo\n")
@@ -69,6 +70,7 @@ def test_flaky_tests_of_several_runs_count_together(tmp_path: Path) -> None:
     assert "4 flaky so far" in four.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("text", "options"),
     [

@@ -144,6 +144,7 @@ def test_law_19_system_packages_stay_visible_and_pip_is_no_reason(make_site: Sit
     assert site.versions() == {"alpha": "1.2.0", "beta": "1.0.0", "localtools": "1.0.0"}
 
 
+@pytest.mark.slow
 def test_law_19_the_first_update_adopts_a_plain_venv_but_not_on_a_site_with_releases(make_site: SiteFactory) -> None:
     site = make_site()
     site.make_venv()

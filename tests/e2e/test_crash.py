@@ -233,6 +233,7 @@ def test_law_09_a_moved_outer_directory_goes_on(make_site: SiteFactory) -> None:
         assert moved.python("import alpha; print(alpha.__version__)") == version
 
 
+@pytest.mark.slow
 def test_law_10_a_second_run_ends_and_names_the_first(waiting: SampleSite) -> None:
     site = waiting
     with during_tests(site) as run:
@@ -256,6 +257,7 @@ def test_law_10_a_run_waits_for_the_lock_if_asked(waiting: SampleSite) -> None:
         assert second.wait(timeout=60) == 0
 
 
+@pytest.mark.slow
 def test_law_05_10_a_rollback_ends_an_update_that_has_not_flipped(waiting: SampleSite) -> None:
     site = waiting
     first, second = site.live(), site.update_to("1.1.0")

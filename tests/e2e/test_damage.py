@@ -115,7 +115,7 @@ ROWS = {
 }
 
 
-@pytest.mark.parametrize("name", mostly_slow(ROWS, "uv sync without the group", "a file added to a package"))
+@pytest.mark.parametrize("name", mostly_slow(ROWS, "uv sync without the group"))
 def test_law_05_19_20_39_a_damaged_release_is_named_and_repaired(make_site: SiteFactory, name: str) -> None:
     row = ROWS[name]
     if row.products:

@@ -111,6 +111,7 @@ def test_a_manage_py_that_is_not_django_s_is_not_asked(make_site: SiteFactory) -
     site.update_to("1.1.0")
 
 
+@pytest.mark.slow
 def test_law_28_unapplied_migrations_are_named_and_wait_for_a_person(make_site: SiteFactory) -> None:
     site = make_site.live(**SITE)
     (site.outer / "applied").write_text(MIGRATIONS[0], encoding="utf-8")

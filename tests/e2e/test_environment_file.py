@@ -116,6 +116,7 @@ def test_law_03_a_changed_environment_file_stops_the_run(make_site: SiteFactory)
     assert site.live() == live
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shadow", mostly_slow(["auto", "off"], "off"))
 def test_law_01_41_a_question_asks_the_service_s_database_and_makes_none(make_site: SiteFactory, shadow: str) -> None:
     manage = "import os, sqlite3, sys\nif sys.argv[1] == 'showmigrations':\n"

@@ -253,6 +253,7 @@ OBSTACLES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", mostly_slow(OBSTACLES, "a file in the way"))
 def test_law_04_28_a_persons_work_in_the_way_back_keeps_the_new_release_whole(
     make_site: SiteFactory, name: str

@@ -16,6 +16,7 @@ def holds(answer: dict[str, Any]) -> list[tuple[str, str]]:
     return [(hold["name"], hold["by"]) for hold in answer["on_hold"]]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("by", mostly_slow(["person", "setting"], "person"))
 def test_law_06_a_package_on_hold_stays_while_others_update(make_site: SiteFactory, by: str) -> None:
     site = make_site.live("1.1.0", due="1.2.0")

@@ -50,6 +50,7 @@ FAILED: dict[str, tuple[int, str, str]] = {
 CASES = [f"{name} {end}" for name in FAILED for end in ("succeeds", "fails", "hangs")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", mostly_slow(CASES, "before_live fails", "after_live fails"))
 def test_law_10_28_what_a_hook_decides(make_site: SiteFactory, case: str) -> None:
     name, end = case.split()

@@ -120,6 +120,7 @@ def test_law_42_a_health_check_that_drips_fails(make_site: SiteFactory) -> None:
 LONG = "import alpha, sys\n\nsys.exit('`A=' * 170_000 if alpha.__version__ != '1.0.0' else 0)\n"
 
 
+@pytest.mark.slow
 def test_law_28_42_a_long_line_is_cut_wherever_it_is_told(make_site: SiteFactory) -> None:
     with mail_server() as server:
         settings = mailing(server.host, TEST_COMMAND="python long.py")

@@ -266,6 +266,7 @@ def test_law_29_a_password_goes_only_to_a_server_as_safe_as_the_setting(make_sit
     assert taken == (([True], [("Ada", "s3cret")]) if SECURITY[name] else ([], [])), str(finished)
 
 
+@pytest.mark.slow
 def test_law_26_a_mail_waits_for_a_dead_server(make_site: SiteFactory, server: MailServer) -> None:
     site = make_site.live(due="1.1.0", dotenv=mailing(DEAD))
     answer = site.json("update", check=7)

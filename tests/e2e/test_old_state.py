@@ -99,6 +99,7 @@ def make_history(site: SampleSite, *releases: str, commit: str = "") -> list[str
     return recorded("history.jsonl", **runs, **ids, **values).splitlines(keepends=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("origin", mostly_slow(["built", "adopted"], "built"))
 def test_law_05_old_releases_stay_targets_of_a_rollback(make_site: SiteFactory, origin: str) -> None:
     if origin == "built":

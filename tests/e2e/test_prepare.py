@@ -32,6 +32,7 @@ def prepare(site: SampleSite) -> str:
     return str(answer["release"])
 
 
+@pytest.mark.slow
 def test_law_07_a_prepared_release_stays_and_goes_live_without_a_build(make_site: SiteFactory) -> None:
     with mail_server() as server:
         site = make_site.live("1.1.0", dotenv={"ADMINS_JSON": ADA, "RELEASER_SMTP_HOST": server.host})

@@ -42,6 +42,7 @@ def shown(site: SampleSite) -> tuple[str, str, str]:
     return edition, bundle, key.partition("\n")[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", mostly_slow(["becomes a product", "becomes tracked"], "becomes a product"))
 def test_law_04_13_a_tracked_file_becomes_a_product_and_the_reverse(make_site: SiteFactory, way: str) -> None:
     is_built_later = way == "becomes a product"

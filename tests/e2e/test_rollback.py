@@ -40,6 +40,7 @@ def test_law_05_a_rollback_needs_no_network_no_index_and_no_uv(updated: SampleSi
     says(finished, "push")
 
 
+@pytest.mark.slow
 def test_law_05_two_rollbacks_go_back_two_releases(make_site: SiteFactory) -> None:
     site = make_site.live("1.1.0", "1.2.0")
     third, second, first = site.states()

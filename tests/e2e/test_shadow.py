@@ -93,6 +93,7 @@ LARGE = {"media": 2001, "video.bin": 0, "site/photos": 2001}  # number of files,
 COPIED = {"copied": 2001, "site.log.1": 0}  # by `shadow_copy`; a log, as an empty file
 
 
+@pytest.mark.slow
 @by_owner
 @pytest.mark.parametrize("case", mostly_slow(["auto absolute", "auto relative", "off relative"], "auto absolute"))
 def test_law_18_tests_change_nothing_live_and_large_entries_are_named(owned: SampleSite, case: str) -> None:
@@ -298,6 +299,7 @@ BUILT_SITE = {
 NEWS = {"src/store.py": "EDITION = 2\n", **CODE}
 
 
+@pytest.mark.slow
 @by_mode
 @pytest.mark.parametrize("option", mostly_slow(["", "--keep-code"], ""))
 def test_law_03_35_products_of_a_build_are_part_of_its_release(make_site: SiteFactory, mode: str, option: str) -> None:

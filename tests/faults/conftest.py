@@ -34,7 +34,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         item.add_marker(pytest.mark.faults)
         marker, name = item.get_closest_marker("turns"), item.nodeid.partition("[")[0]
         numbers[name] += 1
-        share = marker.args[0] if marker else 2 if "[" in item.nodeid else 1  # of other tables, a half
+        share = marker.args[0] if marker else 3 if "[" in item.nodeid else 1  # of other tables, a third
         if not config.getoption("--every-point", False) and (numbers[name] - turn()) % share:
             items.remove(item)
 

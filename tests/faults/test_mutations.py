@@ -12,7 +12,7 @@ from tests.faults.tally import CAUGHT
 from tests.support.commands import HOUSE
 
 
-@pytest.mark.turns(6)
+@pytest.mark.turns(9)
 @pytest.mark.parametrize("mutation", MUTATIONS, ids=lambda mutation: mutation.sentence)
 def test_law_08_a_step_that_is_left_out_is_missed(
     mutation: Mutation, scenes: Scenes, place: Path, record_property: Callable[[str, object], None], every_point: bool
