@@ -229,7 +229,7 @@ def print_status(status: Status) -> None:
     for reason, by in dict.fromkeys((hold.reason, hold.by) for hold in shown):
         holds = [hold for hold in shown if (hold.reason, hold.by) == (reason, by)]
         undo = f". Undo: `releaser unhold {holds[0].word if len(holds) == 1 else 'NAME…'}`" if by != "setting" else ""
-        _say_row("on hold", f"{', '.join(hold.label for hold in holds)}: {reason}{undo}")
+        _say_row("on hold", f"{', '.join(hold.label for hold in holds)}: {reason.rstrip('.')}{undo}")
     for commit in status.pending:
         _say_row("pending", f"commit {commit[:12]} is not pushed")
     click.echo("well" if status.well else "needs attention:")

@@ -26,7 +26,7 @@ from releaser.releases.reserve import release_reserve
 from releaser.releases.store import SiteRun
 from releaser.site.site import Site, open_site
 from releaser.system.run import Run
-from releaser.system.signals import check_signals, defer_signals
+from releaser.system.signals import check_signals, defer_signals, find_signal
 from releaser.system.text import redact
 
 
@@ -209,7 +209,14 @@ def do_action(site: Site, run: Run, repository: Repository, action: Action, dire
     if not action.applies(site):
         return
     with run.step(action.name) as detail:
-        detail.extend(filter(None, [action.do(site, repository, direction)]))
+        signal = find_signal()
+        try:
+            words = action.do(site, repository, direction)
+        except ChangeError:
+            if find_signal() == signal:
+                raise
+            words = action.do(site, repository, direction)  # the signal may have ended its program, too
+        detail.extend(filter(None, [words]))
 
 
 def _read_settings(site: Site) -> Site:

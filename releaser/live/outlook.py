@@ -5,12 +5,13 @@ from __future__ import annotations
 import msgspec
 
 from releaser.checkout.repository import CheckoutState, open_repository
-from releaser.errors import ToolError
+from releaser.errors import LockedError, ToolError
 from releaser.packages.holds import Hold, list_holds, make_release_holds
 from releaser.releases.journal import Entry, read_entry
 from releaser.releases.link import Link, make_link_text
 from releaser.releases.release import Release
 from releaser.releases.store import Store
+from releaser.site.run_lock import find_running
 from releaser.site.site import Site
 
 
@@ -29,7 +30,9 @@ class Outlook(msgspec.Struct, frozen=True):
 
 
 def foresee(site: Site, store: Store) -> Outlook:
-    """Return the site as it will be after recovery. Writes nothing."""
+    """Return the site as it will be after recovery. Writes nothing. Raises LockedError while a run works on it."""
+    if (running := find_running(site.paths.run_lock)) is not None:
+        raise LockedError(f"{running.sentence} What it will leave is not known yet.", "Run this again later.")
     holds, entry = list_holds(site), read_entry(site.paths)
     if entry is None or entry.phase == "telling":
         return Outlook(store, holds)

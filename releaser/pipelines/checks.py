@@ -88,7 +88,8 @@ def _find_lock_problems(site: Site) -> list[Problem]:
 def _find_tracked_problems(site: Site, repository: Repository) -> list[Problem]:
     problems, locks = [], repository.tracked_locks()
     if site.paths.lockfile_in_tree not in locks and site.paths.lockfile.exists():
-        problems.append(Problem("untracked-lock", "uv.lock is not in git.", "Run `git add uv.lock`, and commit it."))
+        advice = "Run `git add --force uv.lock`, and commit it."
+        problems.append(Problem("untracked-lock", "uv.lock is not in git.", advice))
     return [*problems, *checkout.find_other_sites(site, repository, locks)]
 
 

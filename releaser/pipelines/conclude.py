@@ -26,6 +26,7 @@ from releaser.releases.release import Release
 from releaser.releases.reserve import fill_reserve
 from releaser.releases.store import SiteRun, mark_good, mark_left, write_state
 from releaser.releases.venv import list_installed
+from releaser.releases.verify import find_product_faults
 from releaser.site.site import Site
 from releaser.system.run import now
 
@@ -127,6 +128,9 @@ def _follow_up(site: Site, run: SiteRun, repository: Repository, entry: Entry) -
             keys = {repository.code_key(commit, *site.committed_paths) for commit in (head, entry.commit)}
             commit = head if len(keys) == 1 else entry.commit  # a person may have pulled or committed meanwhile
             run.store = run.store.having(write_state(live, commit=commit))
+            if not entry.is_way_back:  # a product that a person has edited stays as it is
+                for problem in find_product_faults(site, live):
+                    run.note(problem.message)
         prune_releases(site, run)
     except (OSError, ReleaserError) as error:
         run.add_problem("prune", f"Old releases could not be deleted: {explain_error(error)}", "Run `releaser prune`.")

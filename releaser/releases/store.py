@@ -236,8 +236,12 @@ def delete_unused_release(directory: Path) -> bool:
     """
     if is_used(directory):
         return False
-    doomed = _doom(directory)
-    if is_used(doomed):
+    return _finish_deletion(_doom(directory))
+
+
+def _finish_deletion(doomed: Path) -> bool:
+    directory = doomed.with_name(doomed.name.removeprefix(DOOMED))
+    if is_used(doomed) and not os.path.lexists(directory):
         os.rename(doomed, directory)
         return False
     remove_path(doomed)
@@ -262,7 +266,7 @@ def sweep_releases(store: Store, run: Run) -> Store:
         path = store.paths.releases / name
         try:
             if name.startswith(DOOMED):
-                remove_path(path)
+                _finish_deletion(path)
             elif not ID.fullmatch(name) or name == live:
                 continue
             elif store.get(name) is None and _read_release(path) is None:

@@ -293,7 +293,20 @@ def test_law_10_a_rollback_does_not_end_an_update_after_its_flip(make_site: Site
         with met.kept_waiting():
             says(refused(site, "rollback", code=8), str(update.pid), "step restart", "--wait")
             assert "interrupted" not in site.releaser("status").stdout
+            says(refused(site, "update", "--dry-run", code=8), str(update.pid), "not known yet")
         assert (update.wait(timeout=60), site.version("alpha")) == (0, "1.2.0")
+
+
+@pytest.mark.slow
+def test_law_08_a_signal_to_all_of_its_service_blames_no_release(make_site: SiteFactory) -> None:
+    site = make_site.live(due="1.1.0")
+    script = site.base / "restart.sh"
+    script.write_text("test -e asked || { touch asked; kill -TERM $PPID $$; }\n", encoding="utf-8")
+    site.write_dotenv(restart=f"sh {script}")
+    site.releaser("update", check=143)
+    site.releaser("prune", check=0)
+    held = site.json("status", check=10)["on_hold"]
+    assert (site.version("alpha"), held, site.status()) == ("1.1.0", [], "")
 
 
 @pytest.mark.slow

@@ -1,5 +1,6 @@
 """`prune`, `pin` and `unpin`: the releases that stay."""
 
+import fcntl
 import os
 
 import pytest
@@ -124,3 +125,16 @@ def test_a_dry_run_names_what_prune_would_delete_and_deletes_nothing(four: Sampl
     finished = four.releaser("prune", "--dry-run", check=0)
     assert all(release in finished.stdout + finished.stderr for release in oldest)
     assert times_of_tree(four.outer) == earlier
+
+
+@pytest.mark.slow
+def test_law_07_a_prune_that_died_gives_a_release_in_use_back(four: SampleSite) -> None:
+    oldest, second = four.releases()[:2]
+    for release in (oldest, second):
+        four.release(release).rename(four.release(f".doomed-{release}"))
+    with (four.release(f".doomed-{oldest}") / "lease").open() as lease:  # as the start-up module holds it
+        fcntl.flock(lease, fcntl.LOCK_SH)
+        four.releaser("prune", check=0)
+        assert oldest in four.states()
+    assert second not in four.states()
+    assert not list((four.state / "releases").glob(".doomed-*"))

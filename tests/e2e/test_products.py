@@ -85,6 +85,8 @@ def test_law_20_27_a_deleted_product_is_put_back_by_the_next_update(make_site: S
     assert shown(site) == (*before[:2], "mine"), "an edit stays"
     assert site.restarted_at() != restarted
     silent(site.releaser("update"))
+    site.publish("alpha", "1.1.0")
+    says(site.releaser("update", check=0), "keys.ignored/key.pem is changed")
 
 
 @pytest.mark.slow
