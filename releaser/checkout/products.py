@@ -117,7 +117,7 @@ def read_content(top: Path, path: Path, leaving: Collection[Path] = ()) -> str:
         return f"-> {os.readlink(place)}"
     if place.is_file():
         with place.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+            return hashlib.file_digest(file, "sha256").hexdigest() + (" x" if os.access(place, os.X_OK) else "")
     if not os.path.lexists(place):
         return ABSENT
     is_empty = place.is_dir() and all((path / each) in leaving for each in list_files(place))
@@ -161,7 +161,11 @@ def find_deployed(site: Site, repository: Repository, store: Store, head: str) -
         for release in alike
         if find_unchanged_products(site.paths.top, release.directory) == products[release.id]
     )
-    return next(whole, None) or next(iter(alike), store.live)
+    if (found := next(whole, None)) is not None:
+        return found
+    of_live = list_products(store.live.directory)  # a person may have moved the code alone
+    has_live = of_live and find_unchanged_products(site.paths.top, store.live.directory) == of_live
+    return store.live if has_live else next(iter(alike), store.live)
 
 
 def find_missing_products(site: Site, repository: Repository, release: Release) -> list[str]:

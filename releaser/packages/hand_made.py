@@ -19,7 +19,15 @@ from releaser.releases.journal import read_entry
 from releaser.releases.release import Release
 from releaser.releases.sealed import Difference
 from releaser.releases.store import Store
-from releaser.releases.venv import SEEDS, ask_python_version, find_python, is_in_package, list_stray_files, shorten
+from releaser.releases.venv import (
+    SEEDS,
+    ask_python_version,
+    find_python,
+    is_in_package,
+    list_stray_files,
+    list_unrecorded,
+    shorten,
+)
 from releaser.releases.verify import list_damage, list_edits, list_patched
 from releaser.site.project import get_table, read_pyproject
 from releaser.site.site import Site
@@ -67,7 +75,12 @@ def find_losses(site: Site, *, mark: str) -> list[Problem]:
         message = f"An update would remove {_join(leaving)} from the venv, installed by hand: uv.lock does not have it."
         advice = f"Run `uv add {' '.join(leaving)}` and commit, or remove it: {_uninstall(venv, leaving)}."
         problems.append(Problem("leaves-venv", message, advice))
-    for path in (venv / path for path in list_stray_files(venv) if not is_in_package(path)):
+    unrecorded = list_unrecorded(venv)
+    if unrecorded:
+        message = f"Which files belong to {join_few(unrecorded)} is not known: its RECORD in the venv cannot be read."
+        advice = "Install it again, as it was: `uv pip install --reinstall NAME==VERSION`."
+        problems.append(Problem("no-record", message, advice))
+    for path in (venv / path for path in list_stray_files(venv) if not is_in_package(path) and not unrecorded):
         message = f"`{path}` was put into the venv by hand; the next release would not have it."
         advice = "Make it a package that pyproject.toml names, move it out of the venv,"
         advice += f" or remove it: `rm -r {shlex.quote(str(path))}`."

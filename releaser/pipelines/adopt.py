@@ -16,15 +16,15 @@ from releaser.packages.lock import read_lock
 from releaser.packages.resolve import group_arguments
 from releaser.releases.journal import Entry, write_entry
 from releaser.releases.lease import install_startup_module, remove_startup_module
-from releaser.releases.link import exchange_for_link, read_link
-from releaser.releases.release import BUILT, Key, Manifest, State
+from releaser.releases.link import exchange_for_directory, exchange_for_link, read_link
+from releaser.releases.release import BUILT, Key, Manifest, State, list_files
 from releaser.releases.reserve import fill_reserve
 from releaser.releases.sealed import take_seal
 from releaser.releases.store import SiteRun, begin_release, seal_release
 from releaser.releases.venv import ask_python_version, find_python, join_records, read_records
 from releaser.report.outcomes import Brought, Outcome
 from releaser.site.site import Site
-from releaser.system.files import replace_file
+from releaser.system.files import replace_file, replace_symlink
 from releaser.system.run import now
 
 
@@ -53,10 +53,15 @@ def adopt(site: Site, run: SiteRun) -> Outcome:
     with run.step("flip") as detail:
         try:
             _copy_linked_files(link)
+            _lengthen_links(link)
             install_startup_module(link)
             manifest = msgspec.structs.replace(manifest, sealed=take_seal(link, directory / BUILT, version))
             release = seal_release(directory, manifest, state)
             exchange_for_link(site.paths, release.id, directory / "venv")
+            if not ask_python_version(site, find_python(link)):
+                exchange_for_directory(site.paths, directory / "venv", before=read_link(site.paths).text)
+                message = f"`{link}` cannot be adopted: its Python would not start."
+                raise refuse("not-adopted", message, f"See `ls -l {link}/bin`.")
         except OSError as error:
             message = f"`{link}` cannot be adopted: {explain_error(error)}"
             raise refuse("not-adopted", message, f"See `ls -ld {link}`.") from error
@@ -79,6 +84,18 @@ def _copy_linked_files(venv: Path) -> None:
     for path in (venv / path for path in join_records(read_records(venv).values())):
         if path.is_symlink():
             replace_file(path, path.read_bytes(), mode=stat.S_IMODE(path.stat().st_mode))
+
+
+def _lengthen_links(venv: Path) -> None:
+    """Let each link that leads out of a venv by a relative path do so by its whole path, as the venv moves.
+
+    Raises OSError.
+    """
+    for path in (venv / path for path in list_files(venv)):
+        if path.is_symlink() and not (text := os.readlink(path)).startswith("/"):
+            target = os.path.join(os.path.realpath(path.parent), text)
+            if not Path(os.path.normpath(target)).is_relative_to(os.path.realpath(venv)):
+                replace_symlink(path, os.path.normpath(target))
 
 
 def ignore_link(site: Site, repository: Repository) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 
 import msgspec
@@ -61,7 +62,8 @@ def _record_live(site: Site, run: SiteRun, repository: Repository, entry: Entry)
     if left is not None and release.age_key <= left.age_key and entry.is_way_back:
         reason = f"rolled back to {release.id}"
         holds = make_release_holds(left, release, reason)
-        holds = [hold for hold in holds if moves_code or not isinstance(hold, CommitHold)]
+        if not moves_code and not _has_other_code(site, repository, entry, left):
+            holds = [hold for hold in holds if not isinstance(hold, CommitHold)]
         _add_holds(site, run, _hold_code(site, repository, entry.head, entry.commit, holds, reason))
         if left.id != release.id:
             run.store = run.store.having(mark_left(left, "rollback"))
@@ -72,6 +74,13 @@ def _record_live(site: Site, run: SiteRun, repository: Repository, entry: Entry)
         if overtaken:
             write_holds(site.paths, [hold for hold in holds_before if hold not in overtaken])
     run.store = mark_good(run.store, release, now())  # at last: it decides which release was left
+
+
+def _has_other_code(site: Site, repository: Repository, entry: Entry, left: Release) -> bool:
+    """Return True if the checkout has not the code of the release that was left: a person has moved it before."""
+    with contextlib.suppress(ToolError):
+        return repository.code_key(entry.commit, *site.committed_paths) != left.manifest.key.code_key
+    return False
 
 
 def _add_holds(site: Site, run: SiteRun, holds: Sequence[Hold]) -> None:

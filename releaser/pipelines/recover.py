@@ -23,6 +23,7 @@ from releaser.packages.changes import compare_releases
 from releaser.packages.holds import tidy_holds
 from releaser.pipelines.conclude import conclude
 from releaser.releases.journal import Entry, drop_entry, read_entry, read_journal_time, write_entry
+from releaser.releases.lease import make_lease
 from releaser.releases.link import flip, read_link
 from releaser.releases.reserve import release_reserve
 from releaser.releases.store import SiteRun, Store, set_aside_broken_states, sweep_releases
@@ -30,7 +31,7 @@ from releaser.releases.venv import find_python
 from releaser.report.history import has_told
 from releaser.report.outcomes import Outcome, complete, locate, make_failed_rollback, make_rolled_back, make_updated
 from releaser.report.tell import Telling, make_telling, save_news
-from releaser.site.site import Site
+from releaser.site.site import Site, empty_cache
 from releaser.system.files import remove_path
 from releaser.system.process import end_marked
 from releaser.system.run import find_command
@@ -72,8 +73,7 @@ def recover(site: Site, run: SiteRun) -> Recovery:
 
 def _continue(site: Site, run: SiteRun, repository: Repository, entry: Entry) -> Recovery:
     if entry.phase == "building":
-        for path in site.paths.cache.iterdir():  # a power cut may have left files of uv's without their content
-            remove_path(path)
+        empty_cache(site)  # a power cut may have left files of uv's without their content
         drop_entry(site.paths)
         return Recovery()
     if entry.phase == "telling":
@@ -180,6 +180,8 @@ def sweep(site: Site, run: SiteRun) -> None:
             remove_path(path)
     remove_temporaries(site)
     run.store = sweep_releases(run.store, run)
+    for release in run.store.releases:
+        make_lease(release.directory)
     read_pending(site.paths, run)
     tidy_holds(site.paths, run)
     set_aside_if_broken(site.paths.news, run, "what was mailed last is not known any more")

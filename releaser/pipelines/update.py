@@ -55,7 +55,7 @@ from releaser.report.outcomes import (
     make_rolled_back,
     make_updated,
 )
-from releaser.site.site import Site, find_state_problems
+from releaser.site.site import Site, empty_cache, find_state_problems
 from releaser.system.files import remove_path
 from releaser.system.run import UPDATE, find_command
 from releaser.system.signals import defer_signals
@@ -165,6 +165,8 @@ def find_passing(site: Site, run: SiteRun, decision: Build) -> Release:
     """
     if decision.damage:
         run.note(f"Release {decision.prospect.live.id} was not as it was built: {join_few(decision.damage)}.")
+    if decision.damage or decision.prospect.edits:
+        empty_cache(site)  # a file that was changed in place may be a link to one of uv's
     for attempt in decision.attempts[:-1]:
         with contextlib.suppress(_CandidateFailedError):
             return try_attempt(site, run, decision, attempt)

@@ -56,6 +56,7 @@ class Sealed(msgspec.Struct, frozen=True):
     relocatable: bool
     #: The hash of the start-up module, with what starts it.
     startup: str
+    programs: tuple[str, ...] = ()
 
 
 class Difference(msgspec.Struct, frozen=True):
@@ -84,6 +85,7 @@ def take_seal(venv: Path, built: Path, python: str) -> Sealed:
         python=python,
         relocatable=is_relocatable(venv),
         startup=hash_startup_files(venv),
+        programs=tuple(sorted(path for path in paths if path.startswith("bin/") and os.access(venv / path, os.X_OK))),
     )
 
 
@@ -97,14 +99,19 @@ def list_differences(venv: Path, sealed: Sealed) -> Iterator[Difference]:
     installed, records = list_installed(venv), read_records(venv)
     for name, before in sorted(sealed.packages.items()):
         if (after := installed.get(name)) != before:
-            yield Difference(f"{name} is {after}, and was {before}" if after else f"{name} {before} is missing")
-    if hash_startup_files(venv) != sealed.startup:
+            sentence = f"{name} is {after}, and was {before}" if after else f"{name} {before} is missing"
+            yield Difference(sentence, "edit" if after else "damage")
+    if has_lost_startup := hash_startup_files(venv) != sealed.startup:
         yield Difference("the start-up module is missing or changed")
+    for path in sealed.programs:
+        if os.path.exists(venv / path) and not os.access(venv / path, os.X_OK):
+            yield Difference(f"{path} is not executable")
     wrong = _find_wrong_records(venv, sealed)
     trusted = join_records(record for path, record in records.items() if path in sealed.records.keys() - wrong)
     expected = {path: digest for path, digest in trusted.items() if digest} | sealed.files
     named = {path for path in wrong if (venv / path).parent.is_dir()}  # else the package is missing, as said
-    is_replaced = hash_file(venv / CONFIG) != sealed.files.get(CONFIG)  # by a tool: nothing in it is a person's work
+    # by a tool: nothing in it is a person's work
+    is_replaced = has_lost_startup and hash_file(venv / CONFIG) != sealed.files.get(CONFIG)
     for path in sorted(expected.keys() | named):
         digest = hash_file(venv / path)
         if digest == ABSENT != expected.get(path):
@@ -159,6 +166,8 @@ def hash_file(path: Path) -> str:
             return f"-> {os.readlink(path)}"
         if not stat.S_ISREG(mode):
             return f"? {stat.S_IFMT(mode):o}"
+        if not mode & stat.S_IRUSR:  # root can read it all the same
+            return "? not readable"
         with path.open("rb", buffering=0) as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except (FileNotFoundError, NotADirectoryError):

@@ -125,6 +125,14 @@ def read_records(venv: Path) -> Records:
     return records
 
 
+def list_unrecorded(venv: Path) -> list[str]:
+    """Return the packages of a venv without a RECORD that can be read, but for those that have never had one."""
+    records = {os.path.dirname(path) for path, record in read_records(venv).items() if record}
+    infos = (info for _, info in _list_infos(venv))
+    lost = [info for info in infos if info.suffix == ".dist-info" and os.path.relpath(info, venv) not in records]
+    return sorted(info.name.removesuffix(".dist-info").replace("-", " ") for info in lost)
+
+
 def _decode_hash(row: list[str]) -> str | None:
     algorithm, _, value = row[1].partition("=") if row[1:] else ("", "", "")
     with contextlib.suppress(ValueError):
@@ -166,7 +174,7 @@ def find_unknown(venv: Path, known: Set[str]) -> list[str]:
         parts = path.split("/")
         heads = ("/".join(parts[:number]) for number in range(1, len(parts) + 1))
         if path not in known:
-            tops.add(next(head for head in heads if head not in places))
+            tops.add(next((head for head in heads if head not in places), path))  # a link in place of a package
     return sorted(tops)
 
 

@@ -94,6 +94,8 @@ def explain_fault(fault: Difference, *, is_live: bool) -> Problem:
     sentence = f"Not as it was sealed: {fault.sentence}."
     if fault.kind == "data":
         return Problem("changed-data", sentence, DATA_ADVICE)
+    if is_live and fault.kind in ("edit", "hotfix"):
+        return Problem("damaged-venv", sentence, "`releaser update --force` builds it without that.")
     if is_live:
         return Problem("damaged-venv", sentence, "Run `releaser update`: it is built again.")
     word = "does not mind" if fault.kind == "python" else "refuses"

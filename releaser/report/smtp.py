@@ -19,6 +19,7 @@ from email.utils import format_datetime, getaddresses, make_msgid
 
 from releaser.errors import Problem
 from releaser.report.letter import Letter, render_html, render_text
+from releaser.report.outbox import list_waiting
 from releaser.site.paths import Paths
 from releaser.site.settings import MailSettings
 from releaser.system import process
@@ -65,13 +66,10 @@ def send_waiting(paths: Paths, settings: MailSettings) -> str:
 
 
 def _send_waiting(paths: Paths, settings: MailSettings) -> str:
-    for path in paths.outbox.glob("*/*"):
-        if path.is_symlink() or not path.is_file():
-            return f"`{path}` is no mail: move it away."
-    box = mailbox.Maildir(paths.outbox)
-    keys = sorted(box.keys())
-    if not keys:
+    if not (names := list_waiting(paths)):
         return ""
+    box = mailbox.Maildir(paths.outbox)
+    keys = sorted({name.partition(":")[0] for name in names} & {*box.keys()})
     reason = ""
     try:
         with open_server(settings) as server:

@@ -113,7 +113,7 @@ def make_status(site: Site, store: Store, problems: Sequence[Problem]) -> Status
         pending=pending.commits if site.settings.git.git_push else (),
         pause=pause,
         paused_until=pause.until if pause else None,
-        ready=next((release.id for release in store.releases if release.state.state == "ready"), None),
+        ready=next((each.id for each in store.releases if each.state.state == "ready" and each != store.live), None),
         decision=_read_decision(site, holds),
         running=running,
     )

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from releaser.errors import Problem, explain_error, refuse
+from releaser.system.files import LARGEST_STATE
 from releaser.system.text import normalize_name, redact
 
 _GROUPS = {"local": ("local",), "staging": ("staging",), "production": ("prod", "production")}
@@ -77,6 +78,8 @@ def read_text(path: Path) -> tuple[str, list[Problem]]:
     try:
         if path.exists() and not path.is_file():
             return "", [Problem("unreadable-file", f"`{path}` is no file.", f"Run `mv {path} {path}.broken`.")]
+        if path.exists() and path.stat().st_size > LARGEST_STATE:
+            return "", [Problem("unreadable-file", f"`{path}` is larger than 16 MiB.", f"Look at `ls -l {path}`.")]
         return path.read_text(encoding="utf-8"), []
     except (OSError, UnicodeDecodeError) as error:
         reason = explain_error(error) if isinstance(error, OSError) else f"{path}: {error}."

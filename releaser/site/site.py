@@ -18,6 +18,7 @@ from typing import Any
 
 import dotenv
 import msgspec
+from dotenv.parser import parse_stream
 from uv import find_uv_bin
 
 from releaser.errors import Problem, ToolError, explain_error, refuse, require
@@ -33,7 +34,7 @@ from releaser.site.project import (
 )
 from releaser.site.settings import FIXED, PREFIX, Settings, load_settings
 from releaser.system import process
-from releaser.system.files import make_private_directory
+from releaser.system.files import LARGEST_STATE, make_private_directory, remove_path
 from releaser.system.text import hide_secrets, redact
 
 LOWEST_UV = (0, 13)
@@ -55,6 +56,8 @@ _MISLEADING = (
 )
 # Variables of the environment file that releaser sets itself, that are its settings, or that no program can get.
 _NOT_OF_SERVICE = re.compile(r"_?RELEASER_|AUTO_UPDTR__|UV_|(PATH|VIRTUAL_ENV|PYTHONHOME|__PYVENV_LAUNCHER__)$|.*[=\0]")
+BROKEN_LINE = "broken-line"  # the name of the problem
+_ASSIGNMENT = re.compile(r"\s*(?:export\s+)?[\w.-]+\s*=")
 _REFERENCE = re.compile(r"\$\{(\w+)(?::-([^}]*))?\}")
 
 
@@ -176,8 +179,9 @@ def open_site(start: Path, environ: Mapping[str, str]) -> Site:
     site = _make_site(project, top, text, environ, dotenv_values)
     _require_owner(site.paths.run_lock)
     require(find_intrusions((site.environment_file.parent, site.environment_file), project))
-    unread = (*problems, *more, *site.unread)
-    return msgspec.structs.replace(site, problems=tuple(dict.fromkeys((*unread, *site.problems))), unread=unread)
+    unread = (*problems, *(problem for problem in more if problem.name != BROKEN_LINE), *site.unread)
+    everything = tuple(dict.fromkeys((*problems, *more, *site.problems)))
+    return msgspec.structs.replace(site, problems=everything, unread=unread)
 
 
 def _require_owner(place: Path) -> None:
@@ -241,9 +245,14 @@ def read_dotenv(path: Path) -> tuple[dict[str, str], list[Problem]]:
     if not os.path.lexists(path):
         return {}, []
     text, problems = read_text(path)
-    if problems and os.access(path, os.R_OK) and path.is_file():  # the people who get mail can be read
+    is_readable = os.access(path, os.R_OK) and path.is_file() and path.stat().st_size <= LARGEST_STATE
+    if problems and is_readable:  # the people who get mail can be read
         text = path.read_text(encoding="utf-8", errors="replace")
     logging.getLogger("dotenv").setLevel(logging.ERROR)
+    for binding in parse_stream(StringIO(text)):
+        if binding.error and _ASSIGNMENT.match(binding.original.string):  # lines for a shell are not ours
+            message = f"Line {binding.original.line} of `{path}` cannot be read: is a quote not closed?"
+            problems.append(Problem(BROKEN_LINE, message, f"Correct or remove it: `nano {path}`."))
     values = dotenv.dotenv_values(stream=StringIO(text), interpolate=False)
     return {name: value for name, value in values.items() if value is not None}, problems
 
@@ -369,6 +378,12 @@ def find_state_problems(site: Site) -> list[Problem]:
         advice = f"Run `sudo chown $(id -un) {place}`, or set `state_dir`."
         problems.append(Problem("no-state-directory", message, advice))
     return problems
+
+
+def empty_cache(site: Site) -> None:
+    """Delete what uv has in the cache of the site. Raises OSError."""
+    for path in site.paths.cache.iterdir():
+        remove_path(path)
 
 
 def prepare_state(site: Site) -> None:

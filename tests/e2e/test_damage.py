@@ -1,6 +1,7 @@
 """Twelve ways to damage a live release: what `status`, `verify`, the next update and `rollback` say and do."""
 
 import json
+import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -62,6 +63,22 @@ def delete_module(site: SampleSite) -> None:
     next(site.link.glob("lib/python*/site-packages/beta/__init__.py")).unlink()
 
 
+def edit_both(site: SampleSite) -> None:
+    """Edit a module, and write a comment into the configuration of the venv."""
+    write("beta/__init__.py", "BROKEN = True")(site)
+    config = site.link / "pyvenv.cfg"
+    text = config.read_text(encoding="utf-8")
+    config.unlink()
+    config.write_text(f"{text}# mine\n", encoding="utf-8")
+
+
+def link_package(site: SampleSite) -> None:
+    """Move a package away, and let a link lead to it."""
+    package = next(site.link.glob("lib/python*/site-packages/beta"))
+    package.rename(site.base / "beta")
+    package.symlink_to(site.base / "beta")
+
+
 def link_other_python(site: SampleSite) -> None:
     """Let the venv start another Python."""
     python = site.link / "bin" / "python"
@@ -106,6 +123,10 @@ ROWS = {
     "an edited module": Row(
         write("beta/__init__.py", "BROKEN = True"), "beta/__init__.py is not as it was sealed", "refused"
     ),
+    "an edited module beside a line in pyvenv.cfg": Row(
+        edit_both, "beta/__init__.py is not as it was sealed", "refused"
+    ),
+    "a link in place of a package": Row(link_package, "beta was added", "refused"),
     "another Python": Row(link_other_python, "its Python is 3.1"),
     "another patch version": Row(upgrade_python, f"and was 3.{sys.version_info.minor}.0", returns=True),
     "a moved directory": Row(move, "from where it imports shop", products=True),
@@ -205,6 +226,10 @@ def test_law_05_19_an_adopted_venv_is_kept_as_it_is(make_site: SiteFactory) -> N
         site.run("rm", "-r", site.link / name)
     site.run("sed", "-i", "/DB_URL/d", site.link / "bin/activate")
     write("beta/__init__.py", "__version__ = 'patched'\nBROKEN = False\n")(site)
+    python = site.link / "bin" / "python"
+    target = os.path.relpath(os.readlink(python), python.parent.resolve())
+    python.unlink()
+    python.symlink_to(target)
     assert "beta/__init__.py" in str(site.json("check")["hints"])
     assert "beta/__init__.py" in str(site.json("init")["notes"])
     adopted, question = site.live(), "import alpha, beta; print(alpha.__version__, beta.__version__)"

@@ -100,6 +100,22 @@ def test_law_13_27_a_product_that_the_site_deletes_itself_is_not_built_each_nigh
 
 
 @pytest.mark.slow
+def test_law_03_06_code_that_a_person_has_put_back_leaves_no_products_of_the_other(make_site: SiteFactory) -> None:
+    """And what a rollback leaves is on hold; a product that becomes executable is another one."""
+    build = "grep EDITION shop.py > tool.ignored; grep -q 'EDITION = 2' shop.py && chmod 755 tool.ignored || true"
+    files = {**EDITION, ".gitignore": BUILT[".gitignore"]}
+    site = make_site.live(settings={"before_build": ["sh", "-c", build]}, files=files)
+    first, head, tool = site.live(), site.head(), site.path / "tool.ignored"
+    site.push_from_elsewhere(CODE)
+    site.releaser("update", check=0)
+    assert (tool.read_text(), os.access(tool, os.X_OK)) == ("EDITION = 2\n", True)
+    site.git("reset", "--quiet", "--hard", head)
+    says(site.releaser("rollback", check=0), "Updates will skip: commit")
+    assert (site.live(), tool.read_text(), os.access(tool, os.X_OK)) == (first, "EDITION = 1\n", False)
+    silent(site.releaser("update"))
+
+
+@pytest.mark.slow
 def test_law_13_a_product_that_a_person_has_changed_is_refused_by_name(make_site: SiteFactory) -> None:
     site = make_site.live(settings={"before_build": ["sh", "build.sh"]}, files={"build.sh": BUILD, **EDITION, **BUILT})
     site.push_from_elsewhere(CODE)

@@ -20,6 +20,8 @@ def test_all_wrong_settings_are_reported_at_once_with_file_key_value_and_suggest
     answer = site.json("update", check=3, env={"RELEASER_GIT_PULL": "perhaps"})
     assert len(answer["problems"]) == 7
     assert site.releaser("list").returncode == 0  # questions still answer
+    site.edit("../.env", "export RELEASER_HEALTH_CHECK='curl https://example.org\nset -a\n")
+    says(refused(site, "update"), "Line 1 of", ".env", "cannot be read")
 
 
 @pytest.mark.slow

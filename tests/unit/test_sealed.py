@@ -28,6 +28,8 @@ def venv(tmp_path: Path) -> Path:
     (packages / "__pycache__").mkdir()
     (packages / "__pycache__" / "cup.pyc").write_bytes(b"")
     (tmp_path / "venv" / "bin").mkdir()
+    (tmp_path / "venv" / "bin" / "brew").write_text("#!python\n", encoding="utf-8")
+    (tmp_path / "venv" / "bin" / "brew").chmod(0o755)
     (tmp_path / "venv" / "bin" / "python").symlink_to("/usr/bin/python3")
     (tmp_path / "venv" / "bin" / "\udcff").write_bytes(b"")
     (tmp_path / "venv" / "pyvenv.cfg").write_text("relocatable = true\n", encoding="utf-8")
@@ -57,6 +59,14 @@ def rename(old: str, new: str) -> Callable[[Path], object]:
 
 CHANGES: dict[str, tuple[Callable[[Path], object], list[tuple[str, str]]]] = {
     "nothing": (lambda venv: None, []),
+    "a program that is none": (
+        lambda venv: (venv / "bin/brew").chmod(0o644),
+        [("bin/brew is not executable", "damage")],
+    ),
+    "a closed file": (
+        lambda venv: (venv / PACKAGES / "cup.py").chmod(0),
+        [("cup.py is not as it was sealed", "damage")],
+    ),
     "byte code": (write(f"{PACKAGES}/__pycache__/cup.pyc"), []),
     "an empty directory": (lambda venv: (venv / PACKAGES / "cup.libs").mkdir(), []),
     "uv's lock": (write(".lock"), []),
@@ -73,7 +83,7 @@ CHANGES: dict[str, tuple[Callable[[Path], object], list[tuple[str, str]]]] = {
     ),
     "a version": (
         rename(f"{PACKAGES}/cup-1.0.dist-info", f"{PACKAGES}/cup-2.0.dist-info"),
-        [("cup is 2.0, and was 1.0", "damage")],
+        [("cup is 2.0, and was 1.0", "edit")],
     ),
     "another interpreter": (rename("bin/python", "bin/python2"), [
         ("bin/python is missing", "damage"), ("bin/python2 was added", "edit"),
