@@ -28,7 +28,7 @@ from releaser.releases.reserve import release_reserve
 from releaser.releases.store import SiteRun, Store
 from releaser.releases.venv import ask_python_version, find_python
 from releaser.releases.verify import find_faults
-from releaser.report.outcomes import Brought, Outcome, make_failed_rollback, make_unchanged, make_updated
+from releaser.report.outcomes import Outcome, Payload, make_failed_rollback, make_unchanged, make_updated
 from releaser.site.run_lock import Running, end_run
 from releaser.site.site import Site
 from releaser.system.files import make_private_directory
@@ -203,4 +203,4 @@ def preview_rollback(site: Site, name: str | None, *, keep_code: bool) -> Outcom
     if is_interrupted(site.paths):
         words.append("first of all, an interrupted run is finished or undone")
     headline = f"Would make {release.id} live: {'; '.join(words)}."
-    return Outcome("no-changes", 0, headline, release.id, Brought(changes), "heard")
+    return Outcome("no-changes", 0, headline, release.id, Payload(changes), "heard")

@@ -24,7 +24,7 @@ from releaser.releases.release import Key, Manifest, PackageChange, Release, Sta
 from releaser.releases.store import Store
 from releaser.report import decision as kinds
 from releaser.report import mail
-from releaser.report.outcomes import Brought, Kept, News, Outcome, describe_outcome, make_preview
+from releaser.report.outcomes import News, Outcome, Payload, describe_outcome, make_preview
 from releaser.site.paths import Paths
 from releaser.site.settings import GitSettings, Settings, TestSettings, load_settings
 from releaser.system.run import ROLLBACK, UPDATE, Command
@@ -254,14 +254,14 @@ def test_law_20_a_quiet_night_names_what_holds_keep_back() -> None:
     assert kinds.explain_nothing(kinds.LockNews(prospect("", (), *"1234"))) == f"{sentence}; 1 more is skipped."
 
 
-@pytest.mark.parametrize("payload", [Brought(CHANGES, ("c",)), Kept("r", "tests", "o", CHANGES, ("c",)), Kept()])
-def test_an_outcome_has_all_fields(payload: Brought | Kept) -> None:
+@pytest.mark.parametrize("payload", [Payload(CHANGES, ("c",)), Payload(CHANGES, ("c",), "r", "tests", "o"), Payload()])
+def test_an_outcome_has_all_fields(payload: Payload) -> None:
     fields = describe_outcome(Outcome("failed", 5, "headline", payload=payload))
-    kept = payload if isinstance(payload, Kept) else Kept()
     words = "result exit_code headline notes release previous commits steps problems changes new_commits failed_gate"
     assert " ".join(fields) == f"{words} failed_release output on_hold decision"
     assert (fields["changes"], fields["new_commits"]) == (payload.changes, payload.new_commits)
-    assert (fields["failed_gate"], fields["failed_release"], fields["output"]) == (kept.gate, kept.release, kept.output)
+    failure = (payload.failed_gate, payload.failed_release, payload.output)
+    assert (fields["failed_gate"], fields["failed_release"], fields["output"]) == failure
 
 
 # Products
