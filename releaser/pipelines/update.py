@@ -12,7 +12,7 @@ from releaser.checkout.move import find_missing_room_for_move, move_checkout, re
 from releaser.checkout.own_files import has_lock_of
 from releaser.checkout.pending import read_pending
 from releaser.checkout.products import find_deployed
-from releaser.checkout.publish import Lowering, Publication, is_worth_commit, publish, push_pending, remember_remote
+from releaser.checkout.publish import Lowering, is_worth_commit, publish, push_pending, remember_remote
 from releaser.checkout.repository import open_repository
 from releaser.checkout.snapshot import require_unchanged
 from releaser.errors import BuildError, GateError, HookError, refuse, require
@@ -243,7 +243,7 @@ def _publish_lock(site: Site, run: SiteRun, decision: Nothing | LockNews, option
             undo_change(site, run, repository, entry)
             raise
         write_entry(site.paths, msgspec.structs.replace(entry, phase="publishing"))
-    published = publish(site, run, repository, Publication(live))
+    published = publish(site, run, repository, live, entry)
     write_entry(site.paths, Entry("building", run.command.name, run.id))
     run.add(published.problem)
     remember_remote(site, repository, repository.head())
