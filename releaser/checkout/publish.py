@@ -35,33 +35,32 @@ class Published(msgspec.Struct, frozen=True):
     problem: Problem | None = None
 
 
-class Lowering(msgspec.Struct, frozen=True):
-    """The right of a commit to lower a lock: a rollback has it. `held` are the packages on hold.
+def is_worth_commit(
+    repository: Repository,
+    commit: str,
+    path: str,
+    release: Release,
+    held: frozenset[str] = frozenset(),
+    *,
+    may_lower: bool = False,
+) -> bool:
+    """Return True if the lock of a release is worth a commit on top of `commit`: it is news for the lock there."""
+    text, lock = repository.file_at(commit, path), read_lock(release.lock)
+    return text is None or is_news(parse_lock(text, f"uv.lock of {commit[:12]}"), lock, held, may_lower=may_lower)
 
-    No rule orders the commits of a package from git, so another one of a package on hold counts as older.
+
+def is_news(committed: Lock, lock: Lock, held: frozenset[str] = frozenset(), *, may_lower: bool = False) -> bool:
+    """Return True if a lock has other packages, versions or sources than the committed one, and may replace it.
+
+    Unless it `may_lower` them, as a rollback may, none may be older than there: a host that merely holds a version
+    keeps its lock to itself. No rule orders the commits of a package from git, so another one of a package on hold,
+    of `held`, counts as older.
     """
-
-    is_allowed: bool = False
-    held: frozenset[str] = frozenset()
-
-
-def is_worth_commit(repository: Repository, commit: str, path: str, lock: Lock, lowering: Lowering) -> bool:
-    """Return True if a lock is worth a commit on top of `commit`.
-
-    It has other packages than the committed one, and, unless it may lower them, none that is older there: a host that
-    merely holds a version keeps its lock to itself.
-    """
-    text = repository.file_at(commit, path)
-    return text is None or is_news(parse_lock(text, f"uv.lock of {commit[:12]}"), lock, lowering)
-
-
-def is_news(committed: Lock, lock: Lock, lowering: Lowering) -> bool:
-    """Return True if a lock has other packages, versions or sources than the committed one, and may replace it."""
     if committed.identities == lock.identities:
         return False
-    moved = {name for name in lowering.held if committed.versions.get(name) != lock.versions.get(name)}
+    moved = {name for name in held if committed.versions.get(name) != lock.versions.get(name)}
     is_git = any(package.source.commit for name in moved for package in (*committed.find(name), *lock.find(name)))
-    return lowering.is_allowed or not (is_git or find_older(committed, lock))
+    return may_lower or not (is_git or find_older(committed, lock))
 
 
 def describe_commit(changes: Sequence[PackageChange], verb: str) -> str:

@@ -19,7 +19,7 @@ from releaser.checkout.move import find_obstacles
 from releaser.checkout.own_files import has_lock_of
 from releaser.checkout.pending import read_pending
 from releaser.checkout.products import find_deployed, find_missing_products, find_unchanged_products, plan_products
-from releaser.checkout.publish import Lowering, is_worth_commit, may_push
+from releaser.checkout.publish import is_worth_commit, may_push
 from releaser.checkout.repository import Repository
 from releaser.checkout.target import Wish, choose_target, fetch_upstream, site_for_commit
 from releaser.checkout.tree import copy_repository
@@ -29,7 +29,6 @@ from releaser.live.problems import find_problems
 from releaser.packages.changes import describe_changes
 from releaser.packages.hand_made import find_edited_venv, list_work
 from releaser.packages.holds import find_held_code, find_pause
-from releaser.packages.lock import read_lock
 from releaser.packages.resolve import read_live_venv, resolve
 from releaser.packages.rules import make_rules
 from releaser.pipelines import checks
@@ -180,9 +179,7 @@ def _decide_on_lock(site: Site, outlook: Outlook, prospect: Prospect) -> Decisio
     is_due = (
         not target.is_rewritten
         and outlook.committed_lock != live.id
-        and is_worth_commit(
-            source, target.commit, path, read_lock(live.lock), Lowering(held=prospect.attempt.plan.held)
-        )
+        and is_worth_commit(source, target.commit, path, live, prospect.attempt.plan.held)
     )
     if is_due and target.problem is not None:  # each night until it can be published
         prospect = msgspec.structs.replace(prospect, problems=(*prospect.problems, target.problem))

@@ -147,8 +147,7 @@ def test_without_a_pull_head_stays_and_what_another_remote_has_is_not_lost() -> 
 )  # fmt: skip
 def test_law_17_a_lock_is_news(committed: str, lock: str, is_news: str) -> None:
     for may_lower, answers in ((False, ["yes"]), (True, ["yes", "if it may lower"])):
-        lowering = publish.Lowering(is_allowed=may_lower)
-        assert publish.is_news(make_lock(committed), make_lock(lock), lowering) == (is_news in answers)
+        assert publish.is_news(make_lock(committed), make_lock(lock), may_lower=may_lower) == (is_news in answers)
 
 
 def test_law_26_problems_of_a_release_that_is_ready_are_mailed_once() -> None:
@@ -159,9 +158,9 @@ def test_law_26_problems_of_a_release_that_is_ready_are_mailed_once() -> None:
 
 def test_law_17_another_commit_of_a_package_on_hold_is_no_news() -> None:
     committed, lock = make_lock("a 1.0@git:3f2a9c1, b 1.0"), make_lock("a 1.0@git:0000000, b 1.1")
-    assert publish.is_news(committed, lock, publish.Lowering())
-    assert not publish.is_news(committed, lock, publish.Lowering(held=frozenset({"a"})))
-    assert publish.is_news(committed, lock, publish.Lowering(held=frozenset({"b"})))
+    assert publish.is_news(committed, lock)
+    assert not publish.is_news(committed, lock, frozenset({"a"}))
+    assert publish.is_news(committed, lock, frozenset({"b"}))
 
 
 def test_a_commit_of_a_lock_names_its_changes() -> None:
