@@ -37,26 +37,25 @@ class Target(msgspec.Struct, frozen=True):
         return Problem("not-published", self.reason, self.advice) if self.is_problem else None
 
 
-class Wish(msgspec.Struct, frozen=True):
-    """The limits of a choice: `held_code` are the keys of the code of commits on hold.
-
-    `follow_remote` goes to the upstream's head in any case.
-    """
-
-    held_code: frozenset[str] = frozenset()
-    follow_remote: bool = False
-
-
-def choose_target(site: Site, repository: Repository, head: str, pending: Pending, wish: Wish) -> Target:
+def choose_target(
+    site: Site,
+    repository: Repository,
+    head: str,
+    pending: Pending,
+    held_code: frozenset[str] = frozenset(),
+    *,
+    follow_remote: bool = False,
+) -> Target:
     """Return the commit to go live, from HEAD and from what was fetched last.
 
+    `held_code` are the keys of the code of commits on hold; `follow_remote` goes to the upstream's head in any case.
     Raises PreflightError if people's commits would be lost, or have diverged from the upstream.
     """
     branch = site.settings.site.branch
 
     def target(commit: str, *, publishes: bool, reason: str = "", advice: str = "", is_problem: bool = True) -> Target:
         key = repository.code_key(commit, *site.committed_paths)
-        if commit == head and key in wish.held_code:
+        if commit == head and key in held_code:
             message = f"HEAD of the checkout, {head[:12]}, is a commit on hold."
             advice = f"Push a correction, or run `releaser unhold {head[:12]}` to try it again."
             raise refuse("held-head", message, advice)
@@ -72,13 +71,13 @@ def choose_target(site: Site, repository: Repository, head: str, pending: Pendin
     base = head
     while base in pending.commits and not repository.is_ancestor(base, remote):
         base = repository.resolve(f"{base}^")  # a commit that is not pushed is made again on the remote's head
-    if wish.follow_remote:
+    if follow_remote:
         _refuse_losing_commits(repository, pending, head, remote)
     was_left = any(repository.is_ancestor(base, each) for each in pending.left_heads)  # a rollback has gone back to it
     is_behind = was_left and repository.is_ancestor(pending.remote_head, remote)
-    if wish.follow_remote or is_behind or repository.is_ancestor(base, remote):
+    if follow_remote or is_behind or repository.is_ancestor(base, remote):
         commit = head if base == remote else remote
-        is_held = bool(wish.held_code) and repository.code_key(commit, *site.committed_paths) in wish.held_code
+        is_held = bool(held_code) and repository.code_key(commit, *site.committed_paths) in held_code
         if is_held and commit != head:
             message = f"Commit {commit[:12]} of `{upstream.name}` is on hold; packages are updated without it."
             return target(head, publishes=False, reason=message, is_problem=False)
@@ -168,7 +167,7 @@ def require_kept_commits(site: Site, repository: Repository, head: str, commit: 
 def may_commit_older(site: Site, repository: Repository, head: str, held_code: frozenset[str]) -> bool:
     """Return True if HEAD is the head of the upstream, as last fetched, so that the older lock can be pushed."""
     try:
-        target = choose_target(site, repository, head, read_pending(site.paths), Wish(held_code))
+        target = choose_target(site, repository, head, read_pending(site.paths), held_code)
     except PreflightError:
         return False
     return target.publishes and target.commit == target.head

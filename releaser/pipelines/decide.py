@@ -21,7 +21,7 @@ from releaser.checkout.pending import read_pending
 from releaser.checkout.products import find_deployed, find_missing_products, find_unchanged_products, plan_products
 from releaser.checkout.publish import is_worth_commit, may_push
 from releaser.checkout.repository import Repository
-from releaser.checkout.target import Wish, choose_target, fetch_upstream, site_for_commit
+from releaser.checkout.target import choose_target, fetch_upstream, site_for_commit
 from releaser.checkout.tree import copy_repository
 from releaser.errors import PreflightError, require
 from releaser.live.outlook import Outlook
@@ -114,8 +114,8 @@ def _decide(  # noqa: PLR0913 - all that a decision is made of
     head = snapshot.checkout.head
     # A dry run keeps the pack: unpacked objects would touch those that the copy shares by hard links.
     fetch_upstream(site, run, source, *(["--keep"] if options.dry_run else []))
-    wish = Wish(find_held_code(outlook.holds), options.follow_remote)
-    target = choose_target(site, source, head, read_pending(site.paths), wish)
+    pending, held_code = read_pending(site.paths), find_held_code(outlook.holds)
+    target = choose_target(site, source, head, pending, held_code, follow_remote=options.follow_remote)
     if target.commit != head:
         before = find_deployed(site, source, outlook.store, head) or live
         unchanged = find_unchanged_products(site.paths.top, before.directory)

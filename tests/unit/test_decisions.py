@@ -13,7 +13,7 @@ from releaser.checkout import publish
 from releaser.checkout.pending import Pending
 from releaser.checkout.products import IN_THE_WAY, choose_step, is_code
 from releaser.checkout.repository import Repository, Upstream, hash_text
-from releaser.checkout.target import Target, Wish, choose_target
+from releaser.checkout.target import Target, choose_target
 from releaser.errors import PreflightError, Problem
 from releaser.live.change import may_go_back
 from releaser.packages.holds import Pause
@@ -103,14 +103,14 @@ def test_law_15_16_the_commit_to_go_live(
 ) -> None:
     """`pending` are releaser's commits, the upstream's head as followed last, and one that it lost; `!` follows it."""
     own, seen, left = [*pending.removeprefix("!").split(":"), "", ""][:3]
-    wish = Wish(frozenset({f"code of {held}"} if held else ()), follow_remote=pending.startswith("!"))
+    held_code, follow_remote = frozenset({f"code of {held}"} if held else ()), pending.startswith("!")
     repository, before = SmallRepository(remote, remote or ""), Pending(tuple(own), "", seen, tuple(left))
     if "-" in commit or commit == "diverged":
         with pytest.raises(PreflightError, match=reason) as refusal:
-            choose_target(make_site(Settings()), repository, head, before, wish)
+            choose_target(make_site(Settings()), repository, head, before, held_code, follow_remote=follow_remote)
         assert refusal.value.problems[0].name == commit
         return
-    target = choose_target(make_site(Settings()), repository, head, before, wish)
+    target = choose_target(make_site(Settings()), repository, head, before, held_code, follow_remote=follow_remote)
     words = {"publishes": target.publishes, "problem": target.problem is not None, "rewritten": target.is_rewritten}
     assert (target.commit, " ".join(word for word, is_so in words.items() if is_so)) == (commit, facts)
     assert (reason in target.reason, bool(reason)) == (True, bool(target.reason))
@@ -130,9 +130,9 @@ def test_law_16_heads_that_the_remote_has_lost_stay_known(pending: str, head: st
 
 def test_without_a_pull_head_stays_and_what_another_remote_has_is_not_lost() -> None:
     site = make_site(Settings(git=GitSettings(git_pull=False)))
-    assert choose_target(site, SmallRepository("C", ""), "B", Pending(), Wish()).commit == "B"
-    wish = Wish(follow_remote=True)
-    assert choose_target(make_site(Settings()), SmallRepository("C", "P"), "P", Pending(), wish).commit == "C"
+    assert choose_target(site, SmallRepository("C", ""), "B", Pending()).commit == "B"
+    target = choose_target(make_site(Settings()), SmallRepository("C", "P"), "P", Pending(), follow_remote=True)
+    assert target.commit == "C"
 
 
 @pytest.mark.parametrize(
