@@ -71,8 +71,9 @@ def choose_target(
     base = head
     while base in pending.commits and not repository.is_ancestor(base, remote):
         base = repository.resolve(f"{base}^")  # a commit that is not pushed is made again on the remote's head
-    if follow_remote:
-        _refuse_losing_commits(repository, pending, head, remote)
+    if follow_remote and (lost := _find_lost_commits(repository, pending, head, remote, pending.remote_head)):
+        message = f"Commits of the checkout that are on no remote would be lost: {join_few(lost)}."
+        raise refuse("unpushed-commits", message, "Push them to another branch: `git push REMOTE HEAD:BRANCH`.")
     was_left = any(repository.is_ancestor(base, each) for each in pending.left_heads)  # a rollback has gone back to it
     is_behind = was_left and repository.is_ancestor(pending.remote_head, remote)
     if follow_remote or is_behind or repository.is_ancestor(base, remote):
@@ -94,15 +95,11 @@ def choose_target(
     raise refuse("diverged", message, f"Run `git -C {site.paths.top} pull --rebase`, then push.")
 
 
-def _refuse_losing_commits(repository: Repository, pending: Pending, head: str, remote: str) -> None:
-    """Raise PreflightError if HEAD has commits of people that were never in the upstream and are on no remote."""
-    heads = (remote, pending.remote_head, *pending.left_heads)
-    known = [f"^{commit}" for commit in heads if commit and repository.resolve(commit)]
-    only_here = repository.read("rev-list", head, *known, "--not", "--remotes").split()
-    lost = [commit[:12] for commit in only_here if commit not in pending.commits]
-    if lost:
-        message = f"Commits of the checkout that are on no remote would be lost: {join_few(lost)}."
-        raise refuse("unpushed-commits", message, "Push them to another branch: `git push REMOTE HEAD:BRANCH`.")
+def _find_lost_commits(repository: Repository, pending: Pending, head: str, *heads: str) -> list[str]:
+    """Return the commits of people that `head` has, and no remote, none of `heads` and no lost head of the upstream."""
+    kept = [f"^{commit}" for commit in (*heads, *pending.left_heads) if commit and repository.resolve(commit)]
+    only_here = repository.read("rev-list", head, *kept, "--not", "--remotes").split()
+    return [commit[:12] for commit in only_here if commit not in pending.commits]
 
 
 def fetch_upstream(site: Site, run: Run, repository: Repository, *options: str) -> None:
@@ -154,12 +151,8 @@ def choose_commit_of(site: Site, repository: Repository, release: Release) -> st
 
 def require_kept_commits(site: Site, repository: Repository, head: str, commit: str) -> None:
     """Raise PreflightError if a move from `head` to `commit` would lose commits of people that are on no remote."""
-    pending = read_pending(site.paths)
-    left = [f"^{each}" for each in pending.left_heads if repository.resolve(each)]
-    only_here = repository.read("rev-list", head, f"^{commit}", *left, "--not", "--remotes").split()
-    lost = [name for name in only_here if name not in pending.commits]
-    if lost:
-        message = f"The checkout has commits that are on no remote: {join_few([name[:12] for name in lost])}."
+    if lost := _find_lost_commits(repository, read_pending(site.paths), head, commit):
+        message = f"The checkout has commits that are on no remote: {join_few(lost)}."
         advice = "Push them, or leave the code as it is: `releaser rollback --keep-code`."
         raise refuse("unpushed-commits", message, advice)
 
