@@ -155,13 +155,10 @@ def find_deployed(site: Site, repository: Repository, store: Store, head: str) -
     if store.live is None or store.live.manifest.key.code_key == key:
         return store.live
     alike = [release for release in store.releases if release.manifest.key.code_key == key and release.state.order]
-    products = {release.id: list_products(release.directory) for release in alike}
-    whole = (
-        release
-        for release in alike
-        if find_unchanged_products(site.paths.top, release.directory) == products[release.id]
-    )
-    return next(whole, None) or next(iter(alike), store.live)
+    for release in alike:
+        if find_unchanged_products(site.paths.top, release.directory) == list_products(release.directory):
+            return release
+    return next(iter(alike), store.live)
 
 
 def find_missing_products(site: Site, repository: Repository, release: Release) -> list[str]:
