@@ -11,24 +11,18 @@ from releaser.packages.resolve import group_arguments
 from releaser.releases.release import EXPORT, Release
 from releaser.site.site import Site
 from releaser.system.files import lies_behind_link, read_regular_file, replace_file
+from releaser.system.text import join_few
 
 
 def find_dirty_files(site: Site, state: CheckoutState, live: Release | None) -> list[Problem]:
     """Return a problem that names the changed tracked files, but for what releaser has written."""
-    changed = list_dirty_files(site, state.changed, live)
-    if not changed:
-        return []
-    names = ", ".join(f"`{path}`" for path in changed[:5]) + (f" and {len(changed) - 5} more" if changed[5:] else "")
-    message = f"Tracked files of the checkout are changed: {names}."
-    return [Problem("changed-files", message, f"Commit or stash them: `git -C {site.paths.top} status`.")]
-
-
-def list_dirty_files(site: Site, changed: Collection[str], live: Release | None) -> list[str]:
-    """Return the changed files, but for what releaser has written."""
     export, lock = site.committed_paths[-1], site.paths.lockfile_in_tree
-    own = {export} if export in changed and has_own_export(site) else set()
-    own |= {lock} if lock in changed and has_lock_of(site, live) else set()
-    return [path for path in changed if path not in own]
+    own = {export} if export in state.changed and has_own_export(site) else set()
+    own |= {lock} if lock in state.changed and has_lock_of(site, live) else set()
+    dirty = [f"`{path}`" for path in state.changed if path not in own]
+    message = f"Tracked files of the checkout are changed: {join_few(dirty)}."
+    advice = f"Commit or stash them: `git -C {site.paths.top} status`."
+    return [Problem("changed-files", message, advice)] if dirty else []
 
 
 def has_lock_of(site: Site, release: Release | None) -> bool:

@@ -155,14 +155,9 @@ def find_deployed(site: Site, repository: Repository, store: Store, head: str) -
     if store.live is None or store.live.manifest.key.code_key == key:
         return store.live
     alike = [release for release in store.releases if release.manifest.key.code_key == key and release.state.order]
-    products = {release.id: list_products(release.directory) for release in alike}
-    whole = (
-        release
-        for release in alike
-        if find_unchanged_products(site.paths.top, release.directory) == products[release.id]
-    )
-    if (found := next(whole, None)) is not None:
-        return found
+    for release in alike:
+        if find_unchanged_products(site.paths.top, release.directory) == list_products(release.directory):
+            return release
     of_live = list_products(store.live.directory)  # a person may have moved the code alone
     has_live = of_live and find_unchanged_products(site.paths.top, store.live.directory) == of_live
     return store.live if has_live else next(iter(alike), store.live)

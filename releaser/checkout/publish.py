@@ -35,46 +35,32 @@ class Published(msgspec.Struct, frozen=True):
     problem: Problem | None = None
 
 
-class Publication(msgspec.Struct, frozen=True):
-    """A release with the verb of its commit message, and the time limit of the push in seconds."""
+def is_worth_commit(
+    repository: Repository,
+    commit: str,
+    path: str,
+    release: Release,
+    held: frozenset[str] = frozenset(),
+    *,
+    may_lower: bool = False,
+) -> bool:
+    """Return True if the lock of a release is worth a commit on top of `commit`: it is news for the lock there."""
+    text, lock = repository.file_at(commit, path), read_lock(release.lock)
+    return text is None or is_news(parse_lock(text, f"uv.lock of {commit[:12]}"), lock, held, may_lower=may_lower)
 
-    release: Release
-    verb: str = "Update"
-    push_timeout: float = PUSH
 
-    @classmethod
-    def of(cls, entry: Entry, release: Release) -> Publication:
-        """Return the publication that follows a change."""
-        return cls(release, "Roll back" if entry.is_way_back else "Update", entry.push_timeout)
+def is_news(committed: Lock, lock: Lock, held: frozenset[str] = frozenset(), *, may_lower: bool = False) -> bool:
+    """Return True if a lock has other packages, versions or sources than the committed one, and may replace it.
 
-
-class Lowering(msgspec.Struct, frozen=True):
-    """The right of a commit to lower a lock: a rollback has it. `held` are the packages on hold.
-
-    No rule orders the commits of a package from git, so another one of a package on hold counts as older.
+    Unless it `may_lower` them, as a rollback may, none may be older than there: a host that merely holds a version
+    keeps its lock to itself. No rule orders the commits of a package from git, so another one of a package on hold,
+    of `held`, counts as older.
     """
-
-    is_allowed: bool = False
-    held: frozenset[str] = frozenset()
-
-
-def is_worth_commit(repository: Repository, commit: str, path: str, lock: Lock, lowering: Lowering) -> bool:
-    """Return True if a lock is worth a commit on top of `commit`.
-
-    It has other packages than the committed one, and, unless it may lower them, none that is older there: a host that
-    merely holds a version keeps its lock to itself.
-    """
-    text = repository.file_at(commit, path)
-    return text is None or is_news(parse_lock(text, f"uv.lock of {commit[:12]}"), lock, lowering)
-
-
-def is_news(committed: Lock, lock: Lock, lowering: Lowering) -> bool:
-    """Return True if a lock has other packages, versions or sources than the committed one, and may replace it."""
     if committed.identities == lock.identities:
         return False
-    moved = {name for name in lowering.held if committed.versions.get(name) != lock.versions.get(name)}
+    moved = {name for name in held if committed.versions.get(name) != lock.versions.get(name)}
     is_git = any(package.source.commit for name in moved for package in (*committed.find(name), *lock.find(name)))
-    return lowering.is_allowed or not (is_git or find_older(committed, lock))
+    return may_lower or not (is_git or find_older(committed, lock))
 
 
 def describe_commit(changes: Sequence[PackageChange], verb: str) -> str:
@@ -84,23 +70,26 @@ def describe_commit(changes: Sequence[PackageChange], verb: str) -> str:
     return "\n".join(lines).rstrip() + "\n"
 
 
-def publish(site: Site, run: Run, repository: Repository, publication: Publication) -> Published:
-    """Commit uv.lock if it is that of the live release and not HEAD's; push releaser's commits."""
+def publish(site: Site, run: Run, repository: Repository, release: Release, entry: Entry) -> Published:
+    """Commit uv.lock if it is that of the live release and not HEAD's; push releaser's commits.
+
+    `entry` is the change that it ends.
+    """
     pending = read_pending(site.paths, run)
     commit = ""
     try:
         state = repository.state()
-        if site.paths.lockfile_in_tree in state.changed and has_lock_of(site, publication.release):
+        if site.paths.lockfile_in_tree in state.changed and has_lock_of(site, release):
             if state.ref != _name_branch(site):
                 raise refuse("other-branch", f"the checkout is not on `{site.settings.site.branch}`.")
-            message = _prepare_commit(site, repository, publication, mark=run.id)
-            pending, commit = _commit_lock(site, repository, state, pending, publication.release, message)
+            message = _prepare_commit(site, repository, release, entry, mark=run.id)
+            pending, commit = _commit_lock(site, repository, state, pending, release, message)
             state = msgspec.structs.replace(state, head=commit)
     except (ReleaserError, OSError) as error:
         message = f"uv.lock could not be committed: {explain_error(error)}"
         advice = f"See `git -C {site.paths.top} status`. The next run tries again."
         return Published(problem=Problem("not-committed", message, advice))
-    return Published(commit, push_pending(site, repository, state, pending, timeout=publication.push_timeout))
+    return Published(commit, push_pending(site, repository, state, pending, timeout=entry.push_timeout))
 
 
 def may_push(site: Site, repository: Repository, state: CheckoutState, pending: Pending) -> bool:
@@ -149,17 +138,16 @@ def _name_branch(site: Site) -> str:
     return f"refs/heads/{site.settings.site.branch}"
 
 
-def _prepare_commit(site: Site, repository: Repository, publication: Publication, *, mark: str) -> str:
+def _prepare_commit(site: Site, repository: Repository, release: Release, entry: Entry, *, mark: str) -> str:
     """Return the message of the commit that puts the lock of a release on HEAD; its export is made if it has none.
 
     Raises PreflightError if either is no lock, and ToolError.
     """
-    release = publication.release
     if not (release.directory / EXPORT).exists():
         make_export(site, site.paths.project, release.directory, mark=mark)
     before = repository.file_at("HEAD", site.paths.lockfile_in_tree)
     changes = compare_locks(parse_lock(before) if before else None, read_lock(release.lock))
-    return describe_commit(changes, publication.verb)
+    return describe_commit(changes, "Roll back" if entry.is_way_back else "Update")
 
 
 def _commit_lock(

@@ -37,26 +37,25 @@ class Target(msgspec.Struct, frozen=True):
         return Problem("not-published", self.reason, self.advice) if self.is_problem else None
 
 
-class Wish(msgspec.Struct, frozen=True):
-    """The limits of a choice: `held_code` are the keys of the code of commits on hold.
-
-    `follow_remote` goes to the upstream's head in any case.
-    """
-
-    held_code: frozenset[str] = frozenset()
-    follow_remote: bool = False
-
-
-def choose_target(site: Site, repository: Repository, head: str, pending: Pending, wish: Wish) -> Target:
+def choose_target(
+    site: Site,
+    repository: Repository,
+    head: str,
+    pending: Pending,
+    held_code: frozenset[str] = frozenset(),
+    *,
+    follow_remote: bool = False,
+) -> Target:
     """Return the commit to go live, from HEAD and from what was fetched last.
 
+    `held_code` are the keys of the code of commits on hold; `follow_remote` goes to the upstream's head in any case.
     Raises PreflightError if people's commits would be lost, or have diverged from the upstream.
     """
     branch = site.settings.site.branch
 
     def target(commit: str, *, publishes: bool, reason: str = "", advice: str = "", is_problem: bool = True) -> Target:
         key = repository.code_key(commit, *site.committed_paths)
-        if commit == head and key in wish.held_code:
+        if commit == head and key in held_code:
             message = f"HEAD of the checkout, {head[:12]}, is a commit on hold."
             advice = f"Push a correction, or run `releaser unhold {head[:12]}` to try it again."
             raise refuse("held-head", message, advice)
@@ -72,13 +71,14 @@ def choose_target(site: Site, repository: Repository, head: str, pending: Pendin
     base = head
     while base in pending.commits and not repository.is_ancestor(base, remote):
         base = repository.resolve(f"{base}^")  # a commit that is not pushed is made again on the remote's head
-    if wish.follow_remote:
-        _refuse_losing_commits(repository, pending, head, remote)
+    if follow_remote and (lost := _find_lost_commits(repository, pending, head, remote, pending.remote_head)):
+        message = f"Commits of the checkout that are on no remote would be lost: {join_few(lost)}."
+        raise refuse("unpushed-commits", message, "Push them to another branch: `git push REMOTE HEAD:BRANCH`.")
     was_left = any(repository.is_ancestor(base, each) for each in pending.left_heads)  # a rollback has gone back to it
     is_behind = was_left and repository.is_ancestor(pending.remote_head, remote)
-    if wish.follow_remote or is_behind or repository.is_ancestor(base, remote):
+    if follow_remote or is_behind or repository.is_ancestor(base, remote):
         commit = head if base == remote else remote
-        is_held = bool(wish.held_code) and repository.code_key(commit, *site.committed_paths) in wish.held_code
+        is_held = bool(held_code) and repository.code_key(commit, *site.committed_paths) in held_code
         if is_held and commit != head:
             message = f"Commit {commit[:12]} of `{upstream.name}` is on hold; packages are updated without it."
             return target(head, publishes=False, reason=message, is_problem=False)
@@ -95,15 +95,11 @@ def choose_target(site: Site, repository: Repository, head: str, pending: Pendin
     raise refuse("diverged", message, f"Run `git -C {site.paths.top} pull --rebase`, then push.")
 
 
-def _refuse_losing_commits(repository: Repository, pending: Pending, head: str, remote: str) -> None:
-    """Raise PreflightError if HEAD has commits of people that were never in the upstream and are on no remote."""
-    heads = (remote, pending.remote_head, *pending.left_heads)
-    known = [f"^{commit}" for commit in heads if commit and repository.resolve(commit)]
-    only_here = repository.read("rev-list", head, *known, "--not", "--remotes").split()
-    lost = [commit[:12] for commit in only_here if commit not in pending.commits]
-    if lost:
-        message = f"Commits of the checkout that are on no remote would be lost: {join_few(lost)}."
-        raise refuse("unpushed-commits", message, "Push them to another branch: `git push REMOTE HEAD:BRANCH`.")
+def _find_lost_commits(repository: Repository, pending: Pending, head: str, *heads: str) -> list[str]:
+    """Return the commits of people that `head` has, and no remote, none of `heads` and no lost head of the upstream."""
+    kept = [f"^{commit}" for commit in (*heads, *pending.left_heads) if commit and repository.resolve(commit)]
+    only_here = repository.read("rev-list", head, *kept, "--not", "--remotes").split()
+    return [commit[:12] for commit in only_here if commit not in pending.commits]
 
 
 def fetch_upstream(site: Site, run: Run, repository: Repository, *options: str) -> None:
@@ -155,12 +151,8 @@ def choose_commit_of(site: Site, repository: Repository, release: Release) -> st
 
 def require_kept_commits(site: Site, repository: Repository, head: str, commit: str) -> None:
     """Raise PreflightError if a move from `head` to `commit` would lose commits of people that are on no remote."""
-    pending = read_pending(site.paths)
-    left = [f"^{each}" for each in pending.left_heads if repository.resolve(each)]
-    only_here = repository.read("rev-list", head, f"^{commit}", *left, "--not", "--remotes").split()
-    lost = [name for name in only_here if name not in pending.commits]
-    if lost:
-        message = f"The checkout has commits that are on no remote: {join_few([name[:12] for name in lost])}."
+    if lost := _find_lost_commits(repository, read_pending(site.paths), head, commit):
+        message = f"The checkout has commits that are on no remote: {join_few(lost)}."
         advice = "Push them, or leave the code as it is: `releaser rollback --keep-code`."
         raise refuse("unpushed-commits", message, advice)
 
@@ -168,7 +160,7 @@ def require_kept_commits(site: Site, repository: Repository, head: str, commit: 
 def may_commit_older(site: Site, repository: Repository, head: str, held_code: frozenset[str]) -> bool:
     """Return True if HEAD is the head of the upstream, as last fetched, so that the older lock can be pushed."""
     try:
-        target = choose_target(site, repository, head, read_pending(site.paths), Wish(held_code))
+        target = choose_target(site, repository, head, read_pending(site.paths), held_code)
     except PreflightError:
         return False
     return target.publishes and target.commit == target.head

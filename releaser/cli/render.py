@@ -58,7 +58,7 @@ def print_outcome(outcome: Outcome, *, as_json: bool, verbose: bool, quiet: bool
     for note in outcome.notes:
         _say(note)
     _say(outcome.headline)
-    output = outcome.kept.output
+    output = outcome.payload.output
     if output and output not in outcome.headline:
         _say("\n".join(f"  | {line}" for line in output.splitlines()))
     for problem in outcome.problems:

@@ -22,7 +22,7 @@ from releaser.releases.reserve import fill_reserve
 from releaser.releases.sealed import take_seal
 from releaser.releases.store import SiteRun, begin_release, seal_release
 from releaser.releases.venv import ask_python_version, find_python, join_records, read_records
-from releaser.report.outcomes import Brought, Outcome
+from releaser.report.outcomes import Outcome
 from releaser.site.site import Site
 from releaser.system.files import replace_file, replace_symlink
 from releaser.system.run import now
@@ -73,7 +73,7 @@ def adopt(site: Site, run: SiteRun) -> Outcome:
     run.store = run.store.having(release).linked(read_link(site.paths))
     fill_reserve(site.paths.reserve)
     headline = f"Release {release.id} is live: `{link}` was adopted as it is. Nothing was restarted."
-    return Outcome("updated", 0, headline, release.id, Brought(), "new")
+    return Outcome("updated", 0, headline, release.id, news="new")
 
 
 def _copy_linked_files(venv: Path) -> None:

@@ -10,7 +10,7 @@ from releaser.errors import GateError, PreflightError, Problem
 from releaser.packages.hand_made import EDITED, describe_patches
 from releaser.pipelines.checks import list_hints, look
 from releaser.releases.store import SiteRun, Store
-from releaser.report.outcomes import Kept, Outcome, make_unchanged
+from releaser.report.outcomes import Outcome, Payload, make_unchanged
 from releaser.report.status import find_damage
 from releaser.report.tell import Delivery, send_test_mail
 from releaser.site.site import Site
@@ -60,5 +60,5 @@ def check_tests(site: Site, run: SiteRun) -> Outcome:
         return make_unchanged(f"The tests pass with the live release, {live.id}.", live.id)
     headline = f"The live release, {live.id}, fails its tests: {result.reason}."
     error = GateError(headline, "Correct the site or its tests, then run `releaser check --tests`.")
-    kept = Kept(output=clip_end(result.output, 40, 4000))
-    return Outcome("failed", 5, headline, live.id, kept, "heard", problems=error.problems)
+    payload = Payload(output=clip_end(result.output, 40, 4000))
+    return Outcome("failed", 5, headline, live.id, payload, "heard", problems=error.problems)

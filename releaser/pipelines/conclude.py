@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from releaser.checkout.publish import Publication, Published, publish, remember_remote
+from releaser.checkout.publish import Published, publish, remember_remote
 from releaser.checkout.repository import Repository
 from releaser.errors import ReleaserError, ToolError, explain_error
 from releaser.live.change import ChangeResult
@@ -126,7 +126,7 @@ def _follow_up(site: Site, run: SiteRun, repository: Repository, entry: Entry) -
     published, release = Published(), run.store.get(entry.release)
     if release is not None:
         with run.step("publish") as detail:
-            published = publish(site, run, repository, Publication.of(entry, release))
+            published = publish(site, run, repository, release, entry)
             detail.append(published.commit[:12] or "nothing to commit")
             detail.has_failed = published.problem is not None
             run.add(published.problem)

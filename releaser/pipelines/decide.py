@@ -19,9 +19,9 @@ from releaser.checkout.move import find_obstacles
 from releaser.checkout.own_files import has_lock_of
 from releaser.checkout.pending import read_pending
 from releaser.checkout.products import find_deployed, find_missing_products, find_unchanged_products, plan_products
-from releaser.checkout.publish import Lowering, is_worth_commit, may_push
+from releaser.checkout.publish import is_worth_commit, may_push
 from releaser.checkout.repository import Repository
-from releaser.checkout.target import Wish, choose_target, fetch_upstream, site_for_commit
+from releaser.checkout.target import choose_target, fetch_upstream, site_for_commit
 from releaser.checkout.tree import copy_repository
 from releaser.errors import PreflightError, require
 from releaser.live.outlook import Outlook
@@ -29,7 +29,6 @@ from releaser.live.problems import find_problems
 from releaser.packages.changes import describe_changes
 from releaser.packages.hand_made import find_edited_venv, list_work
 from releaser.packages.holds import find_held_code, find_pause
-from releaser.packages.lock import read_lock
 from releaser.packages.resolve import read_live_venv, resolve
 from releaser.packages.rules import make_rules
 from releaser.pipelines import checks
@@ -115,8 +114,8 @@ def _decide(  # noqa: PLR0913 - all that a decision is made of
     head = snapshot.checkout.head
     # A dry run keeps the pack: unpacked objects would touch those that the copy shares by hard links.
     fetch_upstream(site, run, source, *(["--keep"] if options.dry_run else []))
-    wish = Wish(find_held_code(outlook.holds), options.follow_remote)
-    target = choose_target(site, source, head, read_pending(site.paths), wish)
+    pending, held_code = read_pending(site.paths), find_held_code(outlook.holds)
+    target = choose_target(site, source, head, pending, held_code, follow_remote=options.follow_remote)
     if target.commit != head:
         before = find_deployed(site, source, outlook.store, head) or live
         unchanged = find_unchanged_products(site.paths.top, before.directory)
@@ -180,9 +179,7 @@ def _decide_on_lock(site: Site, outlook: Outlook, prospect: Prospect) -> Decisio
     is_due = (
         not target.is_rewritten
         and outlook.committed_lock != live.id
-        and is_worth_commit(
-            source, target.commit, path, read_lock(live.lock), Lowering(held=prospect.attempt.plan.held)
-        )
+        and is_worth_commit(source, target.commit, path, live, prospect.attempt.plan.held)
     )
     if is_due and target.problem is not None:  # each night until it can be published
         prospect = msgspec.structs.replace(prospect, problems=(*prospect.problems, target.problem))

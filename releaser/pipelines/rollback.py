@@ -10,7 +10,7 @@ from releaser.checkout.move import find_missing_room_for_move, require_free_way
 from releaser.checkout.own_files import find_dirty_files, has_lock_of
 from releaser.checkout.problems import find_other_sites
 from releaser.checkout.products import find_deployed
-from releaser.checkout.publish import Lowering, is_worth_commit
+from releaser.checkout.publish import is_worth_commit
 from releaser.checkout.repository import Repository, open_repository
 from releaser.checkout.target import choose_commit_of, may_commit_older, require_kept_commits
 from releaser.errors import LockedError, NoSuchReleaseError, ReleaserError, refuse, require
@@ -18,7 +18,6 @@ from releaser.live.change import make_entry, make_live
 from releaser.packages.changes import compare_releases, describe_changes
 from releaser.packages.hand_made import explain_moved_link
 from releaser.packages.holds import find_held_code, read_holds
-from releaser.packages.lock import read_lock
 from releaser.pipelines.conclude import conclude
 from releaser.pipelines.recover import Recovery
 from releaser.releases.journal import QUICK_PUSH, Entry, is_interrupted, read_entry
@@ -28,7 +27,7 @@ from releaser.releases.reserve import release_reserve
 from releaser.releases.store import SiteRun, Store
 from releaser.releases.venv import ask_python_version, find_python
 from releaser.releases.verify import find_faults
-from releaser.report.outcomes import Brought, Outcome, make_failed_rollback, make_unchanged, make_updated
+from releaser.report.outcomes import Outcome, Payload, make_failed_rollback, make_unchanged, make_updated
 from releaser.site.run_lock import Running, end_run
 from releaser.site.site import Site
 from releaser.system.files import make_private_directory
@@ -170,7 +169,7 @@ def plan_rollback(site: Site, run: SiteRun, repository: Repository, release: Rel
         commit == head
         and is_same_code
         and may_commit_older(site, repository, head, find_held_code(read_holds(site.paths)))
-        and is_worth_commit(repository, head, path, read_lock(release.lock), Lowering(is_allowed=True))
+        and is_worth_commit(repository, head, path, release, may_lower=True)
     )
     deployed = find_deployed(site, repository, run.store, head)
     entry = msgspec.structs.replace(
@@ -203,4 +202,4 @@ def preview_rollback(site: Site, name: str | None, *, keep_code: bool) -> Outcom
     if is_interrupted(site.paths):
         words.append("first of all, an interrupted run is finished or undone")
     headline = f"Would make {release.id} live: {'; '.join(words)}."
-    return Outcome("no-changes", 0, headline, release.id, Brought(changes), "heard")
+    return Outcome("no-changes", 0, headline, release.id, Payload(changes), "heard")

@@ -18,7 +18,7 @@ from releaser.releases.journal import drop_entry, read_entry
 from releaser.releases.link import read_link
 from releaser.releases.reserve import fill_reserve
 from releaser.releases.store import SiteRun, Store
-from releaser.report.outcomes import Kept, Outcome, complete, locate, make_error, make_interrupted, make_unchanged
+from releaser.report.outcomes import Outcome, complete, locate, make_error, make_interrupted, make_unchanged
 from releaser.report.tell import tell, tell_without_state
 from releaser.site.run_lock import Running, hold_lock
 from releaser.site.site import Site, open_site, prepare_state
@@ -109,7 +109,7 @@ def _run_body(site: Site, run: SiteRun, body: Body) -> Outcome:
         logger.exception("a bug in releaser")
         message = f"releaser has a bug: {type(error).__name__}: {error}"
         advice = f"Report it, with {site.paths.logs / run.id}.log."
-        outcome = Outcome("failed", 1, message, payload=Kept(), problems=(Problem("bug", message, advice),))
+        outcome = Outcome("failed", 1, message, problems=(Problem("bug", message, advice),))
     if outcome.result in ("refused", "failed") and _has_flipped(site, run) and not outcome.is_signalled:
         headline = f"{outcome.headline} {UNFINISHED}"
         outcome = msgspec.structs.replace(outcome, result="updated", exit_code=7, headline=headline, news="new")

@@ -23,7 +23,7 @@ from releaser.releases.lease import is_used, name_users, remove_startup_module
 from releaser.releases.release import ID
 from releaser.releases.store import SiteRun, Store, delete_release
 from releaser.report.outbox import count_waiting
-from releaser.report.outcomes import Kept, Outcome, make_unchanged
+from releaser.report.outcomes import Outcome, make_unchanged
 from releaser.site.site import Site
 from releaser.system import process, signals
 from releaser.system.files import name_temporary, remove_path
@@ -45,7 +45,7 @@ def uninstall(site: Site, run: SiteRun) -> Outcome:
         remove_startup_module(site.paths.link)
     with contextlib.suppress(Interrupted), signals.defer_signals():  # a signal comes too late: all is done
         outcome = _leave(site, run, copy)
-    run.notes += remarks if not isinstance(outcome.payload, Kept) else []
+    run.notes += remarks if outcome.result != "rolled-back" else []
     return outcome
 
 
@@ -109,7 +109,7 @@ def _go_back(site: Site, run: SiteRun, entry: Entry, error: ChangeError) -> Outc
         run.add_problem("automatic-rollback", f"The automatic rollback: {again.message}", "Run `releaser status`.")
     headline = f"The site failed on the plain venv, and release {entry.earlier} is live again."
     problem = Problem("rolled-back", error.message, error.advice or "Run `releaser status`.")
-    return Outcome("rolled-back", 6, headline, entry.earlier, Kept(), problems=(problem,))
+    return Outcome("rolled-back", 6, headline, entry.earlier, problems=(problem,))
 
 
 def _list_used(site: Site) -> list[Path]:

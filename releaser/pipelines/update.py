@@ -12,7 +12,7 @@ from releaser.checkout.move import find_missing_room_for_move, move_checkout, re
 from releaser.checkout.own_files import has_lock_of
 from releaser.checkout.pending import read_pending
 from releaser.checkout.products import find_deployed
-from releaser.checkout.publish import Lowering, Publication, is_worth_commit, publish, push_pending, remember_remote
+from releaser.checkout.publish import is_worth_commit, publish, push_pending, remember_remote
 from releaser.checkout.repository import open_repository
 from releaser.checkout.snapshot import require_unchanged
 from releaser.errors import BuildError, GateError, HookError, refuse, require
@@ -21,7 +21,6 @@ from releaser.live.hooks import run_before_live
 from releaser.live.outlook import Outlook, foresee
 from releaser.packages.hand_made import find_new_work
 from releaser.packages.holds import list_holds
-from releaser.packages.lock import read_lock
 from releaser.pipelines.adopt import adopt
 from releaser.pipelines.conclude import conclude, follow_up
 from releaser.pipelines.decide import UpdateOptions, decide
@@ -216,11 +215,10 @@ def _plan_change(site: Site, run: SiteRun, prospect: Prospect, release: Release)
     """Return the journal's entry for taking a release live."""
     target, path = prospect.target, site.paths.lockfile_in_tree
     had_lock = path in prospect.snapshot.checkout.changed and has_lock_of(site, run.store.live)
-    news = target.publishes and is_worth_commit(
-        prospect.repository, target.commit, path, read_lock(release.lock), Lowering(held=prospect.attempt.plan.held)
-    )
+    repository, held = prospect.repository, prospect.attempt.plan.held
+    news = target.publishes and is_worth_commit(repository, target.commit, path, release, held)
     entry = make_entry(run, release, target.head, target.commit)
-    deployed = find_deployed(site, prospect.repository, run.store, target.head)
+    deployed = find_deployed(site, repository, run.store, target.head)
     products_of = deployed.id if deployed is not None else None
     return msgspec.structs.replace(entry, had_lock=had_lock, commits_lock=news, products_of=products_of)
 
@@ -245,7 +243,7 @@ def _publish_lock(site: Site, run: SiteRun, decision: Nothing | LockNews, option
             undo_change(site, run, repository, entry)
             raise
         write_entry(site.paths, msgspec.structs.replace(entry, phase="publishing"))
-    published = publish(site, run, repository, Publication(live))
+    published = publish(site, run, repository, live, entry)
     write_entry(site.paths, Entry("building", run.command.name, run.id))
     run.add(published.problem)
     remember_remote(site, repository, repository.head())

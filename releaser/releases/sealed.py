@@ -100,7 +100,7 @@ def list_differences(venv: Path, sealed: Sealed) -> Iterator[Difference]:
     for name, before in sorted(sealed.packages.items()):
         if (after := installed.get(name)) != before:
             sentence = f"{name} is {after}, and was {before}" if after else f"{name} {before} is missing"
-            yield Difference(sentence, "edit" if after else "damage")
+            yield Difference(sentence, "data" if name in SEEDS else "edit" if after else "damage")
     if has_lost_startup := hash_startup_files(venv) != sealed.startup:
         yield Difference("the start-up module is missing or changed")
     for path in sealed.programs:

@@ -61,7 +61,7 @@ def make_record(run: Run, outcome: Outcome, ended_at: datetime) -> Record:
         result=outcome.result,
         exit_code=outcome.exit_code,
         headline=outcome.headline,
-        release=outcome.kept.release or outcome.release,
+        release=outcome.payload.failed_release or outcome.release,
         problems=outcome.problems,
         steps=outcome.steps,
         changes=outcome.payload.changes,

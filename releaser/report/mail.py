@@ -138,8 +138,8 @@ def _name_reason(outcome: Outcome) -> str:
     if outcome.is_updated or outcome.result == "ready":
         problems = f", {count(len(outcome.problems), 'problem')}" if outcome.problems else ""
         return _name_changes(outcome) + problems
-    if outcome.kept.gate:
-        return f"{outcome.kept.gate} with {_name_changes(outcome)}"
+    if outcome.payload.failed_gate:
+        return f"{outcome.payload.failed_gate} with {_name_changes(outcome)}"
     return outcome.problems[0].message if outcome.problems else outcome.headline
 
 
@@ -157,7 +157,7 @@ def _make_sections(directory: str, site: str, run: Run, outcome: Outcome) -> tup
     held = tuple(f"{hold.label}: {hold.reason}" for hold in outcome.on_hold if not isinstance(hold, Pause))
     steps = tuple((each.step, each.status, format_seconds(each.seconds), each.detail) for each in outcome.steps)
     step_lines = tuple(f"{step:13}{status:7}{time:>9}  {detail}" for step, status, time, detail in steps)
-    changes, output = outcome.payload.changes, outcome.kept.output
+    changes, output = outcome.payload.changes, outcome.payload.output
     about = {
         "Site": site,
         "Directory": directory,
@@ -198,8 +198,8 @@ def _name_commands(directory: str, outcome: Outcome) -> list[str]:
         return [*back, f"releaser status {project}"]
     if outcome.result == "ready":
         return [f"releaser show {outcome.release} {project}", f"releaser update {project}"]
-    if outcome.kept.gate:
-        return [f"releaser show {outcome.kept.release} {project}", f"releaser update --force {project}"]
+    if outcome.payload.failed_gate:
+        return [f"releaser show {outcome.payload.failed_release} {project}", f"releaser update --force {project}"]
     return [f"releaser status {project}"]
 
 

@@ -37,24 +37,17 @@ Result = Literal["no-changes", "updated", "updated-not-restarted", "ready", "don
 News = Literal["new", "once", "heard", "quiet", "nothing"]
 
 
-class Brought(msgspec.Struct, frozen=True):
-    """The news of a release: packages, and commits of people as `hash subject`."""
+class Payload(msgspec.Struct, frozen=True):
+    """The news of a release, or of a candidate that failed: packages, and commits of people as `hash subject`.
 
-    changes: tuple[PackageChange, ...] = ()
-    new_commits: tuple[str, ...] = ()
-
-
-class Kept(msgspec.Struct, frozen=True):
-    """The remains of a failure: the release and the gate that it failed, if one was built, and the end of its output.
-
-    `changes` and `new_commits` are what the candidate would have brought.
+    Of a failure also the release and the gate that it failed, if one was built, and the end of its output.
     """
 
-    release: str = ""
-    gate: str = ""
-    output: str = ""
     changes: tuple[PackageChange, ...] = ()
     new_commits: tuple[str, ...] = ()
+    failed_release: str = ""
+    failed_gate: str = ""
+    output: str = ""
 
 
 class Outcome(msgspec.Struct, frozen=True):
@@ -67,7 +60,7 @@ class Outcome(msgspec.Struct, frozen=True):
     exit_code: int
     headline: str
     release: str | None = None
-    payload: Brought | Kept = Brought()
+    payload: Payload = Payload()
     news: News = "once"
     commits: tuple[str, ...] = ()
     problems: tuple[Problem, ...] = ()
@@ -100,11 +93,6 @@ class Outcome(msgspec.Struct, frozen=True):
         is_other = self.exit_code in (1, 2) or self.is_signalled or self.has_flipped
         return self.result in ("refused", "failed") and not is_other
 
-    @property
-    def kept(self) -> Kept:
-        """The remains of a failure; empty after a success."""
-        return self.payload if isinstance(self.payload, Kept) else Kept()
-
 
 def describe_outcome(outcome: Outcome) -> dict[str, Any]:
     """Return an outcome for programs."""
@@ -112,9 +100,8 @@ def describe_outcome(outcome: Outcome) -> dict[str, Any]:
         name: getattr(outcome, name)
         for name in ("result", "exit_code", "headline", "notes", "release", "previous", "commits", "steps", "problems")
     }
-    fields |= {"changes": outcome.payload.changes, "new_commits": outcome.payload.new_commits}
-    kept = outcome.kept
-    fields |= {"failed_gate": kept.gate, "failed_release": kept.release, "output": kept.output}
+    names = ("changes", "new_commits", "failed_gate", "failed_release", "output")
+    fields |= {name: getattr(outcome.payload, name) for name in names}
     return fields | {"on_hold": list(map(describe_hold, outcome.on_hold)), "decision": outcome.decision}
 
 
@@ -137,11 +124,9 @@ def name_result(exit_code: int) -> Result:
 
 def make_error(error: ReleaserError) -> Outcome:
     """Return the outcome for an error."""
-    kept = Kept(output=clip_end(error.output, 20, 2000))
+    result, payload = name_result(error.exit_code), Payload(output=clip_end(error.output, 20, 2000))
     news: News = "once" if error.is_news else "heard"
-    return Outcome(
-        name_result(error.exit_code), error.exit_code, error.message, payload=kept, news=news, problems=error.problems
-    )
+    return Outcome(result, error.exit_code, error.message, payload=payload, news=news, problems=error.problems)
 
 
 def make_interrupted(error: Interrupted, command: str, live: Release | None, end: str) -> Outcome:
@@ -149,7 +134,7 @@ def make_interrupted(error: Interrupted, command: str, live: Release | None, end
     headline = f"`releaser {command}` was {error}. {end}"
     changes = live.manifest.changes if live else ()
     news: News = "new" if live else "once"
-    return Outcome("updated" if live else "refused", error.exit_code, headline, payload=Brought(changes), news=news)
+    return Outcome("updated" if live else "refused", error.exit_code, headline, payload=Payload(changes), news=news)
 
 
 def complete(outcome: Outcome, run: Run) -> Outcome:
@@ -164,6 +149,7 @@ def complete(outcome: Outcome, run: Run) -> Outcome:
         is_trouble = any(problem.message not in run.told for problem in run.problems)
         is_new = any(note not in run.told for note in run.notes)
         news = "once" if is_trouble else "new" if is_new else "heard"
+    new_commits, output = tuple(map(redact, outcome.payload.new_commits)), redact(outcome.payload.output)
     problems = tuple(
         msgspec.structs.replace(problem, message=_tidy(problem.message), advice=_tidy(problem.advice))
         for problem in (*outcome.problems, *run.problems)
@@ -171,7 +157,7 @@ def complete(outcome: Outcome, run: Run) -> Outcome:
     return msgspec.structs.replace(
         outcome,
         headline=_tidy(outcome.headline),
-        payload=_redact_payload(outcome.payload),
+        payload=msgspec.structs.replace(outcome.payload, new_commits=new_commits, output=output),
         exit_code=code,
         news=news,
         problems=problems,
@@ -195,11 +181,6 @@ def locate(outcome: Outcome, site: Site, store: Store, *, has_flipped: bool) -> 
     )
 
 
-def _redact_payload(payload: Brought | Kept) -> Brought | Kept:
-    payload = msgspec.structs.replace(payload, new_commits=tuple(map(redact, payload.new_commits)))
-    return msgspec.structs.replace(payload, output=redact(payload.output)) if isinstance(payload, Kept) else payload
-
-
 # Of an update
 
 
@@ -220,7 +201,7 @@ def make_quiet(
                 "failed",
                 5,
                 error.message,
-                payload=Kept(failed.id),
+                payload=Payload(failed_release=failed.id),
                 problems=error.problems,
                 decision=decision.kind,
                 news="quiet" if is_known else "once",
@@ -235,7 +216,7 @@ def make_prepared(release: Release, new_commits: Sequence[str], *, is_known: boo
     headline = f"Release {release.id} is ready: {describe_changes(changes) or 'the same packages'}."
     headline += " The live release is unchanged; `releaser update` makes this one live."
     news: News = "quiet" if is_known else "new"
-    return Outcome("ready", 0, headline, release.id, Brought(changes, tuple(new_commits)), news)
+    return Outcome("ready", 0, headline, release.id, Payload(changes, tuple(new_commits)), news)
 
 
 def make_failed(
@@ -243,12 +224,11 @@ def make_failed(
 ) -> Outcome:
     """Return the outcome for a candidate that failed a gate; quiet if people know of it."""
     manifest = release.manifest
-    kept = Kept(
-        release.id, manifest.failed_gate or gate, clip_end(error.output, 20, 2000), manifest.changes, tuple(new_commits)
-    )
+    output = clip_end(error.output, 20, 2000)
+    payload = Payload(manifest.changes, tuple(new_commits), release.id, manifest.failed_gate or gate, output)
     is_to_blame = manifest.failed_gate == "tests" and not manifest.was_failing
     news: News = "quiet" if is_known else "new" if is_to_blame else "once"
-    return Outcome("failed", 5, error.message, payload=kept, news=news, problems=error.problems)
+    return Outcome("failed", 5, error.message, payload=payload, news=news, problems=error.problems)
 
 
 def explain_failure(release: Release, output: str, advice: str) -> GateError:
@@ -278,15 +258,15 @@ def make_rolled_back(release: Release, result: ChangeResult, new_commits: Sequen
     if entry.was_healthy is False:
         headline += " The site was already failing its health check."
     problem = Problem("rolled-back", result.reason, result.advice or "Run `releaser status`.")
-    kept = Kept(release.id, changes=release.manifest.changes, new_commits=tuple(new_commits))
-    return Outcome("rolled-back", 6, headline, entry.earlier, kept, "new", problems=(problem,))
+    payload = Payload(release.manifest.changes, tuple(new_commits), release.id)
+    return Outcome("rolled-back", 6, headline, entry.earlier, payload, "new", problems=(problem,))
 
 
 def make_failed_rollback(release: Release, result: ChangeResult) -> Outcome:
     """Return the outcome of a person's rollback that failed, so that the release that it left is live again."""
     headline = f"The rollback to {release.id} failed: {result.reason} {result.entry.earlier} is live again."
     problem = Problem("rolled-back", result.reason, result.advice or "Run `releaser status`.")
-    return Outcome("rolled-back", 6, headline, result.entry.earlier, Kept(), "new", problems=(problem,))
+    return Outcome("rolled-back", 6, headline, result.entry.earlier, news="new", problems=(problem,))
 
 
 def make_updated(
@@ -302,7 +282,7 @@ def make_updated(
     headline = result.problem.message if result.has_failed and result.problem else headline
     commits = (commit,) if commit else ()
     word: Result = "updated" if result.is_restarted else "updated-not-restarted"
-    return Outcome(word, 0, headline, release.id, Brought(changes, tuple(new_commits)), "new", commits)
+    return Outcome(word, 0, headline, release.id, Payload(changes, tuple(new_commits)), "new", commits)
 
 
 def make_refused(decision: Refused) -> Outcome:
@@ -336,7 +316,7 @@ def make_preview(decision: Decision, interrupted: str, *, prepares: bool) -> Out
         0,
         sentence,
         prospect.live.id if prospect else None,
-        Brought(changes),
+        Payload(changes),
         "heard",
         problems=prospect.problems if prospect else (),
         decision=decision.kind,

@@ -44,8 +44,8 @@ def run_on_failure(site: Site, run: Run, outcome: Outcome) -> Outcome:
     if not run.command.has_failure_hook or outcome.exit_code not in range(3, 8):
         return outcome
     release, previous = outcome.release, outcome.previous
-    if outcome.kept.release:
-        release, previous = outcome.kept.release, outcome.release
+    if outcome.payload.failed_release:
+        release, previous = outcome.payload.failed_release, outcome.release
     variables = {"RESULT": outcome.result, "RELEASE": release, "PREVIOUS": previous}
     try:
         run_hook(site, run, "on_failure", {**variables, "EXIT_CODE": str(outcome.exit_code)})

@@ -327,7 +327,7 @@ MUTATIONS = (
              "plan_products(site, repository, entry, back=back)", "plan_products(site, repository, entry, back=False)",
              ended("update, ill")),
     Mutation("A file that lies untracked in the checkout is not replaced", "candidate/trial.py",
-             "is_site_file(site, live, path, by_installer=path in installed)", "False", replaces_a_file_of_the_site),
+             "is_site_file(site, deployed, path, by_installer=path in installed)", "False", replaces_a_file_of_the_site),
     Mutation("A file that was tracked becomes a product", "checkout/products.py",
              "ABSENT if path in tracked else read_content(top, path, leaving)", "read_content(top, path, leaving)",
              moves_a_tracked_product),

@@ -13,7 +13,7 @@ from releaser.checkout import publish
 from releaser.checkout.pending import Pending
 from releaser.checkout.products import IN_THE_WAY, choose_step, is_code
 from releaser.checkout.repository import Repository, Upstream, hash_text
-from releaser.checkout.target import Target, Wish, choose_target
+from releaser.checkout.target import Target, choose_target
 from releaser.errors import PreflightError, Problem
 from releaser.live.change import may_go_back
 from releaser.packages.holds import Pause
@@ -24,7 +24,7 @@ from releaser.releases.release import Key, Manifest, PackageChange, Release, Sta
 from releaser.releases.store import Store
 from releaser.report import decision as kinds
 from releaser.report import mail
-from releaser.report.outcomes import Brought, Kept, News, Outcome, describe_outcome, make_preview
+from releaser.report.outcomes import News, Outcome, Payload, describe_outcome, make_preview
 from releaser.site.paths import Paths
 from releaser.site.settings import GitSettings, Settings, TestSettings, load_settings
 from releaser.system.run import ROLLBACK, UPDATE, Command
@@ -103,14 +103,14 @@ def test_law_15_16_the_commit_to_go_live(
 ) -> None:
     """`pending` are releaser's commits, the upstream's head as followed last, and one that it lost; `!` follows it."""
     own, seen, left = [*pending.removeprefix("!").split(":"), "", ""][:3]
-    wish = Wish(frozenset({f"code of {held}"} if held else ()), follow_remote=pending.startswith("!"))
+    held_code, follow_remote = frozenset({f"code of {held}"} if held else ()), pending.startswith("!")
     repository, before = SmallRepository(remote, remote or ""), Pending(tuple(own), "", seen, tuple(left))
     if "-" in commit or commit == "diverged":
         with pytest.raises(PreflightError, match=reason) as refusal:
-            choose_target(make_site(Settings()), repository, head, before, wish)
+            choose_target(make_site(Settings()), repository, head, before, held_code, follow_remote=follow_remote)
         assert refusal.value.problems[0].name == commit
         return
-    target = choose_target(make_site(Settings()), repository, head, before, wish)
+    target = choose_target(make_site(Settings()), repository, head, before, held_code, follow_remote=follow_remote)
     words = {"publishes": target.publishes, "problem": target.problem is not None, "rewritten": target.is_rewritten}
     assert (target.commit, " ".join(word for word, is_so in words.items() if is_so)) == (commit, facts)
     assert (reason in target.reason, bool(reason)) == (True, bool(target.reason))
@@ -130,9 +130,9 @@ def test_law_16_heads_that_the_remote_has_lost_stay_known(pending: str, head: st
 
 def test_without_a_pull_head_stays_and_what_another_remote_has_is_not_lost() -> None:
     site = make_site(Settings(git=GitSettings(git_pull=False)))
-    assert choose_target(site, SmallRepository("C", ""), "B", Pending(), Wish()).commit == "B"
-    wish = Wish(follow_remote=True)
-    assert choose_target(make_site(Settings()), SmallRepository("C", "P"), "P", Pending(), wish).commit == "C"
+    assert choose_target(site, SmallRepository("C", ""), "B", Pending()).commit == "B"
+    target = choose_target(make_site(Settings()), SmallRepository("C", "P"), "P", Pending(), follow_remote=True)
+    assert target.commit == "C"
 
 
 @pytest.mark.parametrize(
@@ -147,8 +147,7 @@ def test_without_a_pull_head_stays_and_what_another_remote_has_is_not_lost() -> 
 )  # fmt: skip
 def test_law_17_a_lock_is_news(committed: str, lock: str, is_news: str) -> None:
     for may_lower, answers in ((False, ["yes"]), (True, ["yes", "if it may lower"])):
-        lowering = publish.Lowering(is_allowed=may_lower)
-        assert publish.is_news(make_lock(committed), make_lock(lock), lowering) == (is_news in answers)
+        assert publish.is_news(make_lock(committed), make_lock(lock), may_lower=may_lower) == (is_news in answers)
 
 
 def test_law_26_problems_of_a_release_that_is_ready_are_mailed_once() -> None:
@@ -159,9 +158,9 @@ def test_law_26_problems_of_a_release_that_is_ready_are_mailed_once() -> None:
 
 def test_law_17_another_commit_of_a_package_on_hold_is_no_news() -> None:
     committed, lock = make_lock("a 1.0@git:3f2a9c1, b 1.0"), make_lock("a 1.0@git:0000000, b 1.1")
-    assert publish.is_news(committed, lock, publish.Lowering())
-    assert not publish.is_news(committed, lock, publish.Lowering(held=frozenset({"a"})))
-    assert publish.is_news(committed, lock, publish.Lowering(held=frozenset({"b"})))
+    assert publish.is_news(committed, lock)
+    assert not publish.is_news(committed, lock, frozenset({"a"}))
+    assert publish.is_news(committed, lock, frozenset({"b"}))
 
 
 def test_a_commit_of_a_lock_names_its_changes() -> None:
@@ -254,14 +253,14 @@ def test_law_20_a_quiet_night_names_what_holds_keep_back() -> None:
     assert kinds.explain_nothing(kinds.LockNews(prospect("", (), *"1234"))) == f"{sentence}; 1 more is skipped."
 
 
-@pytest.mark.parametrize("payload", [Brought(CHANGES, ("c",)), Kept("r", "tests", "o", CHANGES, ("c",)), Kept()])
-def test_an_outcome_has_all_fields(payload: Brought | Kept) -> None:
+@pytest.mark.parametrize("payload", [Payload(CHANGES, ("c",)), Payload(CHANGES, ("c",), "r", "tests", "o"), Payload()])
+def test_an_outcome_has_all_fields(payload: Payload) -> None:
     fields = describe_outcome(Outcome("failed", 5, "headline", payload=payload))
-    kept = payload if isinstance(payload, Kept) else Kept()
     words = "result exit_code headline notes release previous commits steps problems changes new_commits failed_gate"
     assert " ".join(fields) == f"{words} failed_release output on_hold decision"
     assert (fields["changes"], fields["new_commits"]) == (payload.changes, payload.new_commits)
-    assert (fields["failed_gate"], fields["failed_release"], fields["output"]) == (kept.gate, kept.release, kept.output)
+    failure = (payload.failed_gate, payload.failed_release, payload.output)
+    assert (fields["failed_gate"], fields["failed_release"], fields["output"]) == failure
 
 
 # Products

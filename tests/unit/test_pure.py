@@ -21,7 +21,7 @@ from releaser.releases.retention import choose_releases_to_delete
 from releaser.releases.store import Store, begin_release, mark_good, sweep_releases, write_state
 from releaser.report.letter import render_html
 from releaser.report.mail import write_letter
-from releaser.report.outcomes import Brought, Kept, Outcome
+from releaser.report.outcomes import Outcome, Payload
 from releaser.report.status import ReleaseRow
 from releaser.site.paths import Paths
 from releaser.site.project import guess_environment
@@ -148,7 +148,7 @@ def test_no_text_of_others_becomes_markup_of_a_mail() -> None:
         facts: dict[str, Any] = {"commits": (hostile,), "problems": (problem,), "notes": (hostile,)}
         facts |= {"on_hold": (hold,), "steps": (Step(hostile, "done", 1, hostile),), "previous": hostile}
         htmls = []
-        for payload in (Brought((change,), (hostile,)), Kept(hostile, hostile, hostile, (change,), (hostile,))):
+        for payload in (Payload((change,), (hostile,)), Payload((change,), (hostile,), hostile, hostile, hostile)):
             outcome = Outcome("updated", 7, hostile, hostile, payload, **facts)
             run = Run("20261120T041500Z", Command(hostile))
             htmls.append(render_html(write_letter(hostile, f"/{hostile}", run, outcome)))
