@@ -39,7 +39,6 @@ _SETTINGS = {
     "fetch.recurseSubmodules": "no",
     "gc.auto": "0",
     "maintenance.auto": "false",
-    "safe.directory": "*",
     "advice.detachedHead": "false",
     "releaser.probe": "true",
 }
@@ -103,7 +102,7 @@ class Repository:
             env.pop(name, None)
         env |= {"GIT_TERMINAL_PROMPT": "0", "GIT_ASKPASS": "", "SSH_ASKPASS_REQUIRE": "never", "LC_ALL": "C.UTF-8"}
         env["GIT_OPTIONAL_LOCKS"] = "0"  # a question leaves no lock, and changes nothing
-        self._env = env | _configure(_SETTINGS.items())
+        self._env = env | _configure([*_SETTINGS.items(), ("safe.directory", str(top))])  # its owner was asked for
         self._code_keys: dict[tuple[str, tuple[str, ...]], str] = {}
 
     def run(

@@ -119,6 +119,7 @@ def fetch_upstream(site: Site, run: Run, repository: Repository, *options: str) 
 
 def site_for_commit(site: Site, repository: Repository, target: Target) -> Site:
     """Return the site with the settings of the commit that goes live. Raises PreflightError."""
+    require_free_state(site, repository, target.commit)
     if target.commit == target.head:
         return site
     path = site.paths.pyproject.relative_to(site.paths.top).as_posix()
@@ -127,6 +128,15 @@ def site_for_commit(site: Site, repository: Repository, target: Target) -> Site:
         message = f"Commit {target.commit[:12]} has no {path}."
         raise refuse("no-pyproject", message, "Revert the commit that deleted it.")
     return site_at(site, text, target.commit)
+
+
+def require_free_state(site: Site, repository: Repository, commit: str) -> None:
+    """Raise PreflightError if a commit has a file at or below the state directory, which git would write into."""
+    if site.paths.state.is_relative_to(site.paths.top):
+        path = site.paths.state.relative_to(site.paths.top).as_posix()
+        if found := repository.read("ls-tree", "-r", "--name-only", commit, "--", f":(literal){path}"):
+            message = f"Commit {commit[:12]} has `{found.splitlines()[0]}`, which lies in the state directory."
+            raise refuse("state-in-commit", message, "Revert that, or set `state_dir` to another directory.")
 
 
 # Of a rollback

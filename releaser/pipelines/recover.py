@@ -32,6 +32,7 @@ from releaser.report.history import has_told
 from releaser.report.outcomes import Outcome, complete, locate, make_failed_rollback, make_rolled_back, make_updated
 from releaser.report.tell import Telling, make_telling, save_news
 from releaser.site.site import Site, empty_cache
+from releaser.site.state import is_own_name
 from releaser.system.files import remove_path
 from releaser.system.process import end_marked
 from releaser.system.run import find_command
@@ -171,10 +172,8 @@ def _repair_link(site: Site, run: SiteRun, repository: Repository) -> None:
 
 def sweep(site: Site, run: SiteRun) -> None:
     """Delete what no run uses: shadows, unsealed and half-deleted releases, temporary files. Raises OSError."""
-    for path in site.paths.state.glob("shadow-*"):
-        remove_path(path)
-    for path in site.paths.state.glob(".*.new"):
-        remove_path(path)
+    for path in site.paths.state.iterdir():
+        remove_path(path) if is_own_name(path.name) else None
     for path in Path(tempfile.gettempdir()).glob(f"{site.paths.temporary_prefix}*"):
         if path.lstat().st_uid == os.geteuid():  # nobody else's, by whatever name
             remove_path(path)

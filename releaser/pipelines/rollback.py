@@ -12,7 +12,7 @@ from releaser.checkout.problems import find_other_sites
 from releaser.checkout.products import find_deployed
 from releaser.checkout.publish import is_worth_commit
 from releaser.checkout.repository import Repository, open_repository
-from releaser.checkout.target import choose_commit_of, may_commit_older, require_kept_commits
+from releaser.checkout.target import choose_commit_of, may_commit_older, require_free_state, require_kept_commits
 from releaser.errors import LockedError, NoSuchReleaseError, ReleaserError, refuse, require
 from releaser.live.change import make_entry, make_live
 from releaser.packages.changes import compare_releases, describe_changes
@@ -151,6 +151,7 @@ def plan_rollback(site: Site, run: SiteRun, repository: Repository, release: Rel
         raise refuse("other-branch", message, f"Run `git switch {branch}`, then run releaser again.")
     is_same_code = repository.code_key(head, *site.committed_paths) == release.manifest.key.code_key
     commit = head if keep_code or is_same_code else choose_commit_of(site, repository, release)
+    require_free_state(site, repository, commit)
     has_lock = path in state.changed and has_lock_of(site, live)
     if commit != head:
         moved = repository.changed_paths(head, commit)

@@ -31,8 +31,9 @@ from releaser.report.mail import (
 from releaser.report.outbox import count_waiting, keep_mail
 from releaser.report.outcomes import Outcome
 from releaser.report.status import find_attention
+from releaser.site.owners import find_strangers, find_trust
 from releaser.site.settings import MailSettings, load_settings
-from releaser.site.site import Site, find_intrusions, read_dotenv
+from releaser.site.site import Site, read_dotenv
 from releaser.system.files import write_json
 from releaser.system.run import CHECK, Run, make_id, now
 from releaser.system.signals import defer_signals
@@ -162,7 +163,7 @@ def tell_without_state(start: Path, environ: Mapping[str, str], site: Site | Non
         start = start.absolute()
         state = site.paths.state if site is not None else start.parent / ".releaser" / start.name
         is_own = state.is_dir() and state.stat().st_uid == os.geteuid()
-        is_safe = is_own and not find_intrusions((state.parent.parent, state.parent, state), state)
+        is_safe = is_own and not find_strangers(find_trust(state), (state.parent.parent, state.parent, state))
     except OSError:  # the working directory is gone, or a path is closed or too long
         is_safe = False
     has_news, news = judge_news(read_news(state / "news.json") if is_safe else MailNews(), run.command, outcome)
@@ -185,7 +186,7 @@ def tell_without_state(start: Path, environ: Mapping[str, str], site: Site | Non
 def _read_mail_settings(dotenv: Path, environ: Mapping[str, str]) -> MailSettings:
     """Return the settings of mail for a project that cannot be opened, from an `.env` that no stranger could write."""
     try:
-        is_safe = dotenv.is_file() and not find_intrusions((dotenv.parent, dotenv), dotenv.parent)
+        is_safe = dotenv.is_file() and not find_strangers(find_trust(dotenv.parent), (dotenv.parent, dotenv))
         values = read_dotenv(dotenv)[0] if is_safe else {}
     except OSError:
         values = {}

@@ -26,6 +26,8 @@ class Paths(msgspec.Struct, frozen=True):
     state: Path
     releases: Path
     run_lock: Path
+    #: A file that names the project whose state this is, by its path from here.
+    marker: Path
     journal: Path
     holds: Path
     #: The pause of an earlier version.
@@ -70,6 +72,7 @@ class Paths(msgspec.Struct, frozen=True):
             self.outbox,
             self.news,
             self.replaced,
+            self.marker,
             self.run_lock,
         )
 
@@ -91,6 +94,7 @@ def make_paths(project: Path, top: Path, link: Path, state: Path) -> Paths:
         state=state,
         releases=state / "releases",
         run_lock=state / "lock",
+        marker=state / "project",
         journal=state / "journal.json",
         holds=state / "holds.json",
         pause=state / "pause.json",

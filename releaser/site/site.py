@@ -7,11 +7,10 @@ import functools
 import grp
 import logging
 import os
-import pwd
 import re
 import shutil
 import stat
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from dotenv.parser import parse_stream
 from uv import find_uv_bin
 
 from releaser.errors import Problem, ToolError, explain_error, refuse, require
+from releaser.site.owners import find_intruders, find_strangers, find_trust, list_above, shares_with_group
 from releaser.site.paths import Paths, make_paths
 from releaser.site.project import (
     choose_group,
@@ -33,6 +33,7 @@ from releaser.site.project import (
     read_text,
 )
 from releaser.site.settings import FIXED, PREFIX, Settings, load_settings
+from releaser.site.state import find_foreign_state, name_project_in_state
 from releaser.system import process
 from releaser.system.files import LARGEST_STATE, make_private_directory, remove_path
 from releaser.system.text import hide_secrets, redact
@@ -81,13 +82,13 @@ class Site(msgspec.Struct, frozen=True):
 
     @property
     def is_shared(self) -> bool:
-        """True if a group shares the project: its directory is writable for the group."""
-        return bool(self.paths.project.stat().st_mode & 0o020)
+        """True if a group shares the project: its directory is writable for a group with other members."""
+        return shares_with_group(self.paths.project)
 
     @property
     def environment_file(self) -> Path:
         """The path of the file with the environment of the service; without the setting, that of the project."""
-        return Path(os.path.normpath(self.paths.project / os.path.expanduser(self.settings.site.environment_file)))
+        return find_environment_file(self.paths, self.settings)
 
     @property
     def rollback_problems(self) -> list[Problem]:
@@ -168,28 +169,18 @@ class Site(msgspec.Struct, frozen=True):
 def open_site(start: Path, environ: Mapping[str, str]) -> Site:
     """Return the site of the project at or above `start`, with all problems of its settings in it.
 
-    Raises PreflightError outside of a project, and if a stranger could have written its settings: nothing runs then.
+    Raises PreflightError outside of a project, and if somebody else could have written what decides what runs: nothing
+    is started then.
     """
     project, top = find_project(start)
-    require(find_intrusions((project.parent, project, project.parent / ".env", project / "pyproject.toml"), project))
+    own = (project, project.parent, top, project / "pyproject.toml", project.parent / ".env")
+    require(find_strangers(find_trust(project), own, list_above(*own)))
     text, problems = read_text(project / "pyproject.toml")
     dotenv_values, more = read_dotenv(project.parent / ".env")
-    if os.geteuid() == 0:  # before a program of that user runs
-        _require_owner(project)
     site = _make_site(project, top, text, environ, dotenv_values)
-    _require_owner(site.paths.run_lock)
-    require(find_intrusions((site.environment_file.parent, site.environment_file), project))
     unread = (*problems, *(problem for problem in more if problem.name != BROKEN_LINE), *site.unread)
     everything = tuple(dict.fromkeys((*problems, *more, *site.problems)))
     return msgspec.structs.replace(site, problems=everything, unread=unread)
-
-
-def _require_owner(place: Path) -> None:
-    """Raise PreflightError for root where a path is of another user, and for a user who may not read it."""
-    owner = place.stat().st_uid if place.exists() else os.geteuid()
-    if owner != os.geteuid() and not (os.geteuid() and os.access(place, os.R_OK)):
-        message = f"`{place}` belongs to user {owner}."
-        raise refuse("other-user", message, f"Run releaser as that user: `sudo -u '#{owner}' releaser …`.")
 
 
 def site_at(site: Site, pyproject: str, commit: str) -> Site:
@@ -218,9 +209,12 @@ def _make_site(
     group, missing = choose_group(content, settings.site.environment, settings.site.group)
     missing += find_unknown_extras(content, settings.site.extras)
     unix_group, unknown = _find_unix_group(project, settings.site.unix_group)
-    uv, no_uv = _find_uv(settings.site.uv, project, environ)
+    paths = _make_paths(project, top, settings)
+    trust = find_trust(project, unix_group if settings.site.unix_group else None)
+    require(find_intruders(trust, paths, find_environment_file(paths, settings)))
+    uv, no_uv = _find_uv(settings.site.uv, project, environ)  # the first program that is started
     site = Site(
-        paths=_make_paths(project, top, settings),
+        paths=paths,
         settings=settings,
         environ=environ,
         dotenv=dotenv_values,
@@ -238,6 +232,11 @@ def _make_paths(project: Path, top: Path, settings: Settings) -> Paths:
     state = settings.site.state_dir or os.path.join("..", ".releaser", project.name)
     link = os.path.normpath(project / settings.site.venv)
     return make_paths(project, top, Path(link), Path(os.path.normpath(project / os.path.expanduser(state))))
+
+
+def find_environment_file(paths: Paths, settings: Settings) -> Path:
+    """Return the path that the setting `environment_file` names; without it, that of the project."""
+    return Path(os.path.normpath(paths.project / os.path.expanduser(settings.site.environment_file)))
 
 
 def read_dotenv(path: Path) -> tuple[dict[str, str], list[Problem]]:
@@ -325,50 +324,9 @@ def _uv_version(uv: Path) -> tuple[int, ...]:
     return (int(match[1]), int(match[2])) if match else ()
 
 
-def find_intrusions(paths: Sequence[Path], project: Path) -> list[Problem]:
-    """Return a problem for each file or directory that decides what runs, and that a stranger could have written.
-
-    Trusted are root, this user, and the owners of the project and of its parent; and the group that shares the project.
-    """
-    trusted = {0, os.geteuid(), project.stat().st_uid, project.parent.stat().st_uid}
-    is_shared = bool(project.stat().st_mode & stat.S_IWGRP)
-    problems = []
-    for path in filter(os.path.lexists, paths):
-        status, target = path.lstat(), path.stat() if path.exists() else path.lstat()
-        has_no_mode = stat.S_ISLNK(target.st_mode) or target.st_mode & stat.S_ISVTX  # a sticky directory's is no matter
-        by_group = target.st_mode & stat.S_IWGRP and not is_shared and not _is_private_group(target.st_gid)
-        if (target.st_mode & stat.S_IWOTH or by_group) and not has_no_mode:
-            message = f"Other users of this host may write `{path}`, which decides what runs here."
-            problems.append(Problem("writable-by-others", message, f"Look at it, then run `chmod go-w {path}`."))
-        elif not {status.st_uid, target.st_uid} <= trusted and not is_shared:
-            message = f"`{path}` belongs to another user, but decides what runs here."
-            problems.append(Problem("of-another-user", message, f"Look at `ls -ld {path}`, then move it away."))
-    return problems
-
-
-def _is_private_group(gid: int) -> bool:
-    """Return True for the group that a user has alone, as Debian makes one for each."""
-    try:
-        group, user = grp.getgrgid(gid), pwd.getpwuid(os.geteuid())
-    except KeyError:
-        return False
-    return group.gr_name == user.pw_name and set(group.gr_mem) <= {user.pw_name}
-
-
-def find_state_intrusions(site: Site) -> list[Problem]:
-    """Return what stands in the place of the state directory or of a part of it, and who could write it."""
-    paths = site.paths
-    state = (paths.state.parent, paths.state, paths.releases, paths.journal, paths.holds, paths.pause, paths.pending)
-    problems = find_intrusions(state, paths.project)
-    for path in (paths.releases, paths.cache, paths.logs, paths.reserve, paths.replaced):
-        if os.path.lexists(path) and not path.is_dir():
-            problems.append(Problem("no-directory", f"`{path}` is no directory.", f"Run `mv {path} {path}.broken`."))
-    return problems
-
-
 def find_state_problems(site: Site) -> list[Problem]:
     """Return why the state directory, or the place of the link, cannot be used."""
-    link, state, problems = site.paths.link, site.paths.state, find_state_intrusions(site)
+    link, state, problems = site.paths.link, site.paths.state, find_foreign_state(site.paths)
     if not link.parent.is_dir():
         message = f"The setting `venv` is `{site.settings.site.venv}`, but `{link.parent}` does not exist."
         problems.append(Problem("wrong-venv", message, f"Run `mkdir -p {link.parent}`, or correct `venv`."))
@@ -392,7 +350,7 @@ def prepare_state(site: Site) -> None:
     Raises PreflightError, also if another user could have written its content.
     """
     paths = site.paths
-    require(find_state_intrusions(site))
+    require(find_foreign_state(paths))
     mode = stat.S_IMODE(paths.project.stat().st_mode) & 0o2775
     try:
         for directory in (paths.state.parent, paths.state, paths.releases):
@@ -401,6 +359,8 @@ def prepare_state(site: Site) -> None:
                 os.chown(directory, -1, site.unix_group)
                 directory.chmod(mode)
         make_private_directory(paths.cache)
+        with contextlib.suppress(OSError):  # on a full disk, it is written later
+            name_project_in_state(paths)
     except OSError as error:
         message = f"The state directory cannot be made: {explain_error(error)}"
         command = f"sudo install -d -o {os.geteuid()} -g {site.unix_group} -m {mode:o} {paths.state}"

@@ -1,5 +1,7 @@
 """The places where sites live: odd names, links, subdirectories, cron, shared groups; and the modes of state."""
 
+import copy
+import dataclasses
 import os
 import shutil
 import stat
@@ -9,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.scenes import CODE, changed_files, mostly_slow, says, silent
-from tests.support.commands import Identity, releaser_command, require, run
+from tests.support.commands import Identity, named_users, releaser_command, require, run
 from tests.support.sample import SITE_TESTS
-from tests.support.sites import SampleSite, SiteFactory
+from tests.support.sites import SampleSite, SiteFactory, user_directory
 from tests.unit.test_startup_module import find_interpreters
 
 NAMES = ["srv with spaces/my site", "Grüße-日本/söte", "-dash/-n", 'it\'s/$HOME "x"', "a\\b/s%d{}"]
@@ -148,34 +150,60 @@ def test_law_30_state_is_for_the_owner(make_site: SiteFactory) -> None:
 
 
 @pytest.mark.slow
-def test_law_30_a_site_that_a_group_shares_keeps_its_state_for_the_group(
+def test_law_30_a_site_that_a_group_shares_is_kept_by_all_of_its_members(
     make_site: SiteFactory, ordinary_user: Identity | None
 ) -> None:
-    require(ordinary_user, "only root can make files of another group")
+    require(ordinary_user, "only root can make users")
     assert ordinary_user is not None
-    group = ordinary_user.group + 1
-    site = make_site()
-    for place, directories, files in os.walk(site.path):
-        for name in (".", *directories, *files):
-            path = Path(place, name)
-            os.chown(path, -1, group)
-            path.chmod(path.stat().st_mode | (0o2070 if path.is_dir() else 0o060))
-    os.umask(0o077)  # a umask that gives less away changes nothing
-    try:
-        site.releaser("init", check=0)
+    with named_users(ordinary_user.programs, "ada", "bob") as (ada, bob), user_directory() as base:
+        site = make_site.of_user(ada, base, share)
+        colleague = copy.copy(site)
+        colleague.user, colleague.env = bob, {**site.env, "HOME": str(base)}
+        share(site)  # the index, too
+        site.publish("alpha", "1.1.0")
+        colleague.releaser("update", check=0)
+        site.releaser("rollback", check=0)
+        colleague.releaser("unhold", "alpha", check=0)
+        site.releaser("update", check=0)
+        answers = [each.json("status") for each in (site, colleague)]
+        assert [answer["well"] for answer in answers] == [True, True], answers
+        assert (site.version("alpha"), site.status(), site.remote_head()) == ("1.1.0", "", site.head())
+        for path, is_directory, mode, gid in modes(site):
+            assert gid == ada.shared_group, f"{path} is of group {gid}"
+            if path.name == "lease":
+                assert mode == 0o444, f"{path}: {mode:o}"
+            elif is_directory:
+                assert mode & 0o2770 == 0o2770, f"{path}: {mode:o}"
+            else:
+                assert mode == 0o660 or "releases" in path.parts, f"{path}: {mode:o}"
+        venv = site.link.resolve()
+        module = next(venv.glob("lib/python*/site-packages/alpha/__init__.py"))
+        assert (module.stat().st_gid, module.stat().st_mode & 0o040) == (ada.shared_group, 0o040)
+        assert stat.S_IMODE((site.path / "uv.lock").stat().st_mode) & 0o060 == 0o060
+
+
+def share(site: SampleSite) -> None:
+    """Let the group of the site's user write everything, as with a umask of 002 and setgid directories."""
+    assert site.user is not None
+    for place, directories, files in os.walk(site.base):
+        for path in (Path(place, name) for name in (".", *directories, *files)):
+            if not path.is_symlink() and ".releaser" not in path.parts:
+                os.chown(path, -1, site.user.shared_group or -1)
+                path.chmod(path.stat().st_mode | (0o2070 if path.is_dir() else 0o060))
+    site.base.chmod(0o755)
+
+
+@pytest.mark.slow
+def test_law_30_a_private_group_shares_nothing(make_site: SiteFactory, ordinary_user: Identity | None) -> None:
+    """Debian gives each user a group, and Ubuntu a umask of 002: what that group may write is the owner's alone."""
+    require(ordinary_user, "only root can make users")
+    assert ordinary_user is not None
+
+    def open_to_group(site: SampleSite) -> None:
+        site.run("chmod", "-R", "g+w", site.outer)
+
+    with named_users(ordinary_user.programs, "ada") as (ada,), user_directory() as base:
+        site = make_site.of_user(dataclasses.replace(ada, shared_group=None), base, open_to_group)
         site.update_to("1.1.0")
-    finally:
-        os.umask(0o022)
-    for path, is_directory, mode, gid in modes(site):
-        assert gid == group, f"{path} is of group {gid}"
-        if path.name == "lease":
-            assert mode == 0o444, f"{path}: {mode:o}"
-        elif is_directory:
-            assert mode & 0o2770 == 0o2770, f"{path}: {mode:o}"
-        else:
-            assert mode == 0o660 or "releases" in path.parts, f"{path}: {mode:o}"
-    venv = site.link.resolve()
-    module = next(venv.glob("lib/python*/site-packages/alpha/__init__.py"))
-    assert (module.stat().st_gid, module.stat().st_mode & 0o040) == (group, 0o040)
-    assert (site.path / "uv.lock").stat().st_gid == group
-    assert (site.path / "uv.lock").stat().st_mode & 0o060 == 0o060
+        site.releaser("rollback", check=0)
+        assert stat.S_IMODE((site.state / "history.jsonl").stat().st_mode) == 0o600

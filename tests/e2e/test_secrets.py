@@ -91,31 +91,68 @@ def test_law_30_no_other_user_sees_the_state_of_a_run(make_site: SiteFactory) ->
     assert (exposed(site.state), len(list((site.state / "outbox" / "new").iterdir()))) == ([], 1)
 
 
-INTRUSIONS = [f"{name} {how}" for name in (".env", "journal.json", "site", ".releaser") for how in ("link", "owner")]
-INTRUSIONS += [".env group", ".env others", "journal.json group", "releases others"]
+#: What a stranger owns, has made a link of, or may write, by the owner of the path, a group, or everybody.
+INTRUSIONS = {
+    f"{name} {how}": name for name in (".env", "journal.json", "site", ".releaser") for how in ("link", "owner")
+}
+INTRUSIONS |= {f"{name} group": name for name in (".env", "journal.json", ".git", "config", "uv.lock", "bin", "python")}
+INTRUSIONS |= {f"{name} others": name for name in (".env", "releases", "outer", "outbox", "info", "manifest.json")}
+INTRUSIONS |= {f"{name} owner": name for name in ("outer", "shop", ".git", "hooks", "uv.lock", "venv", "history.jsonl")}
+INTRUSIONS |= {"outer sticky": "outer", "shop sticky": "shop"}
+QUESTIONS = ("config", "list", "history", "status", "check", "update --dry-run", "verify")
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("intrusion", mostly_slow(INTRUSIONS, ".env others", "journal.json owner"))
-def test_law_30_strangers(make_site: SiteFactory, ordinary_user: Identity | None, intrusion: str) -> None:
+def test_law_30_31_strangers(make_site: SiteFactory, ordinary_user: Identity | None, intrusion: str) -> None:
     """A path belongs to a stranger, is a stranger's link, or can be written by the stranger's group, or by everyone."""
     require(ordinary_user, "only root can make files of another user")
     site, (name, how), who = make_site.live(due="1.1.0"), intrusion.split(), getattr(ordinary_user, "user", 0)
-    path = {".env": site.outer, ".releaser": site.outer, "site": site.state.parent}.get(name, site.state) / name
-    if name == ".env":
-        site.write_dotenv(uv="../program")
-        site.edit("../program", f"#!/bin/sh\ntouch {site.base}/evil\n").chmod(0o755)
+    git, venv = site.path / ".git", site.link.resolve()
+    places = {".env": site.outer, ".releaser": site.outer, "site": site.state.parent, "outer": site.outer.parent}
+    places |= {"shop": site.outer, ".git": site.path, "uv.lock": site.path, "venv": venv.parent, "bin": venv}
+    places |= dict.fromkeys(("config", "hooks", "info"), git) | {"python": venv / "bin", "manifest.json": venv.parent}
+    path = places.get(name, site.state) / name
+    path = site.path if name == "shop" else path
+    for directory in (git / "hooks", git / "info", site.state / "outbox"):
+        directory.mkdir(exist_ok=True)
+    site.write_dotenv(uv="../program")
+    site.edit("../program", f"#!/bin/sh\ntouch {site.base}/evil\n").chmod(0o755)
     if name == "journal.json":
         path.write_text('{"phase": "building", "command": "update", "run": "20260101T000000Z"}', encoding="utf-8")
+    if name == "python":
+        path.rename(venv / "bin" / "python-of-host")
+        shutil.copy(Path(venv / "bin" / "python-of-host").resolve(), path)
     if how == "link":
         path.symlink_to(path.rename(site.base / "moved"))
     os.chown(path, who if how in ("link", "owner") else -1, who if how == "group" else -1, follow_symlinks=False)
-    path.chmod(path.stat().st_mode | {"group": 0o020, "others": 0o002}.get(how, 0))
-    for command in ("status", "update"):
+    path.chmod(path.stat().st_mode | {"group": 0o020, "others": 0o002, "sticky": 0o1777}.get(how, 0))
+    before = site.snapshot()
+    for command in (*QUESTIONS, "update", "rollback", "prune", "uninstall --yes"):
         finished = site.releaser(command)
-        assert not (site.base / "evil").exists(), f"{command} ran a stranger's program\n{finished}"
-    says(finished, name)
-    assert finished.returncode == 3 or f"{name}.broken" in finished.stderr, str(finished)
+        assert not (site.base / "evil").exists(), f"{command} ran a program\n{finished}"
+        assert finished.returncode == 3, str(finished)
+        says(finished, path.name)
+    assert site.snapshot() == before
+
+
+def test_law_30_root_runs_nothing_below_a_directory_that_a_stranger_prepared(
+    make_site: SiteFactory, ordinary_user: Identity | None
+) -> None:
+    require(ordinary_user, "only root can make files of another user")
+    assert ordinary_user is not None
+    site, place = make_site(), make_site().base / "tmp"
+    below = place / "mine"
+    below.mkdir(parents=True)
+    (place / ".git").mkdir()
+    (place / "program").write_text(f"#!/bin/sh\ntouch {site.base}/evil\n", encoding="utf-8")
+    (place / "pyproject.toml").write_text(f'[tool.releaser]\nuv = "{place}/program"\n', encoding="utf-8")
+    ordinary_user.own(place / "program", place / "pyproject.toml", place / ".git")
+    (place / "program").chmod(0o755)
+    place.chmod(0o1777)
+    for command in QUESTIONS:
+        says(site.releaser(command, project=below, check=3), str(place))
+    assert not (site.base / "evil").exists()
 
 
 LINKS = ["uv.lock", "pyproject.toml", "config/tmp", "config/tmp/restart.txt", "photos", ".venv", "tests.log"]
@@ -172,3 +209,48 @@ def test_law_29_a_password_in_the_url_of_a_remote_still_opens_it(make_site: Site
         site.releaser("update", check=0)
         server.shutdown()
     assert (site.head(), SECRET in repr(seen)) == (commit, False)
+
+
+#: Directories that cannot be the state of a site, by `state_dir`, and what is said.
+WRONG_STATES = {
+    "..": "holds",
+    ".": "holds",
+    ".git/x": "lies in",
+    "../data": "thesis.txt",
+    "../.releaser/site": "that of",
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("state", mostly_slow(WRONG_STATES, ".."))
+def test_law_30_what_is_no_state_directory_of_the_site_is_not_touched(make_site: SiteFactory, state: str) -> None:
+    site = make_site.live() if state.endswith("site") else make_site()
+    other = site.second() if state.endswith("site") else site
+    for name in ("logs", "cache", "shadow-puppets"):
+        (site.outer / "data" / name).mkdir(parents=True)
+    for name in ("thesis.txt", ".thesis.new", "reserve"):
+        (site.outer / "data" / name).write_text("mine", encoding="utf-8")
+    other.write_dotenv(state_dir=str(site.state) if other is not site else state)
+    before = times_of_tree(site.outer)
+    for command in ("check", "init", "update", "rollback", "prune", "uninstall --yes"):
+        says(other.releaser(command, check=3), WRONG_STATES[state])
+    assert times_of_tree(site.outer) == before
+
+
+@pytest.mark.slow
+def test_law_34_no_commit_and_no_link_reaches_through_the_state_directory(make_site: SiteFactory) -> None:
+    site = make_site(dotenv={"RELEASER_STATE_DIR": ".state"})
+    site.releaser("init", check=0)
+    letters = site.base / "letters"
+    (letters / "new").mkdir(parents=True)
+    (letters / "new" / "1.private").write_text("Subject: private\n\n", encoding="utf-8")
+    clone, live = site.elsewhere(), site.head()
+    (clone / ".state").mkdir()
+    (clone / ".state" / "outbox").symlink_to(letters)
+    for words in ("add --all --force", "commit --quiet --message Link", "push --quiet"):
+        site.git(*words.split(), cwd=clone)
+    says(site.releaser("update", check=3), ".state/outbox")
+    assert (site.head(), (letters / "new" / "1.private").exists()) == (live, True)
+    (site.path / ".state" / "outbox").symlink_to(letters)
+    says(site.releaser("update", check=3), ".state/outbox", "link")
+    assert (letters / "new" / "1.private").exists()

@@ -1,12 +1,15 @@
 """Runs programs from tests, in an environment that holds nothing of the developer's, and to their end."""
 
 import contextlib
+import grp
 import os
+import pwd
 import shutil
 import signal
 import stat
 import subprocess
 import sys
+import tempfile
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +18,7 @@ from importlib import metadata
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 from packaging.requirements import Requirement
 
 HOUSE = Path(__file__).parents[2]
@@ -132,11 +136,14 @@ class Identity:
     user: int
     group: int
     programs: Path
+    #: Another group that the user is in.
+    shared_group: int | None = None
 
     @property
     def prefix(self) -> tuple[str, ...]:
         """The words before a command that is to run as this user."""
-        return ("setpriv", f"--reuid={self.user}", f"--regid={self.group}", "--clear-groups", "--")
+        groups = "--clear-groups" if self.shared_group is None else f"--groups={self.shared_group}"
+        return ("setpriv", f"--reuid={self.user}", f"--regid={self.group}", groups, "--")
 
     def own(self, *directories: Path) -> None:
         """Give directories, with everything in them, to this user."""
@@ -195,3 +202,25 @@ def clean_environment(home: Path, uv_cache: Path, programs: Path | None = None) 
         "GIT_CONFIG_GLOBAL": str(git_config),
         "GIT_CONFIG_NOSYSTEM": "1",
     }
+
+
+@contextlib.contextmanager
+def named_users(programs: Path, *names: str) -> Iterator[list[Identity]]:
+    """Make users with a group of their own each, and one group that they share; root alone can."""
+    prefix = f"t{os.getpid()}"
+    made: list[str] = []
+    with FileLock(Path(tempfile.gettempdir(), "releaser-test-users.lock")):
+        subprocess.run(["groupadd", f"{prefix}site"], check=True)
+        for name in names:
+            made.append(f"{prefix}{name}")
+            words = ["useradd", "--no-create-home", "--user-group", "--groups", f"{prefix}site", made[-1]]
+            subprocess.run(words, check=True, capture_output=True)
+    shared = grp.getgrnam(f"{prefix}site").gr_gid
+    try:
+        users = [pwd.getpwnam(name) for name in made]
+        yield [Identity(user=user.pw_uid, group=user.pw_gid, programs=programs, shared_group=shared) for user in users]
+    finally:
+        with FileLock(Path(tempfile.gettempdir(), "releaser-test-users.lock")):
+            for name in made:
+                subprocess.run(["userdel", name], check=False, capture_output=True)
+            subprocess.run(["groupdel", f"{prefix}site"], check=False, capture_output=True)

@@ -6,7 +6,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -393,12 +393,15 @@ class SiteFactory:
             site.publish("alpha", due)
         return site
 
-    def of_user(self, user: Identity, base: Path) -> SampleSite:
-        """Make a site of an ordinary user, with a first release, below `base`."""
+    def of_user(
+        self, user: Identity, base: Path, prepare: Callable[[SampleSite], object] = lambda site: None
+    ) -> SampleSite:
+        """Make a site of an ordinary user, with a first release, below `base`; `prepare` changes it before that."""
         base.chmod(0o755)
         self._templates.fresh(SiteOptions()).copy(base).write_dotenv()
         site = SampleSite(base, uv_cache=base / "uv-cache", user=user)
         user.own(base)
+        prepare(site)
         site.releaser("init", check=0)
         site.record.unlink()
         return site

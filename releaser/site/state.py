@@ -1,0 +1,80 @@
+"""The state directory: whether it is one, and that of this project."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+from pathlib import Path
+
+from releaser.errors import Problem
+from releaser.site.owners import find_git_directories
+from releaser.site.paths import Paths
+from releaser.system.files import is_temporary, read_regular_file, replace_file
+
+_ADVICE = "Set `state_dir` to a directory of its own, outside of the checkout."
+_SHADOW = re.compile(r"shadow-\d{8}T\d{6}Z(-\d+)?(-lock)?", re.ASCII)
+
+
+def find_foreign_state(paths: Paths) -> list[Problem]:
+    """Return why a directory cannot be the state of a project: by its place, its content, or whose it is."""
+    return _find_wrong_place(paths) or _find_links(paths) or _find_other_project(paths)
+
+
+def _find_wrong_place(paths: Paths) -> list[Problem]:
+    state = Path(os.path.realpath(paths.state))
+    for place in (paths.project, paths.top, paths.outer):
+        if Path(os.path.realpath(place)).is_relative_to(state):
+            return [Problem("wrong-state-dir", f"The state directory `{paths.state}` holds `{place}`.", _ADVICE)]
+    for place in (*(Path(os.path.realpath(place)) for place in find_git_directories(paths.top)), paths.link):
+        if state.is_relative_to(place) or paths.state.is_relative_to(place):
+            return [Problem("wrong-state-dir", f"The state directory `{paths.state}` lies in `{place}`.", _ADVICE)]
+    return []
+
+
+def _find_links(paths: Paths) -> list[Problem]:
+    """Return a problem for each link or file in the place of a directory of the state: no link is followed."""
+    problems = []
+    directories = (paths.releases, paths.cache, paths.logs, paths.reserve, paths.replaced, paths.outbox)
+    for path in (*directories, *(paths.outbox / name for name in ("new", "cur", "tmp"))):
+        if path.is_symlink() or (os.path.lexists(path) and not path.is_dir() and path in directories[:5]):
+            what = "is a link, which releaser does not follow" if path.is_symlink() else "is no directory"
+            problems.append(Problem("no-directory", f"`{path}` {what}.", f"Run `mv {path} {path}.broken`."))
+    return problems
+
+
+def _find_other_project(paths: Paths) -> list[Problem]:
+    names = os.listdir(paths.state) if paths.state.is_dir() and os.access(paths.state, os.R_OK) else []
+    if not names:
+        return []
+    if named := _read_marker(paths):
+        other = Path(os.path.normpath(os.path.join(os.path.realpath(paths.state), named)))
+        if (other / "pyproject.toml").exists() and not os.path.samefile(other, paths.project):
+            message = f"The state directory `{paths.state}` is that of the project `{other}`."
+            return [Problem("other-state", message, _ADVICE)]
+        return []
+    own = {path.name for path in paths.state_entries}
+    foreign = sorted(name for name in names if name not in own and not is_own_name(name))
+    is_earlier = paths.releases.name in names and not foreign  # of a version that wrote no marker
+    if is_earlier or Path(os.path.realpath(paths.link)).is_relative_to(os.path.realpath(paths.releases)):
+        return []
+    message = f"The state directory `{paths.state}` has files that releaser did not make: {', '.join(foreign[:3])}."
+    return [Problem("other-state", message if foreign else f"`{paths.state}` has no releases of releaser.", _ADVICE)]
+
+
+def is_own_name(name: str) -> bool:
+    """Return True for what a run leaves in the state directory if it dies: a shadow, or a file before its rename."""
+    return is_temporary(name) or bool(_SHADOW.fullmatch(name))
+
+
+def name_project_in_state(paths: Paths) -> None:
+    """Write the marker, by a path that stays right if the directory around both is moved. Raises OSError."""
+    named = os.path.relpath(os.path.realpath(paths.project), os.path.realpath(paths.state))
+    if _read_marker(paths) != named:
+        replace_file(paths.marker, os.fsencode(named))
+
+
+def _read_marker(paths: Paths) -> str:
+    with contextlib.suppress(OSError):
+        return os.fsdecode(read_regular_file(paths.marker) or b"").strip()
+    return ""

@@ -1,0 +1,138 @@
+"""Whom a run trusts: each place of a site, by who may write it and by who runs."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from releaser.site import owners
+from releaser.site.owners import Trust, find_intruders, find_strangers, list_above
+from releaser.site.paths import Paths, make_paths
+from releaser.site.state import find_foreign_state, name_project_in_state
+from tests.support.commands import require
+
+OWNER, PRIVATE, SHARED, OTHER, MEMBER, STRANGER = 4001, 5001, 5002, 5003, 4002, 4003
+#: Each place, below a directory that only root may write; those that end with a slash are directories.
+PLACES = """
+srv/ srv/outer/ srv/outer/shop/ srv/outer/shop/.git/ srv/outer/shop/.git/config
+srv/outer/shop/.git/config.worktree srv/outer/shop/.git/HEAD srv/outer/shop/.git/index srv/outer/shop/.git/objects/
+srv/outer/shop/.git/refs/ srv/outer/shop/.git/hooks/ srv/outer/shop/.git/hooks/post-checkout srv/outer/shop/.git/info/
+srv/outer/shop/.git/info/attributes srv/outer/shop/site/ srv/outer/shop/site/pyproject.toml srv/outer/shop/site/uv.lock
+srv/outer/shop/.releaser/ srv/outer/shop/.releaser/site/ srv/outer/shop/.releaser/site/journal.json
+srv/outer/shop/.releaser/site/lock srv/outer/shop/.releaser/site/outbox/ srv/outer/shop/.releaser/site/releases/
+srv/outer/shop/.releaser/site/releases/T/ srv/outer/shop/.releaser/site/releases/T/manifest.json
+srv/outer/shop/.releaser/site/releases/T/state.json srv/outer/shop/.releaser/site/releases/T/venv/
+srv/outer/shop/.releaser/site/releases/T/venv/bin/ srv/outer/shop/.releaser/site/releases/T/venv/bin/python
+srv/outer/shop/.releaser/site/releases/T/venv/lib/python3.11/site-packages/ srv/outer/shop/.env
+""".split()  # noqa: SIM905 - a list of places is read better so
+ABOVE = {"srv/", "srv/outer/", "srv/outer/shop/.releaser/"}
+#: Who may write: owner, group, and mode; the answer for the owner alone, for one of a group that shares, for root.
+WHO = {
+    "the owner": (OWNER, OTHER, 0o700, (True, True, False)),
+    "root": (0, 0, 0o700, (True, True, True)),
+    "a private group": (OWNER, PRIVATE, 0o770, (True, True, False)),
+    "the site's group": (OWNER, SHARED, 0o770, (False, True, False)),
+    "another group": (OWNER, OTHER, 0o770, (False, False, False)),
+    "everybody": (OWNER, OTHER, 0o707, (False, False, False)),
+    "a member": (MEMBER, SHARED, 0o700, (False, True, False)),
+    "a stranger": (STRANGER, OTHER, 0o700, (False, False, False)),
+    "root's group": (0, OTHER, 0o770, (False, False, False)),
+    "everybody, sticky": (0, 0, 0o1777, (None, None, None)),
+}
+TRUSTS = (Trust(OWNER, OWNER), Trust(OWNER, OWNER, SHARED), Trust(0, 0))
+
+
+@pytest.fixture
+def paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Paths:
+    """The paths of a site in a subdirectory of its repository, each of which exists, owned by root."""
+    require(os.geteuid() == 0, "only root can make files of another user")
+    monkeypatch.setattr(owners, "is_private_group", lambda gid, user: gid in (0, PRIVATE))
+    monkeypatch.setattr(owners, "is_member", lambda user, gid: (user, gid) == (MEMBER, SHARED))
+    for place in PLACES:
+        path = tmp_path / place
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.mkdir(exist_ok=True) if place.endswith("/") else path.write_text("")
+    shop = tmp_path / "srv/outer/shop"
+    (shop / "site/.venv").symlink_to(shop / ".releaser/site/releases/T/venv")
+    return make_paths(shop / "site", shop, shop / "site/.venv", shop / ".releaser/site")
+
+
+@pytest.mark.parametrize("who", WHO)
+def test_law_30_31_who_may_write_what_decides_what_runs(paths: Paths, tmp_path: Path, who: str) -> None:
+    assert [find_intruders(trust, paths) for trust in TRUSTS] == [[], [], []]
+    owner, group, mode, answers = WHO[who]
+    for place in PLACES:
+        path = tmp_path / place
+        if answers[0] is None and not place.endswith("/"):
+            continue  # only directories are sticky
+        before = path.stat()
+        os.chown(path, owner, group)
+        path.chmod(mode)
+        found = [find_intruders(trust, paths) for trust in TRUSTS]
+        expected = answers if answers[0] is not None else (place in ABOVE,) * 3
+        assert tuple(not problems for problems in found) == expected, (place, found)
+        named = (str(path), str(paths.link))
+        assert all(any(name in problem.message for name in named) for problems in found for problem in problems), found
+        os.chown(path, before.st_uid, before.st_gid)
+        path.chmod(before.st_mode)
+
+
+def test_law_30_a_link_counts_as_what_it_is_and_as_what_it_leads_to(paths: Paths, tmp_path: Path) -> None:
+    trust, lock = Trust(OWNER, OWNER), paths.lockfile
+    lock.unlink()
+    lock.symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere").write_text("")
+    assert find_intruders(trust, paths) == []
+    os.chown(tmp_path / "elsewhere", STRANGER, OTHER)
+    assert str(lock) in str(find_intruders(trust, paths))
+    os.chown(tmp_path / "elsewhere", 0, 0)
+    os.chown(lock, STRANGER, OTHER, follow_symlinks=False)
+    assert str(STRANGER) in str(find_intruders(trust, paths))
+    away = paths.project.parent / "away"
+    away.symlink_to(tmp_path / "srv")
+    assert tmp_path / "srv" in list_above(away / "outer/shop/site")
+    assert find_strangers(trust, [tmp_path / "missing"]) == []
+
+
+#: What is wrong about a state directory, by its path from the project, and what lies in it.
+STATES: dict[str, tuple[str, tuple[str, ...], str]] = {
+    "the default": ("../.releaser/site", (), ""),
+    "an empty one": ("../../state", (), ""),
+    "the outer directory": ("..", (), "holds"),
+    "the project": (".", (), "holds"),
+    "above all": ("../../..", (), "holds"),
+    "in .git": ("../.git/state", (), "lies in"),
+    ".git": ("../.git", (), "lies in"),
+    "in the link": (".venv/state", (), "lies in"),
+    "somebody's files": ("../../data", ("thesis.txt", "logs/"), "thesis.txt"),
+    "somebody's directories": ("../../data", ("logs/", "cache/"), "no releases"),
+    "an earlier version": ("../../state", ("releases/", "lock", "shadow-20260101T000000Z/"), ""),
+    "something like a shadow": ("../../state", ("releases/", "shadow-puppets/"), "shadow-puppets"),
+    "a link": ("../../state", ("releases/", "outbox>"), "outbox"),
+    "its own": ("../../state", ("thesis.txt", "project=../shop/site"), ""),
+    "another project's": ("../../state", ("project=../shop",), "shop"),
+    "one that is gone": ("../../state", ("project=../gone",), ""),
+}
+
+
+@pytest.mark.parametrize("name", STATES)
+def test_law_30_whose_state_directory_it_is(paths: Paths, tmp_path: Path, name: str) -> None:
+    place, entries, reason = STATES[name]
+    (paths.top / "pyproject.toml").write_text("")
+    state = Path(os.path.normpath(paths.project / place))
+    for entry in entries:
+        state.mkdir(exist_ok=True)
+        path, _, text = entry.partition("=")
+        if path.endswith(">"):
+            (state / path[:-1]).symlink_to(tmp_path)
+        else:
+            (state / path).mkdir() if path.endswith("/") else (state / path).write_text(text)
+    before = sorted(state.rglob("*")) if entries else []
+    moved = make_paths(paths.project, paths.top, paths.project / ".venv", state)
+    problems = find_foreign_state(moved)
+    assert (bool(problems), reason in str(problems)) == (bool(reason), True), problems
+    assert not entries or sorted(state.rglob("*")) == before
+    if not problems:
+        state.mkdir(exist_ok=True)
+        name_project_in_state(moved)
+        assert find_foreign_state(moved) == []
