@@ -351,7 +351,7 @@ def prepare_state(site: Site) -> None:
     """
     paths = site.paths
     require(find_foreign_state(paths))
-    mode = stat.S_IMODE(paths.project.stat().st_mode) & 0o2775
+    mode = stat.S_IMODE(paths.project.stat().st_mode) & (0o2775 if site.is_shared else 0o2755)
     try:
         for directory in (paths.state.parent, paths.state, paths.releases):
             if not directory.is_dir():

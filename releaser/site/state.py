@@ -18,7 +18,7 @@ _SHADOW = re.compile(r"shadow-\d{8}T\d{6}Z(-\d+)?(-lock)?", re.ASCII)
 
 def find_foreign_state(paths: Paths) -> list[Problem]:
     """Return why a directory cannot be the state of a project: by its place, its content, or whose it is."""
-    return _find_wrong_place(paths) or _find_links(paths) or _find_other_project(paths)
+    return _find_wrong_place(paths) or _find_other_project(paths) or _find_links(paths)
 
 
 def _find_wrong_place(paths: Paths) -> list[Problem]:

@@ -158,9 +158,11 @@ def test_law_30_a_site_that_a_group_shares_is_kept_by_all_of_its_members(
     with named_users(ordinary_user.programs, "ada", "bob") as (ada, bob), user_directory() as base:
         site = make_site.of_user(ada, base, share)
         colleague = copy.copy(site)
-        colleague.user, colleague.env = bob, {**site.env, "HOME": str(base)}
-        share(site)  # the index, too
+        colleague.user = bob
+        colleague.env = site.env | {"HOME": str(base), "SITE_RECORD": str(base / "somewhere" / "bob.jsonl")}
         site.publish("alpha", "1.1.0")
+        site.git("config", "--global", "safe.directory", site.remote)  # git asks whose a remote on this host is
+        share(site)  # the index, too
         colleague.releaser("update", check=0)
         site.releaser("rollback", check=0)
         colleague.releaser("unhold", "alpha", check=0)

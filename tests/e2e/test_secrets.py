@@ -128,7 +128,7 @@ def test_law_30_31_strangers(make_site: SiteFactory, ordinary_user: Identity | N
     os.chown(path, who if how in ("link", "owner") else -1, who if how == "group" else -1, follow_symlinks=False)
     path.chmod(path.stat().st_mode | {"group": 0o020, "others": 0o002, "sticky": 0o1777}.get(how, 0))
     before = site.snapshot()
-    for command in (*QUESTIONS, "update", "rollback", "prune", "uninstall --yes"):
+    for command in (*QUESTIONS, "update", "rollback", "prune", "uninstall"):
         finished = site.releaser(command)
         assert not (site.base / "evil").exists(), f"{command} ran a program\n{finished}"
         assert finished.returncode == 3, str(finished)
@@ -141,7 +141,8 @@ def test_law_30_root_runs_nothing_below_a_directory_that_a_stranger_prepared(
 ) -> None:
     require(ordinary_user, "only root can make files of another user")
     assert ordinary_user is not None
-    site, place = make_site(), make_site().base / "tmp"
+    site = make_site()
+    place = site.base / "tmp"
     below = place / "mine"
     below.mkdir(parents=True)
     (place / ".git").mkdir()
@@ -224,15 +225,16 @@ WRONG_STATES = {
 @pytest.mark.slow
 @pytest.mark.parametrize("state", mostly_slow(WRONG_STATES, ".."))
 def test_law_30_what_is_no_state_directory_of_the_site_is_not_touched(make_site: SiteFactory, state: str) -> None:
-    site = make_site.live() if state.endswith("site") else make_site()
-    other = site.second() if state.endswith("site") else site
+    is_taken = state.endswith("site")
+    site = make_site.live() if is_taken else make_site()
+    other = site.second_host() if is_taken else site
     for name in ("logs", "cache", "shadow-puppets"):
         (site.outer / "data" / name).mkdir(parents=True)
     for name in ("thesis.txt", ".thesis.new", "reserve"):
         (site.outer / "data" / name).write_text("mine", encoding="utf-8")
-    other.write_dotenv(state_dir=str(site.state) if other is not site else state)
+    other.write_dotenv(state_dir=str(site.state) if is_taken else state)
     before = times_of_tree(site.outer)
-    for command in ("check", "init", "update", "rollback", "prune", "uninstall --yes"):
+    for command in ("check", "init", "update", "rollback", "prune", "uninstall"):
         says(other.releaser(command, check=3), WRONG_STATES[state])
     assert times_of_tree(site.outer) == before
 
