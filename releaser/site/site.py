@@ -56,7 +56,7 @@ _MISLEADING = (
 )
 # Variables of the environment file that releaser sets itself, that are its settings, or that no program can get.
 _NOT_OF_SERVICE = re.compile(r"_?RELEASER_|AUTO_UPDTR__|UV_|(PATH|VIRTUAL_ENV|PYTHONHOME|__PYVENV_LAUNCHER__)$|.*[=\0]")
-BROKEN_LINE = "broken-line"  # the name of the problem
+BROKEN_LINE, OUTSIDE = "broken-line", "restart-file-outside"  # names of problems
 _ASSIGNMENT = re.compile(r"\s*(?:export\s+)?[\w.-]+\s*=")
 _REFERENCE = re.compile(r"\$\{(\w+)(?::-([^}]*))?\}")
 
@@ -93,7 +93,8 @@ class Site(msgspec.Struct, frozen=True):
     def rollback_problems(self) -> list[Problem]:
         """Those of `problems` that refuse a rollback, too: it would restart, collect or push in another way."""
         needed = ("restart", "restart_file", "collectstatic", "git_push")
-        return [*self.unread, *(self.settings.wrong[name] for name in needed if name in self.settings.wrong)]
+        wrong = [self.settings.wrong[name] for name in needed if name in self.settings.wrong]
+        return [*self.unread, *wrong, *(problem for problem in self.problems if problem.name == OUTSIDE)]
 
     @property
     def export(self) -> Path | None:
@@ -171,6 +172,7 @@ def open_site(start: Path, environ: Mapping[str, str]) -> Site:
     Raises PreflightError outside of a project, and if a stranger could have written its settings: nothing runs then.
     """
     project, top = find_project(start)
+    environ = {**environ, "PATH": choose_path(environ)}
     require(find_intrusions((project.parent, project, project.parent / ".env", project / "pyproject.toml"), project))
     text, problems = read_text(project / "pyproject.toml")
     dotenv_values, more = read_dotenv(project.parent / ".env")
@@ -182,6 +184,36 @@ def open_site(start: Path, environ: Mapping[str, str]) -> Site:
     unread = (*problems, *(problem for problem in more if problem.name != BROKEN_LINE), *site.unread)
     everything = tuple(dict.fromkeys((*problems, *more, *site.problems)))
     return msgspec.structs.replace(site, problems=everything, unread=unread)
+
+
+def choose_path(environ: Mapping[str, str]) -> str:
+    """Return PATH without relative directories, and those whose programs another user could replace."""
+    names = environ.get("PATH", _DEFAULT_PATH).split(os.pathsep)
+    return os.pathsep.join(name for name in names if name.startswith("/") and not _may_be_replaced(Path(name)))
+
+
+def find_untrusted_programs(environ: Mapping[str, str]) -> list[str]:
+    """Return a hint about the directories of PATH that are not used."""
+    names = [name for name in environ.get("PATH", "").split(os.pathsep) if os.path.isdir(name)]
+    left_out = [f"`{name}`" for name in names if name not in choose_path(environ).split(os.pathsep)]
+    return [f"PATH is used without {', '.join(left_out)}: other users could put programs there."] if left_out else []
+
+
+def _may_be_replaced(directory: Path) -> bool:
+    """Return True if a user other than root and this one could change a directory, or put another in its place.
+
+    The group of a directory of root is root's choice.
+    """
+    place = Path(os.path.realpath(directory))
+    if str(place) in map(os.path.realpath, _DEFAULT_PATH.split(os.pathsep)) or not os.path.exists(place):
+        return False
+    for path in (place, *place.parents):
+        status = path.stat()
+        is_free = status.st_mode & stat.S_IWOTH and not (status.st_mode & stat.S_ISVTX and path != place)
+        by_group = status.st_uid and status.st_mode & stat.S_IWGRP and not _is_private_group(status.st_gid)
+        if is_free or by_group or status.st_uid not in (0, os.geteuid()):
+            return True
+    return False
 
 
 def _require_owner(place: Path) -> None:
@@ -212,6 +244,7 @@ def site_at(site: Site, pyproject: str, commit: str) -> Site:
 def _make_site(
     project: Path, top: Path, text: str, environ: Mapping[str, str], dotenv_values: Mapping[str, str]
 ) -> Site:
+    hide_secrets(text)
     content, problems = read_pyproject(text, str(project / "pyproject.toml")) if text else ({}, [])
     table: Any = get_table(content, "tool", "releaser")
     settings, wrong = load_settings(environ, dotenv_values, table if isinstance(table, dict) else {})
@@ -231,7 +264,19 @@ def _make_site(
         unread=tuple(problems),
     )
     service, unread = read_service(site)
-    return msgspec.structs.replace(site, service=service, problems=(*site.problems, *unread))
+    everything = (*site.problems, *_find_outside_file(site), *unread)
+    return msgspec.structs.replace(site, service=service, problems=everything)
+
+
+def _find_outside_file(site: Site) -> list[Problem]:
+    """Return a problem if a commit, not a person on this host, lets a restart touch a file outside of the project."""
+    name, paths = site.settings.live.restart_file, site.paths
+    path = Path(os.path.normpath(paths.project / os.path.expanduser(name)))
+    is_inside = path.is_relative_to(paths.project) and ".git" not in path.parts and not path.is_relative_to(paths.state)
+    if not name or site.settings.sources["restart_file"] != "pyproject.toml" or is_inside:
+        return []
+    message = f"pyproject.toml sets `restart_file` to `{path}`, outside of the project."
+    return [Problem(OUTSIDE, message, f"Set `{PREFIX}RESTART_FILE` in {paths.dotenv} instead.")]
 
 
 def _make_paths(project: Path, top: Path, settings: Settings) -> Paths:
