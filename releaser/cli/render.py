@@ -149,8 +149,8 @@ def print_details(details: Details) -> None:
         click.echo(escape(f"  {describe_changes([change])}"))
     for step in details.steps:
         click.echo(escape(f"  {step.step:13}{step.status:7}{format_seconds(step.seconds):>9}  {step.detail}"))
-    if details.tests_output:
-        click.echo(escape_lines(details.tests_output))
+    for line in details.tests_output.splitlines():
+        click.echo(escape(f"  | {line}"))
 
 
 def print_diff(changes: Sequence[PackageChange], commits: Sequence[str]) -> None:
