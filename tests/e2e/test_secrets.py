@@ -253,8 +253,8 @@ def test_law_33_ssh_reads_its_configuration_in_a_namespace(
     """Git dependencies are installed there; ssh refuses to include files of a user that it does not know."""
     directory = Path("/etc/ssh/ssh_config.d")
     require(ordinary_user and directory.is_dir() and shutil.which("ssh"), "only root can configure ssh")
-    file, nobody = directory / f"releaser-{os.getpid()}.conf", pwd.getpwnam("nobody")  # ssh wants a user with a name
-    user = Identity(user=nobody.pw_uid, group=nobody.pw_gid, programs=getattr(ordinary_user, "programs", Path()))
+    file, daemon = directory / f"releaser-{os.getpid()}.conf", pwd.getpwnam("daemon")  # ssh wants a user with a name
+    user = Identity(user=daemon.pw_uid, group=daemon.pw_gid, programs=getattr(ordinary_user, "programs", Path()))
     tests = "\nimport subprocess\nassert b'port 2345\\n' in subprocess.check_output(['ssh', '-G', 'shop.invalid'])\n"
     with user_directory() as base, contextlib.ExitStack() as stack:
         site = make_site.of_user(user, base)
