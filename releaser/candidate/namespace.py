@@ -28,6 +28,9 @@ _IS_ROOT = os.geteuid() == 0
 _USER = [] if _IS_ROOT else ["--user", "--map-root-user"]
 _UNSHARE = ["unshare", *_USER, "--mount", "--pid", "--fork", "--kill-child", "sh", "-s", "--"]
 _DROP = "" if _IS_ROOT else f"unshare --user --map-user={os.geteuid()} --map-group={os.getegid()} -- "
+#: In a user namespace root's files belong to nobody, and ssh refuses what it includes: this user gets copies of that.
+_SSH = "/etc/ssh/ssh_config.d"
+_COPY_SSH = f"if cd {_SSH} && mount -t tmpfs -o mode=755 tmpfs {_SSH}; then cp -rL --preserve=mode . {_SSH} || true; fi"
 _RUN = f'trap - EXIT; {_DROP}"$@" </dev/null && exit 0 || exit $?'  # the shell stays, as process 1
 
 
@@ -47,7 +50,8 @@ def run_in_shadow(  # noqa: PLR0913 - as many as a program can be run with
     Raises ToolError like `process.run`.
     """
     if not shadow.is_mounted:
-        return process.run(words, cwd=shadow.project, env=env, timeout=timeout, check=check)
+        with process.end_orphans():
+            return process.run(words, cwd=shadow.project, env=env, timeout=timeout, check=check)
     script = _write_script(shadow, site.paths.state, writable, site.paths.project)
     finished = _run_script(script, words, env=env, timeout=timeout)
     if finished.status == _NOT_MOUNTED and finished.stderr.endswith(_MARK):
@@ -77,7 +81,7 @@ def _write_script(shadow: Shadow, state: Path, writable: Path | None, project: P
 
     Everything is prepared below the shadow, and comes into its place by the last mount.
     """
-    lines = [_BEGIN]
+    lines = [_BEGIN, *([] if _IS_ROOT else [f"{{ {_COPY_SSH}; }} 2>/dev/null"])]
     if state.is_dir():
         place = shadow.map_path(state) if state.is_relative_to(shadow.original) else state
         lines += _bind(state, place, is_read_only=writable != state)

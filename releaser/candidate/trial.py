@@ -37,7 +37,7 @@ from releaser.releases.store import SiteRun, begin_release, seal_release, write_
 from releaser.site.site import Site
 from releaser.system.files import replace_file
 from releaser.system.run import Run, now
-from releaser.system.text import count, join_few
+from releaser.system.text import count, escape_lines, join_few
 
 _LOGGED = 256 * 1024  # characters of the output of tests that are kept
 _WRITE_ELSEWHERE = "A release stays as it was built: let the tests write elsewhere, such as below `$TMPDIR`."
@@ -173,7 +173,7 @@ def _test(run: Run, place: Place, trial: Trial) -> Trial:
         trial = msgspec.structs.replace(trial, tests=result, unapplied=tuple(unapplied), advice=advice)
         detail.append(trial.failure or "passed")
         detail.has_failed = bool(trial.failed_gate)
-    replace_file(trial.directory / "tests.log", f"{result.output[-_LOGGED:]}\n".encode(errors="replace"))
+    replace_file(trial.directory / "tests.log", f"{escape_lines(result.output[-_LOGGED:])}\n".encode())
     return trial
 
 

@@ -110,6 +110,10 @@ def _find_upstream_problems(site: Site, repository: Repository) -> list[Problem]
     if upstream.remote not in repository.remotes():
         message = f"The branch `{branch}` follows `{redact(upstream.remote)}`, which is no remote with a name."
         return [Problem("other-upstream", message, f"Run `git remote add NAME URL` and `git branch -u NAME/{branch}`.")]
+    if schemes := repository.exposed_schemes(upstream.remote):
+        message = f"The URL of `{upstream.remote}` has a password, which `{schemes[0]}` shows to all users here."
+        advice = f"Use `https` or a key for `ssh`: `git -C {site.paths.top} remote set-url {upstream.remote} URL`."
+        return [Problem("exposed-password", message, advice)]
     if upstream.branch != f"refs/heads/{branch}":
         message = f"The branch `{branch}` follows `{upstream.name}`, which has another name."
         advice = f"Run `git branch -u {upstream.remote}/{branch}`, or rename the local branch and set `branch`."

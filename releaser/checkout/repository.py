@@ -10,7 +10,7 @@ import stat
 import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
 import msgspec
 
@@ -18,7 +18,7 @@ from releaser.errors import Problem
 from releaser.site.site import Site
 from releaser.system import process
 from releaser.system.files import replace_file
-from releaser.system.text import clip
+from releaser.system.text import clip, hide_secrets
 
 QUICK, NETWORK = 120.0, 1800.0  # seconds
 LONGEST_SUBJECT = 200  # characters
@@ -136,7 +136,9 @@ class Repository:
     def config(self) -> Mapping[str, tuple[str, ...]]:
         """The values of the settings of branches, remotes, URLs and the user; keys as git prints them."""
         values: dict[str, tuple[str, ...]] = {}
-        for entry in self.run("config", "--null", "--get-regexp", _ASKED).stdout.split("\0"):
+        output = self.run("config", "--null", "--get-regexp", _ASKED).stdout
+        hide_secrets(output)
+        for entry in output.split("\0"):
             key, _, value = entry.partition("\n")
             values[key] = (*values.get(key, ()), value)
         return values
@@ -302,26 +304,40 @@ class Repository:
         words = ("push", "--quiet", "--no-verify", upstream.remote, f"{commit}:{upstream.branch}")
         self.run(*words, timeout=timeout, variables=variables)
 
-    def _hide_password(self, remote: str, *options: str) -> dict[str, str]:
-        """Return variables by which git gets the password in the URL of a remote from a helper.
-
-        Else it would be an argument of the program for the protocol, for every user of the host to read.
-        """
-        settings, secrets = [*_SETTINGS.items()], dict[str, str]()
+    def _resolve_urls(self, remote: str, *options: str) -> list[tuple[str, SplitResult]]:
+        """Return the URLs of a remote as they are set, and as git uses them; none if no URL has a user in it."""
         configured = self.config.get(f"remote.{remote}.pushurl", ()) if options else ()
         configured = configured or self.config.get(f"remote.{remote}.url", ())
         rewritten = [key for key in self.config if key.startswith("url.")]
         if not any("@" in url for url in (*configured, *rewritten)):
-            return {}
-        resolved = self.ask("remote", "get-url", "--all", *options, remote)
-        for raw, url in zip(configured, resolved.splitlines(), strict=False):
-            parts = urlsplit(url)
-            if parts.scheme in ("http", "https") and parts.password is not None:
-                place = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
+            return []
+        resolved = self.ask("remote", "get-url", "--all", *options, remote).splitlines()
+        with contextlib.suppress(ValueError):  # no URL at all: git says so
+            return [(raw, urlsplit(url)) for raw, url in zip(configured, resolved, strict=False)]
+        return []
+
+    def exposed_schemes(self, remote: str) -> list[str]:
+        """Return the schemes of a remote's URLs with a password or token that each user of the host would see."""
+        urls = [parts for options in ((), ("--push",)) for _, parts in self._resolve_urls(remote, *options)]
+        others = [parts for parts in urls if parts.scheme not in ("", "http", "https")]
+        return [parts.scheme for parts in others if parts.password or (parts.username and "ssh" not in parts.scheme)]
+
+    def _hide_password(self, remote: str, *options: str) -> dict[str, str]:
+        """Return variables by which git gets the user and the password in the URL of a remote from a helper.
+
+        Else they would be arguments of the program for the protocol, for every user of the host to read. For a user
+        alone, which may be a token, helpers of people are asked first.
+        """
+        settings, secrets = [*_SETTINGS.items()], dict[str, str]()
+        for raw, parts in self._resolve_urls(remote, *options):
+            if parts.scheme in ("http", "https") and parts.username is not None:
+                place, user = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}", unquote(parts.username)
                 settings.append((f"url.{place}{parts.path}.insteadOf", raw))
-                settings += [(f"credential.{place}.helper", ""), (f"credential.{place}.helper", _HELPER)]
-                secrets = {"_USER_OF": unquote(parts.username or ""), "_PASSWORD_OF": unquote(parts.password)}
-        return _configure(settings) | secrets
+                settings.append((f"credential.{place}.username", user))
+                settings += [(f"credential.{place}.helper", "")] if parts.password is not None else []
+                settings.append((f"credential.{place}.helper", _HELPER))
+                secrets = {"_USER_OF": user, "_PASSWORD_OF": unquote(parts.password or "")}
+        return _configure(settings) | secrets if secrets else {}
 
     def upstream_head(self, branch: str) -> str:
         """Return the head of the upstream as last fetched; empty if it has none."""

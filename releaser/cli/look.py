@@ -16,7 +16,7 @@ from releaser.releases.store import Store
 from releaser.report.details import describe_release, find_log
 from releaser.report.history import read_history
 from releaser.site.site import open_site
-from releaser.system.text import clean_terminal
+from releaser.system.text import escape_lines
 
 
 @click.command("show")
@@ -83,4 +83,4 @@ def logs_command(common: Common, run: str | None) -> None:
         answer = {"headline": f"The log of run {path.stem}.", "notes": [], "problems": []}
         render.print_json({**answer, "run": path.stem, "text": text})
     else:
-        click.echo(clean_terminal(text), nl=False)
+        click.echo(escape_lines(text), nl=False)

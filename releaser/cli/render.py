@@ -24,7 +24,7 @@ from releaser.report.history import Record
 from releaser.report.outcomes import Outcome, describe_outcome
 from releaser.report.status import ReleaseRow, Status
 from releaser.site.settings import SettingRow, format_duration
-from releaser.system.text import clean_terminal, format_bytes, format_seconds, format_time, redact
+from releaser.system.text import escape, escape_lines, format_bytes, format_seconds, format_time, redact
 
 
 def open_closed_streams() -> None:
@@ -44,8 +44,18 @@ def drop_output() -> None:
 
 
 def print_json(value: Any) -> None:
-    """Print a value as JSON."""
-    click.echo(redact(msgspec.json.format(msgspec.json.encode(value), indent=2).decode()))
+    """Print a value as JSON; what could control a terminal is escaped as JSON does it."""
+    data = msgspec.json.encode(_redact_texts(msgspec.to_builtins(value)))
+    click.echo(escape_lines(msgspec.json.format(data, indent=2).decode()))
+
+
+def _redact_texts(value: Any) -> Any:
+    """Return what JSON is made of, without the secrets in its texts."""
+    if isinstance(value, dict):
+        return {key: _redact_texts(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [_redact_texts(entry) for entry in value]
+    return redact(value) if isinstance(value, str) else value
 
 
 def print_outcome(outcome: Outcome, *, as_json: bool, verbose: bool, quiet: bool) -> None:
@@ -60,7 +70,8 @@ def print_outcome(outcome: Outcome, *, as_json: bool, verbose: bool, quiet: bool
     _say(outcome.headline)
     output = outcome.payload.output
     if output and output not in outcome.headline:
-        _say("\n".join(f"  | {line}" for line in output.splitlines()))
+        for line in output.splitlines():
+            _say(f"  | {line}")
     for problem in outcome.problems:
         if problem.message == outcome.headline:
             _hint(problem)
@@ -93,7 +104,7 @@ def _hint(problem: Problem) -> None:
 
 
 def _say(text: str) -> None:
-    click.echo(clean_terminal(redact(text)), err=True)
+    click.echo(escape(redact(text)), err=True)
 
 
 def print_list(rows: Sequence[ReleaseRow]) -> None:
@@ -110,7 +121,7 @@ def print_list(rows: Sequence[ReleaseRow]) -> None:
 
 def _print_table(table: Sequence[Sequence[str]], right: int = -1) -> None:
     """Print rows of columns, cut to the terminal, else to 80 columns; the column `right` is aligned to the right."""
-    cells = [[clean_terminal(redact(cell)).replace("\n", " ") for cell in row] for row in table]
+    cells = [[escape(redact(cell)) for cell in row] for row in table]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     columns = shutil.get_terminal_size().columns if sys.stdout.isatty() else 80
     for row in cells:
@@ -135,11 +146,11 @@ def print_details(details: Details) -> None:
         _say_row("failed", details.failure)
     _say_row("venv", details.path)
     for change in details.changes:
-        click.echo(f"  {describe_changes([change])}")
+        click.echo(escape(f"  {describe_changes([change])}"))
     for step in details.steps:
-        click.echo(clean_terminal(f"  {step.step:13}{step.status:7}{format_seconds(step.seconds):>9}  {step.detail}"))
-    if details.tests_output:
-        click.echo(clean_terminal(details.tests_output))
+        click.echo(escape(f"  {step.step:13}{step.status:7}{format_seconds(step.seconds):>9}  {step.detail}"))
+    for line in details.tests_output.splitlines():
+        click.echo(escape(f"  | {line}"))
 
 
 def print_diff(changes: Sequence[PackageChange], commits: Sequence[str]) -> None:
@@ -245,6 +256,6 @@ def _print_attention(problems: Sequence[Problem]) -> None:
 
 def _say_row(name: str, text: str, indent: int = 11) -> None:
     """Print a name and a text, wrapped; commands and paths stay whole."""
-    whole = re.sub(r"`[^`]+`", lambda command: command[0].replace(" ", "\xa0"), clean_terminal(redact(text)))
+    whole = re.sub(r"`[^`]+`", lambda command: command[0].replace(" ", "\xa0"), escape(redact(text)))
     lines = textwrap.wrap(whole, 80 - indent, break_long_words=False, break_on_hyphens=False)
     click.echo(f"{name:{indent - 1}} " + f"\n{'':{indent}}".join(lines).replace("\xa0", " "))

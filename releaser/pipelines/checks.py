@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import stat
 
 import msgspec
 
@@ -18,7 +20,8 @@ from releaser.live.problems import find_problems
 from releaser.packages import hand_made
 from releaser.packages.lock import read_lock
 from releaser.releases.store import Store
-from releaser.site.site import Site, find_state_problems
+from releaser.site.site import Site, find_state_problems, find_untrusted_programs, read_dotenv
+from releaser.system.text import find_secrets
 
 
 class Look(msgspec.Struct, frozen=True):
@@ -93,9 +96,18 @@ def _find_tracked_problems(site: Site, repository: Repository) -> list[Problem]:
     return [*problems, *checkout.find_other_sites(site, repository, locks)]
 
 
+def _find_open_secrets(site: Site) -> list[str]:
+    """Return a hint about each environment file that has a secret, and that every user of the host may read."""
+    hints = []
+    for path in dict.fromkeys((site.paths.dotenv, site.environment_file)):
+        if path.is_file() and path.stat().st_mode & stat.S_IROTH and find_secrets(read_dotenv(path)[0]):
+            hints.append(f"Every user of this host may read the secrets in `{path}`: run `chmod o-r {path}`.")
+    return hints
+
+
 def list_hints(site: Site) -> list[str]:
     """Return what could be better, for `check` and `init`."""
-    hints = [find_stale_export(site)]
+    hints = [find_stale_export(site), *_find_open_secrets(site), *find_untrusted_programs(os.environ)]
     if site.paths.state.is_relative_to(site.paths.top):
         hint = f"The state directory `{site.paths.state}` lies in the repository: `git clean -fdx` would delete every"
         hints.append(f"{hint} release. Use `git clean -fd`, or set `state_dir` before the first release.")

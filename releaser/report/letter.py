@@ -6,7 +6,7 @@ from typing import Literal
 
 import msgspec
 
-from releaser.system.text import clean_terminal
+from releaser.system.text import escape, escape_lines
 
 Colour = Literal["green", "amber", "red", "blue"]
 
@@ -36,10 +36,10 @@ class Letter(msgspec.Struct, frozen=True):
 def render_text(letter: Letter) -> str:
     """Return a letter as text."""
     paragraphs = [letter.headline, *letter.paragraphs, *(f"- {problem}" for problem in letter.problems)]
-    parts = ["\n\n".join(paragraphs) + "\n"]
+    parts = ["\n\n".join(map(escape, paragraphs)) + "\n"]
     for section in letter.sections:
-        parts.append("\n".join([section.title, "-" * len(section.title), *section.lines, ""]))
-    return clean_terminal("\n".join(parts))
+        parts.append("\n".join([section.title, "-" * len(section.title), *map(escape_lines, section.lines), ""]))
+    return "\n".join(parts)
 
 
 def render_html(letter: Letter) -> str:
@@ -53,4 +53,4 @@ def render_html(letter: Letter) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    return clean_terminal(environment.get_template("mail.html.j2").render(letter=letter))
+    return escape_lines(environment.get_template("mail.html.j2").render(letter=letter))

@@ -18,7 +18,7 @@ from releaser.report.outcomes import Outcome, make_unchanged
 from releaser.site.paths import Paths
 from releaser.system.run import Command, Moment, Run, format_time_id, now
 from releaser.system.state import read_state
-from releaser.system.text import clean_terminal, clip, count, format_seconds, format_time, name_project
+from releaser.system.text import clip, count, escape, format_seconds, format_time, name_project
 
 LONGEST = 60  # characters of a subject
 _NIGHTLY = 0.95  # of `heartbeat`: nights are not all of the same length
@@ -116,7 +116,7 @@ def write_test(name: str, directory: str, run: Run) -> Letter:
 
 def write_subject(name: str, host: str, word: str, reason: str) -> str:
     """Return a subject: the outcome first, then site, reason and host, shortened from the end."""
-    text = " ".join(clean_terminal(f"{word}: {', '.join(filter(None, [name, reason]))}").split())
+    text = " ".join(escape(f"{word}: {', '.join(filter(None, [name, reason]))}").split())
     end = f" [{host[:20]}]"
     room = LONGEST - len(end)
     return clip(text, room) + end

@@ -29,7 +29,7 @@ from releaser.report.decision import (
 )
 from releaser.site.site import Site
 from releaser.system.run import Run, Step
-from releaser.system.text import LONGEST_SENTENCE, clip, clip_end, redact
+from releaser.system.text import LONGEST_SENTENCE, clip, clip_end, escape, redact
 
 Result = Literal["no-changes", "updated", "updated-not-restarted", "ready", "done", "refused", "failed", "rolled-back"]
 #: `new` is mailed in any case, `once` unless the same was mailed last; of `heard` the person at the terminal knows;
@@ -149,7 +149,7 @@ def complete(outcome: Outcome, run: Run) -> Outcome:
         is_trouble = any(problem.message not in run.told for problem in run.problems)
         is_new = any(note not in run.told for note in run.notes)
         news = "once" if is_trouble else "new" if is_new else "heard"
-    new_commits, output = tuple(map(redact, outcome.payload.new_commits)), redact(outcome.payload.output)
+    new_commits, output = tuple(map(_tidy, outcome.payload.new_commits)), redact(outcome.payload.output)
     problems = tuple(
         msgspec.structs.replace(problem, message=_tidy(problem.message), advice=_tidy(problem.advice))
         for problem in (*outcome.problems, *run.problems)
@@ -167,7 +167,7 @@ def complete(outcome: Outcome, run: Run) -> Outcome:
 
 
 def _tidy(text: str) -> str:
-    return clip(redact(text), LONGEST_SENTENCE)
+    return clip(escape(redact(text)), LONGEST_SENTENCE)
 
 
 def locate(outcome: Outcome, site: Site, store: Store, *, has_flipped: bool) -> Outcome:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 from releaser.system.run import Step
-from releaser.system.text import clean_terminal, format_seconds
+from releaser.system.text import escape, format_seconds
 
 _WIDTH = 12  # the longest name of a step, `static files`
 
@@ -37,5 +37,5 @@ class StepPrinter:
 
         mark, style = ("✓", "green") if step.status == "done" else ("✗", "red")
         words = f"{name:{_WIDTH}} {format_seconds(step.seconds):>9}  "
-        line = Text.assemble((f"{mark} ", style), words, (clean_terminal(step.detail), "dim"))
+        line = Text.assemble((f"{mark} ", style), words, (escape(step.detail), "dim"))
         self._console.print(line, overflow="ellipsis", no_wrap=True)

@@ -73,7 +73,7 @@ def _run_crontab(site: Site, line: str, argument: str, content: str = "") -> str
     """Return what crontab prints; empty if the user has none. Raises PreflightError, with the line to add by hand."""
     env = site.tool_environment() | {"LC_ALL": "C"}
     if not shutil.which("crontab", path=env["PATH"]):
-        advice = f"Run `sudo apt install cron`, or let another scheduler run this line:\n{line}"
+        advice = f"Run `sudo apt install cron`, or let another scheduler run this line: {line}"
         raise refuse("no-crontab", "This host has no program `crontab`.", advice)
     with tempfile.TemporaryFile() as file:
         file.write(content.encode(errors="surrogateescape"))
@@ -83,5 +83,5 @@ def _run_crontab(site: Site, line: str, argument: str, content: str = "") -> str
         )
     if finished.status != 0 and "no crontab for" not in finished.stderr:
         message = f"Your crontab is unchanged: {process.failure(finished).message}"
-        raise refuse("crontab", message, f"See `man crontab`, or add this line yourself:\n{line}")
+        raise refuse("crontab", message, f"See `man crontab`, or add this line yourself: {line}")
     return finished.stdout

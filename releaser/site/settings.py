@@ -15,7 +15,7 @@ import msgspec
 from msgspec import Meta
 
 from releaser.errors import Problem
-from releaser.system.text import find_close
+from releaser.system.text import find_close, hide_secrets
 
 PREFIX = "RELEASER_"
 # Variables with the prefix that are no settings: an option's, and those of hooks, which may call releaser.
@@ -216,6 +216,8 @@ class SettingRow(msgspec.Struct, frozen=True):
 
 
 SECRETS = ("smtp_password",)
+#: Settings whose wrong values are not shown.
+_HIDDEN = (*SECRETS, "smtp_host", "test_environment")
 # Settings that decide where a site is: a commit cannot change them.
 FIXED = ("state_dir", "venv", "branch", "uv", "unix_group", "environment_file")
 
@@ -225,8 +227,9 @@ def load_settings(
 ) -> tuple[Settings, list[Problem]]:
     """Return the settings, with the default for each wrong value, and every problem with its source.
 
-    `dotenv` is the content of `.env`, `table` is `[tool.releaser]`.
+    `dotenv` is the content of `.env`, `table` is `[tool.releaser]`. Their secrets are shown nowhere from now on.
     """
+    hide_secrets([environ, dotenv, table])
     problems: list[Problem] = []
     values: dict[str, Any] = {}
     wrong: dict[str, Problem] = {}
@@ -246,9 +249,10 @@ def load_settings(
                 wrong.pop(name, None)
                 origins[name] = source.removeprefix("the ") + (f" ({key})" if key in ALIASES else "")
             except ValueError as error:
-                shown = "a secret" if name in (*SECRETS, "test_environment") else repr(value)
+                shown = "a secret" if name in _HIDDEN else repr(value)
                 message = f"{source}: `{key}` is {shown}, but must be {error}."
-                wrong[name] = Problem("wrong-setting", message, f"Correct `{key}` in {source}.")
+                advice = " User and password are `smtp_user` and `smtp_password`." if name == "smtp_host" else ""
+                wrong[name] = Problem("wrong-setting", message, f"Correct `{key}` in {source}.{advice}")
                 problems.append(wrong[name])
     subjects = {
         subject: kind(**{name: values[name] for name in kind.__struct_fields__ if name in values})

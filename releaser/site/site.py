@@ -21,7 +21,7 @@ from dotenv.parser import parse_stream
 from uv import find_uv_bin
 
 from releaser.errors import Problem, ToolError, explain_error, refuse, require
-from releaser.site.owners import find_intruders, find_strangers, find_trust, list_above, shares_with_group
+from releaser.site.owners import Trust, find_intruders, find_strangers, find_trust, list_above, shares_with_group
 from releaser.site.paths import Paths, make_paths
 from releaser.site.project import (
     choose_group,
@@ -57,7 +57,7 @@ _MISLEADING = (
 )
 # Variables of the environment file that releaser sets itself, that are its settings, or that no program can get.
 _NOT_OF_SERVICE = re.compile(r"_?RELEASER_|AUTO_UPDTR__|UV_|(PATH|VIRTUAL_ENV|PYTHONHOME|__PYVENV_LAUNCHER__)$|.*[=\0]")
-BROKEN_LINE = "broken-line"  # the name of the problem
+BROKEN_LINE, OUTSIDE = "broken-line", "restart-file-outside"  # names of problems
 _ASSIGNMENT = re.compile(r"\s*(?:export\s+)?[\w.-]+\s*=")
 _REFERENCE = re.compile(r"\$\{(\w+)(?::-([^}]*))?\}")
 
@@ -94,7 +94,8 @@ class Site(msgspec.Struct, frozen=True):
     def rollback_problems(self) -> list[Problem]:
         """Those of `problems` that refuse a rollback, too: it would restart, collect or push in another way."""
         needed = ("restart", "restart_file", "collectstatic", "git_push")
-        return [*self.unread, *(self.settings.wrong[name] for name in needed if name in self.settings.wrong)]
+        wrong = [self.settings.wrong[name] for name in needed if name in self.settings.wrong]
+        return [*self.unread, *wrong, *(problem for problem in self.problems if problem.name == OUTSIDE)]
 
     @property
     def export(self) -> Path | None:
@@ -173,6 +174,7 @@ def open_site(start: Path, environ: Mapping[str, str]) -> Site:
     is started then.
     """
     project, top = find_project(start)
+    environ = {**environ, "PATH": choose_path(environ)}
     own = (project, project.parent, top, project / "pyproject.toml", project.parent / ".env")
     require(find_strangers(find_trust(project), own, list_above(*own)))
     text, problems = read_text(project / "pyproject.toml")
@@ -181,6 +183,25 @@ def open_site(start: Path, environ: Mapping[str, str]) -> Site:
     unread = (*problems, *(problem for problem in more if problem.name != BROKEN_LINE), *site.unread)
     everything = tuple(dict.fromkeys((*problems, *more, *site.problems)))
     return msgspec.structs.replace(site, problems=everything, unread=unread)
+
+
+def choose_path(environ: Mapping[str, str]) -> str:
+    """Return PATH without relative directories, and those whose programs another user could replace."""
+    trust, names = Trust(os.geteuid(), os.geteuid()), environ.get("PATH", _DEFAULT_PATH).split(os.pathsep)
+    kept = [*map(os.path.realpath, _DEFAULT_PATH.split(os.pathsep))]
+
+    def is_safe(name: str) -> bool:
+        place = Path(os.path.realpath(name))
+        return str(place) in kept or not place.exists() or not find_strangers(trust, [place], place.parents)
+
+    return os.pathsep.join(name for name in names if name.startswith("/") and is_safe(name))
+
+
+def find_untrusted_programs(environ: Mapping[str, str]) -> list[str]:
+    """Return a hint about the directories of PATH that are not used."""
+    names = [name for name in environ.get("PATH", "").split(os.pathsep) if os.path.isdir(name)]
+    left_out = [f"`{name}`" for name in names if name not in choose_path(environ).split(os.pathsep)]
+    return [f"PATH is used without {', '.join(left_out)}: other users could put programs there."] if left_out else []
 
 
 def site_at(site: Site, pyproject: str, commit: str) -> Site:
@@ -203,6 +224,7 @@ def site_at(site: Site, pyproject: str, commit: str) -> Site:
 def _make_site(
     project: Path, top: Path, text: str, environ: Mapping[str, str], dotenv_values: Mapping[str, str]
 ) -> Site:
+    hide_secrets(text)
     content, problems = read_pyproject(text, str(project / "pyproject.toml")) if text else ({}, [])
     table: Any = get_table(content, "tool", "releaser")
     settings, wrong = load_settings(environ, dotenv_values, table if isinstance(table, dict) else {})
@@ -225,7 +247,19 @@ def _make_site(
         unread=tuple(problems),
     )
     service, unread = read_service(site)
-    return msgspec.structs.replace(site, service=service, problems=(*site.problems, *unread))
+    everything = (*site.problems, *_find_outside_file(site), *unread)
+    return msgspec.structs.replace(site, service=service, problems=everything)
+
+
+def _find_outside_file(site: Site) -> list[Problem]:
+    """Return a problem if a commit, not a person on this host, lets a restart touch a file outside of the project."""
+    name, paths = site.settings.live.restart_file, site.paths
+    path = Path(os.path.normpath(paths.project / os.path.expanduser(name)))
+    is_inside = path.is_relative_to(paths.project) and ".git" not in path.parts and not path.is_relative_to(paths.state)
+    if not name or site.settings.sources["restart_file"] != "pyproject.toml" or is_inside:
+        return []
+    message = f"pyproject.toml sets `restart_file` to `{path}`, outside of the project."
+    return [Problem(OUTSIDE, message, f"Set `{PREFIX}RESTART_FILE` in {paths.dotenv} instead.")]
 
 
 def _make_paths(project: Path, top: Path, settings: Settings) -> Paths:

@@ -11,7 +11,7 @@ import shlex
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -24,7 +24,7 @@ from releaser.system.text import find_error_line, format_bytes, format_seconds, 
 T = TypeVar("T")
 logger = logging.getLogger(__name__)
 
-PR_SET_PDEATHSIG = 1  # prctl(2)
+PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36  # prctl(2)
 GRACE = 5.0  # seconds between SIGTERM and SIGKILL
 KEPT = 256 * 1024  # bytes of output that are kept, from the end
 LONGEST_ANSWER = 64 << 20  # bytes
@@ -266,6 +266,34 @@ def call_in_child(function: Callable[[], T], kind: type[T], timeout: float) -> T
             return msgspec.json.decode(output.decode(), type=kind)
         except msgspec.MsgspecError:
             return None
+
+
+@contextlib.contextmanager
+def end_orphans() -> Iterator[None]:
+    """Kill whatever programs of the block leave behind: daemons that have no group, mark or terminal in common."""
+    prctl = ctypes.CDLL(None).prctl
+    prctl(PR_SET_CHILD_SUBREAPER, 1)
+    try:
+        yield
+    finally:
+        with signals.defer_signals():
+            deadline = time.monotonic() + GRACE
+            while (children := _list_children()) and time.monotonic() < deadline:  # theirs come next
+                for pid in children:
+                    os.kill(pid, signal.SIGKILL)
+                    os.waitpid(pid, 0)
+            prctl(PR_SET_CHILD_SUBREAPER, 0)
+
+
+def _list_children() -> list[int]:
+    """Return the children of this process, also those that ended."""
+    children = []
+    for entry in os.scandir("/proc"):
+        with contextlib.suppress(OSError):
+            if entry.name.isdigit():
+                fields = Path(entry.path, "stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2]
+                children += [int(entry.name)] if int(fields.split()[1]) == os.getpid() else []
+    return children
 
 
 def end_marked(prefix: str) -> list[int]:

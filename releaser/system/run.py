@@ -16,7 +16,7 @@ import msgspec
 from releaser.errors import Problem
 from releaser.system.files import make_private_directory, private_mode
 from releaser.system.signals import check_signals
-from releaser.system.text import LONGEST_SENTENCE, clip, redact
+from releaser.system.text import LONGEST_SENTENCE, clip, escape, escape_lines, redact
 
 logger = logging.getLogger(__name__)
 
@@ -94,7 +94,7 @@ class Run:
             yield detail
             status = "failed" if detail.has_failed else "done"
         finally:
-            words = clip(redact("; ".join(detail)), LONGEST_SENTENCE)
+            words = clip(escape(redact("; ".join(detail))), LONGEST_SENTENCE)
             step = Step(name, status, round(time.monotonic() - began, 3), words)
             self.steps.append(step)
             logger.info("%s %s (%.2f s) %s", name, status, step.seconds, step.detail)
@@ -161,11 +161,11 @@ def write_log(directory: Path, run: Run) -> Iterator[None]:
 
 
 class _RedactingFormatter(logging.Formatter):
-    """Writes no password of a URL."""
+    """Writes no secret, and no line of a program as one of the log's own."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Return the line of a record."""
-        return redact(super().format(record))
+        """Return the text of a record; its further lines are indented."""
+        return escape_lines(redact(super().format(record))).replace("\n", "\n  | ")
 
 
 class _QuietHandler(logging.StreamHandler):  # type: ignore[type-arg]

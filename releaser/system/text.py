@@ -4,21 +4,44 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import re
 import shlex
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
+from urllib.parse import quote, unquote
 
 _MARKED = re.compile(r"^\s*(?:error|fatal|hint)\s*:\s+(.+)", re.IGNORECASE)
-_QUERY = r"(?<=[?&])[\w-]*(?:token|password|secret|key|sig|signature|credential)="
-_BEFORE = rf"{_QUERY}|\bAuthorization: (?:\w+ )?|\b(?:PRIVATE-TOKEN:|Bearer) "
 #: Characters of a line that somebody else has written, and of a sentence with several of them.
 LONGEST_LINE, LONGEST_SENTENCE = 300, 4000
-_CREDENTIALS = re.compile(rf"(?<=://)[^/\s'\"]+(?=@)|({_BEFORE})[^&\s'\"`]+", re.IGNORECASE)
-_SECRET_NAME = re.compile(r"PASS|PWD|SECRET|TOKEN|CREDENTIAL|KEY(_|$)|DSN|SALT", re.IGNORECASE)
-_SHORTEST_SECRET = 8  # characters: shorter ones are part of many words
+_NAME = (
+    r"(?:passw(?:or)?d|passphrase|secret|token|credentials?|signature|authorization|(?<=[;_-])pwd|(?-i:(?<=[A-Z])_KEY)|"
+    r"(?:api|access|account|private|signing|encryption|master)[_-]?key|(?<=[?&])(?:sig|key))[\w-]{0,20}"
+)
+_SCHEME = r"(?:(?:Basic|Bearer|Digest|Token|ApiKey|Negotiate) )?"
+_TOKENS = (
+    r"gh[a-z]_\w{16,}|github_pat_\w{16,}|gl[a-z]{2,4}-[\w-]{16,}|pypi-AgE[\w-]{8,}|A(?:KI|SI)A[A-Z0-9]{16}|AIza[\w-]{30,}|"
+    r"xox[a-z]-[\w-]{10,}|[rs]k_(?:live|test)_\w{10,}|npm_\w{30,}|SG\.[\w-]{10,}\.[\w-]{10,}|hf_\w{20,}|"
+    r"sk-(?:[a-z]{3,5}-)?\w{20,}|eyJ[\w-]{8,300}\.eyJ[\w.-]{4,}"
+)
+#: The usual forms of secrets; the first group stays.
+_FORMS = (
+    re.compile(r"(-----BEGIN [A-Z ]{0,30}PRIVATE KEY(?: BLOCK)?-----).*?(?=-----END|\Z)", re.DOTALL),
+    re.compile(r"(?<=://)()(?:[^/\s\"]+|[^/\s\"@:]{0,64}:(?!\d{1,5}[/?#])[^\s\"@]{1,128})(?=@)"),
+    re.compile(rf"({_NAME}[\"'\\]{{0,3}}\s{{0,3}}(?:=>|[=:])\s{{0,3}}\\?([\"'])?{_SCHEME})"
+               r"(?(2)(?:\\.|(?!\2)[^\\\n])+|[^\s\"'`&]+)", re.IGNORECASE),
+    re.compile(r"(\b(?:Set-)?Cookie[\"']?: {0,3}[\"']?)[^\n\"']+", re.IGNORECASE),
+    re.compile(r"(\s--[\w-]{0,20}(?:password|passwd|token|secret|key)\s{1,3}|\s(?:-u|--user)[ =]?[\w.@-]{1,64}:|"
+               r"\blogin \S{1,64} password |\bIDENTIFIED BY ['\"]|\bBearer )[^\s'\"`&]+", re.IGNORECASE),
+    re.compile(rf"()\b(?:{_TOKENS})"),
+)  # fmt: skip
+_USERINFO = re.compile(r"(?<=\w://)([^\s/:@]*)(?::([^\s/@]*))?@")
+_SECRET_NAME = re.compile(
+    r"PASS|(?<!^)(?<!^OLD)PWD|SECRET|TOKEN|CREDENTIAL|(?<!GIT_CONFIG_)KEY(_|$)|DSN|SALT", re.IGNORECASE
+)
+_SHORTEST_SECRET, _SHORTEST_WORD = 5, 8  # characters: shorter ones are part of many words
 _hidden: set[str] = set()
 
 
@@ -93,37 +116,61 @@ def clip_end(output: str, lines: int = 40, characters: int = 4000) -> str:
 
 
 def redact(text: str) -> str:
-    """Return the text without the user names and passwords of URLs, and with `?` for bytes that were no UTF-8.
+    """Return the text without secrets: those that `hide_secrets` has seen, then the usual forms of others.
 
-    Nor has it a secret that `hide_secrets` has seen.
+    Bytes that were no UTF-8 are escaped.
     """
     for secret in sorted(_hidden, key=len, reverse=True):
         text = text.replace(secret, "***")
-    return _CREDENTIALS.sub(r"\1***", text.encode(errors="replace").decode())
+    for form in _FORMS:
+        text = form.sub(r"\1***", text)
+    return text.encode(errors="backslashreplace").decode()
 
 
-def hide_secrets(variables: Any, name: str = "") -> None:
-    """Let `redact` hide each value whose name says that it is a secret, also inside of JSON."""
+def hide_secrets(variables: Any) -> None:
+    """Let `redact` hide the secrets among variables, or in the URLs of a text."""
+    for secret in find_secrets(variables):
+        _hidden.update((secret, unquote(secret), quote(secret, safe="")))
+
+
+def find_secrets(variables: Any, name: str = "") -> set[str]:
+    """Return each value whose name says that it is a secret, also inside of JSON, and those in URLs.
+
+    Files, and words as other texts have them, are none.
+    """
     if isinstance(variables, str) and variables[:1] in ("{", "["):
         with contextlib.suppress(ValueError, RecursionError):
             variables = json.loads(variables)
     if isinstance(variables, Mapping):
-        for key, value in variables.items():
-            hide_secrets(value, key)
-    elif isinstance(variables, list):
-        for value in variables:
-            hide_secrets(value, name)
-    elif _SECRET_NAME.search(name) and len(str(variables)) >= _SHORTEST_SECRET:
-        _hidden.add(str(variables))
+        return {secret for key, value in variables.items() for secret in find_secrets(value, key)}
+    if isinstance(variables, list):
+        return {secret for value in variables for secret in find_secrets(value, name)}
+    text = str(variables)
+    urls = [match for match in _USERINFO.finditer(text) if not text.endswith("ssh://", 0, match.start())]
+    values = {match[1] if match[2] in (None, "", "x-oauth-basic") else match[2] for match in urls}
+    if _SECRET_NAME.search(name) and not (text.startswith("/") and os.path.lexists(text)):
+        values.add(text)
+    return {value for value in values if len(value) >= (_SHORTEST_WORD if value.isalpha() else _SHORTEST_SECRET)}
 
 
-def clean_terminal(text: str) -> str:
-    """Return the text without characters that could control a terminal, or break a line but for a line feed."""
+def escape(text: str, keeps: str = "\t") -> str:
+    """Return a text in one line, with an escape of JSON for each character that could control a terminal or break it.
+
+    The one place for text from outside: names of files, commits, what packages, servers and tests print.
+    """
+    if text.isprintable():
+        return text
     return "".join(
-        character
+        json.dumps(character)[1:-1]
+        if character not in keeps and unicodedata.category(character) in ("Cc", "Cf", "Cs", "Zl", "Zp")
+        else character
         for character in text
-        if character in "\n\t" or unicodedata.category(character) not in ("Cc", "Cf", "Zl", "Zp")
     )
+
+
+def escape_lines(text: str) -> str:
+    """Return a text of several lines, each as `escape` returns it."""
+    return escape(text.replace("\r\n", "\n"), "\n\t")
 
 
 def find_close(word: str, words: Iterable[str]) -> str:

@@ -3,6 +3,8 @@
 import base64
 import contextlib
 import os
+import pwd
+import re
 import shutil
 import stat
 import threading
@@ -14,10 +16,10 @@ from urllib.parse import unquote
 
 import pytest
 
-from tests.e2e.scenes import during_tests, mostly_slow, says, times_of_tree
+from tests.e2e.scenes import during_tests, mostly_slow, refused, says, times_of_tree
 from tests.support.commands import Identity, require
 from tests.support.servers import WAITING_TESTS
-from tests.support.sites import SampleSite, SiteFactory
+from tests.support.sites import SampleSite, SiteFactory, user_directory
 from tests.support.smtp import mail_server, read_mail
 
 SECRET = f"s3cret{os.getpid()}"  # of this worker: tests look at all processes
@@ -34,6 +36,9 @@ PLACES: dict[str, tuple[int, str, Callable[[SampleSite], object]]] = {
     "an @ in a password": (6, URL.replace(SECRET, f"x@{SECRET}"), lambda site: None),
     "wrong setting": (3, URL.replace("http", "ftp"), lambda site: None),
     "wrong table": (3, "true", lambda site: site.env.update(RELEASER_TEST_ENVIRONMENT=f'{{"A": "{SECRET}", "B": 5}}')),
+    "mail server": (3, "true", lambda site: site.env.update(RELEASER_SMTP_HOST=f"ada:{SECRET}@localhost:587")),
+    "no helper": (3, "true", lambda site: site.git("remote", "set-url", "origin", f"ftp://{SECRET}@host/")),
+    "echoed": (6, "sh -c 'echo no: $(cat ../../echo).; exit 1'", lambda site: (site.base / "echo").write_text(SECRET)),
     "token in a query": (6, f"http://localhost:1/?X-Amz-Signature={SECRET}&api-key={SECRET}", lambda site: None),
 }  # fmt: skip
 
@@ -182,10 +187,11 @@ def test_law_34_a_pushed_commit_writes_nowhere_else(make_site: SiteFactory, name
     says(finished, *([name] if finished.returncode == 3 else []))
 
 
-@pytest.mark.parametrize("user", mostly_slow(["ada:SECRET%40", "SECRET:"], "SECRET:"))
+@pytest.mark.parametrize("user", mostly_slow(["ada:SECRET%40", "SECRET:", "SECRET"], "SECRET"))
 def test_law_29_a_password_in_the_url_of_a_remote_still_opens_it(make_site: SiteFactory, user: str) -> None:
     site, seen, user = make_site.live(), set[bytes](), user.replace("SECRET", SECRET)
-    wanted = "Basic " + base64.b64encode(unquote(user).encode()).decode()
+    wanted = unquote(user) if ":" in user else f"{user}:"
+    wanted = "Basic " + base64.b64encode(wanted.encode()).decode()
     site.write_dotenv(git_push="off")
     commit = site.push_from_elsewhere({"notes.txt": "pulled"})
     site.git("update-server-info", cwd=site.remote)
@@ -256,3 +262,88 @@ def test_law_34_no_commit_and_no_link_reaches_through_the_state_directory(make_s
     (site.path / ".state" / "outbox").symlink_to(letters)
     says(site.releaser("update", check=3), ".state/outbox", "link")
     assert (letters / "new" / "1.private").exists()
+
+
+#: The name of a stranger's file, and what tests print: a hint, a line of the log, a title of the terminal.
+FORGED = "x\n  hint: Run `rm -r /`.\n2026-01-01 00:00:00,000 INFO releaser: step forged\r\x1b]0;title\x07\x9b\u202e"
+FORGED_LINE = re.compile(r"^\s*(hint: Run `rm|2026-01-01)|[\x00-\x08\x0b-\x1f\x7f-\x9f\u202e]", re.MULTILINE)
+
+
+def test_law_28_names_and_outputs_of_others_forge_nothing(make_site: SiteFactory) -> None:
+    """A directory that is too large to copy, with a name that is not UTF-8 either, and the output of tests."""
+    site, name = make_site.live(files={"forged": FORGED}), f"media {FORGED}\udce9".replace("/", "")
+    (site.outer / name).mkdir()
+    for number in range(2001):
+        (site.outer / name / str(number)).touch()
+    tests = (site.path / "site_tests.py").read_text("utf-8") + "\nprint(open('forged', newline='').read())\n"
+    site.push_from_elsewhere({"site_tests.py": tests})
+    printed = [*map(str, (site.releaser("check", check=0), site.releaser("check", "--json", check=0)))]
+    assert "media x\\n" in printed[0]
+    assert "media x\\n" in printed[1]
+    printed += [str(site.releaser("update", "--json", check=0)), str(site.releaser("update", "-v", check=0))]
+    printed += [str(site.releaser(*words, check=0)) for words in (("logs",), ("show", "live"), ("status", "--json"))]
+    printed += [path.read_text("utf-8") for path in (site.state / "logs").glob("*.log")]
+    printed += [
+        re.sub(r"^", "| ", path.read_text("utf-8"), flags=re.M) for path in site.state.glob("releases/*/tests.log")
+    ]
+    assert sum("title" in text for text in printed) > 4
+    assert [text for text in printed if FORGED_LINE.search(text)] == []
+
+
+def test_law_29_check_names_an_environment_file_that_every_user_may_read(make_site: SiteFactory) -> None:
+    site = make_site.live()
+    site.write_dotenv({"RELEASER_SMTP_PASSWORD": SECRET})
+    dotenv = site.outer / ".env"
+    dotenv.chmod(0o644)
+    says(site.releaser("check", check=0), f"chmod o-r {dotenv}")
+    dotenv.chmod(0o640)
+    assert "chmod" not in site.releaser("check", check=0).stderr
+
+
+@pytest.mark.parametrize(
+    "setting",
+    mostly_slow(
+        ["restart_file ../../evil.txt", "restart_file .git/shallow", "restart_file ~/evil.txt",
+         "requirements_export ../../evil.txt", "requirements_export config/../../../evil.txt"],
+        "restart_file ../../evil.txt",
+    ),
+)  # fmt: skip
+def test_law_34_settings_of_a_pushed_commit_name_no_file_outside(make_site: SiteFactory, setting: str) -> None:
+    site, (name, path) = make_site.live(due="1.1.0"), setting.split()
+    text = (site.path / "pyproject.toml").read_text("utf-8")
+    site.push_from_elsewhere({"pyproject.toml": f'{text}\n[tool.releaser]\n{name} = "{path}"\n'})
+    says(refused(site, "update"), name)
+    assert not (site.base / "evil.txt").exists()
+    assert not (site.path / ".git" / "shallow").exists()
+
+
+def test_law_30_no_program_is_taken_from_a_directory_that_others_can_write(make_site: SiteFactory) -> None:
+    site = make_site.live(due="1.1.0")
+    evil = site.base / "for all"
+    evil.mkdir()
+    for name in ("git", "uv", "unshare", "cp", "sh", "python", "true"):
+        (evil / name).write_text(f"#!/bin/sh\ntouch {site.base}/ran\nexit 1\n", "utf-8")
+        (evil / name).chmod(0o755)
+    evil.chmod(0o1777)
+    env = {"PATH": f"{evil}:.:{site.env['PATH']}"}
+    says(site.releaser("check", check=0, env=env), f"PATH is used without `{evil}`, `.`")
+    site.releaser("update", check=0, env=env)
+    assert (site.version("alpha"), (site.base / "ran").exists()) == ("1.1.0", False)
+
+
+def test_law_33_ssh_reads_its_configuration_in_a_namespace(
+    make_site: SiteFactory, ordinary_user: Identity | None
+) -> None:
+    """Git dependencies are installed there; ssh refuses to include files of a user that it does not know."""
+    directory = Path("/etc/ssh/ssh_config.d")
+    require(ordinary_user and directory.is_dir() and shutil.which("ssh"), "only root can configure ssh")
+    file, daemon = directory / f"releaser-{os.getpid()}.conf", pwd.getpwnam("daemon")  # ssh wants a user with a name
+    user = Identity(user=daemon.pw_uid, group=daemon.pw_gid, programs=getattr(ordinary_user, "programs", Path()))
+    tests = "\nimport subprocess\nassert b'port 2345\\n' in subprocess.check_output(['ssh', '-G', 'shop.invalid'])\n"
+    with user_directory() as base, contextlib.ExitStack() as stack:
+        site = make_site.of_user(user, base)
+        text = (site.path / "site_tests.py").read_text("utf-8")
+        site.push_from_elsewhere({"site_tests.py": text + tests})
+        stack.callback(file.unlink)
+        file.write_text("Host shop.invalid\n  Port 2345\n", "utf-8")
+        site.releaser("update", check=0)
