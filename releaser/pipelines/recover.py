@@ -6,6 +6,7 @@ finished. A crash in recovery is one more case of the same.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import tempfile
 import time
@@ -181,7 +182,8 @@ def sweep(site: Site, run: SiteRun) -> None:
     remove_temporaries(site)
     run.store = sweep_releases(run.store, run)
     for release in run.store.releases:
-        make_lease(release.directory)
+        with contextlib.suppress(OSError):  # a colleague's, or no room
+            make_lease(release.directory)
     read_pending(site.paths, run)
     tidy_holds(site.paths, run)
     set_aside_if_broken(site.paths.news, run, "what was mailed last is not known any more")

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import stat
 import struct
 from pathlib import Path
 
@@ -51,7 +52,8 @@ def make_lease(release: Path) -> None:
     if not path.is_file() or path.is_symlink():
         remove_path(path)
         path.write_bytes(b"\n")
-    path.chmod(0o444)
+    if stat.S_IMODE(path.stat().st_mode) != 0o444:
+        path.chmod(0o444)
 
 
 def is_used(release: Path) -> bool:
