@@ -46,7 +46,7 @@ _KEPT_UV = re.compile(
     r"INSECURE_HOST|PYTHON_DOWNLOADS|PYTHON_INSTALL|PYTHON_PREFERENCE|PYTHON$|CONFIG_FILE|NO_CONFIG|CONCURRENT|"
     r"REQUEST_TIMEOUT|SSL)"
 )
-# Variables that mislead Python or git, such as those that a hook of git gets; not how git reaches servers, and for whom.
+# Variables that mislead Python, or git, as in its hooks; but for those by which git reaches servers, and signs commits.
 _MISLEADING = re.compile(
     r"(VIRTUAL_ENV|PYTHONHOME|PYTHONPATH|PYTHONSTARTUP|PYTHONDONTWRITEBYTECODE|__PYVENV_LAUNCHER__)$|"
     r"GIT_(?!SSH|SSL_|HTTP_|PROXY_|ALLOW_PROTOCOL$|CONFIG_(GLOBAL|SYSTEM|NOSYSTEM)$|AUTHOR_|COMMITTER_)"
