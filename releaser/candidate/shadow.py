@@ -234,7 +234,7 @@ def choose_copiers(site: Site, entries: Sequence[Path]) -> tuple[dict[Path, Copi
     """Return how the files of each entry that is copied are: empty, if they are large logs; and their sums.
 
     Neither sockets and pipes are copied, nor what has more than 2,000 files, 100 levels or 100 MiB. The
-    smallest come first, up to 20,000 files and 1 GiB in all. What `shadow_copy` names has no limit but that of its depth.
+    smallest come first, up to 20,000 files and 1 GiB in all. What `shadow_copy` names is limited in depth alone.
     """
     copiers: dict[Path, Copier] = {}
     files, size = 0, 0
