@@ -20,7 +20,7 @@ from releaser.checkout.repository import Repository, open_repository
 from releaser.checkout.tree import make_tree
 from releaser.errors import refuse
 from releaser.site.site import Site
-from releaser.system.files import measure, remove_path
+from releaser.system.files import is_too_deep, measure, remove_path, walk
 from releaser.system.signals import check_signals
 from releaser.system.space import require_room
 
@@ -203,7 +203,7 @@ def fill_shadow(
 def _list_sockets(entry: Path) -> list[Path]:
     if entry.is_symlink() or not entry.is_dir():
         return []
-    paths = (Path(place, name) for place, _, names in os.walk(entry) for name in names)
+    paths = (Path(place, name) for place, _, names in walk(entry) for name in names)
     return [path for path in paths if path.is_socket() and not path.is_symlink()]
 
 
@@ -212,7 +212,7 @@ def redirect_links(shadow: Shadow, state: Path) -> None:
 
     Relative ones that lead out of the site lead there still.
     """
-    for place, directories, names in os.walk(shadow.root):
+    for place, directories, names in walk(shadow.root):
         directories[:] = [name for name in directories if name != ".git"]
         for name in (*directories, *names):
             path = Path(place, name)
@@ -233,8 +233,8 @@ Copier = Callable[[str, str], object]
 def choose_copiers(site: Site, entries: Sequence[Path]) -> tuple[dict[Path, Copier], int, int]:
     """Return how the files of each entry that is copied are: empty, if they are large logs; and their sums.
 
-    Neither sockets and pipes are copied, nor what has more than 2,000 files or 100 MiB. The smallest come first, up to
-    20,000 files and 1 GiB in all. What `shadow_copy` names has no limit.
+    Neither sockets and pipes are copied, nor what has more than 2,000 files, 100 levels or 100 MiB. The
+    smallest come first, up to 20,000 files and 1 GiB in all. What `shadow_copy` names is limited in depth alone.
     """
     copiers: dict[Path, Copier] = {}
     files, size = 0, 0
@@ -268,7 +268,8 @@ def _copy_entry(source: Path, target: Path, copy: Copier, products: frozenset[Pa
         return path in products or path.name == BYTE_CODE or not is_kind
 
     def ignore(place: str, names: list[str]) -> list[str]:
-        return [name for name in names if is_left_out(Path(place, name))]
+        is_deep = is_too_deep(source, place)
+        return [name for name in names if is_left_out(path := Path(place, name)) or (is_deep and path.is_dir())]
 
     if is_left_out(source):
         return
@@ -291,7 +292,9 @@ def _measure(entry: Path) -> tuple[int, int]:
     if entry.is_symlink() or not entry.is_dir():
         return entry.lstat().st_size, 1
     files = size = 0
-    for place, _, names in os.walk(entry):
+    for place, _, names in walk(entry):
+        if is_too_deep(entry, place):
+            return size, MOST_FILES + 1
         for name in names:
             files += 1
             with contextlib.suppress(OSError):

@@ -46,17 +46,6 @@ _SETTINGS = {
 _ASKED = r"^(branch\..*\.(remote|merge)|remote\..*|url\..*|user\.(name|email)|core\.(worktree|bare)|releaser\.probe)$"
 _EXCLUDED = "# by releaser\n{}\n"
 _HELPER = '!f() { test "$1" = get && printf \'username=%s\\npassword=%s\\n\' "$_USER_OF" "$_PASSWORD_OF"; }; f'
-_MISLEADING = (
-    "GIT_DIR",
-    "GIT_WORK_TREE",
-    "GIT_INDEX_FILE",
-    "GIT_OBJECT_DIRECTORY",
-    "GIT_NAMESPACE",
-    "GIT_PREFIX",
-    "GIT_EDITOR",
-    "GIT_LITERAL_PATHSPECS",
-    "GIT_CEILING_DIRECTORIES",
-)
 
 
 #: Commands of git that change nothing.
@@ -98,12 +87,12 @@ class Repository:
     def __init__(self, site: Site, top: Path, *, mark: str) -> None:
         self.top = top
         env = site.tool_environment(mark=mark)
-        for name in _MISLEADING:
-            env.pop(name, None)
+        env |= {"GIT_DIR": f"{top}/.git", "GIT_WORK_TREE": str(top)}  # whatever `core.worktree` says
         env |= {"GIT_TERMINAL_PROMPT": "0", "GIT_ASKPASS": "", "SSH_ASKPASS_REQUIRE": "never", "LC_ALL": "C.UTF-8"}
         env["GIT_OPTIONAL_LOCKS"] = "0"  # a question leaves no lock, and changes nothing
         self._env = env | _configure([*_SETTINGS.items(), ("safe.directory", str(top))])  # its owner was asked for
         self._code_keys: dict[tuple[str, tuple[str, ...]], str] = {}
+        self._trees: dict[str, list[str]] = {}
 
     def run(
         self, *arguments: str | Path, check: bool = True, timeout: float = QUICK, variables: Mapping[str, str] = {}
@@ -237,15 +226,23 @@ class Repository:
         """Return a hash of all files of a commit but the named ones: the same code has the same key."""
         if (commit, without) in self._code_keys:
             return self._code_keys[commit, without]
-        listing = self.run("ls-tree", "-r", "-z", "--full-tree", commit).stdout
-        kept = [entry for entry in listing.split("\0") if entry and entry.partition("\t")[2] not in without]
+        kept = [entry for entry in self._list_tree(commit) if entry.partition("\t")[2] not in without]
         self._code_keys[commit, without] = hash_text("\0".join(kept))
         return self._code_keys[commit, without]
 
     def list_files(self, commit: str) -> frozenset[str]:
         """Return the paths of the files of a commit."""
-        listing = self.run("ls-tree", "-r", "-z", "--name-only", "--full-tree", commit).stdout
-        return frozenset(filter(None, listing.split("\0")))
+        return frozenset(entry.partition("\t")[2] for entry in self._list_tree(commit))
+
+    def has_submodules(self, commit: str) -> bool:
+        """Return True if a commit has a submodule, or a repository in its place."""
+        return any(entry.startswith("160000 ") or entry.endswith("\t.gitmodules") for entry in self._list_tree(commit))
+
+    def _list_tree(self, commit: str) -> list[str]:
+        if commit not in self._trees:
+            listing = self.run("ls-tree", "-r", "-z", "--full-tree", commit).stdout
+            self._trees[commit] = listing.removesuffix("\0").split("\0") if listing else []
+        return self._trees[commit]
 
     def tracked_files(self) -> frozenset[str]:
         """Return the paths that git tracks."""

@@ -49,12 +49,15 @@ def choose_target(
     """Return the commit to go live, from HEAD and from what was fetched last.
 
     `held_code` are the keys of the code of commits on hold; `follow_remote` goes to the upstream's head in any case.
-    Raises PreflightError if people's commits would be lost, or have diverged from the upstream.
+    Raises PreflightError if people's commits would be lost or have diverged from the upstream, or for submodules.
     """
     branch = site.settings.site.branch
 
     def target(commit: str, *, publishes: bool, reason: str = "", advice: str = "", is_problem: bool = True) -> Target:
         key = repository.code_key(commit, *site.committed_paths)
+        if repository.has_submodules(commit):
+            message = f"Commit {commit[:12]} has submodules, which releaser does not move."
+            raise refuse("submodules", message, "Turn them into path or git dependencies.")
         if commit == head and key in held_code:
             message = f"HEAD of the checkout, {head[:12]}, is a commit on hold."
             advice = f"Push a correction, or run `releaser unhold {head[:12]}` to try it again."

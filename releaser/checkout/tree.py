@@ -9,7 +9,7 @@ from pathlib import Path
 from releaser.checkout.repository import Repository
 from releaser.site.site import Site
 
-_LEFT_OUT = ("objects", "hooks", "worktrees", "index", "*.lock", "FETCH_HEAD", "ORIG_HEAD")
+_LEFT_OUT = ("objects", "hooks", "worktrees", "config.worktree", "index", "*.lock", "FETCH_HEAD", "ORIG_HEAD")
 
 
 def make_tree(site: Site, source: Repository, directory: Path, commit: str, *, mark: str) -> Repository:
@@ -28,9 +28,11 @@ def copy_repository(site: Site, source: Repository, directory: Path, *, mark: st
     place, copy = source.directories[1], directory / ".git"
     shutil.copytree(place, copy, symlinks=True, ignore=shutil.ignore_patterns(*_LEFT_OUT))
     _link_files(place / "objects", copy / "objects")
+    if (config := source.directories[0] / "config.worktree").is_file():
+        shutil.copyfile(config, copy / "config.worktree")
     repository = Repository(site, directory, mark=mark)
     if "core.worktree" in source.config:
-        repository.ask("config", "--unset", "core.worktree")
+        repository.ask("config", "--worktree", "--replace-all", "core.worktree", "..")  # the strongest of all files
     if source.config.get("core.bare", ("false",))[-1] != "false":  # as in a worktree of a bare repository
         repository.ask("config", "core.bare", "false")
     for key, values in source.config.items():

@@ -146,7 +146,9 @@ def _go_back(
     advice = getattr(error, "advice", "")
     if entry.earlier is None or not may_go_back(entry):
         return _let_stay(site, entry, reason, advice, is_restarted=is_restarted or not may_restart(site))
-    entry = write_entry(site.paths, msgspec.structs.replace(entry, phase="going-back", reason=reason))
+    may_hold = entry.may_hold and find_signal() is None  # else that may be the reason: it is tried again
+    going_back = msgspec.structs.replace(entry, phase="going-back", reason=reason, may_hold=may_hold)
+    entry = write_entry(site.paths, going_back)
     return msgspec.structs.replace(go_back(site, run, repository, entry), advice=advice)
 
 

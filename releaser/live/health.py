@@ -29,6 +29,7 @@ def find_problems(site: Site) -> list[Problem]:
     return []
 
 
+@signals.hurry_on_signals()
 def check_health(site: Site) -> str:
     """Ask until the site is healthy, and return the answer in words; empty without a health check.
 
@@ -36,14 +37,14 @@ def check_health(site: Site) -> str:
     """
     if not site.settings.live.health_check:
         return ""
-    limit = site.settings.live.health_timeout
-    deadline = time.monotonic() + limit
+    began, limit = time.monotonic(), site.settings.live.health_timeout
     while True:
-        is_healthy, answer = _ask(site, max(1.0, deadline - time.monotonic()))
+        is_healthy, answer = _ask(site, max(1.0, began + limit - time.monotonic()))
         if is_healthy:
             return answer
-        if time.monotonic() + _POLL_INTERVAL >= deadline:
-            raise ChangeError(f"The health check failed for {format_seconds(limit)}: {answer}.")
+        if time.monotonic() + _POLL_INTERVAL >= signals.limit(began + limit):
+            waited = format_seconds(min(limit, time.monotonic() - began))
+            raise ChangeError(f"The health check failed for {waited}: {answer}.")
         signals.wait(_POLL_INTERVAL)
 
 
@@ -54,6 +55,7 @@ def is_healthy_now(site: Site) -> bool | None:
     return _ask(site, min(10.0, site.settings.live.health_timeout) or 1.0)[0]
 
 
+@signals.hurry_on_signals()
 def find_unused_release(site: Site, entry: Entry) -> Problem | None:
     """Return a problem if no process has started on a release since its change, although the site has answered a URL.
 
@@ -64,13 +66,13 @@ def find_unused_release(site: Site, entry: Entry) -> Problem | None:
         return None
     deadline = time.monotonic() + live.health_timeout
     while {*list_holders(site.paths.releases / str(entry.release))} <= {*entry.held_by}:
-        if time.monotonic() >= deadline:
+        if time.monotonic() >= signals.limit(deadline):
             message = f"No process uses release {entry.release}, although {live.health_check[0]} answered."
             advice = f"Restart the site by hand, with `{site.paths.link}/bin/python`, and correct `restart`."
             return Problem("not-restarted", message, advice)
         signals.wait(_POLL_INTERVAL)
     earlier = entry.earlier if entry.earlier != entry.release else None
-    while earlier and is_used(site.paths.releases / earlier) and time.monotonic() < deadline:
+    while earlier and is_used(site.paths.releases / earlier) and time.monotonic() < signals.limit(deadline):
         signals.wait(_POLL_INTERVAL)
     return None
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
+import stat
 from pathlib import Path
 
 from releaser.errors import ChangeError, Problem, ToolError, explain_error
@@ -28,7 +30,8 @@ def find_problems(site: Site) -> list[Problem]:
     if command != ("auto",):
         return find_missing_program(site, "restart", command[0])
     path = find_restart_file(site)
-    if path is not None and path.exists() and not (path.is_file() and os.access(path, os.W_OK)):
+    is_file = path is not None and path.is_file() and not path.is_symlink() and os.access(path, os.W_OK)
+    if path is not None and os.path.lexists(path) and not is_file:
         message = f"`{path}`, which a restart touches, is no file that this user may write."
         return [Problem("no-restart", message, f"Run `mv {path} {path}.old`.")]
     if path is not None and path.parent.is_dir():
@@ -69,11 +72,15 @@ def _touch(site: Site) -> str:
     if path.is_relative_to(site.paths.top) and not Path(os.path.realpath(path)).is_relative_to(top):
         message = f"`{path}` leads out of the checkout by a link, and was not touched."
         raise ChangeError(message, f"Look at `ls -l {path}`.")
-    try:
-        with open(os.open(path, os.O_WRONLY | os.O_CREAT, 0o664), "wb"):
-            os.utime(path)
+    try:  # other users may write that directory, and could put a pipe or a link there
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o664)
+        with open(descriptor, "wb"):
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                raise OSError(errno.EINVAL, "Not a regular file", str(path))
+            os.utime(descriptor)
     except OSError as error:
-        raise ChangeError(f"The restart file could not be touched: {explain_error(error)}") from error
+        message = f"The restart file could not be touched: {explain_error(error)}"
+        raise ChangeError(message, f"Look at `ls -l {path}`; if it is no file, run `mv {path} {path}.old`.") from error
     return f"touched {path.name}"
 
 

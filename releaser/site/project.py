@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from releaser.errors import Problem, explain_error, refuse
-from releaser.system.files import LARGEST_STATE
+from releaser.system.files import LARGEST_STATE, walk
 from releaser.system.text import normalize_name, redact
 
 _GROUPS = {"local": ("local",), "staging": ("staging",), "production": ("prod", "production")}
@@ -123,6 +123,6 @@ def guess_unix_group(project: Path) -> int:
 
 
 def _walk(project: Path) -> Iterator[str]:
-    for place, directories, files in os.walk(project):
+    for place, directories, files in walk(project):
         directories[:] = [name for name in directories if name not in (".git", ".venv", "node_modules")]
         yield from (os.path.join(place, name) for name in files)

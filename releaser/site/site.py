@@ -47,13 +47,10 @@ _KEPT_UV = re.compile(
     r"INSECURE_HOST|PYTHON_DOWNLOADS|PYTHON_INSTALL|PYTHON_PREFERENCE|PYTHON$|CONFIG_FILE|NO_CONFIG|CONCURRENT|"
     r"REQUEST_TIMEOUT|SSL)"
 )
-_MISLEADING = (
-    "VIRTUAL_ENV",
-    "PYTHONHOME",
-    "PYTHONPATH",
-    "PYTHONSTARTUP",
-    "PYTHONDONTWRITEBYTECODE",
-    "__PYVENV_LAUNCHER__",
+# Variables that mislead Python, or git, as in its hooks; but for those by which git reaches servers, and signs commits.
+_MISLEADING = re.compile(
+    r"(VIRTUAL_ENV|PYTHONHOME|PYTHONPATH|PYTHONSTARTUP|PYTHONDONTWRITEBYTECODE|__PYVENV_LAUNCHER__)$|"
+    r"GIT_(?!SSH|SSL_|HTTP_|PROXY_|ALLOW_PROTOCOL$|CONFIG_(GLOBAL|SYSTEM|NOSYSTEM)$|AUTHOR_|COMMITTER_)"
 )
 # Variables of the environment file that releaser sets itself, that are its settings, or that no program can get.
 _NOT_OF_SERVICE = re.compile(r"_?RELEASER_|AUTO_UPDTR__|UV_|(PATH|VIRTUAL_ENV|PYTHONHOME|__PYVENV_LAUNCHER__)$|.*[=\0]")
@@ -119,7 +116,7 @@ class Site(msgspec.Struct, frozen=True):
         env = {
             name: value
             for name, value in self.environ.items()
-            if not name.startswith(PREFIX) and name not in _MISLEADING and not name.startswith("UV_")
+            if not name.startswith(PREFIX) and not _MISLEADING.match(name) and not name.startswith("UV_")
         }
         env.setdefault("PATH", _DEFAULT_PATH)
         if (home := os.path.expanduser("~")) != "~":

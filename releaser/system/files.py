@@ -8,6 +8,7 @@ import errno
 import os
 import shutil
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -19,6 +20,7 @@ T = TypeVar("T")
 
 AT_FDCWD, RENAME_EXCHANGE = -100, 2  # renameat2(2)
 LARGEST_STATE = 16 << 20  # bytes; a state file that is larger is not ours
+DEEPEST, LONGEST_PATH = 100, 3000  # directories in each other, and bytes, of what is walked through
 FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -200,10 +202,23 @@ def lies_behind_link(top: Path, path: str | Path) -> bool:
     return any((top / parent).is_symlink() for parent in list(Path(path).parents)[:-1])
 
 
+def walk(top: Path) -> Iterator[tuple[str, list[str], list[str]]]:
+    """Yield what `os.walk` does, as deep as paths can be used; any user who has a directory there can nest deeper."""
+    for place, directories, files in os.walk(top):
+        if is_too_deep(top, place):
+            directories.clear()
+        yield place, directories, files
+
+
+def is_too_deep(top: Path, place: str) -> bool:
+    """Return True for a directory below `top` whose own directories are passed over."""
+    return place.count("/") - str(top).count("/") >= DEEPEST or len(os.fsencode(place)) > LONGEST_PATH
+
+
 def measure(directory: Path, *, own: bool = False) -> int:
     """Return the allocated bytes of a tree; with `own`, without the files that other trees share by hard links."""
     total, seen = 0, set[int]()
-    for place, directories, files in os.walk(directory):
+    for place, directories, files in walk(directory):
         check_signals()
         for name in (*directories, *files):
             with contextlib.suppress(OSError):

@@ -17,7 +17,7 @@ from types import FrameType
 from releaser.errors import Interrupted
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-_HURRY = 5.0  # seconds for hooks and servers, once a signal has come and the work is done
+_HURRY = 5.0  # seconds for hooks and servers, once a signal has come and only they are waited for
 
 
 class _State:
@@ -25,7 +25,8 @@ class _State:
     arrived: int | None = None
     is_raised = False
     is_over = False
-    until = 0.0  # the end of all waits, once a signal has come and the work is done
+    is_hurried = False
+    until = 0.0  # the end of all waits, once a signal has come and only others are waited for
     wakeup = -1  # readable once a signal has come
 
 
@@ -66,6 +67,16 @@ def defer_signals() -> Iterator[None]:
     check_signals()
 
 
+@contextlib.contextmanager
+def hurry_on_signals() -> Iterator[None]:
+    """Shorten the waits of the block once a signal has arrived, also a deferred one."""
+    _State.is_hurried = True
+    try:
+        yield
+    finally:
+        _State.is_hurried, _State.until = False, 0.0
+
+
 def ignore_signals() -> None:
     """Raise no more: the work is done, or undone. A signal still shortens the waits for hooks and servers."""
     _State.is_over = True
@@ -86,7 +97,7 @@ def check_signals(*, also_deferred: bool = False) -> None:
 
 def limit(deadline: float) -> float:
     """Return a deadline of the monotonic clock, or an earlier one if a signal came and only others are waited for."""
-    if not _State.is_over or _State.arrived is None:
+    if _State.arrived is None or not (_State.is_over or _State.is_hurried):
         return deadline
     _State.until = _State.until or time.monotonic() + _HURRY
     return min(deadline, _State.until)

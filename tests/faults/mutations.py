@@ -282,7 +282,7 @@ MUTATIONS = (
     Mutation("The journal says `changing` before anything changes", "live/change.py",
              "        write_entry(site.paths, entry)\n        try:", "        try:", killed("update", BEFORE_FLIP)),
     Mutation("The journal says `going-back` before an automatic rollback", "live/change.py",
-             'write_entry(site.paths, msgspec.structs.replace(entry, phase="going-back", reason=reason))',
+             'write_entry(site.paths, going_back)',
              'msgspec.structs.replace(entry, phase="going-back", reason=reason)', goes_forward_again),
     Mutation("The journal says `publishing` once a release is good", "live/change.py",
              '    entry = write_entry(site.paths, msgspec.structs.replace(entry, phase="publishing"))',

@@ -1,0 +1,196 @@
+"""What other users of the host, an inherited environment and odd repositories can put in the way of a site."""
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.scenes import during_tests, eventually, refused, says, silent
+from tests.e2e.test_limits import endless
+from tests.support import sample
+from tests.support.commands import Identity, reachable_python, require, run
+from tests.support.servers import WAITING_TESTS
+from tests.support.sites import SampleSite, SiteFactory
+
+STRANGER = 65533
+
+#: Run by a stranger: makes directories in directories, one at a time, so that no path is too long.
+NEST = """\
+import os, sys
+os.chdir(sys.argv[1])
+for _ in range(int(sys.argv[2])):
+    os.mkdir("d")
+    os.chdir("d")
+"""
+
+#: Run by a stranger: leaves sockets behind.
+LISTEN = """\
+import os, socket, sys
+os.chdir(sys.argv[1])
+for number in range(1900):
+    socket.socket(socket.AF_UNIX).bind(f"socket{number}")
+"""
+
+
+def by_stranger(*words: str | Path) -> None:
+    """Run a program as a user whom the site knows nothing of, such as the web server's."""
+    prefix = ("setpriv", f"--reuid={STRANGER}", f"--regid={STRANGER}", "--clear-groups", "--")
+    run([*prefix, *words], cwd=Path("/"), env={"PATH": "/usr/bin:/bin"}, check=0)
+
+
+def give(site: SampleSite, directory: Path) -> Path:
+    """Make a directory that belongs to the stranger, and in which the site's user may write, too."""
+    site.run("mkdir", "-p", directory)
+    os.chown(directory, STRANGER, STRANGER)
+    directory.chmod(0o777)
+    return directory
+
+
+def put_pipe(path: Path) -> None:
+    """Let the stranger put a pipe at a path."""
+    by_stranger("rm", "-f", path)
+    by_stranger("mkfifo", "-m", "666", path)
+
+
+@pytest.mark.slow
+def test_law_05_09_42_a_pipe_at_the_restart_file(user_site: SampleSite, ordinary_user: Identity | None) -> None:
+    """A stranger puts it there during the tests; then it is in the way of recovery and of a rollback."""
+    require(ordinary_user, "only root can be another user")
+    site, pipe = user_site, user_site.path / "config/tmp/restart.txt"
+    site.push_commit("Wait", {"site_tests.py": WAITING_TESTS})
+    first = site.update_to("1.1.0")
+    give(site, pipe.parent)
+    site.publish("alpha", "1.2.0")
+    with during_tests(site, code=6) as update:
+        put_pipe(pipe)
+    says(update.end(), "restart.txt")
+    assert (site.live(), site.version("alpha"), (site.state / "journal.json").exists()) == (first, "1.1.0", False)
+    says(site.releaser("rollback", check=7), f"mv {pipe}", "stays live")
+    assert site.version("alpha") == "1.0.0"
+    by_stranger("mv", pipe, f"{pipe}.old")
+    site.publish("alpha", "1.3.0")
+    site.releaser("update", check=0)
+    assert site.version("alpha") == "1.3.0"
+    site.releaser("rollback", check=0)
+    assert site.version("alpha") == "1.0.0"
+
+
+@pytest.mark.slow
+def test_law_09_a_deep_tree_and_many_sockets_of_a_stranger(
+    user_site: SampleSite, ordinary_user: Identity | None
+) -> None:
+    """Both in the checkout and beside it; what is too deep is named, and left out even where `shadow_copy` names it."""
+    require(ordinary_user, "only root can be another user")
+    site, python = user_site, reachable_python()
+    for place, depth in (("../media", 1700), ("../cellar", 1700), ("uploads", 3000)):
+        by_stranger(python, "-c", NEST, give(site, site.path / place), str(depth))
+    by_stranger("touch", site.path / "uploads/photo")
+    by_stranger(python, "-c", LISTEN, give(site, site.outer / "run"))
+    site.write_dotenv(shadow_copy="cellar")
+    try:
+        text = site.releaser("check", check=0).stderr
+        assert [name for name in ("media", "uploads", "cellar") if f"/{name}" in text] == ["media", "uploads"], text
+        site.publish("alpha", "1.1.0")
+        finished = site.releaser("update", check=0)
+        assert site.version("alpha") == "1.1.0"
+        site.releaser("rollback", check=0)
+        silent(site.releaser("update"))
+        assert not list(site.state.glob("shadow*")), finished
+    finally:
+        for place in ("outer/media", "outer/cellar", "outer/site/uploads"):  # too deep for Python to delete
+            run(["rm", "-rf", site.base / place], cwd=Path("/"), env={"PATH": "/usr/bin:/bin"})
+
+
+BROKEN = {"site_tests.py": "import sys\n\nsys.exit('a broken commit')\n", "new.txt": "untested"}
+
+
+@pytest.mark.parametrize("how", ["sparse", "include"])
+def test_law_01_33_core_worktree_leads_no_commit_into_the_checkout(make_site: SiteFactory, how: str) -> None:
+    """`git sparse-checkout` moves the setting to `config.worktree`; another file may be included."""
+    site = make_site.live()
+    site.git("config", "core.worktree", site.path)
+    if how == "sparse":
+        site.git("sparse-checkout", "init", "--no-cone")
+        site.git("sparse-checkout", "set", "/*")
+        assert "worktree =" in (site.path / ".git/config.worktree").read_text(encoding="utf-8")
+    else:
+        site.git("config", "--unset", "core.worktree")
+        site.edit("../included", f"[core]\n\tworktree = {site.path}\n")
+        site.git("config", "include.path", site.outer / "included")
+    commit = site.push_from_elsewhere(BROKEN)
+    remote = site.remote_head()
+    site.releaser("update", check=5)
+    assert not (site.path / "new.txt").exists()
+    assert (site.status(), site.head() == commit, site.remote_head()) == ("", False, remote)
+    good = site.push_from_elsewhere({"site_tests.py": sample.FILES["site_tests.py"]}, remove="new.txt")
+    site.releaser("update", check=0)
+    assert (site.head(), site.status()) == (good, "")
+
+
+ASKING = """\
+import os, subprocess, sys, unittest
+
+class Asking(unittest.TestCase):
+    def test_git(self):
+        top = subprocess.run(["git", "rev-parse", "--show-toplevel"], capture_output=True, text=True).stdout.strip()
+        self.assertTrue(os.path.samefile(top, "."), top)
+        given = {name for name in os.environ if name.startswith("GIT_")} - {"GIT_OPTIONAL_LOCKS"}
+        self.assertEqual(given, {"GIT_CONFIG_GLOBAL", "GIT_CONFIG_NOSYSTEM"})
+"""
+
+
+def test_law_33_a_run_by_a_hook_of_git_asks_the_own_repository(make_site: SiteFactory) -> None:
+    site = make_site.live(files={"site_tests.py": ASKING}, due="1.1.0")
+    other = site.elsewhere()
+    env = {
+        "GIT_DIR": f"{other}/.git",
+        "GIT_WORK_TREE": f"{other}",
+        "GIT_INDEX_FILE": f"{other}/.git/index",
+        "GIT_COMMON_DIR": f"{other}/.git",
+        "GIT_OBJECT_DIRECTORY": f"{site.base}/nowhere",
+        "GIT_CONFIG_PARAMETERS": f"'core.worktree'='{other}'",
+        "GIT_EXEC_PATH": f"{site.base}/nowhere",
+        "GIT_NAMESPACE": "other",
+    }
+    site.releaser("update", check=0, env=env)
+    assert site.version("alpha") == "1.1.0"
+    assert site.remote_head() == site.head()
+    assert site.git("status", "--porcelain", cwd=other) == ""
+
+
+@pytest.mark.parametrize("is_registered", [True, False])
+def test_law_33_a_commit_that_adds_a_submodule(make_site: SiteFactory, *, is_registered: bool) -> None:
+    site = make_site.live(due="1.1.0")
+    clone = site.elsewhere()
+    site.git("update-index", "--add", "--cacheinfo", f"160000,{site.head()},module", cwd=clone)
+    if is_registered:
+        (clone / ".gitmodules").write_text('[submodule "module"]\n\tpath = module\n\turl = ../m\n', encoding="utf-8")
+        site.git("add", ".gitmodules", cwd=clone)
+    site.git("commit", "--quiet", "--message", "Add a submodule", cwd=clone)
+    site.git("push", "--quiet", cwd=clone)
+    for _ in range(2):
+        says(refused(site, "update"), "submodules", "live")
+    site.git("rm", "--quiet", "--cached", "module", *([".gitmodules"] if is_registered else []), cwd=clone)
+    site.git("commit", "--quiet", "--message", "Without it", cwd=clone)
+    site.git("push", "--quiet", cwd=clone)
+    site.releaser("update", check=0)
+    assert (site.version("alpha"), site.head()) == ("1.1.0", site.remote_head())
+
+
+@pytest.mark.slow
+def test_law_42_a_signal_ends_a_health_check_that_drips(make_site: SiteFactory) -> None:
+    site = make_site.live(due="1.1.0")
+    with endless(b"HTTP/1.1 200 OK\r\n", pause=0.3) as (port, _):
+        site.write_dotenv(health_check=f"http://127.0.0.1:{port}/", health_timeout="100s", restart="true")
+        first = site.live()
+        with site.starting("update") as update:
+            eventually(lambda: site.live() != first, "the flip", seconds=60)
+            update.send_signal(signal.SIGTERM)
+            _, text = update.communicate(timeout=30)
+    assert update.returncode == 128 + signal.SIGTERM, text
+    assert (site.live(), site.version("alpha")) == (first, "1.0.0"), text
+    site.write_dotenv(restart="true")
+    finished = site.releaser("update")
+    site.releaser("update", check=0)
+    assert site.version("alpha") == "1.1.0", finished
