@@ -301,7 +301,8 @@ def test_law_10_a_rollback_does_not_end_an_update_after_its_flip(make_site: Site
 def test_law_08_a_signal_to_all_of_its_service_blames_no_release(make_site: SiteFactory) -> None:
     site = make_site.live(due="1.1.0")
     script = site.base / "restart.sh"
-    script.write_text("test -e asked || { touch asked; kill -TERM $PPID $$; }\n", encoding="utf-8")
+    asked = f"'{site.base}/asked'"
+    script.write_text(f"test -e {asked} || {{ touch {asked}; kill -TERM $PPID $$; }}\n", encoding="utf-8")
     site.write_dotenv(restart=f"sh {script}")
     site.releaser("update", check=143)
     site.releaser("prune", check=0)
