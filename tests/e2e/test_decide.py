@@ -248,11 +248,6 @@ def test_law_37_a_dry_run_says_what_the_update_does(site: SampleSite, name: str)
     assert (dry["decision"], real["decision"]) == (row.decision, row.decision)
 
 
-def open_to_others(site: SampleSite) -> None:
-    """Let every user of the host write the state directory."""
-    site.state.chmod(0o777)
-
-
 def plant_file(site: SampleSite) -> None:
     """Put a file in the place of a directory."""
     (site.state / "reserve").rename(site.state / "reserve.old")
@@ -265,16 +260,10 @@ def plant_pipe(site: SampleSite) -> None:
     os.mkfifo(site.state / "replaced")
 
 
-def give_to_others(site: SampleSite) -> None:
-    """Let every user of the host write what is on hold."""
-    (site.state / "holds.json").write_text('{"holds": []}', encoding="utf-8")
-    (site.state / "holds.json").chmod(0o666)
+STATES = {each.__name__: each for each in (plant_file, plant_pipe)}
 
 
-STATES = {each.__name__: each for each in (open_to_others, plant_file, plant_pipe, give_to_others)}
-
-
-@pytest.mark.parametrize("name", mostly_slow(STATES, "open_to_others"))
+@pytest.mark.parametrize("name", mostly_slow(STATES, "plant_file"))
 def test_law_37_check_and_status_name_what_refuses_each_update(site: SampleSite, name: str) -> None:
     STATES[name](site)
     refusal = site.json("update", check=3)["problems"]
