@@ -78,7 +78,8 @@ def find_losses(site: Site, *, mark: str) -> list[Problem]:
     unrecorded = list_unrecorded(venv)
     if unrecorded:
         message = f"Which files belong to {join_few(unrecorded)} is not known: its RECORD in the venv cannot be read."
-        advice = "Install it again, as it was: `uv pip install --reinstall NAME==VERSION`."
+        command = f"uv pip install --python {shlex.quote(str(venv))} --reinstall {shlex.join(unrecorded)}"
+        advice = f"Install it again, as it was: `{command}`."
         problems.append(Problem("no-record", message, advice))
     for path in (venv / path for path in list_stray_files(venv) if not is_in_package(path) and not unrecorded):
         message = f"`{path}` was put into the venv by hand; the next release would not have it."

@@ -93,9 +93,10 @@ def _lengthen_links(venv: Path) -> None:
     """
     for path in (venv / path for path in list_files(venv)):
         if path.is_symlink() and not (text := os.readlink(path)).startswith("/"):
-            target = os.path.join(os.path.realpath(path.parent), text)
-            if not Path(os.path.normpath(target)).is_relative_to(os.path.realpath(venv)):
-                replace_symlink(path, os.path.normpath(target))
+            place, name = os.path.split(os.path.join(path.parent, text))
+            target = os.path.normpath(os.path.join(os.path.realpath(place), name))
+            if not Path(target).is_relative_to(os.path.realpath(venv)):
+                replace_symlink(path, target)
 
 
 def ignore_link(site: Site, repository: Repository) -> None:

@@ -241,8 +241,9 @@ def delete_unused_release(directory: Path) -> bool:
 
 def _finish_deletion(doomed: Path) -> bool:
     directory = doomed.with_name(doomed.name.removeprefix(DOOMED))
-    if is_used(doomed) and not os.path.lexists(directory):
-        os.rename(doomed, directory)
+    if is_used(doomed):
+        if not os.path.lexists(directory):
+            os.rename(doomed, directory)
         return False
     remove_path(doomed)
     return True

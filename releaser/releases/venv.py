@@ -126,11 +126,12 @@ def read_records(venv: Path) -> Records:
 
 
 def list_unrecorded(venv: Path) -> list[str]:
-    """Return the packages of a venv without a RECORD that can be read, but for those that have never had one."""
-    records = {os.path.dirname(path) for path, record in read_records(venv).items() if record}
-    infos = (info for _, info in _list_infos(venv))
-    lost = [info for info in infos if info.suffix == ".dist-info" and os.path.relpath(info, venv) not in records]
-    return sorted(info.name.removesuffix(".dist-info").replace("-", " ") for info in lost)
+    """Return each package of a venv, as `name==version`, whose RECORD is missing, is empty, or cannot be read."""
+    # A power cut leaves zeros.
+    whole = {path for path, record in read_records(venv).items() if record and "\0" not in "".join(record)}
+    records = set(map(os.path.dirname, whole))
+    lost = [info for _, info in _list_infos(venv) if os.path.relpath(info, venv) not in records]
+    return ["==".join(info.name.removesuffix(".dist-info").rsplit("-", 1)) for info in lost]
 
 
 def _decode_hash(row: list[str]) -> str | None:

@@ -15,7 +15,7 @@ def count_waiting(paths: Paths) -> int:
 
 
 def list_waiting(paths: Paths) -> list[str]:
-    """Return the names of the mails in the outbox: files, whatever else lies beside them."""
+    """Return the names of the mails in the outbox. Directories, links and pipes in it are no mails."""
     places = sorted([*paths.outbox.glob("new/*"), *paths.outbox.glob("cur/*")])
     return [place.name for place in places if place.is_file() and not place.is_symlink()]
 

@@ -137,4 +137,8 @@ def test_law_07_a_prune_that_died_gives_a_release_in_use_back(four: SampleSite) 
         four.releaser("prune", check=0)
         assert oldest in four.states()
     assert second not in four.states()
+    path = four.release(oldest) / "lease"
+    path.unlink()
+    four.releaser("prune", check=0)
+    assert path.stat().st_mode & 0o777 == 0o444, "a lease that is gone is made again"
     assert not list((four.state / "releases").glob(".doomed-*"))

@@ -1,5 +1,6 @@
 """Settings and the project: where they are found, and what is said about wrong ones."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,8 @@ def test_all_wrong_settings_are_reported_at_once_with_file_key_value_and_suggest
     assert site.releaser("list").returncode == 0  # questions still answer
     site.edit("../.env", "export RELEASER_HEALTH_CHECK='curl https://example.org\nset -a\n")
     says(refused(site, "update"), "Line 1 of", ".env", "cannot be read")
+    os.truncate(site.outer / ".env", 17 << 20)
+    says(refused(site, "update"), ".env", "larger than 16 MiB")
 
 
 @pytest.mark.slow

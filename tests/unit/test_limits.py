@@ -11,8 +11,10 @@ from releaser.candidate import tests
 from releaser.checkout import publish
 from releaser.errors import ToolError
 from releaser.report import mail
+from releaser.report.outbox import count_waiting, keep_mail
 from releaser.report.outcomes import Outcome
 from releaser.site import crontab, settings
+from releaser.site.paths import make_paths
 from releaser.system import process
 from releaser.system.text import clip, clip_end, escape, find_error_line, name_project, redact
 
@@ -105,3 +107,12 @@ def test_law_42_a_call_in_a_child_has_limits_of_time_and_memory() -> None:
     assert process.call_in_child(lambda: (True, "well"), tuple[bool, str], 20) == (True, "well")
     assert process.call_in_child(lambda: time.sleep(60) or "late", str, 0.1) is None  # type: ignore[func-returns-value]
     assert process.call_in_child(grow, str, 20) is None
+
+
+def test_law_09_26_a_mail_is_kept_whatever_stands_in_the_place_of_the_outbox(tmp_path: Path) -> None:
+    paths = make_paths(tmp_path / "shop", tmp_path / "shop", tmp_path / "shop" / ".venv", tmp_path)
+    paths.outbox.write_text("mine")
+    keep_mail(paths, "20260101T000000Z", b"Subject: news\n\n")
+    (paths.outbox / "new" / "mine").mkdir()
+    assert count_waiting(paths) == 1
+    assert paths.outbox.with_name("outbox.broken").read_text() == "mine"

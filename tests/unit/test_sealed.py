@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from releaser.releases.sealed import list_differences, take_seal
+from releaser.releases.venv import list_unrecorded
 from tests.support.wheels import build_wheel
 
 PACKAGES = "lib/python3.11/site-packages"
@@ -14,6 +15,7 @@ PACKAGES = "lib/python3.11/site-packages"
 MODULES = {
     "tea": {"tea/__init__.py": "", "tea/data.json": "{}", "common.py": "TEA"},
     "cup": {"cup.py": "", "common.py": "CUP"},
+    "pip": {"pip/__init__.py": ""},
 }
 
 
@@ -59,6 +61,10 @@ def rename(old: str, new: str) -> Callable[[Path], object]:
 
 CHANGES: dict[str, tuple[Callable[[Path], object], list[tuple[str, str]]]] = {
     "nothing": (lambda venv: None, []),
+    "another pip": (
+        rename(f"{PACKAGES}/pip-1.0.dist-info", f"{PACKAGES}/pip-2.0.dist-info"),
+        [("pip is 2.0, and was 1.0", "data")],
+    ),
     "a program that is none": (
         lambda venv: (venv / "bin/brew").chmod(0o644),
         [("bin/brew is not executable", "damage")],
@@ -100,6 +106,13 @@ def test_law_39_what_differs_from_the_seal(venv: Path, name: str) -> None:
     change, differences = CHANGES[name]
     write("../built/made/app.js", "1")(venv)
     sealed = take_seal(venv, venv.parent / "built", "3.11.2")
-    assert ({*sealed.packages}, {*sealed.products}, sealed.relocatable) == ({"tea", "cup"}, {"made/app.js"}, True)
+    assert ({*sealed.packages}, {*sealed.products}, sealed.relocatable) == ({*MODULES}, {"made/app.js"}, True)
     change(venv)
     assert [(each.sentence, each.kind) for each in list_differences(venv, sealed)] == differences
+
+
+def test_a_package_whose_record_is_lost_is_named(venv: Path) -> None:
+    assert list_unrecorded(venv) == []
+    (venv / PACKAGES / "cup-1.0.dist-info" / "RECORD").unlink()
+    (venv / PACKAGES / "tea-1.0.dist-info" / "RECORD").write_bytes(b"\0" * 99)
+    assert list_unrecorded(venv) == ["cup==1.0", "tea==1.0"]
