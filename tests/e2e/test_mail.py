@@ -86,7 +86,7 @@ NEWS: dict[str, tuple[Callable[[SampleSite], object], int, str, tuple[str, ...]]
     "no remote": (lambda site: site.remote.rename(site.base / "away"), 4, "Failed: site, The remote `origin` could",
                   ("live release is unchanged", "git -C {path} fetch")),
     "strange name": (lambda site: site.run("sh", "-c", "touch $(printf 'caf\\351'); git add ."), 3,
-                     "Refused: site, Tracked files", ("live release is unchanged", "`caf?`")),
+                     "Refused: site, Tracked files", ("live release is unchanged", "`caf\\udce9`")),
     "repaired": (lambda site: site.run("sh", "-c", f"rm .venv; mv {site.remote} {site.base}/away"), 4,
                  "Failed: site, The remote `origin` could", ("led nowhere", "{old}, is live now")),
 }  # fmt: skip

@@ -30,6 +30,7 @@ PLACES: dict[str, tuple[int, str, Callable[[SampleSite], object]]] = {
                                              site.git("remote", "set-url", "origin", URL))),
     "dead index": (4, "true", lambda site: site.env.update(UV_FIND_LINKS=URL)),
     "dead remote": (4, "true", lambda site: site.git("remote", "set-url", "origin", URL)),
+    "a token alone": (4, "true", lambda site: site.git("remote", "set-url", "origin", f"http://{SECRET}@localhost:1/")),
     "remote without name": (3, "true", lambda site: site.git("config", "branch.main.remote", URL)),
     "dead remote of pushes": (7, "true", lambda site: site.git("config", "remote.origin.pushurl", URL)),
     "health check": (6, URL, lambda site: None),
