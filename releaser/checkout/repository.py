@@ -21,6 +21,7 @@ from releaser.system.files import replace_file
 from releaser.system.text import clip, hide_secrets
 
 QUICK, NETWORK = 120.0, 1800.0  # seconds
+SILENCE = "120"  # seconds after which git gives a web server up that sends nothing; by itself, it waits for ever
 LONGEST_SUBJECT = 200  # characters
 _DYING, _PAUSE = 1.0, 0.05  # seconds for a git that ends just now
 _LOCKS = ("index.lock", "HEAD.lock", "ORIG_HEAD.lock", "packed-refs.lock", "shallow.lock", "next-index-*.lock")
@@ -90,6 +91,7 @@ class Repository:
         env |= {"GIT_DIR": f"{top}/.git", "GIT_WORK_TREE": str(top)}  # whatever `core.worktree` says
         env |= {"GIT_TERMINAL_PROMPT": "0", "GIT_ASKPASS": "", "SSH_ASKPASS_REQUIRE": "never", "LC_ALL": "C.UTF-8"}
         env["GIT_OPTIONAL_LOCKS"] = "0"  # a question leaves no lock, and changes nothing
+        env = {"GIT_HTTP_LOW_SPEED_LIMIT": "1", "GIT_HTTP_LOW_SPEED_TIME": SILENCE, **env}
         self._env = env | _configure([*_SETTINGS.items(), ("safe.directory", str(top))])  # its owner was asked for
         self._code_keys: dict[tuple[str, tuple[str, ...]], str] = {}
         self._trees: dict[str, list[str]] = {}

@@ -19,7 +19,7 @@ import msgspec
 
 from releaser.errors import ToolError
 from releaser.system import signals
-from releaser.system.text import find_error_line, format_bytes, format_seconds, redact
+from releaser.system.text import find_error_line, format_bytes, format_seconds, keep_end, redact
 
 T = TypeVar("T")
 logger = logging.getLogger(__name__)
@@ -27,6 +27,7 @@ logger = logging.getLogger(__name__)
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36  # prctl(2)
 GRACE = 5.0  # seconds between SIGTERM and SIGKILL
 KEPT = 256 * 1024  # bytes of output that are kept, from the end
+_LOGGED = 16 * 1024  # characters of an answer in the log
 LONGEST_ANSWER = 64 << 20  # bytes
 LARGEST_CHILD = 256 << 20  # bytes of memory for what `call_in_child` calls
 PUNCH_HOLE = 0x01 | 0x02  # fallocate(2): with FALLOC_FL_KEEP_SIZE
@@ -47,8 +48,8 @@ class Finished(msgspec.Struct, frozen=True):
 
     @property
     def output(self) -> str:
-        """Both streams for people: standard error last, since the reason of a failure is usually there."""
-        text = "\n".join(filter(None, (self.stdout.rstrip(), self.stderr.rstrip())))
+        """The end of both streams for people: standard error last, since the reason of a failure is usually there."""
+        text = "\n".join(filter(None, (keep_end(self.stdout, 2 * KEPT).rstrip(), self.stderr.rstrip())))
         return redact(text.encode(errors="surrogateescape").decode(errors="replace"))
 
     @property
@@ -178,7 +179,10 @@ def run(  # noqa: PLR0913 - as many as a program can be run with
     if out.is_too_long:
         message = f"`{words[0]}` printed more than {format_bytes(LONGEST_ANSWER)}, and was ended."
         raise ToolError(message, output=finished.stderr)
-    logger.debug("%s after %s\n%s", finished.ending, format_seconds(finished.seconds), finished.output)
+    if logger.isEnabledFor(logging.DEBUG):
+        kept = keep_end(finished.stdout, _LOGGED) if is_answer else finished.stdout
+        printed = msgspec.structs.replace(finished, stdout=kept)
+        logger.debug("%s after %s\n%s", finished.ending, format_seconds(finished.seconds), printed.output)
     if check and (not ended or finished.status != 0):
         raise failure(finished)
     return finished

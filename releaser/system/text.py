@@ -109,6 +109,11 @@ def clip(text: str, most: int) -> str:
     return text if len(text) <= most else text[: most - 1] + "…"
 
 
+def keep_end(text: str, most: int) -> str:
+    """Return the end of a text, at most so many characters, from the beginning of a line on if there is one."""
+    return text if len(text) <= most else text[-most:].partition("\n")[2] or text[-most:]
+
+
 def clip_end(output: str, lines: int = 40, characters: int = 4000) -> str:
     """Return the end of an output, for people."""
     kept = "\n".join(output.strip().splitlines()[-lines:])
@@ -153,16 +158,16 @@ def find_secrets(variables: Any, name: str = "") -> set[str]:
     return {value for value in values if len(value) >= (_SHORTEST_WORD if value.isalpha() else _SHORTEST_SECRET)}
 
 
-def escape(text: str, keeps: str = "\t") -> str:
+def escape(text: str) -> str:
     """Return a text in one line, with an escape of JSON for each character that could control a terminal or break it.
 
     The one place for text from outside: names of files, commits, what packages, servers and tests print.
     """
-    if text.isprintable():
+    if text.replace("\t", "").isprintable():
         return text
     return "".join(
         json.dumps(character)[1:-1]
-        if character not in keeps and unicodedata.category(character) in ("Cc", "Cf", "Cs", "Zl", "Zp")
+        if character != "\t" and unicodedata.category(character) in ("Cc", "Cf", "Cs", "Zl", "Zp")
         else character
         for character in text
     )
@@ -170,7 +175,7 @@ def escape(text: str, keeps: str = "\t") -> str:
 
 def escape_lines(text: str) -> str:
     """Return a text of several lines, each as `escape` returns it."""
-    return escape(text.replace("\r\n", "\n"), "\n\t")
+    return "\n".join(map(escape, text.replace("\r\n", "\n").split("\n")))
 
 
 def find_close(word: str, words: Iterable[str]) -> str:
