@@ -83,7 +83,7 @@ def test_law_09_a_deep_tree_and_many_sockets_of_a_stranger(
     """Both in the checkout and beside it; what is too deep is named, and left out even where `shadow_copy` names it."""
     require(ordinary_user, "only root can be another user")
     site, python = user_site, reachable_python()
-    for place, depth in (("../media", 1700), ("../cellar", 1700), ("uploads", 3000)):
+    for place, depth in (("../media", 1200), ("../cellar", 1200), ("uploads", 1200)):
         by_stranger(python, "-c", NEST, give(site, site.path / place), str(depth))
     by_stranger("touch", site.path / "uploads/photo")
     by_stranger(python, "-c", LISTEN, give(site, site.outer / "run"))
