@@ -14,7 +14,7 @@ from pathlib import Path
 
 import msgspec
 
-from releaser.candidate.shadow import Shadow, find_original, list_large_entries
+from releaser.candidate.shadow import Shadow, find_original, list_large_entries, list_strange_entries
 from releaser.errors import ToolError
 from releaser.site.site import Site
 from releaser.system import process
@@ -132,4 +132,6 @@ def describe_shadow(site: Site) -> str:
     large = [str(path) for path in list_large_entries(site)]
     where = "at the site's own paths" if is_mounted else "at a path of their own"
     how = "see read-only" if is_mounted else "do not see"
-    return f"{where}; they {how}: {', '.join(large)}." if large else f"{where}."
+    words = f"{where}; they {how}: {', '.join(large)}." if large else f"{where}."
+    strange = [str(path) for path in list_strange_entries(site)]
+    return f"{words} Empty for them, since other users may write there: {', '.join(strange)}." if strange else words

@@ -11,7 +11,7 @@ import fnmatch
 import os
 import shutil
 import stat
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -19,6 +19,7 @@ import msgspec
 from releaser.checkout.repository import Repository, open_repository
 from releaser.checkout.tree import make_tree
 from releaser.errors import refuse
+from releaser.site.owners import Trust
 from releaser.site.site import Site
 from releaser.system.files import is_too_deep, measure, remove_path, walk
 from releaser.system.signals import check_signals
@@ -45,6 +46,8 @@ class Shadow(msgspec.Struct, frozen=True):
     is_mounted: bool = False
     bound: tuple[Path, ...] = ()
     left_out: tuple[Path, ...] = ()
+    #: What other users could have written in the checkout: code of theirs would run with the tests.
+    strange: tuple[Path, ...] = ()
 
     def map_path(self, path: Path) -> Path:
         """Return the path in the shadow of a path of the site."""
@@ -158,6 +161,28 @@ def list_large_entries(site: Site) -> list[Path]:
     return [entry for entry in entries if entry not in copiers and not entry.is_socket()]
 
 
+def list_strange_entries(site: Site) -> list[Path]:
+    """Return the untracked entries of the checkout that other users could have written."""
+    entries = _list_untracked(site)
+    return _choose_strange(site, entries, choose_copiers(site, entries)[0])
+
+
+def _choose_strange(site: Site, entries: Sequence[Path], copiers: Collection[Path]) -> list[Path]:
+    """Return what nobody but others vouches for; of what is not copied file by file, each directory is asked."""
+    trust = site.trust
+
+    def is_strange(entry: Path) -> bool:
+        if not trust.trusts(entry.lstat()):
+            return True
+        if entry in copiers or entry.is_symlink() or not entry.is_dir():
+            return False
+        with contextlib.suppress(FileNotFoundError):  # it is live
+            return any(not trust.trusts(os.lstat(place)) for place, _, _ in walk(entry))
+        return True
+
+    return [entry for entry in entries if entry.is_relative_to(site.paths.top) and is_strange(entry)]
+
+
 def fill_shadow(
     site: Site, shadow: Shadow, venv: Path, *, is_mounted: bool, products: frozenset[Path] = frozenset()
 ) -> Shadow:
@@ -170,15 +195,21 @@ def fill_shadow(
     sockets: list[Path] = []
     entries = [*shadow.surroundings, *_list_untracked(site)]
     copiers, files, size = choose_copiers(site, entries)
+    strange = _choose_strange(site, entries, copiers)
+    passed_over = products.union(strange)
     require_room(shadow.root, size, files)
+    for entry in strange:
+        if entry.is_dir() and not entry.is_symlink() and shadow.map_path(entry).parent.is_dir():
+            shadow.map_path(entry).mkdir(exist_ok=True)
     for entry in entries:
         target = shadow.map_path(entry)
         if target.is_symlink() and os.readlink(target) == os.fspath(entry):
             target.unlink()
-        if os.path.lexists(target) or not target.parent.is_dir() or entry in products:
+        if os.path.lexists(target) or not target.parent.is_dir() or entry in passed_over:
             continue
         if (copy := copiers.get(entry)) is not None:
-            _copy_entry(entry, target, copy, products)
+            trust = site.trust if entry.is_relative_to(site.paths.top) else None
+            _copy_entry(entry, target, copy, products, trust)
             sockets += _list_sockets(entry)
         elif entry.is_socket():
             sockets.append(entry)
@@ -187,24 +218,34 @@ def fill_shadow(
     state, link = site.paths.state, site.paths.link
     if is_mounted and state.is_relative_to(shadow.original):
         shadow.map_path(state).mkdir(parents=True, exist_ok=True)
-    place = shadow.map_path(link) if link.is_relative_to(shadow.original) else None
-    if place is not None and place.parent.is_dir() and not os.path.lexists(place):
-        os.symlink(venv, place)
+    _place_link(shadow, link, venv)
     if not is_mounted:
         for socket in sockets:
             os.symlink(socket, shadow.map_path(socket))
         redirect_links(shadow, site.paths.state)
-        return msgspec.structs.replace(shadow, left_out=tuple(large))
+        return msgspec.structs.replace(shadow, left_out=tuple(large), strange=tuple(strange))
     for entry in (*large, *sockets):  # the places to mount them at
         shadow.map_path(entry).mkdir() if entry.is_dir() else shadow.map_path(entry).touch()
-    return msgspec.structs.replace(shadow, is_mounted=True, bound=(*large, *sockets))
+    return msgspec.structs.replace(shadow, is_mounted=True, bound=(*large, *sockets), strange=tuple(strange))
+
+
+def _place_link(shadow: Shadow, link: Path, venv: Path) -> None:
+    place = shadow.map_path(link) if link.is_relative_to(shadow.original) else None
+    if place is not None and place.parent.is_dir() and not os.path.lexists(place):
+        os.symlink(venv, place)
 
 
 def _list_sockets(entry: Path) -> list[Path]:
     if entry.is_symlink() or not entry.is_dir():
         return []
     paths = (Path(place, name) for place, _, names in walk(entry) for name in names)
-    return [path for path in paths if path.is_socket() and not path.is_symlink()]
+    return [path for path in paths if _is_socket(path) and not path.is_symlink()]
+
+
+def _is_socket(path: Path) -> bool:
+    with contextlib.suppress(OSError):  # in a directory that only others may enter
+        return stat.S_ISSOCK(path.stat().st_mode)
+    return False
 
 
 def redirect_links(shadow: Shadow, state: Path) -> None:
@@ -221,7 +262,7 @@ def redirect_links(shadow: Shadow, state: Path) -> None:
             text, beside = os.readlink(path), (shadow.original / path.relative_to(shadow.root)).parent
             target = Path(os.path.normpath(beside / text))
             is_inside, is_absolute = target.is_relative_to(shadow.original), os.path.isabs(text)
-            if is_inside != is_absolute or target.is_relative_to(state) or target.is_socket():
+            if is_inside != is_absolute or target.is_relative_to(state) or _is_socket(target):
                 continue
             path.unlink()
             os.symlink(shadow.map_path(target) if is_inside else target, path)
@@ -256,25 +297,38 @@ def _matches(site: Site, entry: Path) -> bool:
     return any(fnmatch.fnmatch(name, pattern.rstrip("/")) for pattern in site.settings.tests.shadow_copy)
 
 
-def _copy_entry(source: Path, target: Path, copy: Copier, products: frozenset[Path]) -> None:
-    """Copy a file, link or directory, without what a live site deletes meanwhile or what may not be read."""
+def _copy_entry(source: Path, target: Path, copy: Copier, products: frozenset[Path], trust: Trust | None) -> None:
+    """Copy a file, link or directory, without what a live site deletes meanwhile or what may not be read.
+
+    Of what others could have written, if it is asked for, only the directories are made.
+    """
     if source.is_symlink() or not source.is_dir():
         copy(os.fspath(source), os.fspath(target))
         return
 
+    strange: list[Path] = []
+
     def is_left_out(path: Path) -> bool:
-        is_readable = path.is_dir() and os.access(path, os.R_OK | os.X_OK)
-        is_kind = path.is_symlink() or path.is_file() or is_readable
-        return path in products or path.name == BYTE_CODE or not is_kind
+        is_readable = os.path.isdir(path) and os.access(path, os.R_OK | os.X_OK)
+        is_kind = path.is_symlink() or os.path.isfile(path) or is_readable
+        if path in products or path.name == BYTE_CODE or not is_kind:
+            return True
+        with contextlib.suppress(FileNotFoundError):
+            is_strange = trust is not None and not trust.trusts(path.lstat())
+            strange.extend([path] * (is_strange and is_readable and not path.is_symlink()))
+            return is_strange
+        return True
 
     def ignore(place: str, names: list[str]) -> list[str]:
         is_deep = is_too_deep(source, place)
-        return [name for name in names if is_left_out(path := Path(place, name)) or (is_deep and path.is_dir())]
+        return [name for name in names if is_left_out(path := Path(place, name)) or (is_deep and os.path.isdir(path))]
 
     if is_left_out(source):
         return
     with contextlib.suppress(shutil.Error):
         shutil.copytree(source, target, symlinks=True, ignore=ignore, copy_function=copy)
+    for path in strange:
+        (target / path.relative_to(source)).mkdir()
 
 
 def _copy_file(source: str, target: str) -> None:

@@ -146,6 +146,9 @@ def _build(
             detail.append(f"everything is built again: {reason}")
         if shadow.left_out:
             detail.append(f"tests do not see {join_few([path.name for path in shadow.left_out])}, too large to copy")
+        if shadow.strange:
+            names = join_few([path.name for path in shadow.strange])
+            detail.append(f"tests do not see what other users may write: {names}")
         return close_venv(place, plan)
 
 

@@ -7,7 +7,7 @@ from releaser.live.restart import find_missing_program
 from releaser.releases.journal import Entry
 from releaser.site.settings import PREFIX
 from releaser.site.site import Site
-from releaser.system import process
+from releaser.system import process, signals
 from releaser.system.run import Run
 
 _HOOKS = ("before_live", "after_live", "on_failure")
@@ -32,6 +32,7 @@ def run_before_live(site: Site, run: Run, release: str, previous: str | None) ->
         raise HookError(message, advice, output=error.output) from error
 
 
+@signals.hurry_on_signals()
 def run_after_live(site: Site, run: Run, entry: Entry) -> None:
     """Run the hook after a change; its failure is reported, and the release stays live."""
     variables = {"RESULT": "updated", "RELEASE": entry.release, "PREVIOUS": entry.earlier}

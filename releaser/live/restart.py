@@ -19,7 +19,7 @@ def find_restart_file(site: Site) -> Path | None:
     """Return the file that a restart touches: that of the setting, else the first whose directory exists."""
     if site.settings.live.restart_file:
         return site.paths.project / os.path.expanduser(site.settings.live.restart_file)
-    return next((path for name in _FILES if (path := site.paths.project / name).parent.is_dir()), None)
+    return next((path for name in _FILES if os.path.isdir((path := site.paths.project / name).parent)), None)
 
 
 def find_problems(site: Site) -> list[Problem]:
@@ -30,11 +30,14 @@ def find_problems(site: Site) -> list[Problem]:
     if command != ("auto",):
         return find_missing_program(site, "restart", command[0])
     path = find_restart_file(site)
-    is_file = path is not None and path.is_file() and not path.is_symlink() and os.access(path, os.W_OK)
+    if path is not None and os.path.isdir(path.parent) and not os.access(path.parent, os.X_OK):
+        message = f"This user may not enter `{path.parent}`, where the file is that a restart touches."
+        return [Problem("no-restart", message, f"Look at `ls -ld {path.parent}`.")]
+    is_file = path is not None and os.path.isfile(path) and not path.is_symlink() and os.access(path, os.W_OK)
     if path is not None and os.path.lexists(path) and not is_file:
         message = f"`{path}`, which a restart touches, is no file that this user may write."
         return [Problem("no-restart", message, f"Run `mv {path} {path}.old`.")]
-    if path is not None and path.parent.is_dir():
+    if path is not None and os.path.isdir(path.parent):
         return []
     if path is not None:
         message = f"The setting `restart_file` is `{path}`, but that directory does not exist."
@@ -68,9 +71,10 @@ def _touch(site: Site) -> str:
     path = find_restart_file(site)
     if path is None:
         raise ChangeError("The restart file has no directory any more.", "Set `restart` or `restart_file`.")
-    top = os.path.realpath(site.paths.top)
-    if path.is_relative_to(site.paths.top) and not Path(os.path.realpath(path)).is_relative_to(top):
-        message = f"`{path}` leads out of the checkout by a link, and was not touched."
+    top, place = Path(os.path.realpath(site.paths.top)), Path(os.path.realpath(path))
+    is_inside = place.is_relative_to(top) and ".git" not in place.relative_to(top).parts
+    if path.is_relative_to(site.paths.top) and not is_inside:
+        message = f"`{path}` leads out of the checkout, or into `.git`, by a link, and was not touched."
         raise ChangeError(message, f"Look at `ls -l {path}`.")
     try:  # other users may write that directory, and could put a pipe or a link there
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o664)

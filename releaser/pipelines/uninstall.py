@@ -41,7 +41,7 @@ def uninstall(site: Site, run: SiteRun) -> Outcome:
     if store.link.kind == "release":
         with run.step("build"):
             copy_plain_venv(site, copy, mark=run.id)
-    elif store.link.kind == "foreign" and site.paths.link.is_dir():
+    elif store.link.kind == "foreign" and site.paths.link.is_dir() and not site.paths.link.is_symlink():
         remove_startup_module(site.paths.link)
     with contextlib.suppress(Interrupted), signals.defer_signals():  # a signal comes too late: all is done
         outcome = _leave(site, run, copy)

@@ -5,21 +5,34 @@ Trusted are root and this user; on a site that a group shares, the members of th
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import grp
 import os
 import pwd
+import re
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import msgspec
 
 from releaser.errors import Problem
 from releaser.site.paths import Paths
+from releaser.system.files import read_regular_file, walk
 
-_OF_GIT = ("config", "config.worktree", "HEAD", "commondir", "hooks", "info", "objects", "refs", "packed-refs", "index")
+_OF_GIT = (
+    *("HEAD", "commondir", "config", "config.worktree", "index", "packed-refs", "shallow"),
+    *("hooks", "info", "objects", "refs"),
+)
 _OF_RELEASE = ("manifest.json", "state.json", "uv.lock", "built")
+#: What uv reads in every directory above a project, too.
+_OF_UV = ("uv.toml", "pyproject.toml", ".python-version", ".python-versions")
+_OF_USER = (".gitconfig", ".config/git/config", ".config/uv/uv.toml")
+_OF_ENVIRONMENT = ("GIT_CONFIG_GLOBAL", "GIT_CONFIG_SYSTEM", "UV_CONFIG_FILE")
+_OBJECTS = re.compile(r"/objects/([0-9a-f]{2}|pack)$")
+_MOST_LINKS = 40  # on the way to a path, as on Linux
+_INCLUDED = re.compile(r"(?:^|\])[ \t]*path[ \t]*=[ \t]*\"?([^\"\n#;]+)", re.IGNORECASE | re.MULTILINE)
 
 
 class Trust(msgspec.Struct, frozen=True):
@@ -36,8 +49,20 @@ class Trust(msgspec.Struct, frozen=True):
         )
 
     def trusts_group(self, group: int) -> bool:
-        """Return True for the group of the site, and for one that this user has alone."""
-        return group == self.group or is_private_group(group, self.user)
+        """Return True for the group of the site, and for one that a trusted user has alone."""
+        if group == self.group or is_private_group(group, self.user):
+            return True
+        own = [each.pw_uid for each in pwd.getpwall() if each.pw_gid == group]
+        return any(self.trusts_user(user) and is_private_group(group, user) for user in own)
+
+    def trusts(self, status: os.stat_result) -> bool:
+        """Return True if nobody else could have written a file, a link or what is in a directory."""
+        return self.trusts_user(status.st_uid) and not self.may_be_written(status)
+
+    def may_be_written(self, status: os.stat_result) -> bool:
+        """Return True if its mode lets somebody else write; that of a link is no matter."""
+        by_group = status.st_mode & stat.S_IWGRP and not self.trusts_group(status.st_gid)
+        return bool(status.st_mode & stat.S_IWOTH or by_group) and not stat.S_ISLNK(status.st_mode)
 
 
 def find_trust(project: Path, unix_group: int | None = None) -> Trust:
@@ -82,40 +107,60 @@ def is_member(user: int, gid: int) -> bool:
     return gid in os.getgrouplist(own.pw_name, own.pw_gid)
 
 
-def find_strangers(trust: Trust, paths: Iterable[Path], above: Iterable[Path] = ()) -> list[Problem]:
-    """Return a problem for each path that somebody else could have written; it may be a link, which counts as well.
+def find_strangers(trust: Trust, paths: Iterable[Path | str]) -> list[Problem]:
+    """Return a problem for each path that somebody else could have written, and for whatever leads there.
 
-    Directories `above` may be open to everybody if they are sticky and of root, as `/tmp` is.
+    That are the directories above, links, and the directories above what those lead to. Directories above may be open
+    to everybody if they are sticky and of root, as `/tmp` is.
     """
-    places, problems = [*paths], []
-    for path in dict.fromkeys((*above, *places)):
-        try:
-            status = path.lstat()
-            target = path.stat() if stat.S_ISLNK(status.st_mode) else status
-        except OSError:  # missing, a link that leads nowhere, or closed: nothing is read or run from there
+    met: dict[str, tuple[os.stat_result | None, str]] = {}
+    places, problems = {_follow(os.path.abspath(path), met) for path in paths}, []
+    for path, (status, _) in met.items():
+        if status is None:  # missing or closed: nothing is read or run from there
             continue
-        is_link, mode = stat.S_ISLNK(target.st_mode), stat.S_IMODE(target.st_mode)
-        is_sticky = mode & stat.S_ISVTX and target.st_uid == 0 and path not in places
-        by_group = mode & stat.S_IWGRP and not trust.trusts_group(target.st_gid)
-        if not trust.trusts_user(status.st_uid) or not trust.trusts_user(target.st_uid):
-            stranger = target.st_uid if trust.trusts_user(status.st_uid) else status.st_uid
-            problems.append(_explain_owner(trust, path, stranger))
-        elif (mode & stat.S_IWOTH or by_group) and not is_sticky and not is_link:
+        is_sticky = status.st_mode & stat.S_ISVTX and status.st_uid == 0 and path not in places
+        if not trust.trusts_user(status.st_uid):
+            problems.append(_explain_owner(trust, path, status.st_uid))
+        elif trust.may_be_written(status) and not is_sticky:
             message = f"Other users of this host may write `{path}`, which decides what runs here."
             advice = f"Look at it, then run `chmod go-w {path}`."
-            if mode & stat.S_ISVTX:
+            if status.st_mode & stat.S_ISVTX:
                 advice = "Move the project into a directory of its own."
             problems.append(Problem("writable-by-others", message, advice))
     return problems
 
 
+def _follow(path: str, met: dict[str, tuple[os.stat_result | None, str]]) -> str:
+    """Return where a path leads; `met` gets the status of all that is on the way, and the target of each link."""
+    place, names, links = "/", path.split("/")[::-1], 0
+    while names:
+        if (name := names.pop()) == "..":
+            place = os.path.dirname(place)
+            continue
+        beside, place = place, os.path.join(place, name) if name != "." else place
+        if place not in met:
+            met[place] = _look_at(place)
+        if (target := met[place][1]) and links < _MOST_LINKS:
+            links += 1
+            place = "/" if target.startswith("/") else beside
+            names += target.split("/")[::-1]
+    return place
+
+
+def _look_at(path: str) -> tuple[os.stat_result | None, str]:
+    try:
+        status = os.lstat(path)
+        return status, os.readlink(path) if stat.S_ISLNK(status.st_mode) else ""
+    except OSError:
+        return None, ""
+
+
 def find_intruders(trust: Trust, paths: Paths, *named: Path) -> list[Problem]:
     """Return a problem for each place of a site, or `named` by its settings, that somebody else could have written."""
-    above = list_above(paths.project, paths.top, paths.state, paths.link, *named)
-    return find_strangers(trust, [*list_project_places(paths), *list_state_places(paths), *named], above)
+    return find_strangers(trust, [*list_project_places(paths), *list_state_places(paths), *named])
 
 
-def _explain_owner(trust: Trust, path: Path, stranger: int) -> Problem:
+def _explain_owner(trust: Trust, path: str, stranger: int) -> Problem:
     if stranger == trust.owner:
         advice = f"Run releaser as that user: `sudo -u '#{stranger}' releaser …`."
         return Problem("other-user", f"`{path}` belongs to user {stranger}.", advice)
@@ -123,19 +168,49 @@ def _explain_owner(trust: Trust, path: Path, stranger: int) -> Problem:
     return Problem("of-another-user", message, f"Look at `ls -ld {path}`, then `chown` it, or move it away.")
 
 
-def list_above(*places: Path) -> list[Path]:
-    """Return every directory above places, and above what they lead to, each once."""
-    return [*dict.fromkeys(each for place in places for each in (*place.parents, *place.resolve().parents))]
-
-
-def list_project_places(paths: Paths) -> Iterator[Path]:
-    """Yield what decides what runs, as far as it is known without a look into any file, but for `.git` itself."""
-    yield from (paths.outer, paths.project, paths.top, paths.dotenv, paths.pyproject, paths.lockfile)
+def list_project_places(paths: Paths) -> Iterator[Path | str]:
+    """Yield what decides what runs: files of the project, of git and of uv, and what those of git name."""
+    yield from (paths.outer, paths.project, paths.top, paths.dotenv, paths.lockfile)
+    for directory in {*paths.lockfile.parents, *paths.lockfile.resolve().parents}:
+        yield from (directory / name for name in _OF_UV)
+    configs: list[Path] = []
     for directory in find_git_directories(paths.top):
-        yield directory
-        yield from (directory / name for name in _OF_GIT)
-        for name in ("hooks", "info"):
-            yield from _list(directory / name)
+        configs += (directory / "config", directory / "config.worktree")
+        yield from _list_repository(directory)
+    yield from _list_included(configs)
+
+
+def list_user_places(environ: Mapping[str, str]) -> list[Path]:
+    """Return the files outside of the project in which git and uv find what to run; they need not exist."""
+    home = environ.get("HOME") or os.path.expanduser("~")
+    places = [Path(home, name) for name in _OF_USER] if home.startswith("/") else []
+    places += [Path(environ[name]) for name in _OF_ENVIRONMENT if environ.get(name)]
+    return [*_list_included(places)]
+
+
+def _list_included(configs: Iterable[Path]) -> Iterator[Path]:
+    """Yield files of git's configuration, and those that they include."""
+    found = [*configs]
+    for config in found:
+        yield config
+        for name in _INCLUDED.findall(_read(config)):
+            included = config.parent / os.path.expanduser(name.strip())
+            found += [included] if included not in found else []
+
+
+def _list_repository(directory: Path) -> Iterator[Path | str]:
+    """Yield the directories and files of a repository, but for its objects: those decide by where they lie."""
+    stores = [directory / "objects"]
+    for store in stores:
+        for line in _read(store / "info/alternates").splitlines():
+            stores += [other] if (other := store / line) not in stores else []
+    yield directory
+    for top in (*(directory / name for name in _OF_GIT), *stores[1:]):
+        yield top
+        for place, _, files in walk(top):
+            yield place
+            if not _OBJECTS.search(place):
+                yield from (os.path.join(place, name) for name in files)
 
 
 def find_git_directories(top: Path) -> list[Path]:
@@ -143,8 +218,7 @@ def find_git_directories(top: Path) -> list[Path]:
     places = [top / ".git"]
     for name, prefix in ((places[0], "gitdir: "), ("commondir", "")):
         path = places[-1] / name
-        if path.is_file() and path.stat().st_size < 4096:
-            text = path.read_text(encoding="utf-8", errors="replace").strip()
+        if text := _read(path).strip():
             places.append(path.parent / text.removeprefix(prefix))
     return places
 
@@ -156,11 +230,11 @@ def list_state_places(paths: Paths) -> Iterator[Path]:
     for release in _list(paths.releases):
         yield release
         yield from (release / name for name in _OF_RELEASE)
-    if paths.link.is_symlink() or paths.link.is_dir():
+    if os.path.lexists(paths.link):
         venv = Path(os.path.realpath(paths.link))
-        yield from (paths.link, venv.parent, venv, venv / "pyvenv.cfg", venv / "lib", venv / "bin")
-        yield from _list(venv / "bin")
-        yield from venv.glob("lib/python*/site-packages")
+        yield from (paths.link, venv.parent, venv, venv / "pyvenv.cfg", venv / "bin", *_list(venv / "bin"))
+        for directory in venv.glob("lib*/python*/site-packages"):
+            yield from (directory, *_list(directory))
 
 
 def _list(directory: Path) -> list[Path]:
@@ -168,3 +242,10 @@ def _list(directory: Path) -> list[Path]:
         return sorted(directory.iterdir())
     except OSError:
         return []
+
+
+def _read(path: Path) -> str:
+    """Return the text of a small file; empty if it is none, or cannot be read."""
+    with contextlib.suppress(OSError):
+        return (read_regular_file(Path(os.path.realpath(path))) or b"").decode(errors="surrogateescape")
+    return ""

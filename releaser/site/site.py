@@ -21,7 +21,7 @@ from dotenv.parser import parse_stream
 from uv import find_uv_bin
 
 from releaser.errors import Problem, ToolError, explain_error, refuse, require
-from releaser.site.owners import Trust, find_intruders, find_strangers, find_trust, list_above, shares_with_group
+from releaser.site.owners import Trust, find_intruders, find_strangers, find_trust, list_user_places, shares_with_group
 from releaser.site.paths import Paths, make_paths
 from releaser.site.project import (
     choose_group,
@@ -54,6 +54,7 @@ _MISLEADING = re.compile(
 )
 # Variables of the environment file that releaser sets itself, that are its settings, or that no program can get.
 _NOT_OF_SERVICE = re.compile(r"_?RELEASER_|AUTO_UPDTR__|UV_|(PATH|VIRTUAL_ENV|PYTHONHOME|__PYVENV_LAUNCHER__)$|.*[=\0]")
+_PROGRAMS = ("git", "uv", "ssh", "unshare", "setpriv", "python3")
 BROKEN_LINE, OUTSIDE = "broken-line", "restart-file-outside"  # names of problems
 _ASSIGNMENT = re.compile(r"\s*(?:export\s+)?[\w.-]+\s*=")
 _REFERENCE = re.compile(r"\$\{(\w+)(?::-([^}]*))?\}")
@@ -81,6 +82,11 @@ class Site(msgspec.Struct, frozen=True):
     def is_shared(self) -> bool:
         """True if a group shares the project: its directory is writable for a group with other members."""
         return shares_with_group(self.paths.project)
+
+    @property
+    def trust(self) -> Trust:
+        """Whom a run of this user trusts here."""
+        return find_trust(self.paths.project, self.unix_group if self.settings.site.unix_group else None)
 
     @property
     def environment_file(self) -> Path:
@@ -171,9 +177,10 @@ def open_site(start: Path, environ: Mapping[str, str]) -> Site:
     is started then.
     """
     project, top = find_project(start)
+    require(_find_strange_home(environ))
     environ = {**environ, "PATH": choose_path(environ)}
     own = (project, project.parent, top, project / "pyproject.toml", project.parent / ".env")
-    require(find_strangers(find_trust(project), own, list_above(*own)))
+    require(find_strangers(find_trust(project), own))
     text, problems = read_text(project / "pyproject.toml")
     dotenv_values, more = read_dotenv(project.parent / ".env")
     site = _make_site(project, top, text, environ, dotenv_values)
@@ -182,14 +189,23 @@ def open_site(start: Path, environ: Mapping[str, str]) -> Site:
     return msgspec.structs.replace(site, problems=everything, unread=unread)
 
 
+def _find_strange_home(environ: Mapping[str, str]) -> list[Problem]:
+    """Return a problem if another user could write the files in which git and uv look for what to run."""
+    user = os.geteuid()
+    problems = find_strangers(Trust(user, user), list_user_places(environ))
+    advice = (
+        f"Run releaser with the HOME of its user: `sudo -H -u '#{user}' releaser …`; or correct who may write that."
+    )
+    return [Problem("home", f"{problem.message} git and uv read settings there.", advice) for problem in problems[:1]]
+
+
 def choose_path(environ: Mapping[str, str]) -> str:
     """Return PATH without relative directories, and those whose programs another user could replace."""
     trust, names = Trust(os.geteuid(), os.geteuid()), environ.get("PATH", _DEFAULT_PATH).split(os.pathsep)
     kept = [*map(os.path.realpath, _DEFAULT_PATH.split(os.pathsep))]
 
     def is_safe(name: str) -> bool:
-        place = Path(os.path.realpath(name))
-        return str(place) in kept or not place.exists() or not find_strangers(trust, [place], place.parents)
+        return os.path.realpath(name) in kept or not find_strangers(trust, [name])
 
     return os.pathsep.join(name for name in names if name.startswith("/") and is_safe(name))
 
@@ -230,7 +246,8 @@ def _make_site(
     unix_group, unknown = _find_unix_group(project, settings.site.unix_group)
     paths = _make_paths(project, top, settings)
     trust = find_trust(project, unix_group if settings.site.unix_group else None)
-    require(find_intruders(trust, paths, find_environment_file(paths, settings)))
+    programs = _list_programs(settings, project, environ)
+    require(find_intruders(trust, paths, find_environment_file(paths, settings), *programs))
     uv, no_uv = _find_uv(settings.site.uv, project, environ)  # the first program that is started
     site = Site(
         paths=paths,
@@ -308,6 +325,7 @@ def read_service(site: Site) -> tuple[dict[str, str], list[Problem]]:
 
     for variable, value in variables.items():
         values[variable] = _REFERENCE.sub(find_value, value)
+    hide_secrets(values)
     service = {name: values[name] for name in variables if not _NOT_OF_SERVICE.match(name) and "\0" not in values[name]}
     return service, problems
 
@@ -320,6 +338,15 @@ def _find_unix_group(project: Path, name: str) -> tuple[int, list[Problem]]:
     except KeyError:
         message = f"The setting `unix_group` is `{name}`, but this host has no such group."
         return os.getgid(), [Problem("no-unix-group", message, "Run `getent group` to list the groups.")]
+
+
+def _list_programs(settings: Settings, project: Path, environ: Mapping[str, str]) -> list[Path]:
+    """Return the programs that exist: those of the settings, and each on PATH that a run starts by its name."""
+    live, path = settings.live, environ.get("PATH", _DEFAULT_PATH)
+    commands = (live.restart, live.health_check, live.before_build, live.before_live, live.after_live, live.on_failure)
+    names = [settings.site.uv, *(command[0] for command in (*commands, settings.tests.test_command) if command)]
+    places = [project / os.path.expanduser(name) if "/" in name else name for name in (*names, *_PROGRAMS) if name]
+    return [Path(program) for place in places if (program := shutil.which(place, path=path))]
 
 
 def _find_uv(setting: str, project: Path, environ: Mapping[str, str]) -> tuple[Path, list[Problem]]:

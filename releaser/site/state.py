@@ -13,6 +13,10 @@ from releaser.site.paths import Paths
 from releaser.system.files import is_temporary, read_regular_file, replace_file
 
 _ADVICE = "Set `state_dir` to a directory of its own, outside of the checkout."
+_BESIDE_WORKTREES = ".releaser"  # in a bare repository with worktrees in it
+_MADE_BY_SYSTEM = "lost+found"
+_RELEASE = re.compile(r"\d{8}T\d{6}Z(-\d+)?", re.ASCII)
+_BROKEN = re.compile(r"\.broken(-\d+)?$", re.ASCII)  # of what was set aside
 _SHADOW = re.compile(r"shadow-\d{8}T\d{6}Z(-\d+)?(-lock)?", re.ASCII)
 
 
@@ -27,7 +31,8 @@ def _find_wrong_place(paths: Paths) -> list[Problem]:
         if Path(os.path.realpath(place)).is_relative_to(state):
             return [Problem("wrong-state-dir", f"The state directory `{paths.state}` holds `{place}`.", _ADVICE)]
     for place in (*(Path(os.path.realpath(place)) for place in find_git_directories(paths.top)), paths.link):
-        if state.is_relative_to(place) or paths.state.is_relative_to(place):
+        is_beside = state.is_relative_to(place) and state.relative_to(place).parts[:1] == (_BESIDE_WORKTREES,)
+        if (state.is_relative_to(place) or paths.state.is_relative_to(place)) and not is_beside:
             return [Problem("wrong-state-dir", f"The state directory `{paths.state}` lies in `{place}`.", _ADVICE)]
     return []
 
@@ -49,17 +54,27 @@ def _find_other_project(paths: Paths) -> list[Problem]:
         return []
     if named := _read_marker(paths):
         other = Path(os.path.normpath(os.path.join(os.path.realpath(paths.state), named)))
-        if (other / "pyproject.toml").exists() and not os.path.samefile(other, paths.project):
+        if os.path.exists(other / "pyproject.toml") and not os.path.samefile(other, paths.project):
             message = f"The state directory `{paths.state}` is that of the project `{other}`."
             return [Problem("other-state", message, _ADVICE)]
         return []
-    own = {path.name for path in paths.state_entries}
-    foreign = sorted(name for name in names if name not in own and not is_own_name(name))
-    is_earlier = paths.releases.name in names and not foreign  # of a version that wrote no marker
-    if is_earlier or Path(os.path.realpath(paths.link)).is_relative_to(os.path.realpath(paths.releases)):
+    own = {*(path.name for path in paths.state_entries), _MADE_BY_SYSTEM}
+    foreign = sorted(name for name in names if _BROKEN.sub("", name) not in own and not is_own_name(name))
+    if names == [_MADE_BY_SYSTEM] or not (foreign or _find_foreign_releases(paths)):  # of a version without a marker
+        return []
+    if Path(os.path.realpath(paths.link)).is_relative_to(os.path.realpath(paths.releases)):
         return []
     message = f"The state directory `{paths.state}` has files that releaser did not make: {', '.join(foreign[:3])}."
     return [Problem("other-state", message if foreign else f"`{paths.state}` has no releases of releaser.", _ADVICE)]
+
+
+def _find_foreign_releases(paths: Paths) -> list[str]:
+    """Return names by which a directory cannot have the releases of a site: other tools have `releases`, too."""
+    if not os.path.isdir(paths.releases):
+        return [paths.releases.name]
+    names = os.listdir(paths.releases)
+    foreign = [name for name in names if not (is_temporary(name) or _RELEASE.fullmatch(_BROKEN.sub("", name)))]
+    return foreign if names else [paths.releases.name] * (not os.path.exists(paths.run_lock))
 
 
 def is_own_name(name: str) -> bool:

@@ -104,7 +104,7 @@ INTRUSIONS = {
 INTRUSIONS |= {f"{name} group": name for name in (".env", "journal.json", ".git", "config", "uv.lock", "bin", "python")}
 INTRUSIONS |= {f"{name} others": name for name in (".env", "releases", "outer", "outbox", "info", "manifest.json")}
 INTRUSIONS |= {f"{name} owner": name for name in ("outer", "shop", ".git", "hooks", "uv.lock", "venv", "history.jsonl")}
-INTRUSIONS |= {"outer sticky": "outer", "shop sticky": "shop"}
+INTRUSIONS |= {"outer sticky": "outer", "shop sticky": "shop", "program owner": "program"}
 QUESTIONS = ("config", "list", "history", "status", "check", "update --dry-run", "verify")
 
 
@@ -116,7 +116,14 @@ def test_law_30_31_strangers(make_site: SiteFactory, ordinary_user: Identity | N
     site, (name, how), who = make_site.live(due="1.1.0"), intrusion.split(), getattr(ordinary_user, "user", 0)
     git, venv = site.path / ".git", site.link.resolve()
     places = {".env": site.outer, ".releaser": site.outer, "site": site.state.parent, "outer": site.outer.parent}
-    places |= {"shop": site.outer, ".git": site.path, "uv.lock": site.path, "venv": venv.parent, "bin": venv}
+    places |= {
+        "shop": site.outer,
+        "program": site.outer,
+        ".git": site.path,
+        "uv.lock": site.path,
+        "venv": venv.parent,
+        "bin": venv,
+    }
     places |= dict.fromkeys(("config", "hooks", "info"), git) | {"python": venv / "bin", "manifest.json": venv.parent}
     path = places.get(name, site.state) / name
     path = site.path if name == "shop" else path

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from releaser.site import owners
-from releaser.site.owners import Trust, find_intruders, find_strangers, list_above
+from releaser.site.owners import Trust, find_intruders, find_strangers
 from releaser.site.paths import Paths, make_paths
 from releaser.site.state import find_foreign_state, name_project_in_state
 from tests.support.commands import require
@@ -14,18 +14,23 @@ from tests.support.commands import require
 OWNER, PRIVATE, SHARED, OTHER, MEMBER, STRANGER = 4001, 5001, 5002, 5003, 4002, 4003
 #: Each place, below a directory that only root may write; those that end with a slash are directories.
 PLACES = """
-srv/ srv/outer/ srv/outer/shop/ srv/outer/shop/.git/ srv/outer/shop/.git/config
-srv/outer/shop/.git/config.worktree srv/outer/shop/.git/HEAD srv/outer/shop/.git/index srv/outer/shop/.git/objects/
-srv/outer/shop/.git/refs/ srv/outer/shop/.git/hooks/ srv/outer/shop/.git/hooks/post-checkout srv/outer/shop/.git/info/
-srv/outer/shop/.git/info/attributes srv/outer/shop/site/ srv/outer/shop/site/pyproject.toml srv/outer/shop/site/uv.lock
-srv/outer/shop/.releaser/ srv/outer/shop/.releaser/site/ srv/outer/shop/.releaser/site/journal.json
-srv/outer/shop/.releaser/site/lock srv/outer/shop/.releaser/site/outbox/ srv/outer/shop/.releaser/site/releases/
+srv/ srv/outer/ srv/outer/shop/ srv/outer/shop/.git/ srv/outer/shop/.git/config srv/outer/shop/.git/config.worktree
+srv/outer/shop/.git/HEAD srv/outer/shop/.git/index srv/outer/shop/.git/objects/ srv/outer/shop/.git/objects/aa/
+srv/outer/shop/.git/objects/info/alternates srv/outer/store/aa/ srv/outer/included srv/outer/shop/.git/refs/
+srv/outer/shop/.git/refs/heads/ srv/outer/shop/.git/refs/heads/main srv/outer/shop/.git/hooks/
+srv/outer/shop/.git/hooks/post-checkout srv/outer/shop/.git/info/ srv/outer/shop/.git/info/attributes
+srv/outer/shop/site/ srv/outer/shop/site/pyproject.toml srv/outer/shop/site/uv.lock srv/outer/shop/.releaser/
+srv/outer/shop/.releaser/site/ srv/outer/shop/.releaser/site/journal.json srv/outer/shop/.releaser/site/lock
+srv/outer/shop/.releaser/site/outbox/ srv/outer/shop/.releaser/site/releases/
 srv/outer/shop/.releaser/site/releases/T/ srv/outer/shop/.releaser/site/releases/T/manifest.json
 srv/outer/shop/.releaser/site/releases/T/state.json srv/outer/shop/.releaser/site/releases/T/venv/
 srv/outer/shop/.releaser/site/releases/T/venv/bin/ srv/outer/shop/.releaser/site/releases/T/venv/bin/python
-srv/outer/shop/.releaser/site/releases/T/venv/lib/python3.11/site-packages/ srv/outer/shop/.env
+srv/outer/shop/.releaser/site/releases/T/venv/lib/ srv/outer/shop/.releaser/site/releases/T/venv/lib/python3.11/
+srv/outer/shop/.releaser/site/releases/T/venv/lib/python3.11/site-packages/ srv/outer/shop/.env srv/uv.toml
+srv/outer/shop/.releaser/site/releases/T/venv/lib/python3.11/site-packages/a.pth srv/outer/shop/site/.python-version
 """.split()  # noqa: SIM905 - a list of places is read better so
-ABOVE = {"srv/", "srv/outer/", "srv/outer/shop/.releaser/"}
+ABOVE = {"srv/", "srv/outer/", "srv/outer/shop/.releaser/", "srv/outer/shop/.releaser/site/releases/T/venv/lib/"}
+ABOVE |= {"srv/outer/shop/.releaser/site/releases/T/venv/lib/python3.11/"}
 #: Who may write: owner, group, and mode; the answer for the owner alone, for one of a group that shares, for root.
 WHO = {
     "the owner": (OWNER, OTHER, 0o700, (True, True, False)),
@@ -54,6 +59,8 @@ def paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Paths:
         path.mkdir(exist_ok=True) if place.endswith("/") else path.write_text("")
     shop = tmp_path / "srv/outer/shop"
     (shop / "site/.venv").symlink_to(shop / ".releaser/site/releases/T/venv")
+    (shop / ".git/config").write_text('[core]\n\tbare = false\n[include] path = "../../included" ; ours\n')
+    (shop / ".git/objects/info/alternates").write_text("../../../store\n")
     return make_paths(shop / "site", shop, shop / "site/.venv", shop / ".releaser/site")
 
 
@@ -84,14 +91,31 @@ def test_law_30_a_link_counts_as_what_it_is_and_as_what_it_leads_to(paths: Paths
     (tmp_path / "elsewhere").write_text("")
     assert find_intruders(trust, paths) == []
     os.chown(tmp_path / "elsewhere", STRANGER, OTHER)
-    assert str(lock) in str(find_intruders(trust, paths))
+    assert str(tmp_path / "elsewhere") in str(find_intruders(trust, paths))
     os.chown(tmp_path / "elsewhere", 0, 0)
     os.chown(lock, STRANGER, OTHER, follow_symlinks=False)
     assert str(STRANGER) in str(find_intruders(trust, paths))
     away = paths.project.parent / "away"
     away.symlink_to(tmp_path / "srv")
-    assert tmp_path / "srv" in list_above(away / "outer/shop/site")
+    os.chown(tmp_path / "srv", STRANGER, OTHER)
+    assert str(tmp_path / "srv") in str(find_strangers(trust, [away / "outer/shop/site"]))
+    os.chown(tmp_path / "srv", 0, 0)
+    os.chown(lock, 0, 0, follow_symlinks=False)
     assert find_strangers(trust, [tmp_path / "missing"]) == []
+    python, mine, his = paths.link / "bin/python", tmp_path / "python3.11", tmp_path / "his"
+    his.mkdir()
+    mine.write_text("")
+    (his / "python").symlink_to(mine)
+    python.unlink()
+    python.symlink_to("../" * 20 + f"{his}/python")  # the last of both links leads to a trusted file
+    assert find_intruders(trust, paths) == []
+    for place in (his / "python", his):
+        os.chown(place, STRANGER, OTHER, follow_symlinks=False)
+        assert str(place) in str(find_intruders(trust, paths))
+        os.chown(place, 0, 0, follow_symlinks=False)
+    (his / "python").unlink()
+    (his / "python").symlink_to(python)
+    assert find_intruders(trust, paths) == []  # a loop
 
 
 #: What is wrong about a state directory, by its path from the project, and what lies in it.
@@ -107,8 +131,12 @@ STATES: dict[str, tuple[str, tuple[str, ...], str]] = {
     "somebody's files": ("../../data", ("thesis.txt", "logs/"), "thesis.txt"),
     "somebody's directories": ("../../data", ("logs/", "cache/"), "no releases"),
     "an earlier version": ("../../state", ("releases/", "lock", "shadow-20260101T000000Z/"), ""),
-    "something like a shadow": ("../../state", ("releases/", "shadow-puppets/"), "shadow-puppets"),
-    "a link": ("../../state", ("releases/", "outbox>"), "outbox"),
+    "what was set aside": ("../../state", ("releases/", "releases/20260101T000000Z/", "holds.json.broken-2"), ""),
+    "another tool's": ("../../state", ("releases/", "releases/20260101000000/", "logs/", "cache/"), "no releases"),
+    "a new file system": ("../../state", ("lost+found/",), ""),
+    "beside worktrees": ("../.git/.releaser/site", (), ""),
+    "something like a shadow": ("../../state", ("releases/", "lock", "shadow-puppets/"), "shadow-puppets"),
+    "a link": ("../../state", ("releases/", "lock", "outbox>"), "outbox"),
     "its own": ("../../state", ("thesis.txt", "project=../shop/site"), ""),
     "another project's": ("../../state", ("project=../shop",), "shop"),
     "one that is gone": ("../../state", ("project=../gone",), ""),
@@ -133,6 +161,6 @@ def test_law_30_whose_state_directory_it_is(paths: Paths, tmp_path: Path, name: 
     assert (bool(problems), reason in str(problems)) == (bool(reason), True), problems
     assert not entries or sorted(state.rglob("*")) == before
     if not problems:
-        state.mkdir(exist_ok=True)
+        state.mkdir(parents=True, exist_ok=True)
         name_project_in_state(moved)
         assert find_foreign_state(moved) == []
