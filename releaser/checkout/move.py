@@ -18,7 +18,7 @@ from releaser.releases.journal import Entry
 from releaser.site.site import Site
 from releaser.system.files import lies_behind_link, remove_path, replace_file, sync_file_system
 from releaser.system.space import explain_full_disk, find_missing_room
-from releaser.system.text import join_few
+from releaser.system.text import join_few, word
 
 _BLOCK = 4096  # bytes in which a file takes its room
 _MARGIN, _SPARE = 1 << 20, 8  # bytes and inodes for the index of git, the journal and the link
@@ -78,7 +78,9 @@ def move_checkout(site: Site, repository: Repository, entry: Entry, *, back: boo
     head, branch = state.head, f"refs/heads/{site.settings.site.branch}"
     if is_moved_by_person(site, state, entry):
         message = f"The checkout was moved to {state.ref or 'no branch'} at {head[:12]} during this run."
-        raise refuse("moved-checkout", message, f"Look at `git -C {site.paths.top} log`, then run releaser again.")
+        raise refuse(
+            "moved-checkout", message, f"Look at `git -C {word(site.paths.top)} log`, then run releaser again."
+        )
     require(repository.find_lock())
     _restore_committed_lock(site, repository, state, entry)
     products = plan_products(site, repository, entry, back=back)
@@ -98,7 +100,7 @@ def move_checkout(site: Site, repository: Repository, entry: Entry, *, back: boo
                 raise full from error
             if error.is_killed:
                 raise
-            advice = f"Look at `git -C {site.paths.top} status`, then run releaser again."
+            advice = f"Look at `git -C {word(site.paths.top)} status`, then run releaser again."
             raise refuse("checkout", f"git refused to move the checkout: {error.message}", advice) from error
     place_products(products)
     _delete_byte_code(site.paths.top, repository, [*sources, *products.paths])
@@ -155,7 +157,9 @@ def _restore_committed_lock(site: Site, repository: Repository, state: CheckoutS
     content = site.paths.lockfile.read_bytes() if site.paths.lockfile.is_file() else None
     if content is None or content not in [lock.read_bytes() for lock in locks if lock.exists()]:
         message = f"`{site.paths.lockfile}` was changed since this change began."
-        advice = f"Commit it, or run `git -C {site.paths.project} checkout HEAD -- uv.lock`; then run releaser again."
+        advice = (
+            f"Commit it, or run `git -C {word(site.paths.project)} checkout HEAD -- uv.lock`; then run releaser again."
+        )
         raise refuse("changed-lock", message, advice)
     repository.run("checkout", "--quiet", "HEAD", "--", f":(top,literal){path}")
 

@@ -11,7 +11,7 @@ from releaser.packages.resolve import group_arguments
 from releaser.releases.release import EXPORT, Release
 from releaser.site.site import Site
 from releaser.system.files import lies_behind_link, read_regular_file, replace_file
-from releaser.system.text import join_few
+from releaser.system.text import join_few, word
 
 
 def find_dirty_files(site: Site, state: CheckoutState, live: Release | None) -> list[Problem]:
@@ -21,7 +21,7 @@ def find_dirty_files(site: Site, state: CheckoutState, live: Release | None) -> 
     own |= {lock} if lock in state.changed and has_lock_of(site, live) else set()
     dirty = [f"`{path}`" for path in state.changed if path not in own]
     message = f"Tracked files of the checkout are changed: {join_few(dirty)}."
-    advice = f"Commit or stash them: `git -C {site.paths.top} status`."
+    advice = f"Commit or stash them: `git -C {word(site.paths.top)} status`."
     return [Problem("changed-files", message, advice)] if dirty else []
 
 
@@ -61,7 +61,7 @@ def find_wrong_export(site: Site, project: Path) -> list[Problem]:
     if not name or not (site.export is None or path.is_symlink() or lies_behind_link(project, name) or path.is_dir()):
         return []
     message = f"The setting `requirements_export` is `{name}`, but must be a .txt file in the project, and no link."
-    return [Problem("wrong-export", message, f"Name another file, or look at `ls -ld {path}`.")]
+    return [Problem("wrong-export", message, f"Name another file, or look at `ls -ld {word(path)}`.")]
 
 
 def find_export_problems(site: Site, repository: Repository, changed: Collection[str]) -> list[Problem]:
@@ -74,7 +74,7 @@ def find_export_problems(site: Site, repository: Repository, changed: Collection
         return []
     name = site.settings.git.requirements_export
     message = f"The setting `requirements_export` is `{name}`, but the file that exists is not committed."
-    advice = f"Move it away, or commit it: `git -C {site.paths.top} add {own}`."
+    advice = f"Move it away, or commit it: `git -C {word(site.paths.top)} add {word(own)}`."
     return [Problem("wrong-export", message, advice)]
 
 

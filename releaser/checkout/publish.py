@@ -20,7 +20,7 @@ from releaser.releases.release import EXPORT, PackageChange, Release
 from releaser.site.site import Site
 from releaser.system.files import sync_file_system
 from releaser.system.run import Run
-from releaser.system.text import LONGEST_LINE, clip, count
+from releaser.system.text import LONGEST_LINE, clip, count, word
 
 _LEFT_HEADS = 5  # of a remote that is rewritten again and again
 _REMOTE_LINE = re.compile(r"^remote: (.*\S)", re.MULTILINE)
@@ -87,7 +87,7 @@ def publish(site: Site, run: Run, repository: Repository, release: Release, entr
             state = msgspec.structs.replace(state, head=commit)
     except (ReleaserError, OSError) as error:
         message = f"uv.lock could not be committed: {explain_error(error)}"
-        advice = f"See `git -C {site.paths.top} status`. The next run tries again."
+        advice = f"See `git -C {word(site.paths.top)} status`. The next run tries again."
         return Published(problem=Problem("not-committed", message, advice))
     return Published(commit, push_pending(site, repository, state, pending, timeout=entry.push_timeout))
 
@@ -122,7 +122,7 @@ def push_pending(
         message = (
             f"Nothing was pushed: releaser's commit is on top of {count(len(foreign), 'unpushed commit')} of people."
         )
-        return Problem("not-pushed", message, f"Run `git -C {site.paths.top} push`.")
+        return Problem("not-pushed", message, f"Run `git -C {word(site.paths.top)} push`.")
     try:
         repository.push(head, upstream, timeout=timeout)
     except ToolError as error:

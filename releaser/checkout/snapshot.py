@@ -8,6 +8,7 @@ from releaser.checkout.repository import CheckoutState, Repository, hash_text
 from releaser.errors import Problem, require
 from releaser.releases.link import Link, read_link
 from releaser.site.site import Site
+from releaser.system.text import word
 
 
 class Snapshot(msgspec.Struct, frozen=True):
@@ -43,7 +44,7 @@ def require_unchanged(site: Site, repository: Repository, before: Snapshot) -> N
         f"`{site.paths.dotenv}` was changed": after.dotenv != before.dotenv,
         f"`{site.paths.link}` was changed": after.link != before.link,
     }
-    advice = f"Look at `git -C {top} status`; run releaser again when the work is done."
+    advice = f"Look at `git -C {word(top)} status`; run releaser again when the work is done."
     end = "during this run. Nothing went live."
     changed = [sentence for sentence, is_changed in changes.items() if is_changed]
     require([Problem("changed-meanwhile", f"{sentence} {end}", advice) for sentence in changed])

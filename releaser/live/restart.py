@@ -11,6 +11,7 @@ from pathlib import Path
 from releaser.errors import ChangeError, Problem, ToolError, explain_error
 from releaser.site.site import Site
 from releaser.system import process
+from releaser.system.text import word
 
 _FILES = ("config/tmp/restart.txt", "tmp/restart.txt")
 
@@ -32,16 +33,16 @@ def find_problems(site: Site) -> list[Problem]:
     path = find_restart_file(site)
     if path is not None and os.path.isdir(path.parent) and not os.access(path.parent, os.X_OK):
         message = f"This user may not enter `{path.parent}`, where the file is that a restart touches."
-        return [Problem("no-restart", message, f"Look at `ls -ld {path.parent}`.")]
+        return [Problem("no-restart", message, f"Look at `ls -ld {word(path.parent)}`.")]
     is_file = path is not None and os.path.isfile(path) and not path.is_symlink() and os.access(path, os.W_OK)
     if path is not None and os.path.lexists(path) and not is_file:
         message = f"`{path}`, which a restart touches, is no file that this user may write."
-        return [Problem("no-restart", message, f"Run `mv {path} {path}.old`.")]
+        return [Problem("no-restart", message, f"Run `mv {word(path)} {word(path)}.old`.")]
     if path is not None and os.path.isdir(path.parent):
         return []
     if path is not None:
         message = f"The setting `restart_file` is `{path}`, but that directory does not exist."
-        return [Problem("no-restart", message, f"Run `mkdir {path.parent}`, or correct the setting.")]
+        return [Problem("no-restart", message, f"Run `mkdir {word(path.parent)}`, or correct the setting.")]
     message = "No way to restart the site: `restart` is `auto`, and neither config/tmp nor tmp exists."
     advice = "Set `restart` to a command or `none`, `restart_file` to a file to touch, or run `mkdir tmp`."
     return [Problem("no-restart", message, advice)]
@@ -75,7 +76,7 @@ def _touch(site: Site) -> str:
     is_inside = place.is_relative_to(top) and ".git" not in place.relative_to(top).parts
     if path.is_relative_to(site.paths.top) and not is_inside:
         message = f"`{path}` leads out of the checkout, or into `.git`, by a link, and was not touched."
-        raise ChangeError(message, f"Look at `ls -l {path}`.")
+        raise ChangeError(message, f"Look at `ls -l {word(path)}`.")
     try:  # other users may write that directory, and could put a pipe or a link there
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o664)
         with open(descriptor, "wb"):
@@ -84,7 +85,9 @@ def _touch(site: Site) -> str:
             os.utime(descriptor)
     except OSError as error:
         message = f"The restart file could not be touched: {explain_error(error)}"
-        raise ChangeError(message, f"Look at `ls -l {path}`; if it is no file, run `mv {path} {path}.old`.") from error
+        raise ChangeError(
+            message, f"Look at `ls -l {word(path)}`; if it is no file, run `mv {word(path)} {word(path)}.old`."
+        ) from error
     return f"touched {path.name}"
 
 

@@ -31,7 +31,7 @@ from releaser.releases.venv import (
 from releaser.releases.verify import list_damage, list_edits, list_patched
 from releaser.site.project import get_table, read_pyproject
 from releaser.site.site import Site
-from releaser.system.text import join_few
+from releaser.system.text import join_few, word
 
 _EXPORT = re.compile(r"^\s*export\s+(\w+)", re.MULTILINE)
 _OF_VENV = re.compile(r"PATH|PS1|PYTHONHOME|VIRTUAL_ENV\w*|SCRIPT_PATH|PKG_CONFIG_PATH|TCL_LIBRARY|TK_LIBRARY")
@@ -44,7 +44,7 @@ def find_problems(site: Site) -> list[Problem]:
     link = site.paths.link
     if not ask_python_version(site, find_python(link)):
         message = f"`{link}` is no virtual environment whose Python starts."
-        return [Problem("no-venv", message, f"Move it away: `mv {link} {link}.old`.")]
+        return [Problem("no-venv", message, f"Move it away: `mv {word(link)} {word(link)}.old`.")]
     try:
         with tempfile.TemporaryDirectory(prefix=site.paths.temporary_prefix) as place:  # a check makes no state
             return find_losses(msgspec.structs.replace(site, uv_cache=Path(place)), mark="check")
@@ -88,7 +88,7 @@ def find_losses(site: Site, *, mark: str) -> list[Problem]:
         problems.append(Problem("leaves-venv", message, advice))
     if exported := _find_exports(venv / "bin" / "activate"):
         message = f"`{venv}/bin/activate` sets {join_few(exported)}; that of the next release would not."
-        advice = f"Set it in the environment of the service, and take it out: `nano {venv}/bin/activate`."
+        advice = f"Set it in the environment of the service, and take it out: `nano {word(venv)}/bin/activate`."
         problems.append(Problem("leaves-venv", message, advice))
     return problems
 
@@ -157,7 +157,7 @@ def find_link_problems(store: Store, *, force: bool) -> list[Problem]:
     if link.kind == "foreign":
         kind = f"a link to `{link.text}`" if link.is_symlink else "a directory"
         message = f"`{path}` is {kind}, which releaser did not make."
-        building = f"`rm {path}` and `releaser init` build a release"
+        building = f"`rm {word(path)}` and `releaser init` build a release"
         adoption = building if link.is_symlink else "`releaser init` adopts it"
         advice = f"{back}; {adoption}." if back else f"{adoption}."
         return [Problem("foreign-venv", message, advice)]

@@ -26,6 +26,7 @@ from releaser.report.outcomes import Outcome
 from releaser.site.site import Site
 from releaser.system.files import replace_file, replace_symlink
 from releaser.system.run import now
+from releaser.system.text import word
 
 
 def adopt(site: Site, run: SiteRun) -> Outcome:
@@ -61,10 +62,10 @@ def adopt(site: Site, run: SiteRun) -> Outcome:
             if not ask_python_version(site, find_python(link)):
                 exchange_for_directory(site.paths, directory / "venv", before=read_link(site.paths).text)
                 message = f"`{link}` cannot be adopted: its Python would not start."
-                raise refuse("not-adopted", message, f"See `ls -l {link}/bin`.")
+                raise refuse("not-adopted", message, f"See `ls -l {word(link)}/bin`.")
         except OSError as error:
             message = f"`{link}` cannot be adopted: {explain_error(error)}"
-            raise refuse("not-adopted", message, f"See `ls -ld {link}`.") from error
+            raise refuse("not-adopted", message, f"See `ls -ld {word(link)}`.") from error
         finally:
             if read_link(site.paths).release != directory.name:  # refused or interrupted: the venv stays without it
                 with contextlib.suppress(OSError):

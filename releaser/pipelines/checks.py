@@ -21,7 +21,7 @@ from releaser.packages import hand_made
 from releaser.packages.lock import read_lock
 from releaser.releases.store import Store
 from releaser.site.site import Site, find_state_problems, find_untrusted_programs, read_dotenv
-from releaser.system.text import find_secrets
+from releaser.system.text import find_secrets, word
 
 
 class Look(msgspec.Struct, frozen=True):
@@ -101,7 +101,7 @@ def _find_open_secrets(site: Site) -> list[str]:
     hints = []
     for path in dict.fromkeys((site.paths.dotenv, site.environment_file)):
         if path.is_file() and path.stat().st_mode & stat.S_IROTH and find_secrets(read_dotenv(path)[0]):
-            hints.append(f"Every user of this host may read the secrets in `{path}`: run `chmod o-r {path}`.")
+            hints.append(f"Every user of this host may read the secrets in `{path}`: run `chmod o-r {word(path)}`.")
     return hints
 
 

@@ -15,7 +15,7 @@ from releaser.site.site import Site
 from releaser.system import process
 from releaser.system.files import measure
 from releaser.system.run import now
-from releaser.system.text import count, format_bytes, join_few
+from releaser.system.text import count, format_bytes, join_few, word
 
 _CACHE_MARGIN = 64 << 20  # bytes by which uv's cache may be larger than the live release
 _PATIENCE, _CLEANING = "2", 60.0  # seconds for uv's lock, and in all
@@ -46,7 +46,7 @@ def prune_releases(site: Site, run: SiteRun, key: Key | None = None) -> list[str
                     deleted.append(release.id)
             except OSError as error:
                 message = f"Release {release.id} cannot be deleted: {explain_error(error)}"
-                run.add_problem("not-deleted", message, f"See `ls -la {site.paths.releases}`.")
+                run.add_problem("not-deleted", message, f"See `ls -la {word(site.paths.releases)}`.")
         run.store = run.store.without(*deleted)
         run.has_pruned = True
         detail.append(f"deleted {join_few(deleted)}" if deleted else "nothing to delete")

@@ -32,7 +32,7 @@ from releaser.site.run_lock import Running, end_run
 from releaser.site.site import Site
 from releaser.system.files import make_private_directory
 from releaser.system.run import ROLLBACK, find_command
-from releaser.system.text import join_few
+from releaser.system.text import join_few, word
 
 _UNDO = 60.0  # seconds for an update to undo its work
 _FIRST_STEPS = ("", "fetch")  # of a run without a journal; later, it has only mails to send
@@ -148,7 +148,7 @@ def plan_rollback(site: Site, run: SiteRun, repository: Repository, release: Rel
     if state.ref != f"refs/heads/{branch}":
         current = state.ref.removeprefix("refs/heads/") or "a detached HEAD"
         message = f"The checkout is on `{current}`, not on `{branch}`."
-        raise refuse("other-branch", message, f"Run `git switch {branch}`, then run releaser again.")
+        raise refuse("other-branch", message, f"Run `git switch {word(branch)}`, then run releaser again.")
     is_same_code = repository.code_key(head, *site.committed_paths) == release.manifest.key.code_key
     commit = head if keep_code or is_same_code else choose_commit_of(site, repository, release)
     require_free_state(site, repository, commit)
@@ -164,7 +164,7 @@ def plan_rollback(site: Site, run: SiteRun, repository: Repository, release: Rel
     elif path in state.changed and not has_lock:
         message = f"`{site.paths.lockfile}` is changed."
         raise refuse(
-            "changed-lock", message, f"Commit it, or run `git -C {site.paths.project} checkout HEAD -- uv.lock`."
+            "changed-lock", message, f"Commit it, or run `git -C {word(site.paths.project)} checkout HEAD -- uv.lock`."
         )
     commits_lock = (
         commit == head

@@ -27,7 +27,7 @@ from releaser.report.outcomes import Outcome, make_unchanged
 from releaser.site.site import Site
 from releaser.system import process, signals
 from releaser.system.files import name_temporary, remove_path
-from releaser.system.text import count, join_few
+from releaser.system.text import count, join_few, word
 
 _CRONTAB_TIMEOUT = 10.0  # seconds
 _PATIENCE, _PAUSE = 10.0, 0.1  # seconds for processes to end after a restart
@@ -142,7 +142,7 @@ def _delete_state(site: Site, run: SiteRun) -> bool:
         message = f"`{state}` is kept for {mails}: {join_few(left)}."
     except (OSError, ReleaserError) as error:
         message = f"`{state}` could not be deleted: {explain_error(error)}"
-    run.add_problem("state-kept", message, f"Look at it, then run `rm -r {state}`.")
+    run.add_problem("state-kept", message, f"Look at it, then run `rm -r {word(state)}`.")
     return False
 
 

@@ -13,6 +13,7 @@ from releaser.releases.release import ID
 from releaser.site.paths import Paths
 from releaser.system.files import exchange, replace_symlink
 from releaser.system.signals import check_signals
+from releaser.system.text import word
 
 
 class Link(msgspec.Struct, frozen=True):
@@ -60,7 +61,7 @@ def make_link_text(paths: Paths, release: str, other_than: str | None = None) ->
 
 def _explain_changed_link(paths: Paths) -> PreflightError:
     message = f"`{paths.link}` was changed during this run. Nothing went live."
-    return refuse("link-changed", message, f"Look at it with `ls -l {paths.link}`, then run releaser again.")
+    return refuse("link-changed", message, f"Look at it with `ls -l {word(paths.link)}`, then run releaser again.")
 
 
 def flip(paths: Paths, release: str, *, before: str | None) -> None:

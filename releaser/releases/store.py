@@ -30,7 +30,7 @@ from releaser.system.files import (
 )
 from releaser.system.run import Run, make_id, now
 from releaser.system.state import read_state
-from releaser.system.text import join_few
+from releaser.system.text import join_few, word
 
 MANIFEST, STATE, MARKER = "manifest.json", "state.json", ".releaser"
 DOOMED = ".doomed-"
@@ -277,7 +277,9 @@ def sweep_releases(store: Store, run: Run) -> Store:
                 store = store.without(name)
         except OSError as error:
             where = error.filename or path
-            run.add_problem("not-deleted", f"`{where}` cannot be deleted: {error.strerror}.", f"See `ls -ld {where}`.")
+            run.add_problem(
+                "not-deleted", f"`{where}` cannot be deleted: {error.strerror}.", f"See `ls -ld {word(where)}`."
+            )
     return store
 
 

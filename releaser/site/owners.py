@@ -20,6 +20,7 @@ import msgspec
 from releaser.errors import Problem
 from releaser.site.paths import Paths
 from releaser.system.files import read_regular_file, walk
+from releaser.system.text import word
 
 _OF_GIT = (
     *("HEAD", "commondir", "config", "config.worktree", "index", "packed-refs", "shallow"),
@@ -123,7 +124,7 @@ def find_strangers(trust: Trust, paths: Iterable[Path | str]) -> list[Problem]:
             problems.append(_explain_owner(trust, path, status.st_uid))
         elif trust.may_be_written(status) and not is_sticky:
             message = f"Other users of this host may write `{path}`, which decides what runs here."
-            advice = f"Look at it, then run `chmod go-w {path}`."
+            advice = f"Look at it, then run `chmod go-w {word(path)}`."
             if status.st_mode & stat.S_ISVTX:
                 advice = "Move the project into a directory of its own."
             problems.append(Problem("writable-by-others", message, advice))
@@ -165,7 +166,7 @@ def _explain_owner(trust: Trust, path: str, stranger: int) -> Problem:
         advice = f"Run releaser as that user: `sudo -u '#{stranger}' releaser …`."
         return Problem("other-user", f"`{path}` belongs to user {stranger}.", advice)
     message = f"`{path}` belongs to user {stranger}, but decides what runs here."
-    return Problem("of-another-user", message, f"Look at `ls -ld {path}`, then `chown` it, or move it away.")
+    return Problem("of-another-user", message, f"Look at `ls -ld {word(path)}`, then `chown` it, or move it away.")
 
 
 def list_project_places(paths: Paths) -> Iterator[Path | str]:

@@ -14,7 +14,7 @@ from typing import Any
 
 from releaser.errors import Problem, explain_error, refuse
 from releaser.system.files import LARGEST_STATE, walk
-from releaser.system.text import normalize_name, redact
+from releaser.system.text import normalize_name, redact, word
 
 _GROUPS = {"local": ("local",), "staging": ("staging",), "production": ("prod", "production")}
 _SAMPLE = 2000  # files that are asked for their group
@@ -41,7 +41,7 @@ def find_project(start: Path) -> tuple[Path, Path]:
     top = next((place for place in (project, *project.parents) if os.path.lexists(place / ".git")), None)
     if top is None:
         message = f"`{project}` is not in a git repository."
-        raise refuse("no-git", message, f"Run `git -C {project} init`, and commit the project with its uv.lock.")
+        raise refuse("no-git", message, f"Run `git -C {word(project)} init`, and commit the project with its uv.lock.")
     return project, top
 
 
@@ -77,13 +77,17 @@ def read_text(path: Path) -> tuple[str, list[Problem]]:
     """Return the text of a file of the project; empty, with a problem, if it cannot be read."""
     try:
         if path.exists() and not path.is_file():
-            return "", [Problem("unreadable-file", f"`{path}` is no file.", f"Run `mv {path} {path}.broken`.")]
+            return "", [
+                Problem("unreadable-file", f"`{path}` is no file.", f"Run `mv {word(path)} {word(path)}.broken`.")
+            ]
         if path.exists() and path.stat().st_size > LARGEST_STATE:
-            return "", [Problem("unreadable-file", f"`{path}` is larger than 16 MiB.", f"Look at `ls -l {path}`.")]
+            return "", [
+                Problem("unreadable-file", f"`{path}` is larger than 16 MiB.", f"Look at `ls -l {word(path)}`.")
+            ]
         return path.read_text(encoding="utf-8"), []
     except (OSError, UnicodeDecodeError) as error:
         reason = explain_error(error) if isinstance(error, OSError) else f"{path}: {error}."
-        return "", [Problem("unreadable-file", reason, f"Check `ls -l {path}`.")]
+        return "", [Problem("unreadable-file", reason, f"Check `ls -l {word(path)}`.")]
 
 
 def guess_environment(host: str | None = None) -> str:

@@ -36,7 +36,7 @@ from releaser.site.settings import FIXED, PREFIX, Settings, load_settings
 from releaser.site.state import find_foreign_state, name_project_in_state
 from releaser.system import process
 from releaser.system.files import LARGEST_STATE, make_private_directory, remove_path
-from releaser.system.text import hide_secrets, redact
+from releaser.system.text import hide_secrets, redact, word
 
 LOWEST_UV = (0, 13)
 UV_TIMEOUT = 1800.0  # seconds, for each call
@@ -299,7 +299,7 @@ def read_dotenv(path: Path) -> tuple[dict[str, str], list[Problem]]:
     for binding in parse_stream(StringIO(text)):
         if binding.error and _ASSIGNMENT.match(binding.original.string):  # lines for a shell are not ours
             message = f"Line {binding.original.line} of `{path}` cannot be read: is a quote not closed?"
-            problems.append(Problem(BROKEN_LINE, message, f"Correct or remove it: `nano {path}`."))
+            problems.append(Problem(BROKEN_LINE, message, f"Correct or remove it: `nano {word(path)}`."))
     values = dotenv.dotenv_values(stream=StringIO(text), interpolate=False)
     return {name: value for name, value in values.items() if value is not None}, problems
 
@@ -387,11 +387,11 @@ def find_state_problems(site: Site) -> list[Problem]:
     link, state, problems = site.paths.link, site.paths.state, find_foreign_state(site.paths)
     if not link.parent.is_dir():
         message = f"The setting `venv` is `{site.settings.site.venv}`, but `{link.parent}` does not exist."
-        problems.append(Problem("wrong-venv", message, f"Run `mkdir -p {link.parent}`, or correct `venv`."))
+        problems.append(Problem("wrong-venv", message, f"Run `mkdir -p {word(link.parent)}`, or correct `venv`."))
     place = next(path for path in (state, *state.parents) if os.path.lexists(path))
     if not (place.is_dir() and os.access(place, os.W_OK | os.X_OK)):
         message = f"The state directory cannot be written: {place}."
-        advice = f"Run `sudo chown $(id -un) {place}`, or set `state_dir`."
+        advice = f"Run `sudo chown $(id -un) {word(place)}`, or set `state_dir`."
         problems.append(Problem("no-state-directory", message, advice))
     return problems
 
@@ -421,5 +421,5 @@ def prepare_state(site: Site) -> None:
             name_project_in_state(paths)
     except OSError as error:
         message = f"The state directory cannot be made: {explain_error(error)}"
-        command = f"sudo install -d -o {os.geteuid()} -g {site.unix_group} -m {mode:o} {paths.state}"
+        command = f"sudo install -d -o {os.geteuid()} -g {site.unix_group} -m {mode:o} {word(paths.state)}"
         raise refuse("no-state-directory", message, f"Run `{command}`, or set `state_dir`.") from error

@@ -11,6 +11,7 @@ from releaser.errors import Problem
 from releaser.site.owners import find_git_directories
 from releaser.site.paths import Paths
 from releaser.system.files import is_temporary, read_regular_file, replace_file
+from releaser.system.text import word
 
 _ADVICE = "Set `state_dir` to a directory of its own, outside of the checkout."
 _BESIDE_WORKTREES = ".releaser"  # in a bare repository with worktrees in it
@@ -44,7 +45,7 @@ def _find_links(paths: Paths) -> list[Problem]:
     for path in (*directories, *(paths.outbox / name for name in ("new", "cur", "tmp"))):
         if path.is_symlink() or (os.path.lexists(path) and not path.is_dir() and path in directories[:5]):
             what = "is a link, which releaser does not follow" if path.is_symlink() else "is no directory"
-            problems.append(Problem("no-directory", f"`{path}` {what}.", f"Run `mv {path} {path}.broken`."))
+            problems.append(Problem("no-directory", f"`{path}` {what}.", f"Run `mv {word(path)} {word(path)}.broken`."))
     return problems
 
 

@@ -83,6 +83,11 @@ def normalize_name(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
+def word(value: object) -> str:
+    """Return a path or a name as a word of a command that can be pasted into a shell."""
+    return shlex.quote(str(value))
+
+
 def name_project(text: str, directory: str) -> str:
     """Return a text whose commands of releaser name their project, so that they can be pasted anywhere."""
     option = f" --project {shlex.quote(directory)}"
