@@ -62,7 +62,8 @@ def look(
             problems += _find_tracked_problems(site, repository)
         except ToolError as error:
             problems.append(explain_git_error(site, error))
-    problems += [] if is_first else hand_made.find_link_problems(store, force=force)
+    if not is_first or (store.link.kind == "foreign" and store.link.is_symlink):
+        problems += hand_made.find_link_problems(store, force=force)
     problems += find_problems(site)
     problems += [*find_state_problems(site), *_find_shadow_problems(site)]
     if is_first and not site.problems and store.link.kind == "foreign" and not store.link.is_symlink:

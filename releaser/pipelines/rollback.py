@@ -16,7 +16,7 @@ from releaser.checkout.target import choose_commit_of, may_commit_older, require
 from releaser.errors import LockedError, NoSuchReleaseError, ReleaserError, refuse, require
 from releaser.live.change import make_entry, make_live
 from releaser.packages.changes import compare_releases, describe_changes
-from releaser.packages.hand_made import explain_moved_link
+from releaser.packages.hand_made import explain_moved_link, find_link_problems
 from releaser.packages.holds import find_held_code, read_holds
 from releaser.pipelines.conclude import conclude
 from releaser.pipelines.recover import Recovery
@@ -106,10 +106,8 @@ def choose_release(site: Site, run: SiteRun, name: str | None) -> Release:
     store = run.store
     if name is None:
         if store.live is None:
-            newest = store.newest_good
-            advice = f"Run `releaser rollback {newest.id}` to make that release live again, or" if newest else "Run"
-            message = f"`{site.paths.link}` does not point to a release of releaser."
-            raise NoSuchReleaseError(message, f"{advice} `releaser init` to adopt what is there.")
+            problem = find_link_problems(store, force=False)[0]
+            raise NoSuchReleaseError(problem.message, problem.advice)
         if store.is_moved_by_hand:
             problem = explain_moved_link(store)
             raise NoSuchReleaseError(problem.message, problem.advice)

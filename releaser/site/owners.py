@@ -27,8 +27,11 @@ _OF_GIT = (
     *("hooks", "info", "objects", "refs"),
 )
 _OF_RELEASE = ("manifest.json", "state.json", "uv.lock", "built")
-#: What uv reads in every directory above a project, too.
-_OF_UV = ("uv.toml", "pyproject.toml", ".python-version", ".python-versions")
+#: What uv and pytest look for in every directory above a project, too.
+_READ_ABOVE = (
+    *("uv.toml", "pyproject.toml", ".python-version", ".python-versions"),
+    *("pytest.ini", ".pytest.ini", "tox.ini", "setup.cfg", "conftest.py"),
+)
 _OF_USER = (".gitconfig", ".config/git/config", ".config/uv/uv.toml")
 _OF_ENVIRONMENT = ("GIT_CONFIG_GLOBAL", "GIT_CONFIG_SYSTEM", "UV_CONFIG_FILE")
 _OBJECTS = re.compile(r"/objects/([0-9a-f]{2}|pack)$")
@@ -173,7 +176,7 @@ def list_project_places(paths: Paths) -> Iterator[Path | str]:
     """Yield what decides what runs: files of the project, of git and of uv, and what those of git name."""
     yield from (paths.outer, paths.project, paths.top, paths.dotenv, paths.lockfile)
     for directory in {*paths.lockfile.parents, *paths.lockfile.resolve().parents}:
-        yield from (directory / name for name in _OF_UV)
+        yield from (directory / name for name in _READ_ABOVE)
     configs: list[Path] = []
     for directory in find_git_directories(paths.top):
         configs += (directory / "config", directory / "config.worktree")

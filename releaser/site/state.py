@@ -44,8 +44,11 @@ def _find_links(paths: Paths) -> list[Problem]:
     directories = (paths.releases, paths.cache, paths.logs, paths.reserve, paths.replaced, paths.outbox)
     for path in (*directories, *(paths.outbox / name for name in ("new", "cur", "tmp"))):
         if path.is_symlink() or (os.path.lexists(path) and not path.is_dir() and path in directories[:5]):
-            what = "is a link, which releaser does not follow" if path.is_symlink() else "is no directory"
-            problems.append(Problem("no-directory", f"`{path}` {what}.", f"Run `mv {word(path)} {word(path)}.broken`."))
+            what, advice = "is no directory", f"Run `mv {word(path)} {word(path)}.broken`."
+            if path.is_symlink():
+                what, target = "is a link, which releaser does not follow", word(os.path.realpath(path))
+                advice = f"Put what it leads to in its place: `rm {word(path)} && mv {target} {word(path)}`."
+            problems.append(Problem("no-directory", f"`{path}` {what}.", advice))
     return problems
 
 
@@ -53,17 +56,20 @@ def _find_other_project(paths: Paths) -> list[Problem]:
     names = os.listdir(paths.state) if paths.state.is_dir() and os.access(paths.state, os.R_OK) else []
     if not names:
         return []
+    is_led_to = Path(os.path.realpath(paths.link)).is_relative_to(os.path.realpath(paths.releases))
     if named := _read_marker(paths):
         other = Path(os.path.normpath(os.path.join(os.path.realpath(paths.state), named)))
-        if os.path.exists(other / "pyproject.toml") and not os.path.samefile(other, paths.project):
-            message = f"The state directory `{paths.state}` is that of the project `{other}`."
-            return [Problem("other-state", message, _ADVICE)]
-        return []
+        is_there = os.path.exists(other / "pyproject.toml")
+        if (is_there and os.path.samefile(other, paths.project)) or (is_led_to and not is_there):  # or it was moved
+            return []
+        message = f"The state directory `{paths.state}` is that of the project `{other}`."
+        advice = _ADVICE if is_there else f"{_ADVICE} If this is that project, run `rm {word(paths.marker)}`."
+        return [Problem("other-state", message, advice)]
     own = {*(path.name for path in paths.state_entries), _MADE_BY_SYSTEM}
     foreign = sorted(name for name in names if _BROKEN.sub("", name) not in own and not is_own_name(name))
     if names == [_MADE_BY_SYSTEM] or not (foreign or _find_foreign_releases(paths)):  # of a version without a marker
         return []
-    if Path(os.path.realpath(paths.link)).is_relative_to(os.path.realpath(paths.releases)):
+    if is_led_to:
         return []
     message = f"The state directory `{paths.state}` has files that releaser did not make: {', '.join(foreign[:3])}."
     return [Problem("other-state", message if foreign else f"`{paths.state}` has no releases of releaser.", _ADVICE)]

@@ -102,6 +102,36 @@ def test_law_09_a_deep_tree_and_many_sockets_of_a_stranger(
             run(["rm", "-rf", site.base / place], cwd=Path("/"), env={"PATH": "/usr/bin:/bin"})
 
 
+DISCOVERED = (
+    "import shop, unittest\n\nclass Tests(unittest.TestCase):\n    def test(self):\n        assert not shop.BROKEN\n"
+)
+
+
+@pytest.mark.slow
+def test_law_18_30_code_that_a_stranger_left_in_the_checkout_is_no_test(
+    user_site: SampleSite, ordinary_user: Identity | None
+) -> None:
+    """The tests find no module in a directory that is theirs to write in, and a closed one is in nobody's way."""
+    require(ordinary_user, "only root can be another user")
+    files = {"tests/__init__.py": "", "tests/test_shop.py": DISCOVERED, "pictures/.gitignore": "*\n!.gitignore\n"}
+    site, trace = user_site, user_site.outer / "evil"
+    site.push_commit("Discover the tests", files)
+    site.write_dotenv(test_command="python -m unittest discover -v", shadow="off")
+    site.publish("alpha", "1.1.0")
+    evil = f"import pathlib\npathlib.Path({str(trace)!r}).touch()\n"
+    site.run("mkdir", "assets")
+    for place in (site.path / "media", site.path / "pictures", site.path / "assets/uploads"):
+        give(site, place)
+        for name, text in {"__init__.py": "", "test_evil.py": evil}.items():
+            by_stranger("sh", "-c", 'printf %s "$1" > "$2"', "sh", text, place / name)
+    closed = site.path / "media/closed"
+    by_stranger("sh", "-c", 'mkdir "$1" && touch "$1/photo" && chmod 744 "$1"', "sh", closed)
+    says(site.releaser("check", check=0), "other users may write there", f"{site.path}/media")
+    site.releaser("update", check=0)
+    assert (site.version("alpha"), trace.exists()) == ("1.1.0", False)
+    assert "test_shop" in (site.release() / "tests.log").read_text(encoding="utf-8")
+
+
 BROKEN = {"site_tests.py": "import sys\n\nsys.exit('a broken commit')\n", "new.txt": "untested"}
 
 

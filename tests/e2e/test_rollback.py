@@ -188,3 +188,17 @@ def test_a_dry_run_of_a_rollback_writes_nothing(updated: SampleSite) -> None:
     answer = updated.json("rollback", "--dry-run")
     assert changes(answer) == {"alpha": ("1.1.0", "1.0.0")}
     assert times_of_tree(updated.outer) == earlier
+
+
+@pytest.mark.slow
+def test_law_01_37_a_copied_project_is_not_that_site(site: SampleSite) -> None:
+    """Its link leads to a release of the other one."""
+    before, copy = site.snapshot(), site.outer / "copy"
+    site.run("cp", "--archive", site.path, copy)
+    for command in ("check", "update", "rollback", "init"):
+        finished = site.releaser(command, project=copy)
+        assert finished.returncode in (3, 9), finished
+        says(finished, f"rm {copy}/.venv")
+    site.releaser("uninstall", project=copy)
+    assert site.snapshot() == before
+    site.releaser("verify", check=0)

@@ -104,7 +104,13 @@ INTRUSIONS = {
 INTRUSIONS |= {f"{name} group": name for name in (".env", "journal.json", ".git", "config", "uv.lock", "bin", "python")}
 INTRUSIONS |= {f"{name} others": name for name in (".env", "releases", "outer", "outbox", "info", "manifest.json")}
 INTRUSIONS |= {f"{name} owner": name for name in ("outer", "shop", ".git", "hooks", "uv.lock", "venv", "history.jsonl")}
-INTRUSIONS |= {"outer sticky": "outer", "shop sticky": "shop", "program owner": "program"}
+INTRUSIONS |= {
+    "outer sticky": "outer",
+    "shop sticky": "shop",
+    "program owner": "program",
+    "hook owner": "hook",
+    "home owner": "home",
+}
 QUESTIONS = ("config", "list", "history", "status", "check", "update --dry-run", "verify")
 
 
@@ -125,12 +131,14 @@ def test_law_30_31_strangers(make_site: SiteFactory, ordinary_user: Identity | N
         "bin": venv,
     }
     places |= dict.fromkeys(("config", "hooks", "info"), git) | {"python": venv / "bin", "manifest.json": venv.parent}
+    places |= dict.fromkeys(("program", "hook"), site.outer) | {"home": site.base}
     path = places.get(name, site.state) / name
     path = site.path if name == "shop" else path
     for directory in (git / "hooks", git / "info", site.state / "outbox"):
         directory.mkdir(exist_ok=True)
-    site.write_dotenv(uv="../program")
-    site.edit("../program", f"#!/bin/sh\ntouch {site.base}/evil\n").chmod(0o755)
+    site.write_dotenv(uv="../program", after_live="../hook")
+    for program in ("../program", "../hook"):
+        site.edit(program, f"#!/bin/sh\ntouch {site.base}/evil\n").chmod(0o755)
     if name == "journal.json":
         path.write_text('{"phase": "building", "command": "update", "run": "20260101T000000Z"}', encoding="utf-8")
     if name == "python":
@@ -323,6 +331,21 @@ def test_law_34_settings_of_a_pushed_commit_name_no_file_outside(make_site: Site
     says(refused(site, "update"), name)
     assert not (site.base / "evil.txt").exists()
     assert not (site.path / ".git" / "shallow").exists()
+
+
+@pytest.mark.slow
+def test_law_34_a_restart_file_behind_a_pushed_link_is_not_touched(make_site: SiteFactory) -> None:
+    site = make_site.live()
+    clone = site.elsewhere()
+    (clone / "up").symlink_to(".git")
+    with (clone / "pyproject.toml").open("a") as file:
+        file.write('\n[tool.releaser]\nrestart_file = "up/index.lock"\n')
+    site.git("add", ".", cwd=clone)
+    site.git("commit", "--quiet", "--message", "Restart", cwd=clone)
+    site.git("push", "--quiet", cwd=clone)
+    first = site.live()
+    says(site.releaser("update", check=6), "by a link", "rolled back")
+    assert (site.live(), (site.path / ".git/index.lock").exists()) == (first, False)
 
 
 def test_law_30_no_program_is_taken_from_a_directory_that_others_can_write(make_site: SiteFactory) -> None:

@@ -139,7 +139,7 @@ STATES: dict[str, tuple[str, tuple[str, ...], str]] = {
     "a link": ("../../state", ("releases/", "lock", "outbox>"), "outbox"),
     "its own": ("../../state", ("thesis.txt", "project=../shop/site"), ""),
     "another project's": ("../../state", ("project=../shop",), "shop"),
-    "one that is gone": ("../../state", ("project=../gone",), ""),
+    "one that is gone": ("../../state", ("project=../gone",), "rm "),
 }
 
 
