@@ -14,13 +14,15 @@ from urllib.parse import SplitResult, unquote, urlsplit
 
 import msgspec
 
-from releaser.errors import Problem
+from releaser.errors import Problem, ToolError
 from releaser.site.site import Site
 from releaser.system import process
-from releaser.system.files import replace_file
-from releaser.system.text import clip, hide_secrets
+from releaser.system.files import replace_file, walk
+from releaser.system.text import clip, hide_secrets, word
 
 QUICK, NETWORK = 120.0, 1800.0  # seconds
+_SOON = 5.0  # seconds, after which it is asked what keeps git
+_READ_BY_GIT = frozenset((".gitattributes", ".gitignore", "HEAD", "commondir", "config"))
 SILENCE = "120"  # seconds after which git gives a web server up that sends nothing; by itself, it waits for ever
 LONGEST_SUBJECT = 200  # characters
 _DYING, _PAUSE = 1.0, 0.05  # seconds for a git that ends just now
@@ -103,14 +105,32 @@ class Repository:
         words = ["git", "--no-pager", *arguments]
         env, asks = self._env | dict(variables), arguments[0] in _QUESTIONS or "--get-regexp" in arguments
         began = time.time()
-        finished = process.run(
-            words, cwd=self.top, env=env, timeout=timeout, check=False, is_answer=True, is_question=asks
-        )
+
+        def ask(timeout: float) -> process.Finished:
+            return process.run(
+                words, cwd=self.top, env=env, timeout=timeout, check=False, is_answer=True, is_question=asks
+            )
+
+        finished = ask(_SOON if asks else timeout)
+        if asks and finished.timed_out:
+            self._refuse_pipes()
+            finished = ask(timeout)
         if finished.status < 0 and not asks:
             self.remove_dead_locks(min(began, time.time() - finished.seconds))  # the clock may have been set
         if check and (finished.timed_out or finished.status != 0):
             raise process.failure(finished)
         return finished
+
+    def _refuse_pipes(self) -> None:
+        """Raise ToolError if git waits for ever for a pipe in the work tree, where it looks for a file of its own."""
+        for place, directories, names in walk(self.top):
+            if Path(place) == self.top and ".git" in directories:
+                directories.remove(".git")
+            for path in (os.path.join(place, name) for name in _READ_BY_GIT.intersection(names)):
+                with contextlib.suppress(OSError):
+                    if not stat.S_ISREG(os.stat(path).st_mode):
+                        message = f"git waits for `{path}`, which is no regular file."
+                        raise ToolError(message, f"Somebody put it there: run `rm {word(path)}`.")
 
     def read(self, *arguments: str, variables: Mapping[str, str] = {}) -> str:
         """Return what git prints, stripped. Raises ToolError."""

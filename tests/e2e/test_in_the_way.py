@@ -66,6 +66,11 @@ def test_law_05_09_42_a_pipe_at_the_restart_file(user_site: SampleSite, ordinary
         put_pipe(pipe)
     says(update.end(), "restart.txt")
     assert (site.live(), site.version("alpha"), (site.state / "journal.json").exists()) == (first, "1.1.0", False)
+    ignored, attributes = pipe.with_name(".gitignore"), pipe.with_name(".gitattributes")
+    by_stranger("mkfifo", "-m", "666", attributes)
+    by_stranger("sh", "-c", 'cp "$1" "$1.new" && mv -f "$1.new" "$1"', "sh", ignored)  # so that git reads both
+    says(site.releaser("rollback", check=4), f"rm {attributes}")
+    by_stranger("rm", attributes)
     says(site.releaser("rollback", check=7), f"mv {pipe}", "stays live")
     assert site.version("alpha") == "1.0.0"
     by_stranger("mv", pipe, f"{pipe}.old")
