@@ -1,6 +1,7 @@
 # Two commands do everything on a fresh machine: `make demo` shows releaser at work, `make test` runs its tests.
 PYTHON ?= python3
-JOBS ?= 2
+# Tests wait for disks and locks, so two cores have work for three.
+JOBS ?= 3
 DEV := .venv
 DEMO := .venv-demo
 DOCS := .venv-docs

@@ -98,19 +98,12 @@ def test_law_30_no_other_user_sees_the_state_of_a_run(make_site: SiteFactory) ->
 
 
 #: What a stranger owns, has made a link of, or may write, by the owner of the path, a group, or everybody.
-INTRUSIONS = {
-    f"{name} {how}": name for name in (".env", "journal.json", "site", ".releaser") for how in ("link", "owner")
-}
-INTRUSIONS |= {f"{name} group": name for name in (".env", "journal.json", ".git", "config", "uv.lock", "bin", "python")}
-INTRUSIONS |= {f"{name} others": name for name in (".env", "releases", "outer", "outbox", "info", "manifest.json")}
-INTRUSIONS |= {f"{name} owner": name for name in ("outer", "shop", ".git", "hooks", "uv.lock", "venv", "history.jsonl")}
-INTRUSIONS |= {
-    "outer sticky": "outer",
-    "shop sticky": "shop",
-    "program owner": "program",
-    "hook owner": "hook",
-    "home owner": "home",
-}
+INTRUSIONS = (
+    *(f".env {how}" for how in ("link", "owner", "group", "others")),
+    *("journal.json owner", "site link", ".releaser owner", "outbox others", "venv owner", "python group"),
+    *(".git group", "config group", "hooks owner", "uv.lock owner", "outer owner", "outer others", "outer sticky"),
+    *("program owner", "hook owner", "home owner"),
+)
 QUESTIONS = ("config", "list", "history", "status", "check", "update --dry-run", "verify")
 
 
