@@ -56,8 +56,7 @@ class Trust(msgspec.Struct, frozen=True):
         """Return True for the group of the site, and for one that a trusted user has alone."""
         if group == self.group or is_private_group(group, self.user):
             return True
-        own = [each.pw_uid for each in pwd.getpwall() if each.pw_gid == group]
-        return any(self.trusts_user(user) and is_private_group(group, user) for user in own)
+        return any(self.trusts_user(user) and is_private_group(group, user) for user in _list_users(group))
 
     def trusts(self, status: os.stat_result) -> bool:
         """Return True if nobody else could have written a file, a link or what is in a directory."""
@@ -102,6 +101,12 @@ def is_private_group(gid: int, user: int) -> bool:
 
 
 @functools.cache
+def _list_users(gid: int) -> list[int]:
+    """Return the users whose first group this is."""
+    return [each.pw_uid for each in pwd.getpwall() if each.pw_gid == gid]
+
+
+@functools.cache
 def is_member(user: int, gid: int) -> bool:
     """Return True if a user is in a group."""
     try:
@@ -112,13 +117,14 @@ def is_member(user: int, gid: int) -> bool:
 
 
 def find_strangers(trust: Trust, paths: Iterable[Path | str]) -> list[Problem]:
-    """Return a problem for each path that somebody else could have written, and for whatever leads there.
+    """Return a problem for each absolute path that somebody else could have written, and for whatever leads there.
 
     That are the directories above, links, and the directories above what those lead to. Directories above may be open
     to everybody if they are sticky and of root, as `/tmp` is.
     """
     met: dict[str, tuple[os.stat_result | None, str]] = {}
-    places, problems = {_follow(os.path.abspath(path), met) for path in paths}, []
+    known: dict[str, str] = {}
+    places, problems = {_follow(os.fspath(path), met, known) for path in paths}, []
     for path, (status, _) in met.items():
         if status is None:  # missing or closed: nothing is read or run from there
             continue
@@ -134,20 +140,24 @@ def find_strangers(trust: Trust, paths: Iterable[Path | str]) -> list[Problem]:
     return problems
 
 
-def _follow(path: str, met: dict[str, tuple[os.stat_result | None, str]]) -> str:
+def _follow(path: str, met: dict[str, tuple[os.stat_result | None, str]], known: dict[str, str]) -> str:
     """Return where a path leads; `met` gets the status of all that is on the way, and the target of each link."""
-    place, names, links = "/", path.split("/")[::-1], 0
+    if path in known:
+        return known[path]
+    parent, _, last = path.rpartition("/")
+    place, names, links = _follow(parent, met, known) if parent else "/", [last], 0
     while names:
         if (name := names.pop()) == "..":
             place = os.path.dirname(place)
             continue
-        beside, place = place, os.path.join(place, name) if name != "." else place
+        beside, place = place, os.path.join(place, name) if name not in ("", ".") else place
         if place not in met:
             met[place] = _look_at(place)
         if (target := met[place][1]) and links < _MOST_LINKS:
             links += 1
             place = "/" if target.startswith("/") else beside
             names += target.split("/")[::-1]
+    known[path] = place
     return place
 
 
@@ -188,7 +198,7 @@ def list_user_places(environ: Mapping[str, str]) -> list[Path]:
     """Return the files outside of the project in which git and uv find what to run; they need not exist."""
     home = environ.get("HOME") or os.path.expanduser("~")
     places = [Path(home, name) for name in _OF_USER] if home.startswith("/") else []
-    places += [Path(environ[name]) for name in _OF_ENVIRONMENT if environ.get(name)]
+    places += [Path(environ[name]) for name in _OF_ENVIRONMENT if environ.get(name, "").startswith("/")]
     return [*_list_included(places)]
 
 
