@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection
+import shlex
+from collections.abc import Collection, Sequence
 
 from releaser.checkout.own_files import find_dirty_files, find_export_problems
 from releaser.checkout.repository import CheckoutState, Repository
@@ -11,7 +12,7 @@ from releaser.errors import Problem, ToolError
 from releaser.releases.release import Release
 from releaser.site.project import get_table, read_pyproject, read_text
 from releaser.site.site import Site
-from releaser.system.text import redact
+from releaser.system.text import join_few, redact
 
 LOWEST_GIT = "2.31"
 #: Files in the directory of git while a command waits for a person.
@@ -52,15 +53,26 @@ def find_problems(site: Site, repository: Repository, state: CheckoutState, live
             return [Problem("under-way", message, advice)]
     if state.ref != f"refs/heads/{branch}":
         return [_explain_other_branch(repository, branch, state.ref.removeprefix("refs/heads/"))]
-    if os.path.lexists(site.paths.top / ".gitmodules"):
-        message = "The repository has submodules, which releaser does not move."
-        return [Problem("submodules", message, "Turn them into path or git dependencies.")]
     return [
         *repository.find_lock(),
         *_find_upstream_problems(site, repository),
         *find_dirty_files(site, state, live),
         *find_export_problems(site, repository, state.changed),
     ]
+
+
+def explain_submodules(site: Site, paths: Sequence[str], commit: str = "") -> list[Problem]:
+    """Return a problem if HEAD, or a commit that is not in the checkout yet, has submodules with these paths.
+
+    Also those that nobody registered: `git add` takes another repository for one.
+    """
+    if not paths:
+        return []
+    name, place = (f"Commit {commit[:12]}", "") if commit else ("HEAD of the checkout", " in a clone")
+    message = f"{name} has submodules, which releaser does not move: {join_few([f'`{path}`' for path in paths])}."
+    pull = "" if commit else f"; then run `git -C {shlex.quote(str(site.paths.top))} pull`"
+    advice = f"Run `git rm --cached {shlex.join(paths)}`{place}, commit and push{pull}."
+    return [Problem("submodules", message, f"{advice} Or turn them into path or git dependencies.")]
 
 
 def find_other_sites(

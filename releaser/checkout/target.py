@@ -5,8 +5,9 @@ from __future__ import annotations
 import msgspec
 
 from releaser.checkout.pending import Pending, read_pending
+from releaser.checkout.problems import explain_submodules
 from releaser.checkout.repository import Repository
-from releaser.errors import BuildError, PreflightError, Problem, ToolError, refuse
+from releaser.errors import BuildError, PreflightError, Problem, ToolError, refuse, require
 from releaser.releases.release import Release
 from releaser.site.site import Site, site_at
 from releaser.system.run import Run
@@ -55,9 +56,7 @@ def choose_target(
 
     def target(commit: str, *, publishes: bool, reason: str = "", advice: str = "", is_problem: bool = True) -> Target:
         key = repository.code_key(commit, *site.committed_paths)
-        if repository.has_submodules(commit):
-            message = f"Commit {commit[:12]} has submodules, which releaser does not move."
-            raise refuse("submodules", message, "Turn them into path or git dependencies.")
+        require(explain_submodules(site, repository.find_submodules(commit), commit))
         if commit == head and key in held_code:
             message = f"HEAD of the checkout, {head[:12]}, is a commit on hold."
             advice = f"Push a correction, or run `releaser unhold {head[:12]}` to try it again."
@@ -168,6 +167,15 @@ def require_kept_commits(site: Site, repository: Repository, head: str, commit: 
         message = f"The checkout has commits that are on no remote: {join_few(lost)}."
         advice = "Push them, or leave the code as it is: `releaser rollback --keep-code`."
         raise refuse("unpushed-commits", message, advice)
+
+
+def require_no_submodules(repository: Repository, release: Release, head: str, commit: str) -> None:
+    """Raise PreflightError if one of the two commits has submodules: the move of a rollback would tear them apart."""
+    for name in (head, commit):
+        if names := [f"`{path}`" for path in repository.find_submodules(name)]:
+            message = f"Commit {name[:12]} has submodules, which releaser does not move: {join_few(names)}."
+            advice = f"Leave the code as it is: `releaser rollback {release.id} --keep-code`."
+            raise refuse("submodules", message, advice)
 
 
 def may_commit_older(site: Site, repository: Repository, head: str, held_code: frozenset[str]) -> bool:

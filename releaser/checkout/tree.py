@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import shutil
+import stat
+from fnmatch import fnmatch
 from pathlib import Path
 
 from releaser.checkout.repository import Repository
 from releaser.site.site import Site
+from releaser.system.files import replace_file
 
-_LEFT_OUT = ("objects", "hooks", "worktrees", "config.worktree", "index", "*.lock", "FETCH_HEAD", "ORIG_HEAD")
+_LEFT_OUT = {"objects", "hooks", "worktrees", "modules", "config.worktree", "index", "FETCH_HEAD", "ORIG_HEAD"}
 
 
 def make_tree(site: Site, source: Repository, directory: Path, commit: str, *, mark: str) -> Repository:
@@ -26,8 +29,9 @@ def make_tree(site: Site, source: Repository, directory: Path, commit: str, *, m
 def copy_repository(site: Site, source: Repository, directory: Path, *, mark: str) -> Repository:
     """Copy a repository to `directory/.git`, without a work tree, and return it. Raises ToolError and OSError."""
     place, copy = source.directories[1], directory / ".git"
-    shutil.copytree(place, copy, symlinks=True, ignore=shutil.ignore_patterns(*_LEFT_OUT))
+    _copy_readable_files(place, copy)
     _link_files(place / "objects", copy / "objects")
+    _copy_alternates(place / "objects", copy / "objects")
     if (config := source.directories[0] / "config.worktree").is_file():
         shutil.copyfile(config, copy / "config.worktree")
     repository = Repository(site, directory, mark=mark)
@@ -39,6 +43,38 @@ def copy_repository(site: Site, source: Repository, directory: Path, *, mark: st
         if key.startswith("remote.") and key.endswith("url") and values[-1].startswith("."):  # relative to the checkout
             repository.ask("config", key, os.path.normpath(source.top / values[-1]))
     return repository
+
+
+def _copy_readable_files(source: Path, target: Path) -> None:
+    """Copy a directory of git without objects, pipes, sockets and files that are not for this user, so not for its git.
+
+    Raises OSError.
+    """
+    for place, names, files in os.walk(source):
+        left_out = _LEFT_OUT if place == str(source) else set[str]()
+        directory = target / Path(place).relative_to(source)
+        directory.mkdir(parents=True, exist_ok=True)
+        for name in {*names, *files} - left_out:
+            path = os.path.join(place, name)
+            mode = os.lstat(path).st_mode
+            if stat.S_ISLNK(mode) or (stat.S_ISREG(mode) and os.access(path, os.R_OK) and not fnmatch(name, "*.lock")):
+                shutil.copy2(path, directory / name, follow_symlinks=False)
+        names[:] = [name for name in names if name not in left_out]
+
+
+def _copy_alternates(source: Path, target: Path) -> None:
+    """Put the file that names further directories of objects into a copy; relative paths begin at the first one."""
+    path = target / "info" / "alternates"
+    if path.is_file():
+        lines = path.read_bytes().splitlines()
+        place = os.fsencode(os.path.realpath(source))
+        replace_file(path, b"".join(_complete(line, place) + b"\n" for line in lines), mode=0o644)
+
+
+def _complete(line: bytes, place: bytes) -> bytes:
+    is_quoted = line.startswith(b'"')
+    path = line[is_quoted:]
+    return line if path[:1] in b"/#" else line[:is_quoted] + place + b"/" + path
 
 
 def _link_files(source: Path, target: Path) -> None:

@@ -89,7 +89,8 @@ def _find_lock_problems(site: Site) -> list[Problem]:
 
 
 def _find_tracked_problems(site: Site, repository: Repository) -> list[Problem]:
-    problems, locks = [], repository.tracked_locks()
+    locks, submodules = repository.tracked_locks_and_submodules()
+    problems = checkout.explain_submodules(site, submodules)
     if site.paths.lockfile_in_tree not in locks and site.paths.lockfile.exists():
         advice = "Run `git add --force uv.lock`, and commit it."
         problems.append(Problem("untracked-lock", "uv.lock is not in git.", advice))

@@ -169,9 +169,20 @@ def test_law_33_a_commit_that_adds_a_submodule(make_site: SiteFactory, *, is_reg
         site.git("add", ".gitmodules", cwd=clone)
     site.git("commit", "--quiet", "--message", "Add a submodule", cwd=clone)
     site.git("push", "--quiet", cwd=clone)
+    paths = "module .gitmodules" if is_registered else "module"
+    remove = f"git rm --cached {' '.join(sorted(paths.split()))}"
     for _ in range(2):
-        says(refused(site, "update"), "submodules", "live")
-    site.git("rm", "--quiet", "--cached", "module", *([".gitmodules"] if is_registered else []), cwd=clone)
+        says(refused(site, "update"), "submodules", "live", remove)
+    if not is_registered:  # a person pulls it, and it has files
+        before = site.head()
+        site.git("pull", "--quiet")
+        (site.path / "module" / "mine.txt").write_text("mine", "utf-8")
+        for command in ("check", "init", "update"):
+            says(site.releaser(command, check=3), remove, f"git -C {site.path} pull")
+        assert "`module`" in site.releaser("status", check=10).stdout
+        says(refused(site, "rollback", "live"), "submodules", "module", "--keep-code")
+        site.git("reset", "--quiet", "--keep", before)
+    site.git("rm", "--quiet", "--cached", *paths.split(), cwd=clone)
     site.git("commit", "--quiet", "--message", "Without it", cwd=clone)
     site.git("push", "--quiet", cwd=clone)
     site.releaser("update", check=0)
