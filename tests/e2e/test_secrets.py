@@ -7,10 +7,7 @@ import pwd
 import re
 import shutil
 import stat
-import threading
 from collections.abc import Callable
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -18,7 +15,7 @@ import pytest
 
 from tests.e2e.scenes import during_tests, mostly_slow, refused, says, times_of_tree
 from tests.support.commands import Identity, require
-from tests.support.servers import WAITING_TESTS
+from tests.support.servers import WAITING_TESTS, git_server
 from tests.support.sites import SampleSite, SiteFactory, user_directory
 from tests.support.smtp import mail_server, read_mail
 
@@ -193,33 +190,20 @@ def test_law_34_a_pushed_commit_writes_nowhere_else(make_site: SiteFactory, name
 
 @pytest.mark.parametrize("user", mostly_slow(["ada:SECRET%40", "SECRET:", "SECRET"], "SECRET"))
 def test_law_29_a_password_in_the_url_of_a_remote_still_opens_it(make_site: SiteFactory, user: str) -> None:
+    """One of the clones is a partial one: it fetches the files of a commit when they are written."""
     site, seen, user = make_site.live(), set[bytes](), user.replace("SECRET", SECRET)
     wanted = unquote(user) if ":" in user else f"{user}:"
     wanted = "Basic " + base64.b64encode(wanted.encode()).decode()
     site.write_dotenv(git_push="off")
     commit = site.push_from_elsewhere({"notes.txt": "pulled"})
-    site.git("update-server-info", cwd=site.remote)
-
-    class Handler(SimpleHTTPRequestHandler):
-        def do_GET(self) -> None:
-            note_processes(seen)
-            if self.headers["Authorization"] == wanted:
-                super().do_GET()
-                return
-            self.send_response(401)
-            self.send_header("WWW-Authenticate", 'Basic realm="git"')
-            self.send_header("Content-Length", "0")
-            self.end_headers()
-
-        def log_message(self, format: str, *args: object) -> None:
-            """Print nothing."""
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=str(site.remote))) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        site.git("remote", "set-url", "origin", f"http://{user}@127.0.0.1:{server.server_port}/")
+    if user == f"{SECRET}:":
+        site.git("config", "uploadpack.allowFilter", "true", cwd=site.remote)
+        site.git("fetch", "--quiet", "--filter=blob:none")
+    with git_server(site.remote, wanted, lambda: note_processes(seen)) as port:
+        site.git("remote", "set-url", "origin", f"http://{user}@127.0.0.1:{port}/")
         site.releaser("update", check=0)
-        server.shutdown()
     assert (site.head(), SECRET in repr(seen)) == (commit, False)
+    assert len(seen) > 3
 
 
 #: Directories that cannot be the state of a site, by `state_dir`, and what is said.
