@@ -313,8 +313,10 @@ def test_law_30_no_program_is_taken_from_a_directory_that_others_can_write(make_
         (evil / name).write_text(f"#!/bin/sh\ntouch {site.base}/ran\nexit 1\n", "utf-8")
         (evil / name).chmod(0o755)
     evil.chmod(0o1777)
-    env = {"PATH": f"{evil}:.:{site.env['PATH']}"}
-    says(site.releaser("check", check=0, env=env), f"PATH is used without `{evil}`, `.`")
+    env = {"PATH": f"{evil}:.:{site.env['PATH']}", "GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": "core.bare"}
+    env |= {"GIT_CONFIG_VALUE_0": "true"}
+    finished = site.releaser("check", check=0, env=env)
+    says(finished, f"PATH is used without `{evil}`, `.`", "`GIT_CONFIG_COUNT` are not used", "git config --global")
     site.releaser("update", check=0, env=env)
     assert (site.version("alpha"), (site.base / "ran").exists()) == ("1.1.0", False)
 
