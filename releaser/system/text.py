@@ -45,7 +45,7 @@ _TOKEN_USER = re.compile(rf"{_TOKENS}|(?=\D*\d)\S{{16,}}")
 _WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
 _SECRET_WORD = re.compile(
     r"(?:\w*(?:password|passwd|passphrase|passcode|secret|token|credential|dsn)|"
-    r"(?!(?:ask|by|com|encom|over|sur|tres|under)pass)\w*pass|(?!old)\w*pwd|salt|creds?|"
+    r"(?!(?:ask|by|com|encom|over|sur|tres|under)pass)\w*pass|(?!old)\w*pwd|salt|creds?|auth|"
     r"(?:api|access|account|auth|deploy|encryption|licen[cs]e|master|private|secret|signing|ssh)?key)s?"
 )
 _SUFFIX = re.compile(
@@ -205,7 +205,10 @@ def find_secrets(variables: Any, name: str = "") -> set[str]:
     values |= {match[1] for match in urls if match[2] == "x-oauth-basic"}
     values |= {match[1] for match in urls if not match[2] and _TOKEN_USER.fullmatch(match[1])}
     if _is_secret_name(name) and not (text.startswith("/") and os.path.lexists(text)):
-        values.add(text)
+        values |= {
+            text,
+            *(part for part in text.split(",") if len(part) >= _SHORTEST_WORD),
+        }  # of a list, such as old keys
     return {value for value in values if len(value) >= (_SHORTEST_WORD if value.isalpha() else _SHORTEST_SECRET)}
 
 

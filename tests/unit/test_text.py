@@ -90,12 +90,13 @@ SECRET_NAMES = """
     AWS_SECRET_ACCESS_KEY KEY private_key ENCRYPTION_KEY_BASE64 SIGNING_KEY_OLD accessToken GITHUB_TOKEN TOKENS TOKEN2
     AUTHTOKEN SALT HASHID_SALT
     SENTRY_DSN DATABASE_PASSWORD_STAGING PASSWORD_PRODUCTION SMTP_PASSWORD_NEW CREDENTIALS GOOGLE_CREDENTIAL DB_CREDS
+    FERNET_KEYS REDISCLI_AUTH
 """
 PLAIN_NAMES = """
     PASSENGER_APP_ENV PASSENGER_ROOT PASSWORD_RESET_TIMEOUT PASSWORD_HASHERS PASSWORD_FILE TOKEN_TYPE TOKEN_URL
     PWD OLDPWD AUTH_TOKEN_CLASS CACHE_KEY_PREFIX MONKEY HOTKEY TURKEY SECRET_NAME SECRETARY API_KEY_NAME KEYCLOAK_REALM
-    KEYBOARD BYPASS BYPASS_CACHE COMPASS_HOME GIT_ASKPASS GIT_CONFIG_KEY_0 SALTED_MODE DSN_HOST
-    TOKENIZERS_PARALLELISM USER
+    KEYBOARD BYPASS BYPASS_CACHE COMPASS_HOME GIT_ASKPASS GIT_CONFIG_KEY_0 SALTED_MODE DSN_HOST AUTHOR
+    TOKENIZERS_PARALLELISM USER AUTH_BACKEND SSH_AUTH_SOCK
 """
 #: A password with characters that other forms escape, and what programs print of it.
 ODD = "pä\"ss\\w0/rd+'<& x"
@@ -143,11 +144,20 @@ def test_nothing_else_is_hidden(sentence: str) -> None:
 
 def test_law_29_known_values_are_hidden_wherever_they_stand() -> None:
     hide_secrets({"PWD": "/srv/shop-of-ada", "SSH_ASKPASS": os.__file__, "GIT_CONFIG_KEY_0": "core.editor"})
+    hide_secrets({"SECRET_KEY_FALLBACKS": "0ld-key-1,0ld-key-2"})
     hide_secrets({"RELEASER_SMTP_PASSWORD": "pa/ss w0rd", "SHOP_JSON": '{"hosts": [{"token": "abc4567"}]}'})
     hide_secrets(
         "url = 'https://ada:s%2Fcret-x@example.org' and https://tok3n-alone-in-url@example.org, ssh://deployment@host"
     )
-    for secret in ("pa/ss w0rd", "pa%2Fss%20w0rd", "abc4567", "s%2Fcret-x", "s/cret-x", "tok3n-alone-in-url"):
+    for secret in (
+        "pa/ss w0rd",
+        "pa%2Fss%20w0rd",
+        "abc4567",
+        "s%2Fcret-x",
+        "s/cret-x",
+        "tok3n-alone-in-url",
+        "0ld-key-2",
+    ):
         assert redact(f"535 no: {secret}!") == "535 no: ***!"
     for plain in ("/srv/shop-of-ada", os.__file__, "core.editor", "deployment"):
         assert redact(plain) == plain
