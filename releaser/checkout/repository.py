@@ -230,7 +230,9 @@ class Repository:
         changed = {*self.changed_paths(first, second, "--diff-filter=d")}
         listing = self.run("ls-tree", "-r", "-l", "-z", "--full-tree", second).stdout
         entries = (entry.partition("\t") for entry in listing.split("\0") if entry)
-        return [int(facts.split()[3]) for facts, _, path in entries if path in changed]
+        return [
+            int(facts.split()[3]) for facts, _, path in entries if path in changed and not facts.startswith("160000")
+        ]
 
     def code_key(self, commit: str, *without: str) -> str:
         """Return a hash of all files of a commit but the named ones: the same code has the same key."""

@@ -12,7 +12,11 @@ from releaser.checkout.repository import Repository
 from releaser.site.site import Site
 from releaser.system.files import replace_file
 
-_LEFT_OUT = {"objects", "hooks", "worktrees", "modules", "config.worktree", "index", "FETCH_HEAD", "ORIG_HEAD"}
+#: What is large, and never written again: of git, git-lfs and git-annex.
+_LINKED = ("objects", "lfs/objects", "annex/objects")
+_LEFT_OUT = {*_LINKED, "hooks", "worktrees", "modules", "config.worktree", "index", "FETCH_HEAD", "ORIG_HEAD"}
+#: The directories of a bare repository, git-lfs, git-annex and git-crypt; others in it may be worktrees.
+_OWN = {"refs", "info", "logs", "reftable", "lfs", "annex", "git-crypt"}
 
 
 def make_tree(site: Site, source: Repository, directory: Path, commit: str, *, mark: str) -> Repository:
@@ -29,8 +33,10 @@ def make_tree(site: Site, source: Repository, directory: Path, commit: str, *, m
 def copy_repository(site: Site, source: Repository, directory: Path, *, mark: str) -> Repository:
     """Copy a repository to `directory/.git`, without a work tree, and return it. Raises ToolError and OSError."""
     place, copy = source.directories[1], directory / ".git"
-    _copy_readable_files(place, copy)
-    _link_files(place / "objects", copy / "objects")
+    _copy_readable_files(place, copy, is_around=site.paths.top.resolve().is_relative_to(place.resolve()))
+    for name in _LINKED:
+        if not os.path.lexists(copy / name):  # by a link above it
+            _link_files(place / name, copy / name)
     _copy_alternates(place / "objects", copy / "objects")
     if (config := source.directories[0] / "config.worktree").is_file():
         shutil.copyfile(config, copy / "config.worktree")
@@ -45,21 +51,24 @@ def copy_repository(site: Site, source: Repository, directory: Path, *, mark: st
     return repository
 
 
-def _copy_readable_files(source: Path, target: Path) -> None:
+def _copy_readable_files(source: Path, target: Path, *, is_around: bool) -> None:
     """Copy a directory of git without objects, pipes, sockets and files that are not for this user, so not for its git.
 
-    Raises OSError.
+    With `is_around`, there are worktrees in it, and the state: then its own directories alone. Raises OSError.
     """
     for place, names, files in os.walk(source):
-        left_out = _LEFT_OUT if place == str(source) else set[str]()
         directory = target / Path(place).relative_to(source)
         directory.mkdir(parents=True, exist_ok=True)
-        for name in {*names, *files} - left_out:
+        for name in (*names, *files):
             path = os.path.join(place, name)
+            if os.path.relpath(path, source) in _LEFT_OUT or fnmatch(name, "*.lock"):
+                continue
             mode = os.lstat(path).st_mode
-            if stat.S_ISLNK(mode) or (stat.S_ISREG(mode) and os.access(path, os.R_OK) and not fnmatch(name, "*.lock")):
+            if stat.S_ISLNK(mode) or (stat.S_ISREG(mode) and os.access(path, os.R_OK)):
                 shutil.copy2(path, directory / name, follow_symlinks=False)
-        names[:] = [name for name in names if name not in left_out]
+        names[:] = [name for name in names if os.path.relpath(os.path.join(place, name), source) not in _LEFT_OUT]
+        if is_around and place == str(source):
+            names[:] = [name for name in names if name in _OWN]
 
 
 def _copy_alternates(source: Path, target: Path) -> None:
