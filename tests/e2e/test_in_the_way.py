@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.scenes import during_tests, eventually, refused, says, silent
+from tests.e2e.scenes import during_tests, eventually, mostly_slow, refused, says, silent
 from tests.e2e.test_limits import endless
 from tests.support import sample
 from tests.support.commands import Identity, reachable_python, require, run
@@ -165,7 +165,7 @@ def test_law_33_a_run_by_a_hook_of_git_asks_the_own_repository(make_site: SiteFa
     assert site.git("status", "--porcelain", cwd=other) == ""
 
 
-@pytest.mark.parametrize("is_registered", [True, False])
+@pytest.mark.parametrize("is_registered", mostly_slow([True, False], True))
 def test_law_33_a_commit_that_adds_a_submodule(make_site: SiteFactory, *, is_registered: bool) -> None:
     site = make_site.live(due="1.1.0")
     clone = site.elsewhere()
