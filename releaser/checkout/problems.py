@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection
+import shlex
+from collections.abc import Collection, Sequence
 
 from releaser.checkout.own_files import find_dirty_files, find_export_problems
 from releaser.checkout.repository import CheckoutState, Repository
@@ -11,7 +12,7 @@ from releaser.errors import Problem, ToolError
 from releaser.releases.release import Release
 from releaser.site.project import get_table, read_pyproject, read_text
 from releaser.site.site import Site
-from releaser.system.text import redact
+from releaser.system.text import join_few, redact, word
 
 LOWEST_GIT = "2.31"
 #: Files in the directory of git while a command waits for a person.
@@ -37,7 +38,7 @@ def read_checkout(site: Site, repository: Repository) -> tuple[CheckoutState | N
 
 def explain_git_error(site: Site, error: ToolError) -> Problem:
     """Return the problem of a git that does not answer."""
-    return Problem("git", error.message, error.advice or f"Run `git -C {site.paths.top} status` to see why.")
+    return Problem("git", error.message, error.advice or f"Run `git -C {word(site.paths.top)} status` to see why.")
 
 
 def find_problems(site: Site, repository: Repository, state: CheckoutState, live: Release | None) -> list[Problem]:
@@ -48,19 +49,30 @@ def find_problems(site: Site, repository: Repository, state: CheckoutState, live
     for name, command in _UNDER_WAY.items():
         if os.path.lexists(repository.directories[0] / name):
             message = f"A `git {command}` is under way in the checkout."
-            advice = f"Finish it, or run `git -C {repository.top} {command} --abort`."
+            advice = f"Finish it, or run `git -C {word(repository.top)} {command} --abort`."
             return [Problem("under-way", message, advice)]
     if state.ref != f"refs/heads/{branch}":
         return [_explain_other_branch(repository, branch, state.ref.removeprefix("refs/heads/"))]
-    if os.path.lexists(site.paths.top / ".gitmodules"):
-        message = "The repository has submodules, which releaser does not move."
-        return [Problem("submodules", message, "Turn them into path or git dependencies.")]
     return [
         *repository.find_lock(),
         *_find_upstream_problems(site, repository),
         *find_dirty_files(site, state, live),
         *find_export_problems(site, repository, state.changed),
     ]
+
+
+def explain_submodules(site: Site, paths: Sequence[str], commit: str = "") -> list[Problem]:
+    """Return a problem if HEAD, or a commit that is not in the checkout yet, has submodules with these paths.
+
+    Also those that nobody registered: `git add` takes another repository for one.
+    """
+    if not paths:
+        return []
+    name, place = (f"Commit {commit[:12]}", "") if commit else ("HEAD of the checkout", " in a clone")
+    message = f"{name} has submodules, which releaser does not move: {join_few([f'`{path}`' for path in paths])}."
+    pull = "" if commit else f"; then run `git -C {shlex.quote(str(site.paths.top))} pull`"
+    advice = f"Run `git rm --cached {shlex.join(paths)}`{place}, commit and push{pull}."
+    return [Problem("submodules", message, f"{advice} Or turn them into path or git dependencies.")]
 
 
 def find_other_sites(
@@ -83,15 +95,15 @@ def find_other_sites(
             continue
         message = f"The checkout has another site, with `{venv}`: its code would move without its tests."
         url = f'"$(git -C {site.paths.top} remote get-url {upstream.remote if upstream else "origin"})"'
-        clone = f"`git clone {url} {site.paths.top}-{project.name}`"
-        advice = f"Give one of the two a checkout of its own: {clone}; then remove the venv here: `rm -r {venv}`."
+        clone = f"`git clone {word(url)} {word(site.paths.top)}-{word(project.name)}`"
+        advice = f"Give one of the two a checkout of its own: {clone}; then remove the venv here: `rm -r {word(venv)}`."
         advice += "" if moved is None else " Or leave the code as it is: `releaser rollback --keep-code`."
         problems.append(Problem("two-sites", message, advice))
     return problems
 
 
 def _explain_other_branch(repository: Repository, branch: str, current: str) -> Problem:
-    switch = f"Run `git switch {branch}`, then run releaser again."
+    switch = f"Run `git switch {word(branch)}`, then run releaser again."
     if not repository.resolve(f"refs/heads/{branch}"):
         switch = f"Correct the setting `branch`: no branch `{branch}` exists."
     if not current:
@@ -105,17 +117,24 @@ def _find_upstream_problems(site: Site, repository: Repository) -> list[Problem]
         if not (site.settings.git.git_pull or site.settings.git.git_push):
             return []
         message = f"The branch `{branch}` has no upstream."
-        advice = f"Run `git branch -u REMOTE/{branch}`, or set `git_pull` and `git_push` to `false`."
+        advice = f"Run `git branch -u REMOTE/{word(branch)}`, or set `git_pull` and `git_push` to `false`."
         return [Problem("no-upstream", message, advice)]
     if upstream.remote not in repository.remotes():
         message = f"The branch `{branch}` follows `{redact(upstream.remote)}`, which is no remote with a name."
-        return [Problem("other-upstream", message, f"Run `git remote add NAME URL` and `git branch -u NAME/{branch}`.")]
+        return [
+            Problem(
+                "other-upstream", message, f"Run `git remote add NAME URL` and `git branch -u NAME/{word(branch)}`."
+            )
+        ]
     if schemes := repository.exposed_schemes(upstream.remote):
         message = f"The URL of `{upstream.remote}` has a password, which `{schemes[0]}` shows to all users here."
-        advice = f"Use `https` or a key for `ssh`: `git -C {site.paths.top} remote set-url {upstream.remote} URL`."
+        command = f"git -C {word(site.paths.top)} remote set-url {word(upstream.remote)} URL"
+        advice = f"Use `https` or a key for `ssh`: `{command}`."
         return [Problem("exposed-password", message, advice)]
     if upstream.branch != f"refs/heads/{branch}":
         message = f"The branch `{branch}` follows `{upstream.name}`, which has another name."
-        advice = f"Run `git branch -u {upstream.remote}/{branch}`, or rename the local branch and set `branch`."
+        advice = (
+            f"Run `git branch -u {word(upstream.remote)}/{word(branch)}`, or rename the local branch and set `branch`."
+        )
         return [Problem("other-upstream", message, advice)]
     return []

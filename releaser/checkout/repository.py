@@ -15,6 +15,7 @@ from urllib.parse import SplitResult, unquote, urlsplit
 import msgspec
 
 from releaser.errors import Problem, ToolError
+from releaser.site.owners import find_git_directories
 from releaser.site.site import Site
 from releaser.system import process
 from releaser.system.files import replace_file, walk
@@ -46,14 +47,17 @@ _SETTINGS = {
     "releaser.probe": "true",
 }
 #: The settings that are asked for at once.
-_ASKED = r"^(branch\..*\.(remote|merge)|remote\..*|url\..*|user\.(name|email)|core\.(worktree|bare)|releaser\.probe)$"
+_ASKED = r"^(branch\..*\.(remote|merge)|remote\..*|url\..*|user\.(name|email)|core\.(worktree|bare)|"
+_ASKED += r"extensions\.partialclone|releaser\.probe)$"
 _EXCLUDED = "# by releaser\n{}\n"
-_HELPER = '!f() { test "$1" = get && printf \'username=%s\\npassword=%s\\n\' "$_USER_OF" "$_PASSWORD_OF"; }; f'
+_HELPER = '!f() { test "$1" = get && printf \'username=%s\\npassword=%s\\n\' "$_USER_OF_0" "$_PASSWORD_OF_0"; }; f'
 
 
 #: Commands of git that change nothing.
 _QUESTIONS = {"cat-file", "diff", "for-each-ref", "log", "ls-files", "ls-tree", "merge-base", "rev-list", "rev-parse"}
 _QUESTIONS |= {"status"}
+#: Commands of git that need no object, so that a partial clone fetches none.
+_LOCAL = {"config", "remote"}
 #: The beginnings of lines of `git status` about a changed file, and the number of spaces before its path.
 _FIELDS = {"1 ": 8, "u ": 10}
 
@@ -94,7 +98,8 @@ class Repository:
         env |= {"GIT_TERMINAL_PROMPT": "0", "GIT_ASKPASS": "", "SSH_ASKPASS_REQUIRE": "never", "LC_ALL": "C.UTF-8"}
         env["GIT_OPTIONAL_LOCKS"] = "0"  # a question leaves no lock, and changes nothing
         env = {"GIT_HTTP_LOW_SPEED_LIMIT": "1", "GIT_HTTP_LOW_SPEED_TIME": SILENCE, **env}
-        self._env = env | _configure([*_SETTINGS.items(), ("safe.directory", str(top))])  # its owner was asked for
+        self._settings = (*_SETTINGS.items(), ("safe.directory", str(top)))  # its owner was asked for
+        self._env = env | _configure(self._settings)
         self._code_keys: dict[tuple[str, tuple[str, ...]], str] = {}
         self._trees: dict[str, list[str]] = {}
 
@@ -103,7 +108,9 @@ class Repository:
     ) -> process.Finished:
         """Run git in the work tree. Raises ToolError."""
         words = ["git", "--no-pager", *arguments]
-        env, asks = self._env | dict(variables), arguments[0] in _QUESTIONS or "--get-regexp" in arguments
+        hidden = {} if arguments[0] in _LOCAL else self._hide_promised
+        env = {**self._env, **hidden, **variables}
+        asks = arguments[0] in _QUESTIONS or "--get-regexp" in arguments
         began = time.time()
 
         def ask(timeout: float) -> process.Finished:
@@ -206,10 +213,11 @@ class Repository:
         """Return True if git tracks the path."""
         return self.run("ls-files", "--error-unmatch", "--", path, check=False).status == 0
 
-    def tracked_locks(self) -> list[str]:
-        """Return the path of each uv.lock that git tracks, as git has it."""
-        output = self.run("ls-files", "-z", "--", ":(top,glob)**/uv.lock").stdout
-        return [path for path in output.split("\0") if path]
+    def tracked_locks_and_submodules(self) -> tuple[list[str], list[str]]:
+        """Return the path of each uv.lock that git tracks, and those of submodules, in one question."""
+        entries = self.run("ls-files", "--stage", "-z").stdout.split("\0")
+        locks = [entry.partition("\t")[2] for entry in entries if entry.endswith(("\tuv.lock", "/uv.lock"))]
+        return locks, _choose_submodules(entries)
 
     def is_ancestor(self, first: str, second: str) -> bool:
         """Return True if `second` has `first` in its history, or is `first`."""
@@ -242,7 +250,9 @@ class Repository:
         changed = {*self.changed_paths(first, second, "--diff-filter=d")}
         listing = self.run("ls-tree", "-r", "-l", "-z", "--full-tree", second).stdout
         entries = (entry.partition("\t") for entry in listing.split("\0") if entry)
-        return [int(facts.split()[3]) for facts, _, path in entries if path in changed]
+        return [
+            int(facts.split()[3]) for facts, _, path in entries if path in changed and not facts.startswith("160000")
+        ]
 
     def code_key(self, commit: str, *without: str) -> str:
         """Return a hash of all files of a commit but the named ones: the same code has the same key."""
@@ -256,9 +266,9 @@ class Repository:
         """Return the paths of the files of a commit."""
         return frozenset(entry.partition("\t")[2] for entry in self._list_tree(commit))
 
-    def has_submodules(self, commit: str) -> bool:
-        """Return True if a commit has a submodule, or a repository in its place."""
-        return any(entry.startswith("160000 ") or entry.endswith("\t.gitmodules") for entry in self._list_tree(commit))
+    def find_submodules(self, commit: str) -> list[str]:
+        """Return the paths of a commit's submodules, registered or not, and their registry."""
+        return _choose_submodules(self._list_tree(commit))
 
     def _list_tree(self, commit: str) -> list[str]:
         if commit not in self._trees:
@@ -307,19 +317,19 @@ class Repository:
         while (is_locked := os.path.lexists(lock)) and time.monotonic() < ends_at:
             time.sleep(_PAUSE)
         message = f"`{lock}` exists: a git works in the checkout, or was killed."
-        advice = f"If no git works there, run `rm {lock}`; then run releaser again."
+        advice = f"If no git works there, run `rm {word(lock)}`; then run releaser again."
         return [Problem("git-lock", message, advice)] if is_locked else []
 
     def fetch(self, upstream: Upstream, *options: str) -> None:
         """Fetch a branch, with the tags of what is fetched. Raises ToolError, also if the remote has it no more."""
-        variables = self._hide_password(upstream.remote)
+        variables = self._hide_passwords(self._resolve_urls(upstream.remote))
         branch = f"+{upstream.branch}:refs/remotes/{upstream.name}"
         words = ("fetch", "--quiet", "--no-auto-maintenance", *options, upstream.remote, branch)
         self.run(*words, timeout=NETWORK, variables=variables)
 
     def push(self, commit: str, upstream: Upstream, *, timeout: float) -> None:
         """Push a commit to a branch, never forced. `timeout` is in seconds. Raises ToolError."""
-        variables = self._hide_password(upstream.remote, "--push")
+        variables = self._hide_passwords(self._resolve_urls(upstream.remote, "--push"))
         words = ("push", "--quiet", "--no-verify", upstream.remote, f"{commit}:{upstream.branch}")
         self.run(*words, timeout=timeout, variables=variables)
 
@@ -341,22 +351,39 @@ class Repository:
         others = [parts for parts in urls if parts.scheme not in ("", "http", "https")]
         return [parts.scheme for parts in others if parts.password or (parts.username and "ssh" not in parts.scheme)]
 
-    def _hide_password(self, remote: str, *options: str) -> dict[str, str]:
-        """Return variables by which git gets the user and the password in the URL of a remote from a helper.
+    def _hide_passwords(self, urls: Iterable[tuple[str, SplitResult]]) -> dict[str, str]:
+        """Return variables by which git gets users and passwords in URLs, also of promisors, from a helper.
 
         Else they would be arguments of the program for the protocol, for every user of the host to read. For a user
         alone, which may be a token, helpers of people are asked first.
         """
-        settings, secrets = [*_SETTINGS.items()], dict[str, str]()
-        for raw, parts in self._resolve_urls(remote, *options):
+        settings, secrets = [*self._settings], dict[str, str]()
+        for number, (raw, parts) in enumerate([*urls, *self._promised_urls]):
             if parts.scheme in ("http", "https") and parts.username is not None:
                 place, user = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}", unquote(parts.username)
                 settings.append((f"url.{place}{parts.path}.insteadOf", raw))
                 settings.append((f"credential.{place}.username", user))
                 settings += [(f"credential.{place}.helper", "")] if parts.password is not None else []
-                settings.append((f"credential.{place}.helper", _HELPER))
-                secrets = {"_USER_OF": user, "_PASSWORD_OF": unquote(parts.password or "")}
+                settings.append((f"credential.{place}.helper", _HELPER.replace("_0", f"_{number}")))
+                secrets |= {f"_USER_OF_{number}": user, f"_PASSWORD_OF_{number}": unquote(parts.password or "")}
         return _configure(settings) | secrets if secrets else {}
+
+    @functools.cached_property
+    def _hide_promised(self) -> Mapping[str, str]:
+        """Those for each call in a partial clone, which may fetch what it reads; empty if git does not answer."""
+        with contextlib.suppress(ToolError):
+            return self._hide_passwords(())
+        return {}
+
+    @functools.cached_property
+    def _promised_urls(self) -> list[tuple[str, SplitResult]]:
+        """The URLs that a partial clone fetches from whenever it reads; no program is started in another clone."""
+        packs = (place.glob("objects/pack/*.promisor") for place in find_git_directories(self.top))
+        if not any(True for paths in packs for _ in paths):
+            return []
+        names = [*self.config.get("extensions.partialclone", ())]
+        names += [name for name in sorted(self.remotes()) if f"remote.{name}.promisor" in self.config]
+        return [url for name in dict.fromkeys(names) for url in self._resolve_urls(name)]
 
     def upstream_head(self, branch: str) -> str:
         """Return the head of the upstream as last fetched; empty if it has none."""
@@ -391,6 +418,12 @@ def _configure(settings: Iterable[tuple[str, str]]) -> dict[str, str]:
     for number, (name, value) in enumerate(pairs):
         variables |= {f"GIT_CONFIG_KEY_{number}": name, f"GIT_CONFIG_VALUE_{number}": value}
     return variables
+
+
+def _choose_submodules(entries: Iterable[str]) -> list[str]:
+    return [
+        entry.partition("\t")[2] for entry in entries if entry.startswith("160000 ") or entry.endswith("\t.gitmodules")
+    ]
 
 
 def hash_text(text: str) -> str:

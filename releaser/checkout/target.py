@@ -5,12 +5,13 @@ from __future__ import annotations
 import msgspec
 
 from releaser.checkout.pending import Pending, read_pending
+from releaser.checkout.problems import explain_submodules
 from releaser.checkout.repository import Repository
-from releaser.errors import BuildError, PreflightError, Problem, ToolError, refuse
+from releaser.errors import BuildError, PreflightError, Problem, ToolError, refuse, require
 from releaser.releases.release import Release
 from releaser.site.site import Site, site_at
 from releaser.system.run import Run
-from releaser.system.text import count, join_few
+from releaser.system.text import count, join_few, word
 
 
 class Target(msgspec.Struct, frozen=True):
@@ -55,9 +56,7 @@ def choose_target(
 
     def target(commit: str, *, publishes: bool, reason: str = "", advice: str = "", is_problem: bool = True) -> Target:
         key = repository.code_key(commit, *site.committed_paths)
-        if repository.has_submodules(commit):
-            message = f"Commit {commit[:12]} has submodules, which releaser does not move."
-            raise refuse("submodules", message, "Turn them into path or git dependencies.")
+        require(explain_submodules(site, repository.find_submodules(commit), commit))
         if commit == head and key in held_code:
             message = f"HEAD of the checkout, {head[:12]}, is a commit on hold."
             advice = f"Push a correction, or run `releaser unhold {head[:12]}` to try it again."
@@ -70,7 +69,9 @@ def choose_target(
     remote = repository.upstream_head(branch)
     if not remote:
         message = f"The upstream `{upstream.name}` does not exist."
-        return target(head, publishes=False, reason=message, advice=f"Run `git push -u {upstream.remote} {branch}`.")
+        return target(
+            head, publishes=False, reason=message, advice=f"Run `git push -u {word(upstream.remote)} {word(branch)}`."
+        )
     base = head
     while base in pending.commits and not repository.is_ancestor(base, remote):
         base = repository.resolve(f"{base}^")  # a commit that is not pushed is made again on the remote's head
@@ -93,9 +94,9 @@ def choose_target(
     ahead = repository.commits_between(remote, base)
     if repository.is_ancestor(remote, base):
         message = f"The checkout has {count(len(ahead), 'unpushed commit')}; the lock is not committed on top."
-        return target(head, publishes=False, reason=message, advice=f"Run `git -C {site.paths.top} push`.")
+        return target(head, publishes=False, reason=message, advice=f"Run `git -C {word(site.paths.top)} push`.")
     message = f"`{branch}` and `{upstream.name}` have diverged: {count(len(ahead), 'commit')} only here."
-    raise refuse("diverged", message, f"Run `git -C {site.paths.top} pull --rebase`, then push.")
+    raise refuse("diverged", message, f"Run `git -C {word(site.paths.top)} pull --rebase`, then push.")
 
 
 def _find_lost_commits(repository: Repository, pending: Pending, head: str, *heads: str) -> list[str]:
@@ -116,7 +117,7 @@ def fetch_upstream(site: Site, run: Run, repository: Repository, *options: str) 
         except ToolError as error:
             message = f"The remote `{upstream.remote}` could not be fetched: {error.message}"
             branch = upstream.branch.removeprefix("refs/heads/")
-            advice = f"Run `git -C {site.paths.top} fetch {upstream.remote} {branch}` to see why."
+            advice = f"Run `git -C {word(site.paths.top)} fetch {word(upstream.remote)} {word(branch)}` to see why."
             raise BuildError(message, advice, output=error.output) from error
 
 
@@ -168,6 +169,15 @@ def require_kept_commits(site: Site, repository: Repository, head: str, commit: 
         message = f"The checkout has commits that are on no remote: {join_few(lost)}."
         advice = "Push them, or leave the code as it is: `releaser rollback --keep-code`."
         raise refuse("unpushed-commits", message, advice)
+
+
+def require_no_submodules(repository: Repository, release: Release, head: str, commit: str) -> None:
+    """Raise PreflightError if one of the two commits has submodules: the move of a rollback would tear them apart."""
+    for name in (head, commit):
+        if names := [f"`{path}`" for path in repository.find_submodules(name)]:
+            message = f"Commit {name[:12]} has submodules, which releaser does not move: {join_few(names)}."
+            advice = f"Leave the code as it is: `releaser rollback {release.id} --keep-code`."
+            raise refuse("submodules", message, advice)
 
 
 def may_commit_older(site: Site, repository: Repository, head: str, held_code: frozenset[str]) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
+from collections.abc import Mapping
 
 import msgspec
 
@@ -90,7 +91,8 @@ def _find_lock_problems(site: Site) -> list[Problem]:
 
 
 def _find_tracked_problems(site: Site, repository: Repository) -> list[Problem]:
-    problems, locks = [], repository.tracked_locks()
+    locks, submodules = repository.tracked_locks_and_submodules()
+    problems = checkout.explain_submodules(site, submodules)
     if site.paths.lockfile_in_tree not in locks and site.paths.lockfile.exists():
         advice = "Run `git add --force uv.lock`, and commit it."
         problems.append(Problem("untracked-lock", "uv.lock is not in git.", advice))
@@ -106,9 +108,17 @@ def _find_open_secrets(site: Site) -> list[str]:
     return hints
 
 
+def _find_unused_settings(environ: Mapping[str, str]) -> list[str]:
+    """Return a hint about settings of git in the environment, which releaser's own take the place of."""
+    names = [name for name in ("GIT_CONFIG_COUNT", "GIT_CONFIG_PARAMETERS") if environ.get(name)]
+    hint = f"The settings of git in `{', '.join(names)}` are not used: set them by `git config --global NAME VALUE`."
+    return [hint] if names else []
+
+
 def list_hints(site: Site) -> list[str]:
     """Return what could be better, for `check` and `init`."""
     hints = [find_stale_export(site), *_find_open_secrets(site), *find_untrusted_programs(os.environ)]
+    hints += _find_unused_settings(os.environ)
     if site.paths.state.is_relative_to(site.paths.top):
         hint = f"The state directory `{site.paths.state}` lies in the repository: `git clean -fdx` would delete every"
         hints.append(f"{hint} release. Use `git clean -fd`, or set `state_dir` before the first release.")

@@ -12,7 +12,13 @@ from releaser.checkout.problems import find_other_sites
 from releaser.checkout.products import find_deployed
 from releaser.checkout.publish import is_worth_commit
 from releaser.checkout.repository import Repository, open_repository
-from releaser.checkout.target import choose_commit_of, may_commit_older, require_free_state, require_kept_commits
+from releaser.checkout.target import (
+    choose_commit_of,
+    may_commit_older,
+    require_free_state,
+    require_kept_commits,
+    require_no_submodules,
+)
 from releaser.errors import LockedError, NoSuchReleaseError, ReleaserError, refuse, require
 from releaser.live.change import make_entry, make_live
 from releaser.packages.changes import compare_releases, describe_changes
@@ -152,8 +158,9 @@ def plan_rollback(site: Site, run: SiteRun, repository: Repository, release: Rel
     require_free_state(site, repository, commit)
     has_lock = path in state.changed and has_lock_of(site, live)
     if commit != head:
+        require_no_submodules(repository, release, head, commit)
         moved = repository.changed_paths(head, commit)
-        require(find_other_sites(site, repository, repository.tracked_locks(), moved))
+        require(find_other_sites(site, repository, repository.tracked_locks_and_submodules()[0], moved))
         require(find_dirty_files(site, state, live))
         if missing := find_missing_room_for_move(repository, head, commit):
             advice = f"Free that much, or leave the code as it is: `releaser rollback {release.id} --keep-code`."

@@ -133,6 +133,8 @@ def explain_refusal(settings: MailSettings, error: Exception) -> str:
         answers = (f"{each}: {code} {clip(redact(os.fsdecode(text)), LONGEST_LINE)}" for each, (code, text) in refusals)
         return f"The mail server {settings.smtp_host} took no mail for {', '.join(answers)}."
     reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error) or type(error).__name__
+    if isinstance(error, smtplib.SMTPResponseException):
+        reason = f"{error.smtp_code} {os.fsdecode(error.smtp_error)}".rstrip(".")
     return f"The mail server {settings.smtp_host} took no mail: {clip(redact(reason), LONGEST_LINE)}."
 
 

@@ -281,11 +281,16 @@ def end_orphans() -> Iterator[None]:
         yield
     finally:
         with signals.defer_signals():
-            deadline = time.monotonic() + GRACE
-            while (children := _list_children()) and time.monotonic() < deadline:  # theirs come next
+            deadline, foreign = time.monotonic() + GRACE, set[int]()
+            while (children := {*_list_children()} - foreign) and time.monotonic() < deadline:  # theirs come next
                 for pid in children:
-                    os.kill(pid, signal.SIGKILL)
-                    os.waitpid(pid, 0)
+                    try:
+                        os.kill(pid, signal.SIGKILL)
+                    except PermissionError:  # `sudo` has started it
+                        logger.warning("process %d of another user goes on", pid)
+                        foreign.add(pid)
+                    else:
+                        os.waitpid(pid, 0)
             prctl(PR_SET_CHILD_SUBREAPER, 0)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import json
 import os
@@ -11,7 +12,7 @@ import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
-from urllib.parse import quote, unquote
+from urllib.parse import quote, quote_plus, unquote
 
 _MARKED = re.compile(r"^\s*(?:error|fatal|hint)\s*:\s+(.+)", re.IGNORECASE)
 #: Characters of a line that somebody else has written, and of a sentence with several of them.
@@ -38,11 +39,29 @@ _FORMS = (
     re.compile(rf"()\b(?:{_TOKENS})"),
 )  # fmt: skip
 _USERINFO = re.compile(r"(?<=\w://)([^\s/:@]*)(?::([^\s/@]*))?@")
-_SECRET_NAME = re.compile(
-    r"PASS|(?<!^)(?<!^OLD)PWD|SECRET|TOKEN|CREDENTIAL|(?<!GIT_CONFIG_)KEY(_|$)|DSN|SALT", re.IGNORECASE
+#: A user name that is a token, in a URL without a password.
+_TOKEN_USER = re.compile(rf"{_TOKENS}|(?=\D*\d)\S{{16,}}")
+#: The words of a name, also of `apiKey`; those that say that the value is a secret, and those that may come after them.
+_WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
+_SECRET_WORD = re.compile(
+    r"(?:\w*(?:password|passwd|passphrase|passcode|secret|token|credential|dsn)|"
+    r"(?!(?:ask|by|com|encom|over|sur|tres|under)pass)\w*pass|(?!old)\w*pwd|salt|creds?|auth|"
+    r"(?:api|access|account|auth|deploy|encryption|licen[cs]e|master|private|secret|signing|ssh)?key)s?"
 )
+_SUFFIX = re.compile(
+    r"\d+|[a-z]|base|hex|json|pem|raw|string|value|ids?|old|new|current|previous|next|primary|secondary|default|backup|"
+    r"fallbacks?|live|prod|production|test|testing|staging|stage|dev|development|demo|local|sandbox|eu|us|uk|"
+    r"phrase|word|code"
+)
+_NO_SECRETS = re.compile(r"PWD|GIT_CONFIG_KEY_\d+")
 _SHORTEST_SECRET, _SHORTEST_WORD = 5, 8  # characters: shorter ones are part of many words
-_hidden: set[str] = set()
+_SHORTEST_CODE = 8  # characters of base64
+#: A secret of letters alone may be a part of other words. Before it may come an escape, or the option of `mysql -p`.
+_WHOLE_WORD = r"(?:\b|(?<=\\[nrt])|(?<=%[0-9A-Fa-f]{{2}})|(?<=\s-p)){}\b"
+_HTML = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "'": "&#x27;"})
+_HALVES = re.compile(r"[\ud800-\udc7f\udd00-\udfff]")  # of a character, as JSON may have them; no bytes
+#: The known secrets and their other forms, longest first; with a pattern where only a whole word is one.
+_hidden: dict[str, re.Pattern[str] | None] = {}
 
 
 def count(number: int, noun: str, plural: str = "") -> str:
@@ -130,8 +149,9 @@ def redact(text: str) -> str:
 
     Bytes that were no UTF-8 are escaped.
     """
-    for secret in sorted(_hidden, key=len, reverse=True):
-        text = text.replace(secret, "***")
+    for secret, pattern in _hidden.items():
+        if secret in text:
+            text = pattern.sub("***", text) if pattern else text.replace(secret, "***")
     for form in _FORMS:
         text = form.sub(r"\1***", text)
     return text.encode(errors="backslashreplace").decode()
@@ -139,8 +159,37 @@ def redact(text: str) -> str:
 
 def hide_secrets(variables: Any) -> None:
     """Let `redact` hide the secrets among variables, or in the URLs of a text."""
-    for secret in find_secrets(variables):
-        _hidden.update((secret, unquote(secret), quote(secret, safe="")))
+    if new := find_secrets(variables) - _hidden.keys():
+        for secret in new:
+            _hidden.update(_list_forms(secret))
+        entries = sorted(_hidden.items(), key=lambda entry: len(entry[0]), reverse=True)
+        _hidden.clear()
+        _hidden.update(entries)
+
+
+def _list_forms(secret: str) -> dict[str, re.Pattern[str] | None]:
+    """Return the forms in which programs print a secret, each with the pattern by which it is found, if it needs one.
+
+    Plain, in a URL, JSON, Python, a shell or HTML, and in base64, where other bytes come before and after it.
+    """
+    forms, codes = {secret}, set[str]()
+    for plain in {secret, unquote(secret)}:
+        data = _HALVES.sub("?", plain).encode(errors="surrogateescape")
+        urls = [quote(data, safe=""), quote(data), quote_plus(data)]
+        urls += [re.sub("%..", lambda match: match[0].lower(), url) for url in urls]
+        texts = [json.dumps(plain), json.dumps(plain, ensure_ascii=False), repr(plain), ascii(plain), repr(data)[1:]]
+        texts += [json.dumps(json.dumps(plain))[2:-2]]
+        others = [plain.replace("'", "'\\''"), plain.replace("'", "'\"'\"'"), plain.translate(_HTML)]
+        forms.update((plain, data.decode(errors="replace"), *urls, *(text[1:-1] for text in texts), *others))
+        for before in range(3):
+            code = base64.b64encode(bytes(before) + data).decode()
+            whole = code[(0, 2, 3)[before] : (before + len(data)) * 8 // 6]  # without the bits of its neighbours
+            codes.update((whole, whole.translate(str.maketrans("+/", "-_"))))
+    known: dict[str, re.Pattern[str] | None] = {code: None for code in codes if len(code) >= _SHORTEST_CODE}
+    for form in forms:
+        if len(form) >= _SHORTEST_SECRET:
+            known[form] = re.compile(_WHOLE_WORD.format(form)) if form.isalpha() else None
+    return known
 
 
 def find_secrets(variables: Any, name: str = "") -> set[str]:
@@ -157,10 +206,27 @@ def find_secrets(variables: Any, name: str = "") -> set[str]:
         return {secret for value in variables for secret in find_secrets(value, name)}
     text = str(variables)
     urls = [match for match in _USERINFO.finditer(text) if not text.endswith("ssh://", 0, match.start())]
-    values = {match[1] if match[2] in (None, "", "x-oauth-basic") else match[2] for match in urls}
-    if _SECRET_NAME.search(name) and not (text.startswith("/") and os.path.lexists(text)):
-        values.add(text)
+    values = {match[2] for match in urls if match[2] not in (None, "", "x-oauth-basic")}
+    values |= {match[1] for match in urls if match[2] == "x-oauth-basic"}
+    values |= {match[1] for match in urls if not match[2] and _TOKEN_USER.fullmatch(match[1])}
+    if _is_secret_name(name) and not (text.startswith("/") and os.path.lexists(text)):
+        values |= {
+            text,
+            *(part for part in text.split(",") if len(part) >= _SHORTEST_WORD),
+        }  # of a list, such as old keys
     return {value for value in values if len(value) >= (_SHORTEST_WORD if value.isalpha() else _SHORTEST_SECRET)}
+
+
+def _is_secret_name(name: str) -> bool:
+    """Return True for the name of a variable whose last word, but for usual suffixes, is that of a secret."""
+    words = [word.lower() for word in _WORDS.findall(name)]
+    while len(words) > 1 and _SUFFIX.fullmatch(words[-1]) and not _SECRET_WORD.fullmatch(words[-1]):
+        words.pop()
+    return bool(words and _SECRET_WORD.fullmatch(words[-1])) and not _NO_SECRETS.fullmatch(name)
+
+
+#: Characters that join letters, in Persian and in families of emoji, beside the tab.
+_ORDINARY = "\t\u200c\u200d"
 
 
 def escape(text: str) -> str:
@@ -172,7 +238,7 @@ def escape(text: str) -> str:
         return text
     return "".join(
         json.dumps(character)[1:-1]
-        if character != "\t" and unicodedata.category(character) in ("Cc", "Cf", "Cs", "Zl", "Zp")
+        if character not in _ORDINARY and unicodedata.category(character) in ("Cc", "Cf", "Cs", "Zl", "Zp")
         else character
         for character in text
     )

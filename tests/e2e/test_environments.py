@@ -206,6 +206,10 @@ def test_law_30_a_private_group_shares_nothing(make_site: SiteFactory, ordinary_
 
     with named_users(ordinary_user.programs, "ada") as (ada,), user_directory() as base:
         site = make_site.of_user(dataclasses.replace(ada, shared_group=None), base, open_to_group)
+        message = site.path / ".git" / "COMMIT_EDITMSG"  # root has committed here
+        message.write_text("Tidy up\n", "utf-8")
+        message.chmod(0o600)
+        os.chown(message, 0, 0)
         site.update_to("1.1.0")
         site.releaser("rollback", check=0)
         assert stat.S_IMODE((site.state / "history.jsonl").stat().st_mode) == 0o600

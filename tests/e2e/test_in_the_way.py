@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.scenes import during_tests, eventually, refused, says, silent
+from tests.e2e.scenes import during_tests, eventually, mostly_slow, refused, says, silent
 from tests.e2e.test_limits import endless
 from tests.support import sample
 from tests.support.commands import Identity, reachable_python, require, run
@@ -176,7 +176,13 @@ class Asking(unittest.TestCase):
 
 
 def test_law_33_a_run_by_a_hook_of_git_asks_the_own_repository(make_site: SiteFactory) -> None:
+    """It takes its old objects from another directory, by a relative path, and has a pipe of a daemon of git."""
     site = make_site.live(files={"site_tests.py": ASKING}, due="1.1.0")
+    objects = site.path / ".git" / "objects"
+    objects.rename(site.base / "objects")
+    (objects / "info").mkdir(parents=True)
+    (objects / "info" / "alternates").write_text("# shared\n../../../../objects\n", "utf-8")
+    os.mkfifo(site.path / ".git" / "fsmonitor--daemon.ipc")
     other = site.elsewhere()
     env = {
         "GIT_DIR": f"{other}/.git",
@@ -194,7 +200,7 @@ def test_law_33_a_run_by_a_hook_of_git_asks_the_own_repository(make_site: SiteFa
     assert site.git("status", "--porcelain", cwd=other) == ""
 
 
-@pytest.mark.parametrize("is_registered", [True, False])
+@pytest.mark.parametrize("is_registered", mostly_slow([True, False], True))
 def test_law_33_a_commit_that_adds_a_submodule(make_site: SiteFactory, *, is_registered: bool) -> None:
     site = make_site.live(due="1.1.0")
     clone = site.elsewhere()
@@ -204,9 +210,20 @@ def test_law_33_a_commit_that_adds_a_submodule(make_site: SiteFactory, *, is_reg
         site.git("add", ".gitmodules", cwd=clone)
     site.git("commit", "--quiet", "--message", "Add a submodule", cwd=clone)
     site.git("push", "--quiet", cwd=clone)
+    paths = "module .gitmodules" if is_registered else "module"
+    remove = f"git rm --cached {' '.join(sorted(paths.split()))}"
     for _ in range(2):
-        says(refused(site, "update"), "submodules", "live")
-    site.git("rm", "--quiet", "--cached", "module", *([".gitmodules"] if is_registered else []), cwd=clone)
+        says(refused(site, "update"), "submodules", "live", remove)
+    if not is_registered:  # a person pulls it, and it has files
+        before = site.head()
+        site.git("pull", "--quiet")
+        (site.path / "module" / "mine.txt").write_text("mine", "utf-8")
+        for command in ("check", "init", "update"):
+            says(site.releaser(command, check=3), remove, f"git -C {site.path} pull")
+        assert "`module`" in site.releaser("status", check=10).stdout
+        says(refused(site, "rollback", "live"), "submodules", "module", "--keep-code")
+        site.git("reset", "--quiet", "--keep", before)
+    site.git("rm", "--quiet", "--cached", *paths.split(), cwd=clone)
     site.git("commit", "--quiet", "--message", "Without it", cwd=clone)
     site.git("push", "--quiet", cwd=clone)
     site.releaser("update", check=0)

@@ -1,11 +1,14 @@
 """Servers of a test, on the loopback: a web site, and a place where a program waits for the test."""
 
 import contextlib
+import os
 import socket
+import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 #: A test module for a sample site: where a test of ours has opened a meeting, it waits until it may go on.
 WAITING_TESTS = """\
@@ -76,3 +79,37 @@ def web_site(answer: Callable[[], int]) -> Iterator[WebSite]:
         finally:
             server.shutdown()
             thread.join()
+
+
+@contextlib.contextmanager
+def git_server(repository: Path, authorization: str, look: Callable[[], object]) -> Iterator[int]:
+    """Serve a repository on a port of the loopback to who has an authorization; `look` is called at each request."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            look()
+            if self.headers["Authorization"] != authorization:
+                self.send_response(401)
+                self.send_header("WWW-Authenticate", 'Basic realm="git"')
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+                return
+            path, _, query = self.path.partition("?")
+            env = {"GIT_PROJECT_ROOT": str(repository), "GIT_HTTP_EXPORT_ALL": "1", "PATH_INFO": path}
+            env |= {"QUERY_STRING": query, "REQUEST_METHOD": self.command, "PATH": os.environ["PATH"]}
+            env |= {"CONTENT_TYPE": self.headers["Content-Type"] or "", "GIT_CONFIG_NOSYSTEM": "1"}
+            env |= {"HTTP_CONTENT_ENCODING": self.headers["Content-Encoding"] or ""}
+            env |= {"GIT_PROTOCOL": self.headers["Git-Protocol"] or ""}
+            body = self.rfile.read(int(self.headers["Content-Length"] or 0))
+            answer = subprocess.run(["git", "http-backend"], input=body, env=env, stdout=subprocess.PIPE, check=True)
+            self.wfile.write(b"HTTP/1.0 200 OK\r\n" + answer.stdout)
+
+        do_POST = do_GET  # noqa: N815
+
+        def log_message(self, format: str, *args: object) -> None:
+            """Print nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield server.server_port
+        server.shutdown()

@@ -58,8 +58,8 @@ class SmallRepository(Repository):
     def code_key(self, commit: str, *without: str) -> str:
         return self.code_key(PARENTS[commit]) if commit in "RSTU" else f"code of {commit}"
 
-    def has_submodules(self, commit: str) -> bool:
-        return False
+    def find_submodules(self, commit: str) -> list[str]:
+        return []
 
     def read(self, *arguments: str, variables: Mapping[str, str] = {}) -> str:
         known = [word[1:] for word in arguments if word.startswith("^")] + [*self.others]

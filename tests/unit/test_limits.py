@@ -1,6 +1,7 @@
 """Limits of what is pure: patterns in time, texts in length, answers in size."""
 
 import os
+import smtplib
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -8,13 +9,15 @@ from pathlib import Path
 import pytest
 
 from releaser.candidate import tests
-from releaser.checkout import publish
+from releaser.checkout import publish, tree
 from releaser.errors import ToolError
 from releaser.report import mail
 from releaser.report.outbox import count_waiting, keep_mail
 from releaser.report.outcomes import Outcome
+from releaser.report.smtp import explain_refusal
 from releaser.site import crontab, settings
 from releaser.site.paths import make_paths
+from releaser.site.settings import Settings
 from releaser.system import process
 from releaser.system.text import clip, clip_end, escape, find_error_line, name_project, redact
 
@@ -79,6 +82,12 @@ def test_law_42_an_answer_without_end_is_an_error() -> None:
         process.run(["yes"], cwd=Path("/"), env=dict(os.environ), timeout=60, is_answer=True, check=False)
 
 
+def test_law_28_a_refusal_of_a_mail_server_is_a_sentence() -> None:
+    error = smtplib.SMTPAuthenticationError(535, "5.7.8 Falsches Paßwort.".encode())
+    settings = Settings().mail
+    assert explain_refusal(settings, error).endswith(" took no mail: 535 5.7.8 Falsches Paßwort.")
+
+
 @pytest.mark.parametrize("may_leave_service", [False, True])
 def test_law_42_the_end_of_an_output_is_kept(may_leave_service: bool) -> None:
     script = "head -c 3000000 /dev/zero | tr '\\0' x; echo end; echo why >&2"
@@ -107,6 +116,37 @@ def test_law_42_a_call_in_a_child_has_limits_of_time_and_memory() -> None:
     assert process.call_in_child(lambda: (True, "well"), tuple[bool, str], 20) == (True, "well")
     assert process.call_in_child(lambda: time.sleep(60) or "late", str, 0.1) is None  # type: ignore[func-returns-value]
     assert process.call_in_child(grow, str, 20) is None
+
+
+def test_law_10_a_process_of_another_user_that_tests_leave_stops_no_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(pid: int, number: int) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    kill = os.kill
+    with process.end_orphans():
+        left = process.run(["sh", "-c", "setsid sleep 60 >&- 2>&- & echo $!"], cwd=Path("/"), env={}, timeout=60)
+        monkeypatch.setattr(os, "kill", refuse)
+    kill(int(left.stdout), 9)
+    os.waitpid(int(left.stdout), 0)
+
+
+def test_law_09_what_git_does_not_need_is_in_no_copy_of_a_repository(tmp_path: Path) -> None:
+    source = tmp_path / "git"
+    names = {
+        "config", "git-crypt/key", "lfs/tmp/objects/x", "logs/refs/heads/index", "refs/heads/hooks",
+        "index", "hooks/x", "objects/ab/x", "lfs/objects/ab/x", "packed-refs.lock", "site/shop.py", "media/cat.jpg",
+    }  # fmt: skip
+    for name in names:
+        (source / name).parent.mkdir(parents=True, exist_ok=True)
+        (source / name).write_text(name)
+    (source / "HEAD").symlink_to("refs/heads/hooks")
+    os.mkfifo(source / "refs" / "pipe")
+    needed = {"HEAD", "config", "git-crypt/key", "lfs/tmp/objects/x", "logs/refs/heads/index", "refs/heads/hooks"}
+    for is_around, more in ((False, {"site/shop.py", "media/cat.jpg"}), (True, set[str]())):
+        copy = tmp_path / str(is_around)
+        tree._copy_readable_files(source, copy, is_around=is_around)
+        copied = {path.relative_to(copy).as_posix() for path in copy.rglob("*") if not path.is_dir()}
+        assert copied == needed | more
 
 
 def test_law_09_26_a_mail_is_kept_whatever_stands_in_the_place_of_the_outbox(tmp_path: Path) -> None:
