@@ -70,7 +70,7 @@ def explain_submodules(site: Site, paths: Sequence[str], commit: str = "") -> li
         return []
     name, place = (f"Commit {commit[:12]}", "") if commit else ("HEAD of the checkout", " in a clone")
     message = f"{name} has submodules, which releaser does not move: {join_few([f'`{path}`' for path in paths])}."
-    pull = "" if commit else f"; then run `git -C {shlex.quote(str(site.paths.top))} pull`"
+    pull = "" if commit else f"; then run `git -C {word(site.paths.top)} pull`"
     advice = f"Run `git rm --cached {shlex.join(paths)}`{place}, commit and push{pull}."
     return [Problem("submodules", message, f"{advice} Or turn them into path or git dependencies.")]
 

@@ -9,12 +9,14 @@ from fnmatch import fnmatch
 from pathlib import Path
 
 from releaser.checkout.repository import Repository
+from releaser.errors import refuse
 from releaser.site.site import Site
 from releaser.system.files import replace_file
 
 #: What is large, and never written again: of git, git-lfs and git-annex.
 _LINKED = ("objects", "lfs/objects", "annex/objects")
 _LEFT_OUT = {*_LINKED, "hooks", "worktrees", "modules", "config.worktree", "index", "FETCH_HEAD", "ORIG_HEAD"}
+_WRITTEN = ("config", "logs", "packed-refs", "refs")
 #: The directories of a bare repository, git-lfs, git-annex and git-crypt; others in it may be worktrees.
 _OWN = {"refs", "info", "logs", "reftable", "lfs", "annex", "git-crypt"}
 
@@ -34,6 +36,9 @@ def copy_repository(site: Site, source: Repository, directory: Path, *, mark: st
     """Copy a repository to `directory/.git`, without a work tree, and return it. Raises ToolError and OSError."""
     place, copy = source.directories[1], directory / ".git"
     _copy_readable_files(place, copy, is_around=site.paths.top.resolve().is_relative_to(place.resolve()))
+    if linked := [name for name in _WRITTEN if (copy / name).is_symlink()]:  # as git-new-workdir makes them
+        message = f"`{place / linked[0]}` is a link, through which a copy of the repository would change it."
+        raise refuse("linked-repository", message, "Replace the checkout by a clone, or by one of `git worktree add`.")
     for name in _LINKED:
         if not os.path.lexists(copy / name):  # by a link above it
             _link_files(place / name, copy / name)

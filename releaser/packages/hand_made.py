@@ -78,13 +78,13 @@ def find_losses(site: Site, *, mark: str) -> list[Problem]:
     unrecorded = list_unrecorded(venv)
     if unrecorded:
         message = f"Which files belong to {join_few(unrecorded)} is not known: its RECORD in the venv cannot be read."
-        command = f"uv pip install --python {shlex.quote(str(venv))} --reinstall {shlex.join(unrecorded)}"
+        command = f"uv pip install --python {word(venv)} --reinstall {shlex.join(unrecorded)}"
         advice = f"Install it again, as it was: `{command}`."
         problems.append(Problem("no-record", message, advice))
     for path in (venv / path for path in list_stray_files(venv) if not is_in_package(path) and not unrecorded):
         message = f"`{path}` was put into the venv by hand; the next release would not have it."
         advice = "Make it a package that pyproject.toml names, move it out of the venv,"
-        advice += f" or remove it: `rm -r {shlex.quote(str(path))}`."
+        advice += f" or remove it: `rm -r {word(path)}`."
         problems.append(Problem("leaves-venv", message, advice))
     if exported := _find_exports(venv / "bin" / "activate"):
         message = f"`{venv}/bin/activate` sets {join_few(exported)}; that of the next release would not."
@@ -139,7 +139,7 @@ def _join(packages: dict[str, str]) -> str:
 
 
 def _uninstall(venv: Path, packages: dict[str, str]) -> str:
-    return f"`uv pip uninstall --python {shlex.quote(str(venv))} {' '.join(sorted(packages))}`"
+    return f"`uv pip uninstall --python {word(venv)} {' '.join(sorted(packages))}`"
 
 
 def find_link_problems(store: Store, *, force: bool) -> list[Problem]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shlex
 import socket
 from datetime import datetime
 from pathlib import Path
@@ -18,7 +17,7 @@ from releaser.report.outcomes import Outcome, make_unchanged
 from releaser.site.paths import Paths
 from releaser.system.run import Command, Moment, Run, format_time_id, now
 from releaser.system.state import read_state
-from releaser.system.text import clip, count, escape, format_seconds, format_time, name_project
+from releaser.system.text import clip, count, escape, format_seconds, format_time, name_project, word
 
 LONGEST = 60  # characters of a subject
 _NIGHTLY = 0.95  # of `heartbeat`: nights are not all of the same length
@@ -192,7 +191,7 @@ def _describe_live(outcome: Outcome) -> str:
 
 def _name_commands(directory: str, outcome: Outcome) -> list[str]:
     """Return the commands that a person may want to paste next."""
-    project = f"--project {shlex.quote(directory)}"
+    project = f"--project {word(directory)}"
     if outcome.is_updated:
         back = [f"releaser rollback {project}"] if outcome.previous else []
         return [*back, f"releaser status {project}"]

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shlex
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -37,7 +36,7 @@ from releaser.site.site import Site, read_dotenv
 from releaser.system.files import write_json
 from releaser.system.run import CHECK, Run, make_id, now
 from releaser.system.signals import defer_signals
-from releaser.system.text import redact
+from releaser.system.text import redact, word
 
 
 def run_on_failure(site: Site, run: Run, outcome: Outcome) -> Outcome:
@@ -202,7 +201,7 @@ class Delivery(msgspec.Struct, frozen=True):
 
 def send_test_mail(site: Site) -> Delivery:
     """Send a mail to the admins, past the outbox. Raises PreflightError with the setting to correct."""
-    settings, command = site.settings.mail, f"releaser check --mail --project {shlex.quote(str(site.paths.project))}"
+    settings, command = site.settings.mail, f"releaser check --mail --project {word(site.paths.project)}"
     recipients = settings.recipients
     again = f"Settings are in {site.paths.dotenv}, pyproject.toml or the environment. Then run `{command}`."
     if not recipients:

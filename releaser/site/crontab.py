@@ -14,6 +14,7 @@ from pathlib import Path
 from releaser.errors import refuse
 from releaser.site.site import Site
 from releaser.system import process
+from releaser.system.text import word
 
 _JOB = re.compile(r"[ \t]*(@[a-z]+|[^\s#]\S*(?:[ \t]+\S+){4})[ \t]+(.+)")
 _PLAIN = "[^=|;&<>`]+"
@@ -25,7 +26,7 @@ def make_line(site: Site) -> str:
     if program.name != "releaser":  # `python -m releaser`
         raise refuse("no-program", "cron needs the program `releaser`.", "Run `releaser schedule cron`.")
     # cron sets no language, and a PATH without the places of programs that people install.
-    path = f'"$PATH":/usr/local/bin:{shlex.quote(str(site.uv.parent))}'
+    path = f'"$PATH":/usr/local/bin:{word(site.uv.parent)}'
     command = f"LANG=C.UTF-8 PATH={path} {shlex.join([str(program), 'update', '--project', str(project)])}"
     command = command.replace("%", r"\%")  # a bare % ends the command
     if re.search(r"[\n\r]|\\\\%", command):

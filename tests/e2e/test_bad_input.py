@@ -178,6 +178,7 @@ ROWS: dict[str, Row] = {
     "submodules": Row(commit(file(".gitmodules", b"")), ("submodules",)),
     "no git": Row(gone(".git"), ("not in a git repository", "git -C")),
     "a broken .git": Row(gone(".git", lambda path: path.write_text("gitdir: nowhere")), ("git",)),
+    "linked refs": Row(gone(".git/refs", make_link("../../../gone")), ("refs` is a link", "git worktree add")),
     ".venv is a file": Row(gone(".venv", Path.touch), (".venv` is ", "releaser rollback ")),
     ".venv leads elsewhere": Row(gone(".venv", make_link("../mine")), ("a link to `../mine`", "releaser rollback ")),
     # Programs
