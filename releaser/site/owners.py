@@ -35,6 +35,7 @@ _READ_ABOVE = (
 _OF_USER = (".gitconfig", ".config/git/config", ".config/uv/uv.toml")
 _OF_ENVIRONMENT = ("GIT_CONFIG_GLOBAL", "GIT_CONFIG_SYSTEM", "UV_CONFIG_FILE")
 _OBJECTS = re.compile(r"/objects/([0-9a-f]{2}|pack)$")
+_ANYBODY = -1  # no user has this number
 _MOST_LINKS = 40  # on the way to a path, as on Linux
 _INCLUDED = re.compile(r"(?:^|\])[ \t]*path[ \t]*=[ \t]*\"?([^\"\n#;]+)", re.IGNORECASE | re.MULTILINE)
 
@@ -125,18 +126,19 @@ def find_strangers(trust: Trust, paths: Iterable[Path | str]) -> list[Problem]:
     met: dict[str, tuple[os.stat_result | None, str]] = {}
     known: dict[str, str] = {}
     places, problems = {_follow(os.fspath(path), met, known) for path in paths}, []
-    for path, (status, _) in met.items():
+    named: set[tuple[str, int]] = set()
+    for path, (status, _) in met.items():  # what lies above comes first
         if status is None:  # missing or closed: nothing is read or run from there
             continue
         is_sticky = status.st_mode & stat.S_ISVTX and status.st_uid == 0 and path not in places
-        if not trust.trusts_user(status.st_uid):
-            problems.append(_explain_owner(trust, path, status.st_uid))
-        elif trust.may_be_written(status) and not is_sticky:
-            message = f"Other users of this host may write `{path}`, which decides what runs here."
-            advice = f"Look at it, then run `chmod go-w {word(path)}`."
-            if status.st_mode & stat.S_ISVTX:
-                advice = "Move the project into a directory of its own."
-            problems.append(Problem("writable-by-others", message, advice))
+        is_strange = not trust.trusts_user(status.st_uid)
+        if not is_strange and (not trust.may_be_written(status) or is_sticky):
+            continue
+        key = status.st_uid if is_strange else _ANYBODY
+        if not any((str(above), key) in named for above in Path(path).parents):
+            problems.append(_explain_owner(trust, path, key) if is_strange else _explain_mode(path, status.st_mode))
+        if is_strange or "/.git" in path:  # the advice is for all that lies below, too
+            named.add((path, key))
     return problems
 
 
@@ -179,7 +181,16 @@ def _explain_owner(trust: Trust, path: str, stranger: int) -> Problem:
         advice = f"Run releaser as that user: `sudo -u '#{stranger}' releaser …`."
         return Problem("other-user", f"`{path}` belongs to user {stranger}.", advice)
     message = f"`{path}` belongs to user {stranger}, but decides what runs here."
-    return Problem("of-another-user", message, f"Look at `ls -ld {word(path)}`, then `chown` it, or move it away.")
+    return Problem("of-another-user", message, f"Look at `ls -ld {word(path)}`, then `chown -R` it, or move it away.")
+
+
+def _explain_mode(path: str, mode: int) -> Problem:
+    message = f"Other users of this host may write `{path}`, which decides what runs here."
+    options = "-R go-w" if "/.git" in path else "go-w"
+    advice = f"Look at it, then run `chmod {options} {word(path)}`."
+    if mode & stat.S_ISVTX:
+        advice = "Move the project into a directory of its own."
+    return Problem("writable-by-others", message, advice)
 
 
 def list_project_places(paths: Paths) -> Iterator[Path | str]:
