@@ -20,17 +20,30 @@ from releaser.report.listing import list_releases
 from releaser.report.status import make_status
 from releaser.site.site import open_site
 from releaser.system.run import CHECK, ROLLBACK, UPDATE
+from releaser.system.text import normalize_name
 
 
 @click.command("update")
+@click.argument("names", nargs=-1, metavar="[NAME]...")
 @click.option("--force", is_flag=True, help="Try a failed candidate again; replace a venv that was edited by hand.")
 @click.option("--prepare", is_flag=True, help="Stop when the release is ready; the next update makes it live.")
 @click.option("--follow-remote", is_flag=True, help="Follow a remote that moved back or was rewritten.")
 @click.option("--dry-run", is_flag=True, help="Only say what would be updated.")
 @common_options(takes_lock=True)
-def update_command(common: Common, force: bool, prepare: bool, follow_remote: bool, dry_run: bool) -> None:
-    """Update packages and code: resolve, build, test, flip, restart, push."""
-    options = UpdateOptions(force=force, prepare=prepare, follow_remote=follow_remote, dry_run=dry_run)
+def update_command(
+    common: Common, names: tuple[str, ...], force: bool, prepare: bool, follow_remote: bool, dry_run: bool
+) -> None:
+    """Update packages and code: resolve, build, test, flip, restart, push.
+
+    With NAMEs, no other packages are upgraded, but for what those need.
+    """
+    options = UpdateOptions(
+        force=force,
+        prepare=prepare,
+        follow_remote=follow_remote,
+        dry_run=dry_run,
+        names=tuple(map(normalize_name, names)),
+    )
     if dry_run:
         preview_and_exit(common, lambda site: preview_update(site, options))
     run_and_exit(common, UPDATE, lambda site, run, recovery: update(site, run, options))

@@ -118,7 +118,7 @@ def resolve(site: Site, tree: Path, live: LiveVenv, rules: Rules, *, mark: str) 
     Raises BuildError if there is no solution, or the index cannot be reached.
     """
     python, version = choose_python(site, tree, live, mark=mark)
-    skipped = _upgrade(site, tree, python, live, rules, mark=mark) if rules.upgrades else ()
+    skipped = _upgrade(site, tree, python, live, rules, mark=mark)
     lock = read_lock(tree / "uv.lock")
     is_same_python = bool(live.python_version) and Path(python).is_relative_to(live.venv)
     changes = compare_with_venv(site, tree, live.venv, lock, mark=mark) if is_same_python else None
@@ -140,7 +140,9 @@ def _upgrade(site: Site, tree: Path, python: str, live: LiveVenv, rules: Rules, 
     """
     path = tree / "uv.lock"
     committed, words = path.read_bytes(), ["--python", python]
-    names, bounds = read_lock(path).names, make_bounds(rules, live.installed)
+    if rules.choose(read_lock(path).names) == frozenset():
+        return ()
+    names, bounds = read_lock(path).names, make_bounds(rules, live.installed, read_lock(path))
     may_start_again = any(package.source.commit for name in rules.holders for package in read_lock(path).find(name))
     try:
         bounds, between = _lock_within(site, tree, committed, bounds, live, rules, words, mark=mark)
@@ -153,7 +155,7 @@ def _upgrade(site: Site, tree: Path, python: str, live: LiveVenv, rules: Rules, 
     if between:
         message = f"No versions fit together without what is on hold: {join_few(between)}."
         raise BuildError(message, "Free it, as `releaser status` says, or revert the commit that needs it.")
-    if not bounds:
+    if not bounds and rules.choose(names) is None:
         return ()
     chosen = path.read_bytes()
     path.write_bytes(committed)
@@ -184,9 +186,10 @@ def _lock_within(  # noqa: PLR0913 - all that a resolution needs
     for _ in range(1 + len(rules.skipped)):
         path.write_bytes(before)
         names = read_lock(path).names
-        finished = site.run_uv(*lock_arguments(names, bounds), *words, cwd=tree, mark=mark, check=False)
+        arguments = lock_arguments(names, bounds, rules.choose(names))
+        finished = site.run_uv(*arguments, *words, cwd=tree, mark=mark, check=False)
         if finished.status != 0:
-            raise _explain_resolution(finished)
+            raise _explain_resolution(finished, rules)
         between = find_between(rules, read_lock(path), live.installed)
         if not between:
             break
@@ -194,10 +197,14 @@ def _lock_within(  # noqa: PLR0913 - all that a resolution needs
     return bounds, between
 
 
-def _explain_resolution(finished: Finished) -> BuildError:
+def _explain_resolution(finished: Finished, rules: Rules) -> BuildError:
     error = failure(finished)
     if finished.status == 1:
         message, advice = f"No versions fit together: {error.message}", "Run `uv lock --upgrade` to see why."
+        if rules.levels or rules.level in ("minor", "patch"):
+            advice += (
+                " `upgrade` and `upgrade_packages` limit how far packages move from uv.lock: commit a lock that fits."
+            )
     else:
         message, advice = f"The lock could not be upgraded: {error.message}", f"Check the index. {_RETRY}"
     return BuildError(message, advice, output=error.output)

@@ -6,10 +6,10 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
-from releaser.packages.changes import name_bump
+from releaser.packages.changes import name_bump, parse_version
 from releaser.packages.holds import Hold, PackageHold, VersionHold
 from releaser.packages.lock import Lock, Package
-from releaser.site.settings import VersionSettings
+from releaser.site.settings import Level, VersionSettings
 
 #: The bound of a package that uv leaves as the lock has it, since no words of uv name a commit.
 AS_LOCKED = None
@@ -19,14 +19,28 @@ _HOLDERS = {"person": "by you", "rollback": "by a rollback", "setting": "by a se
 class Rules(msgspec.Struct, frozen=True):
     """The limits of an update.
 
-    `skipped` are the versions on hold by package, `kept` the packages that stay at their live version; `holders` says
-    who wants that, in words. Without `upgrades` the committed lock is installed.
+    `level` is how far packages move, but for those in `levels`; `alone` are the only ones that do, if a person names
+    some. `skipped` are the versions on hold by package, `kept` the packages that stay at their live version; `holders`
+    says who wants that, in words.
     """
 
-    upgrades: bool = True
+    level: Level = "all"
+    levels: Mapping[str, Level] = {}
+    alone: frozenset[str] = frozenset()
     skipped: Mapping[str, frozenset[str]] = {}
     kept: frozenset[str] = frozenset()
     holders: Mapping[str, str] = {}
+
+    def find_level(self, name: str) -> Level:
+        """Return how far a package moves. One that a person names moves, whatever is set for all others."""
+        level = self.levels.get(name, self.level)
+        return "all" if level == "none" and name in self.alone else level
+
+    def choose(self, names: Iterable[str]) -> frozenset[str] | None:
+        """Return those of the names that uv is to upgrade; None for all of them."""
+        if not self.alone and self.level != "none":
+            return None
+        return frozenset(name for name in self.alone or names if self.find_level(name) != "none")
 
 
 class Skipped(msgspec.Struct, frozen=True):
@@ -44,8 +58,8 @@ class Skipped(msgspec.Struct, frozen=True):
         return f"{self.name} {self.version} {self.reason}"
 
 
-def make_rules(settings: VersionSettings, holds: Iterable[Hold]) -> Rules:
-    """Return the rules that follow from settings and holds."""
+def make_rules(settings: VersionSettings, holds: Iterable[Hold], alone: Iterable[str] = ()) -> Rules:
+    """Return the rules that follow from settings and holds, and from the packages that a person has named."""
     skipped, kept, holders = dict[str, frozenset[str]](), set[str](), dict[str, str]()
     for hold in holds:
         if isinstance(hold, VersionHold):
@@ -54,17 +68,37 @@ def make_rules(settings: VersionSettings, holds: Iterable[Hold]) -> Rules:
             kept.add(hold.name)
         if isinstance(hold, VersionHold | PackageHold):
             holders[hold.name] = hold.reason if hold.by == "setting" else _HOLDERS[hold.by]
-    return Rules(settings.upgrade == "all", skipped, frozenset(kept), holders)
+    return Rules(settings.upgrade, settings.upgrade_packages, frozenset(alone), skipped, frozenset(kept), holders)
 
 
-def make_bounds(rules: Rules, installed: Mapping[str, str]) -> dict[str, str | None]:
-    """Return the bounds for uv: the live version alone of a package that is kept, else all but those on hold."""
+def make_bounds(rules: Rules, installed: Mapping[str, str], lock: Lock) -> dict[str, str | None]:
+    """Return the bounds for uv: the live version alone of a package that is kept, else all but those on hold.
+
+    A level bounds from above: by the newest version that is live or in the lock.
+    """
     bounds: dict[str, str | None] = {name: keep(installed[name]) for name in rules.kept if name in installed}
     for name, versions in rules.skipped.items():
         words = ",".join(f"!={version}" for version in sorted(versions) if not _is_from_git(version))
         if name not in bounds and words:
             bounds[name] = words
+    for name in lock.versions.keys() - lock.local - rules.kept:
+        level, before = _bound_by_level(rules, name, lock, installed.get(name)), bounds.get(name, "")
+        if level != "":
+            bounds[name] = f"{before},{level}" if before and level and level[0] == "<" else level
     return bounds
+
+
+def _bound_by_level(rules: Rules, name: str, lock: Lock, installed: str | None) -> str | None:
+    """Return the bound of a package by its level, in relation to the newest version that is live or in the lock."""
+    level, labels = rules.find_level(name), lock.versions[name]
+    versions = [version for label in (*labels, installed) if label and (version := parse_version(label))]
+    if level == "all" or not versions or (level == "none" and name not in rules.levels):
+        return ""
+    newest = max(versions)
+    if level == "none":
+        return keep(next(iter(labels))) if len(labels) == 1 else AS_LOCKED
+    next_one = str(newest.major + 1) if level == "minor" else f"{newest.major}.{newest.minor + 1}"
+    return f"<{newest.epoch}!{next_one}" if newest.epoch else f"<{next_one}"
 
 
 def keep(version: str) -> str | None:
@@ -76,18 +110,21 @@ def _is_from_git(version: str) -> bool:
     return " " in version
 
 
-def lock_arguments(names: Sequence[str], bounds: Mapping[str, str | None]) -> list[str]:
-    """Return the arguments of `uv lock` that upgrade all packages within bounds, such as `!=1.1`.
+def lock_arguments(
+    names: Sequence[str], bounds: Mapping[str, str | None], only: frozenset[str] | None = None
+) -> list[str]:
+    """Return the arguments of `uv lock` that upgrade all packages, or `only` some, within bounds, such as `!=1.1`.
 
-    With bounds each package is named, since `--upgrade` forgets those of `-P` (seen with uv 0.13). Bounds leave no
-    trace in the lock.
+    With bounds each package is named, since `--upgrade` forgets those of `-P` (seen with uv 0.13). One that stays is
+    named, too: else uv may move it along with another. Bounds leave no trace in the lock.
     """
-    if not bounds:
+    if not bounds and only is None:
         return ["lock", "--upgrade"]
     words = ["lock"]
     for name in sorted({*names, *bounds}):
         bound = bounds.get(name, "")
-        words += [] if bound is AS_LOCKED else ["-P", f"{name}{bound}"]
+        if bound is not AS_LOCKED and (only is None or name in only or bound.startswith("==")):
+            words += ["-P", f"{name}{bound}"]
     return words
 
 
@@ -105,11 +142,12 @@ def find_between(rules: Rules, lock: Lock, installed: Mapping[str, str]) -> list
 
 
 def explain_skipped(rules: Rules, lock: Lock, newest: Lock) -> tuple[Skipped, ...]:
-    """Return each package that is newer in the lock that no hold has bound, with the hold that keeps it back.
+    """Return each package that is newer in the lock that no rule has bound, with its level or the hold on it.
 
     That is its own, or one on a package that it needs, or one on a package that needs it.
     """
     waiting = [package for package in newest.packages if _is_newer(package, lock)]
+    waiting = [package for package in waiting if not rules.alone or package.name in rules.alone]
     held = {package.name: package for package in waiting if package.name in rules.holders}
     return tuple(Skipped(package.name, package.label, *_explain(rules, lock, package, held)) for package in waiting)
 
@@ -124,6 +162,8 @@ def _is_newer(package: Package, lock: Lock) -> bool:
 def _explain(rules: Rules, lock: Lock, package: Package, held: Mapping[str, Package]) -> tuple[str, str]:
     if package.name in held:
         return f"is on hold {rules.holders[package.name]}", package.name
+    if reason := _explain_level(rules, lock, package):
+        return reason, ""
     needed = sorted(package.needs & held.keys())
     if needed:
         names = " and ".join(f"{name} {held[name].label}" for name in needed)
@@ -134,3 +174,15 @@ def _explain(rules: Rules, lock: Lock, package: Package, held: Mapping[str, Pack
     if not holding:
         return "was not chosen", ""
     return f"is blocked by {', '.join(holding)}, on hold {rules.holders[holding[0]]}", holding[0]
+
+
+def _explain_level(rules: Rules, lock: Lock, package: Package) -> str:
+    """Return why the level of a package does not let it move so far; empty if it does."""
+    level = rules.find_level(package.name)
+    bumps = {name_bump(version, package.label) for version in lock.versions[package.name]}
+    setting = "upgrade_packages" if package.name in rules.levels else "upgrade"
+    if level == "none":
+        return f"stays: `{setting}` is `none` for it"
+    beyond = {"all": (), "minor": ("major",), "patch": ("major", "minor")}[level]
+    bump = next((bump for bump in beyond if bump in bumps), "")
+    return f"is a {bump} upgrade, and `{setting}` is `{level}`" if bump else ""

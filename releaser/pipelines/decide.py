@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import msgspec
@@ -23,12 +23,13 @@ from releaser.checkout.publish import is_worth_commit, may_push
 from releaser.checkout.repository import Repository
 from releaser.checkout.target import choose_target, fetch_upstream, site_for_commit
 from releaser.checkout.tree import copy_repository
-from releaser.errors import PreflightError, require
+from releaser.errors import PreflightError, refuse, require
 from releaser.live.outlook import Outlook
 from releaser.live.problems import find_problems
 from releaser.packages.changes import describe_changes
 from releaser.packages.hand_made import find_edited_venv, list_work
 from releaser.packages.holds import find_held_code, find_pause
+from releaser.packages.lock import read_lock
 from releaser.packages.resolve import read_live_venv, resolve
 from releaser.packages.rules import make_rules
 from releaser.pipelines import checks
@@ -50,18 +51,21 @@ from releaser.report.decision import (
 from releaser.site.site import Site
 from releaser.system.run import Run
 from releaser.system.space import require_room
+from releaser.system.text import find_close
 
 
 class UpdateOptions(msgspec.Struct, frozen=True):
     """`force` tries again what failed, `prepare` stops when the release is ready.
 
     `follow_remote` goes to the head of the remote, also if that moved back or was rewritten. A `dry_run` only decides.
+    `names` are the packages to upgrade, empty for all.
     """
 
     force: bool = False
     prepare: bool = False
     follow_remote: bool = False
     dry_run: bool = False
+    names: tuple[str, ...] = ()
 
 
 def decide(site: Site, run: SiteRun, options: UpdateOptions, outlook: Outlook) -> Decision:
@@ -127,8 +131,9 @@ def _decide(  # noqa: PLR0913 - all that a decision is made of
     target = msgspec.structs.replace(target, code_key=keys[0], moves_code=keys[0] != keys[1])
     with make_shadow(site, source, directory, target.commit, mark=run.id) as shadow:
         _require_programs(site, shadow)
+        _require_names(shadow, options.names)
         with run.step("resolve") as detail:
-            rules = make_rules(site.settings.versions, outlook.holds)
+            rules = make_rules(site.settings.versions, outlook.holds, options.names)
             plan = resolve(site, shadow.project, read_live_venv(site, live), rules, mark=run.id)
             detail.append(describe_changes(plan.changes or ()) or "no changes")
     attempt = Attempt(target, site, plan, make_key(site, plan, target.code_key))
@@ -191,6 +196,16 @@ def _decide_on_lock(site: Site, outlook: Outlook, prospect: Prospect) -> Decisio
     if not (moves or commits or pushes or has_lock):
         return Nothing(prospect)
     return LockNews(prospect, moves, commits, pushes, has_lock)
+
+
+def _require_names(shadow: Shadow, names: Sequence[str]) -> None:
+    """Raise PreflightError if the lock does not have a package that a person has named."""
+    known = read_lock(shadow.project / "uv.lock").names if names else []
+    for name in names:
+        if name not in known:
+            close = find_close(name, known)
+            advice = f"Did you mean `{close}`?" if close else "Run `uv tree --outdated` to see what is in it."
+            raise refuse("not-locked", f"`{name}` is not in uv.lock.", advice)
 
 
 def _require_programs(site: Site, shadow: Shadow) -> None:

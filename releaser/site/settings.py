@@ -9,13 +9,13 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Callable, Iterator, Mapping
-from typing import Annotated, Any, Literal, NewType, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, NewType, cast, get_args, get_origin, get_type_hints
 
 import msgspec
 from msgspec import Meta
 
 from releaser.errors import Problem
-from releaser.system.text import find_close, hide_secrets
+from releaser.system.text import find_close, hide_secrets, normalize_name
 
 PREFIX = "RELEASER_"
 # Variables with the prefix that are no settings: an option's, and those of hooks, which may call releaser.
@@ -33,6 +33,8 @@ _PORT_ALIAS = "AUTO_UPDTR__EMAIL_HOST_PORT"
 Seconds = NewType("Seconds", float)
 Command = NewType("Command", tuple[str, ...])  # a list of arguments; empty if there is none
 Words = NewType("Words", tuple[str, ...])
+Level = Literal["all", "minor", "patch", "none"]
+Levels = NewType("Levels", dict[str, Level])  # by the names of packages, as uv.lock has them
 Table = NewType("Table", dict[str, str])
 Sender = NewType("Sender", str)  # `Name <address>`, or an address
 Host = NewType("Host", str)  # with `:port`, or without
@@ -77,8 +79,15 @@ class VersionSettings(msgspec.Struct, frozen=True):
     """The versions that an update takes."""
 
     upgrade: Annotated[
-        Literal["all", "none"], Meta(description="`all` upgrades packages; `none` deploys the committed lock.")
+        Level,
+        Meta(
+            description="`all` upgrades packages, `minor` within their major version, `patch` within their minor one; "
+            "`none` deploys the committed lock."
+        ),
     ] = "all"
+    upgrade_packages: Annotated[
+        Levels, Meta(description="Levels of `upgrade` for single packages, which they are stronger for.")
+    ] = Levels({})
     ignore: Annotated[Words, Meta(description="Packages that updates leave at their live version.")] = Words(())
 
 
@@ -374,6 +383,17 @@ def _read_table(value: Any) -> Table:
     return Table(value)
 
 
+def _read_levels(value: Any) -> Levels:
+    known = get_args(Level)
+    try:
+        levels = {normalize_name(name): level for name, level in _read_table(value).items()}
+    except ValueError:
+        levels = {"": ""}
+    if not {*levels.values()} <= {*known}:
+        raise ValueError(f'a table such as {{"django": "patch"}}, with {", ".join(known[:-1])} or {known[-1]}')
+    return Levels({name: cast(Level, level) for name, level in levels.items()})
+
+
 def _read_addresses(value: Any) -> Addresses:
     from email.utils import formataddr  # takes 10 ms
 
@@ -427,6 +447,7 @@ _BY_TYPE: dict[Any, Callable[[Any], Any]] = {
     Command: _read_command,
     Words: _read_words,
     Table: _read_table,
+    Levels: _read_levels,
     Addresses: _read_addresses,
     Host: _read_host,
     Sender: _read_sender,

@@ -41,6 +41,22 @@ def test_law_06_a_package_on_hold_stays_while_others_update(make_site: SiteFacto
     assert (changes(answer), holds(answer)) == ({"alpha": ("1.1.0", "1.2.0")}, [])
 
 
+def test_law_23_37_levels_and_names_limit_what_moves(make_site: SiteFactory) -> None:
+    site = make_site.live()
+    for name, version in (("alpha", "1.1.0"), ("alpha", "2.0.0"), ("beta", "1.0.1"), ("beta", "1.1.0")):
+        site.publish(name, version)
+    site.write_dotenv(upgrade="minor", upgrade_packages='{"Beta": "patch"}')
+    preview, answer = site.json("update", "--dry-run"), site.json("update")
+    assert changes(preview) == changes(answer) == {"alpha": ("1.0.0", "1.1.0"), "beta": ("1.0.0", "1.0.1")}
+    shown = " ".join(site.releaser("status", check=0).stdout.split())
+    assert ("alpha 2.0.0 is a major upgrade" in shown, "beta 1.1.0 is a minor upgrade" in shown) == (True, True), shown
+    site.write_dotenv(upgrade="none")
+    assert site.json("update")["result"] == "no-changes"
+    says(refused(site, "update", "alhpa"), "`alhpa` is not in uv.lock", "`alpha`")
+    assert changes(site.json("update", "Alpha")) == {"alpha": ("1.1.0", "2.0.0")}
+    assert (site.version("beta"), site.status()) == ("1.0.1", "")
+
+
 OLD = {
     "the hold of a rollback": ("holds.json", "since", "releaser unhold alpha"),
     "the last update": ("history.jsonl", "ended_at", "No update has run"),

@@ -15,7 +15,7 @@ from releaser.packages.lock import Source, parse_lock
 from releaser.packages.rules import AS_LOCKED, Rules, make_rules
 from releaser.releases.release import PackageChange
 from releaser.site.paths import Paths
-from releaser.site.settings import VersionSettings
+from releaser.site.settings import Level, Levels, VersionSettings
 from releaser.system.run import UPDATE, Run, now
 from tests.unit.samples import NOW, make_holds, make_lock
 
@@ -106,8 +106,10 @@ def test_law_06_rules_follow_from_settings_and_holds() -> None:
     assert make_rules(VersionSettings(), [COMMIT, PAUSE]) == Rules()
     wanted = [*make_holds("a 1.1, a 1.2", "rollback"), *make_holds("b"), *make_holds("c", "setting", "by the setting")]
     holders = {"a": "by a rollback", "b": "by you", "c": "by the setting"}
-    expected = Rules(False, {"a": frozenset({"1.1", "1.2"})}, frozenset({"b", "c"}), holders)
-    assert make_rules(VersionSettings(upgrade="none"), wanted) == expected
+    skipped = {"a": frozenset({"1.1", "1.2"})}
+    expected = Rules("none", {"d": "patch"}, frozenset({"e"}), skipped, frozenset({"b", "c"}), holders)
+    settings = VersionSettings(upgrade="none", upgrade_packages=Levels({"d": "patch"}))
+    assert make_rules(settings, wanted, ["e"]) == expected
 
 
 @pytest.mark.parametrize(
@@ -118,7 +120,61 @@ def test_law_06_rules_follow_from_settings_and_holds() -> None:
      (f"a {GIT}, a 1.1", {"a": "1.0"}, {"a": "!=1.1"})],
 )  # fmt: skip
 def test_law_06_bounds_follow_from_holds(wanted: str, installed: Mapping[str, str], bounds: object) -> None:
-    assert rules.make_bounds(make_rules(VersionSettings(), make_holds(wanted)), installed) == bounds
+    assert rules.make_bounds(make_rules(VersionSettings(), make_holds(wanted)), installed, make_lock("")) == bounds
+
+
+@pytest.mark.parametrize(
+    ("level", "levels", "lock", "installed", "bound"),
+    [("all", "", "a 1.2.3", "", ""), ("minor", "", "a 1.2.3", "", "<2"), ("patch", "", "a 1.2.3", "", "<1.3"),
+     ("none", "", "a 1.2.3", "", ""),  # it is not named at all
+     ("minor", "", "a 1", "", "<2"), ("patch", "", "a 1", "", "<1.1"), ("patch", "", "a 0.3.1", "", "<0.4"),
+     ("minor", "", "a 0.3.1", "", "<1"), ("minor", "", "a 2026.1", "", "<2027"), ("minor", "", "a 2!1.4", "", "<2!2"),
+     ("patch", "", "a 2!1.4", "", "<2!1.5"), ("minor", "", "a 2.0rc1", "", "<3"),
+     ("patch", "", "a 1.4.post1", "", "<1.5"),
+     ("minor", "", "a 1.2+local", "", "<2"),
+     # By the newest that is known: a lock that a person has committed is never lowered.
+     ("minor", "", "a 2.0", "1.2", "<3"), ("minor", "", "a 1.2", "2.0", "<3"),
+     ("patch", "", "a 1.2, a 2.1", "1.2", "<2.2"),
+     # Its own level is stronger than that of all.
+     ("all", "a minor", "a 1.2", "", "<2"), ("patch", "a minor", "a 1.2", "", "<2"),
+     ("none", "a patch", "a 1.2", "", "<1.3"),
+     ("minor", "a all", "a 1.2", "", ""), ("all", "a none", "a 1.2", "1.2", "==1.2"),
+     ("all", "b minor", "a 1.2", "", ""),
+     ("all", "a none", "a 1.2, a 2.1", "", AS_LOCKED), ("all", "a none", "a 1.0@git:1111111", "", AS_LOCKED),
+     # No rule orders these, or nothing bounds them.
+     ("minor", "", "a odd", "", ""), ("patch", "", "a 1@virtual:.", "", ""),
+     ("minor", "", "a 1.0@git:1111111", "", "<2")],
+)  # fmt: skip
+def test_law_23_bounds_follow_from_levels(
+    level: Level, levels: str, lock: str, installed: str, bound: str | None
+) -> None:
+    table = Levels(dict([levels.split()]) if levels else {})  # type: ignore[arg-type]
+    wanted = make_rules(VersionSettings(upgrade=level, upgrade_packages=table), [])
+    bounds = rules.make_bounds(wanted, {"a": installed} if installed else {}, make_lock(lock))
+    assert bounds == ({} if bound == "" else {"a": bound})
+
+
+@pytest.mark.parametrize(
+    ("wanted", "alone", "bound"),
+    [("a 1.4", "", "!=1.4,<2"), ("a", "", "==1.2"), ("a 1.4", "b", "!=1.4,<2")],
+)  # fmt: skip
+def test_law_06_23_a_hold_and_a_level_bound_together(wanted: str, alone: str, bound: str) -> None:
+    both = make_rules(VersionSettings(upgrade="minor"), make_holds(wanted), alone.split())
+    assert rules.make_bounds(both, {"a": "1.2"}, make_lock("a 1.2")) == {"a": bound}
+
+
+@pytest.mark.parametrize(
+    ("level", "levels", "alone", "chosen"),
+    [("all", {}, "", None), ("minor", {"a": "none"}, "", None), ("none", {}, "", ""),
+     ("none", {"a": "patch"}, "", "a"),
+     ("all", {}, "a", "a"), ("none", {}, "a", "a"), ("all", {"a": "none"}, "a b", "a b"),
+     ("none", {"b": "all"}, "a", "a")],
+)  # fmt: skip
+def test_law_23_only_packages_that_may_move_are_named(
+    level: Level, levels: Levels, alone: str, chosen: str | None
+) -> None:
+    wanted = make_rules(VersionSettings(upgrade=level, upgrade_packages=levels), [], alone.split())
+    assert wanted.choose(["a", "b", "c"]) == (None if chosen is None else frozenset(chosen.split()))
 
 
 @pytest.mark.parametrize(
@@ -128,6 +184,16 @@ def test_law_06_bounds_follow_from_holds(wanted: str, installed: Mapping[str, st
 )  # fmt: skip
 def test_bounds_become_words_of_uv(bounds: Mapping[str, str | None], words: str) -> None:
     assert rules.lock_arguments(["b", "a"], bounds) == words.split()
+
+
+@pytest.mark.parametrize(
+    ("bounds", "words"),
+    [({}, "lock -P a"), ({"a": "<2"}, "lock -P a<2"), ({"b": "<2"}, "lock -P a"), ({"b": "!=1.1"}, "lock -P a"),
+     ({"b": "==1.0"}, "lock -P a -P b==1.0"), ({"a": AS_LOCKED}, "lock"),
+     ({"b": AS_LOCKED, "a": "!=1"}, "lock -P a!=1")],
+)  # fmt: skip
+def test_law_23_packages_that_a_person_names_move_alone(bounds: Mapping[str, str | None], words: str) -> None:
+    assert rules.lock_arguments(["b", "a"], bounds, frozenset({"a"})) == words.split()
 
 
 @pytest.mark.parametrize(
@@ -164,6 +230,25 @@ def test_law_06_no_version_between_live_and_held_is_taken(held: set[str], chosen
 def test_law_20_what_holds_keep_back_is_explained(wanted: str, lock: str, newest: str, sentences: str) -> None:
     followed = make_rules(VersionSettings(), make_holds(wanted))
     skipped = rules.explain_skipped(followed, make_lock(lock), make_lock(newest))
+    assert "; ".join(each.sentence for each in skipped) == sentences
+
+
+@pytest.mark.parametrize(
+    ("level", "levels", "alone", "newest", "sentences"),
+    [("minor", {}, "", "a 2.0", "a 2.0 is a major upgrade, and `upgrade` is `minor`"),
+     ("patch", {}, "", "a 2.0", "a 2.0 is a major upgrade, and `upgrade` is `patch`"),
+     ("patch", {}, "", "a 1.3", "a 1.3 is a minor upgrade, and `upgrade` is `patch`"),
+     ("all", {"a": "patch"}, "", "a 1.3", "a 1.3 is a minor upgrade, and `upgrade_packages` is `patch`"),
+     ("all", {"a": "none"}, "", "a 1.3", "a 1.3 stays: `upgrade_packages` is `none` for it"),
+     ("none", {"b": "all"}, "", "a 1.3", "a 1.3 stays: `upgrade` is `none` for it"),
+     ("minor", {}, "", "a 1.3", "a 1.3 was not chosen"), ("minor", {}, "b", "a 2.0", ""),
+     ("minor", {}, "a", "a 2.0", "a 2.0 is a major upgrade, and `upgrade` is `minor`")],
+)  # fmt: skip
+def test_law_20_23_what_levels_keep_back_is_explained(
+    level: Level, levels: Levels, alone: str, newest: str, sentences: str
+) -> None:
+    followed = make_rules(VersionSettings(upgrade=level, upgrade_packages=levels), [], alone.split())
+    skipped = rules.explain_skipped(followed, make_lock("a 1.2, b 1.0"), make_lock(f"{newest}, b 1.0"))
     assert "; ".join(each.sentence for each in skipped) == sentences
 
 
