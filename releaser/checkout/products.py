@@ -180,13 +180,14 @@ def place_products(move: ProductMove) -> None:
     for path in move.adopted:
         copy_product(move.top, move.before / BUILT, path) if move.before else None
     for path in move.placed:
-        copy_product(move.after / BUILT, move.top, path) if move.after else None
+        copy_product(move.after / BUILT, move.top, path, is_live=True) if move.after else None
 
 
-def copy_product(source: Path, target: Path, path: Path) -> None:
+def copy_product(source: Path, target: Path, path: Path, *, is_live: bool = False) -> None:
     """Put a copy of a file below `target`, by a rename; on a full disk, a hard link. Raises OSError.
 
-    Directories that it needs get the mode that they have below `source`.
+    Directories that it needs get the mode that they have below `source`. What `is_live` is on the disk before the
+    rename: after a power cut, half of it would pass for a person's file.
     """
     target.mkdir(exist_ok=True)
     for parent in reversed(path.parents[:-1]):
@@ -197,9 +198,12 @@ def copy_product(source: Path, target: Path, path: Path) -> None:
     place, temporary = target / path, name_temporary(target / path)
     remove_path(temporary)
     try:
-        if not (source / path).is_symlink():
-            temporary.touch(0o600)  # it may be a key
-        shutil.copy2(source / path, temporary, follow_symlinks=False)
+        if (source / path).is_symlink():
+            shutil.copy2(source / path, temporary, follow_symlinks=False)
+        else:
+            with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:  # maybe a key
+                shutil.copy2(source / path, temporary)
+                os.fsync(file.fileno()) if is_live else None
     except OSError as error:
         if error.errno not in FULL:
             raise
