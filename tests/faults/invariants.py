@@ -38,6 +38,7 @@ _STATE = frozenset(
         "lock",
         "releases",
         "reserve",
+        "project",
         "holds.json",
         "decision.json",
         "pending.json",
