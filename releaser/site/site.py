@@ -177,10 +177,10 @@ def open_site(start: Path, environ: Mapping[str, str]) -> Site:
     is started then.
     """
     project, top = find_project(start)
-    require(_find_strange_home(environ))
     environ = {**environ, "PATH": choose_path(environ)}
     own = (project, project.parent, top, project / "pyproject.toml", project.parent / ".env")
     require(find_strangers(find_trust(project), own))
+    require(_find_strange_home(find_trust(project), environ))
     text, problems = read_text(project / "pyproject.toml")
     dotenv_values, more = read_dotenv(project.parent / ".env")
     site = _make_site(project, top, text, environ, dotenv_values)
@@ -189,13 +189,11 @@ def open_site(start: Path, environ: Mapping[str, str]) -> Site:
     return msgspec.structs.replace(site, problems=everything, unread=unread)
 
 
-def _find_strange_home(environ: Mapping[str, str]) -> list[Problem]:
+def _find_strange_home(trust: Trust, environ: Mapping[str, str]) -> list[Problem]:
     """Return a problem if another user could write the files in which git and uv look for what to run."""
-    user = os.geteuid()
-    problems = find_strangers(Trust(user, user), list_user_places(environ))
-    advice = (
-        f"Run releaser with the HOME of its user: `sudo -H -u '#{user}' releaser …`; or correct who may write that."
-    )
+    problems = find_strangers(trust, list_user_places(environ))
+    command = f"`sudo -H -u '#{trust.user}' releaser …`"
+    advice = f"Run releaser with the HOME of its user: {command}; or correct who may write that."
     return [Problem("home", f"{problem.message} git and uv read settings there.", advice) for problem in problems[:1]]
 
 
