@@ -9,6 +9,7 @@ from typing import Any, get_args
 import msgspec
 import pytest
 
+from releaser.checkout.products import copy_product
 from releaser.errors import PreflightError
 from releaser.releases.journal import PUSH, QUICK_PUSH, Entry, Phase, read_entry, write_entry
 from releaser.releases.link import Link, make_link_text, read_link
@@ -191,3 +192,24 @@ def test_law_35_a_project_is_found_from_a_subdirectory_or_refused(paths: Paths, 
     with pytest.raises(PreflightError) as refusal:
         find_project(Path(start))
     assert [problem.name for problem in refusal.value.problems] == [found]
+
+
+def test_law_08_a_product_is_on_the_disk_before_it_is_renamed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else a power cut leaves half of it, which passes for a person's file."""
+    source, target, calls = tmp_path / "built", tmp_path / "site", list[str]()
+    (source / "a").mkdir(parents=True)
+    (source / "a/b").write_text("made")
+    rename, sync = os.rename, os.fsync
+
+    def note_sync(file: int) -> None:
+        calls.append(f"sync {os.fstat(file).st_size}")
+        sync(file)
+
+    def note_rename(old: Path, new: Path) -> None:
+        calls.append("rename")
+        rename(old, new)
+
+    monkeypatch.setattr(os, "fsync", note_sync)
+    monkeypatch.setattr(os, "rename", note_rename)
+    copy_product(source, target, Path("a/b"), is_live=True)
+    assert (calls, (target / "a/b").read_text()) == (["sync 4", "rename"], "made")
