@@ -182,6 +182,8 @@ def test_law_30_a_site_that_a_group_shares_is_kept_by_all_of_its_members(
         module = next(venv.glob("lib/python*/site-packages/alpha/__init__.py"))
         assert (module.stat().st_gid, module.stat().st_mode & 0o040) == (ada.shared_group, 0o040)
         assert stat.S_IMODE((site.path / "uv.lock").stat().st_mode) & 0o060 == 0o060
+        site.releaser("uninstall", check=0)
+        assert not [path for path in site.link.rglob("*.py") if not path.stat().st_mode & stat.S_IWGRP]
 
 
 def share(site: SampleSite) -> None:

@@ -54,7 +54,7 @@ def assert_plain(site: SampleSite, version: str) -> None:
     assert (site.version("alpha"), site.status()) == (version, "")
 
 
-WAYS = ("built", "adopted", "replaced", "never", "shared")
+WAYS = ("built", "adopted", "replaced", "never")
 
 
 @pytest.mark.parametrize("way", mostly_slow(WAYS, "built", "adopted"))
@@ -65,9 +65,8 @@ def test_uninstall_leaves_a_plain_venv_and_nothing_else(make_site: SiteFactory, 
     site.uv("lock", "--quiet", "--upgrade")
     site.push_commit("Upgrade", {})
     site.make_venv() if way in ("adopted", "never") else None
-    site.path.chmod(0o775) if way == "shared" else None
     site.releaser("init", check=0) if way != "never" else None
-    if way in ("built", "replaced", "shared"):
+    if way in ("built", "replaced"):
         offer(site, "1.2.0")
         site.push_from_elsewhere(CODE)
         site.releaser("update", check=0)
@@ -80,9 +79,6 @@ def test_uninstall_leaves_a_plain_venv_and_nothing_else(make_site: SiteFactory, 
     answer = site.json("uninstall")
     assert answer["result"] == ("no-changes" if way == "never" else "updated")
     assert (site.restarted_at() == touched) == (way in ("never",))
-    if way == "shared":
-        assert not [path for path in site.link.rglob("*.py") if not path.stat().st_mode & stat.S_IWGRP]
-        site.run("chmod", "-R", "g-w", site.link)
     assert_plain(site, "1.1.0" if way in ("adopted", "never") else "1.2.0")
 
 
