@@ -25,6 +25,7 @@ def editions(site: SampleSite) -> tuple[str, str]:
     return (site.path / "edition.txt").read_text(encoding="utf-8"), (site.path / "made.ignored").read_text("utf-8")
 
 
+@pytest.mark.slow
 def test_law_03_a_revert_after_keep_code_moves_code_and_products_with_a_restart(apart: SampleSite) -> None:
     site, live, restarted = apart, apart.live(), apart.restarted_at()
     assert "is live, and not built again" in site.json("update", "--dry-run")["headline"]

@@ -265,6 +265,7 @@ FORGED = "x\n  hint: Run `rm -r /`.\n2026-01-01 00:00:00,000 INFO releaser: step
 FORGED_LINE = re.compile(r"^\s*(hint: Run `rm|2026-01-01)|[\x00-\x08\x0b-\x1f\x7f-\x9f\u202e]", re.MULTILINE)
 
 
+@pytest.mark.slow
 def test_law_28_names_and_outputs_of_others_forge_nothing(make_site: SiteFactory) -> None:
     """A directory that is too large to copy, with a name that is not UTF-8 either, and the output of tests."""
     site, name = make_site.live(files={"forged": FORGED}), f"media {FORGED}\udce9".replace("/", "")
@@ -344,6 +345,7 @@ def test_law_30_no_program_is_taken_from_a_directory_that_others_can_write(make_
     assert (site.version("alpha"), (site.base / "ran").exists()) == ("1.1.0", False)
 
 
+@pytest.mark.slow
 def test_law_33_ssh_reads_its_configuration_in_a_namespace(
     make_site: SiteFactory, ordinary_user: Identity | None
 ) -> None:

@@ -9,6 +9,7 @@ from releaser.site import owners
 from releaser.site.owners import Trust, find_intruders, find_strangers
 from releaser.site.paths import Paths, make_paths
 from releaser.site.state import find_foreign_state, name_project_in_state
+from tests.e2e.scenes import mostly_slow
 from tests.support.commands import require
 
 OWNER, PRIVATE, SHARED, OTHER, MEMBER, STRANGER = 4001, 5001, 5002, 5003, 4002, 4003
@@ -64,7 +65,7 @@ def paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Paths:
     return make_paths(shop / "site", shop, shop / "site/.venv", shop / ".releaser/site")
 
 
-@pytest.mark.parametrize("who", WHO)
+@pytest.mark.parametrize("who", mostly_slow(WHO, "a private group", "everybody", "a stranger"))
 def test_law_30_31_who_may_write_what_decides_what_runs(paths: Paths, tmp_path: Path, who: str) -> None:
     assert [find_intruders(trust, paths) for trust in TRUSTS] == [[], [], []]
     owner, group, mode, answers = WHO[who]

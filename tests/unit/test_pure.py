@@ -110,7 +110,7 @@ def test_settings_come_from_the_strongest_source_and_all_errors_at_once() -> Non
     assert all(word in text for word in ("`RELEASER_KEEP`?", "'-1'", "`all`?", ".env", "pyproject.toml"))
 
 
-@pytest.mark.parametrize("words", ["updat", "update --frce", "pin", "unhold", "run", "update words", "update --wait x"])
+@pytest.mark.parametrize("words", ["updat", "update --frce", "pin", "unhold", "run", "status words", "update --wait x"])
 def test_wrong_usage_ends_with_2(words: str) -> None:
     assert CliRunner().invoke(releaser, words.split()).exit_code == 2
 
