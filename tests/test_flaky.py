@@ -33,6 +33,7 @@ def run_pytest(
     return subprocess.run(command, cwd=directory, env=env, capture_output=True, text=True, check=False, timeout=60)
 
 
+@pytest.mark.slow
 def test_a_test_that_passes_alone_is_flaky_and_does_not_fail_the_run(tmp_path: Path) -> None:
     noted = tmp_path / "flaky"
     ended = run_pytest(tmp_path, *XDIST, text=PASSES_AT_THE_SECOND_TRY.format(names=["a b", "c"]), flaky_tests=noted)
@@ -42,6 +43,7 @@ def test_a_test_that_passes_alone_is_flaky_and_does_not_fail_the_run(tmp_path: P
     assert sorted(noted.read_text().split("test_sample.py::")) == ["", "test_flaky[a b]\n", "test_flaky[c]\n"]
 
 
+@pytest.mark.slow
 def test_a_test_that_fails_twice_fails_the_run(tmp_path: Path) -> None:
     text = PASSES_AT_THE_SECOND_TRY.format(names=["a"]) + "\ndef test_wrong():\n    assert 1 == 2\n"
     ended = run_pytest(tmp_path, text=text)

@@ -221,7 +221,7 @@ def look(site: SampleSite) -> dict[str, object]:
     }
 
 
-@pytest.mark.parametrize("name", mostly_slow(ROWS, "nothing", "a lock-only commit"))
+@pytest.mark.parametrize("name", mostly_slow(ROWS, "a lock-only commit"))
 def test_law_37_a_dry_run_says_what_the_update_does(site: SampleSite, name: str) -> None:
     row = ROWS[name]
     row.state(site)

@@ -91,7 +91,7 @@ ANSWERS: dict[str, tuple[dict[str, str], str, str, int]] = {
 }
 
 
-@pytest.mark.parametrize("name", mostly_slow(ANSWERS, "no staticfiles"))
+@pytest.mark.parametrize("name", mostly_slow(ANSWERS))
 def test_a_failed_command_of_django_counts_only_if_the_site_needs_it(make_site: SiteFactory, name: str) -> None:
     settings, command, error, code = ANSWERS[name]
     site = make_site.live(**SITE)

@@ -51,7 +51,7 @@ def note_processes(seen: set[bytes]) -> None:
             seen.add(path.read_bytes())
 
 
-@pytest.mark.parametrize("name", mostly_slow(PLACES, "all is well", "dead remote"))
+@pytest.mark.parametrize("name", mostly_slow(PLACES, "all is well"))
 def test_law_29_a_password_appears_nowhere(make_site: SiteFactory, name: str) -> None:
     site, (code, health_check, act), seen = make_site.live(due="1.1.0"), PLACES[name], set[bytes]()
     with mail_server() as server:

@@ -20,6 +20,7 @@ from releaser.site.paths import make_paths
 from releaser.site.settings import Settings
 from releaser.system import process
 from releaser.system.text import clip, clip_end, escape, find_error_line, name_project, redact
+from tests.e2e.scenes import mostly_slow
 
 #: What reads text that others have written.
 READERS: dict[str, Callable[[str], object]] = {
@@ -53,7 +54,7 @@ SECRET_PARTS = [
 SHORT, TIMES = 4000, 8
 
 
-@pytest.mark.parametrize("name", READERS)
+@pytest.mark.parametrize("name", mostly_slow(READERS, "escape", "redact"))
 def test_law_42_eight_times_the_text_is_not_sixty_four_times_the_work(name: str) -> None:
     def measure(text: str) -> float:
         times = []
