@@ -65,14 +65,22 @@ def _find_other_project(paths: Paths) -> list[Problem]:
         message = f"The state directory `{paths.state}` is that of the project `{other}`."
         advice = _ADVICE if is_there else f"{_ADVICE} If this is that project, run `rm {word(paths.marker)}`."
         return [Problem("other-state", message, advice)]
+    if all(name == _MADE_BY_SYSTEM or is_temporary(name) or _is_empty(paths.state / name) for name in names):
+        return []  # as a first run leaves it that is killed at once
     own = {*(path.name for path in paths.state_entries), _MADE_BY_SYSTEM}
     foreign = sorted(name for name in names if _BROKEN.sub("", name) not in own and not is_own_name(name))
-    if names == [_MADE_BY_SYSTEM] or not (foreign or _find_foreign_releases(paths)):  # of a version without a marker
+    if not (foreign or _find_foreign_releases(paths)):  # of a version without a marker
         return []
     if is_led_to:
         return []
     message = f"The state directory `{paths.state}` has files that releaser did not make: {', '.join(foreign[:3])}."
     return [Problem("other-state", message if foreign else f"`{paths.state}` has no releases of releaser.", _ADVICE)]
+
+
+def _is_empty(directory: Path) -> bool:
+    with contextlib.suppress(OSError):  # a file, a link, or closed
+        return not directory.is_symlink() and not os.listdir(directory)
+    return False
 
 
 def _find_foreign_releases(paths: Paths) -> list[str]:
