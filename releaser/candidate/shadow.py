@@ -168,7 +168,7 @@ def list_strange_entries(site: Site) -> list[Path]:
 
 
 def _choose_strange(site: Site, entries: Sequence[Path], copiers: Collection[Path]) -> list[Path]:
-    """Return what nobody but others vouches for; of what is not copied file by file, each directory is asked."""
+    """Return the entries that other users could have written, or, if they are not copied, a directory in them."""
     trust = site.trust
 
     def is_strange(entry: Path) -> bool:

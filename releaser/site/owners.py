@@ -120,7 +120,7 @@ def is_member(user: int, gid: int) -> bool:
 def find_strangers(trust: Trust, paths: Iterable[Path | str]) -> list[Problem]:
     """Return a problem for each absolute path that somebody else could have written, and for whatever leads there.
 
-    That are the directories above, links, and the directories above what those lead to. Directories above may be open
+    These are the directories above, links, and the directories above what those lead to. Directories above may be open
     to everybody if they are sticky and of root, as `/tmp` is.
     """
     met: dict[str, tuple[os.stat_result | None, str]] = {}

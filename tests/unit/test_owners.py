@@ -12,7 +12,8 @@ from releaser.site.state import find_foreign_state, name_project_in_state
 from tests.e2e.scenes import mostly_slow
 from tests.support.commands import require
 
-OWNER, PRIVATE, SHARED, OTHER, MEMBER, STRANGER = 4001, 5001, 5002, 5003, 4002, 4003
+OWNER, MEMBER, STRANGER = 4001, 4002, 4003
+PRIVATE, SHARED, OTHER, OF_MEMBER = 5001, 5002, 5003, 5004
 #: Each place, below a directory that only root may write; those that end with a slash are directories.
 PLACES = """
 srv/ srv/outer/ srv/outer/shop/ srv/outer/shop/.git/ srv/outer/shop/.git/config srv/outer/shop/.git/config.worktree
@@ -38,6 +39,7 @@ WHO = {
     "root": (0, 0, 0o700, (True, True, True)),
     "a private group": (OWNER, PRIVATE, 0o770, (True, True, False)),
     "the site's group": (OWNER, SHARED, 0o770, (False, True, False)),
+    "the private group of a member": (OWNER, OF_MEMBER, 0o770, (False, True, False)),
     "another group": (OWNER, OTHER, 0o770, (False, False, False)),
     "everybody": (OWNER, OTHER, 0o707, (False, False, False)),
     "a member": (MEMBER, SHARED, 0o700, (False, True, False)),
@@ -52,7 +54,10 @@ TRUSTS = (Trust(OWNER, OWNER), Trust(OWNER, OWNER, SHARED), Trust(0, 0))
 def paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Paths:
     """The paths of a site in a subdirectory of its repository, each of which exists, owned by root."""
     require(os.geteuid() == 0, "only root can make files of another user")
-    monkeypatch.setattr(owners, "is_private_group", lambda gid, user: gid in (0, PRIVATE))
+    monkeypatch.setattr(
+        owners, "is_private_group", lambda gid, user: gid in (0, PRIVATE) or (gid, user) == (OF_MEMBER, MEMBER)
+    )
+    monkeypatch.setattr(owners, "_list_users", lambda gid: [MEMBER] if gid == OF_MEMBER else [])
     monkeypatch.setattr(owners, "is_member", lambda user, gid: (user, gid) == (MEMBER, SHARED))
     for place in PLACES:
         path = tmp_path / place
