@@ -184,9 +184,8 @@ def make_bounds(rules: Rules, before: Baseline) -> dict[str, Bound]:
 
     A level bounds from above: by the newest version that is live or in the lock.
     """
-    lock = before.committed
     bounds = {name: keep(before, name) for name in rules.kept if name in before.installed}
-    for name in {*lock.names, *rules.skipped, *rules.constraints} - rules.kept:
+    for name in {*before.committed.names, *rules.skipped, *rules.constraints} - rules.kept:
         level = _bound_by_level(rules, name, before)
         refused = [f"!={version}" for version in sorted(rules.find_refused(name)) if not _is_from_git(version)]
         words = [*refused, *filter(None, [level, rules.constraints.get(name)])]

@@ -12,7 +12,7 @@ from releaser.packages import holds, rules
 from releaser.packages.changes import compare_locks, compare_versions, find_older
 from releaser.packages.holds import CommitHold, Hold, HoldRow, PackageHold, Pause, read_holds, write_holds
 from releaser.packages.lock import Source, parse_lock
-from releaser.packages.rules import AS_LOCKED, Rules, make_rules
+from releaser.packages.rules import AS_LOCKED, Baseline, Bound, Rules, make_rules
 from releaser.releases.release import PackageChange
 from releaser.site.paths import Paths
 from releaser.site.settings import Level, Levels, VersionSettings
@@ -42,6 +42,16 @@ source = {{ git = "https://example.org/a?rev=main#{HASH}" }}
 name = "shop"
 source = {{ virtual = "." }}
 """
+
+
+def known(installed: Mapping[str, str], committed: str = "") -> Baseline:
+    """Return what is known before a resolution."""
+    return Baseline(installed, make_lock(""), make_lock(committed))
+
+
+def split(bounds: Mapping[str, str | None]) -> dict[str, Bound]:
+    """Return bounds of which each is given in words."""
+    return {name: AS_LOCKED if bound is None else tuple(bound.split()) for name, bound in bounds.items()}
 
 
 def test_a_lock_gives_each_entry_with_its_files_forks_and_needs() -> None:
@@ -114,13 +124,76 @@ def test_law_06_rules_follow_from_settings_and_holds() -> None:
 
 @pytest.mark.parametrize(
     ("wanted", "installed", "bounds"),
-    [("a 1.1", {"a": "1.0"}, {"a": "!=1.1"}), ("a 1.2, a 1.1", {"a": "1.0"}, {"a": "!=1.1,!=1.2"}),
-     ("a 1.1", {}, {"a": "!=1.1"}), ("a, a 1.1", {"a": "1.0"}, {"a": "==1.0"}), ("a", {}, {}),
+    [("a 1.1", {"a": "1.0"}, {"a": ("!=1.1",)}), ("a 1.2, a 1.1", {"a": "1.0"}, {"a": ("!=1.1,!=1.2",)}),
+     ("a 1.1", {}, {"a": ("!=1.1",)}), ("a, a 1.1", {"a": "1.0"}, {"a": ("==1.0",)}), ("a", {}, {}),
      ("a", {"a": GIT}, {"a": AS_LOCKED}), (f"a {GIT}", {"a": "1.0"}, {}),
-     (f"a {GIT}, a 1.1", {"a": "1.0"}, {"a": "!=1.1"})],
+     (f"a {GIT}, a 1.1", {"a": "1.0"}, {"a": ("!=1.1",)})],
 )  # fmt: skip
 def test_law_06_bounds_follow_from_holds(wanted: str, installed: Mapping[str, str], bounds: object) -> None:
-    assert rules.make_bounds(make_rules(VersionSettings(), make_holds(wanted)), installed, make_lock("")) == bounds
+    assert rules.make_bounds(make_rules(VersionSettings(), make_holds(wanted)), known(installed)) == bounds
+
+
+FORKS = "a 1.0 ? python_version < '3.11', a 2.0 ? python_version >= '3.11', b 1.0"
+
+
+@pytest.mark.parametrize(
+    ("wanted", "bounds"),
+    [(Rules(skipped={"a": frozenset({"2.1"})}), {"a": ("!=2.1",)}),  # of each fork
+     (Rules(kept=frozenset("a")), {"a": ("==1.0 ; (python_version < '3.11')", "==2.0 ; (python_version >= '3.11')")}),
+     (Rules(floors={"a": "2.0"}), {"a": (" ; (python_version < '3.11')", ">=2.0 ; (python_version >= '3.11')")}),
+     (Rules(floors={"a": "2.0"}, unfit={"a": {"2.2": "no file"}}),
+      {"a": ("!=2.2 ; (python_version < '3.11')", ">=2.0,!=2.2 ; (python_version >= '3.11')")}),
+     (Rules(floors={"b": "1.0"}), {"b": (">=1.0",)}),
+     (Rules(floors={"b": "1.0"}, constraints={"b": "<2"}), {"b": (">=1.0,<2",)}),
+     (Rules(level="minor", floors={"b": "1.0"}), {"a": ("<3",), "b": (">=1.0,<2",)}),
+     (Rules(constraints={"b": "<2", "c": "!=3"}), {"b": ("<2",), "c": ("!=3",)}),
+     (Rules(skipped={"b": frozenset({"1.4"})}, constraints={"b": "<2"}, level="patch"),
+      {"a": ("<2.1",), "b": ("!=1.4,<1.1,<2",)})],
+)  # fmt: skip
+def test_law_06_23_bounds_of_forks_floors_and_constraints(wanted: Rules, bounds: object) -> None:
+    lock = make_lock(FORKS)
+    assert rules.make_bounds(wanted, Baseline({"a": "2.0", "b": "1.0"}, lock, lock)) == bounds
+
+
+@pytest.mark.parametrize(
+    ("wanted", "committed", "installed", "floors"),
+    [(Rules(), "a 1.1", "1.0", {"a": "1.1"}), (Rules(), "a 1.0", "1.1", {"a": "1.1"}), (Rules(), "a 1.0", "", {"a": "1.0"}),
+     (Rules(), "a 1.10", "1.9", {"a": "1.10"}), (Rules(), "b 1.0", "1.0", {"b": "1.0"}),
+     (Rules(skipped={"a": frozenset({"1.1"})}), "a 1.1", "1.0", {"a": "1.0"}),  # merely held here
+     (Rules(unfit={"a": {"1.1": "no file"}}), "a 1.1", "1.0", {"a": "1.0"}),
+     (Rules(kept=frozenset("a")), "a 1.1", "1.0", {}),
+     (Rules(lowered={"a": "1.0"}, skipped={"a": frozenset({"1.1"})}), "a 1.0", "1.1", {"a": "1.0"}),
+     (Rules(), "a 1.0@git:1111111", "1.0", {}), (Rules(), "a odd", "", {}), (Rules(), "a 1@virtual:.", "", {}),
+     (Rules(), "a 1.0, a 2.0", "2.0", {})],  # uv knows which one is installed
+)  # fmt: skip
+def test_law_23_no_package_goes_below_what_is_live_or_committed(
+    wanted: Rules, committed: str, installed: str, floors: Mapping[str, str]
+) -> None:
+    before = Baseline({"a": installed} if installed else {}, make_lock(""), make_lock(committed))
+    assert rules.find_floors(wanted, before) == floors
+
+
+@pytest.mark.parametrize(
+    ("floor", "lock", "is_lowered"),
+    [("1.1", "a 1.0", True), ("1.1", "a 1.1", False), ("1.1", "a 1.2", False), ("1.1", "b 1.0", False),
+     ("1.10", "a 1.9", True), ("1.1", "a odd", False), ("1!1.0", "a 2.0", True), ("1.0", "a 1.0rc1", True)],
+)  # fmt: skip
+def test_law_23_what_a_lock_lowers(floor: str, lock: str, is_lowered: bool) -> None:
+    assert rules.find_lowered({"a": floor}, make_lock(lock)) == ({"a": floor} if is_lowered else {})
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new", "wanted", "is_lowered"),
+    [("a", "2.0", "1.9", Rules(), True), ("a", "2.0", "2.1", Rules(), False), ("a", "2.0", None, Rules(), False),
+     ("b", "1.0", "0.9", Rules(), False), ("a", "2.0", "1.9", Rules(kept=frozenset("a")), False),
+     ("a", "2.0", "1.9", Rules(skipped={"a": frozenset({"2.0"})}), False)],
+)  # fmt: skip
+def test_law_23_a_fork_is_lowered_if_the_installed_version_is(
+    name: str, old: str, new: str | None, wanted: Rules, is_lowered: bool
+) -> None:
+    changes = [PackageChange(name, old, new, "other")]
+    lock = make_lock(FORKS)
+    assert rules.find_lowered_forks(wanted, Baseline({}, lock, lock), changes) == ({name: old} if is_lowered else {})
 
 
 @pytest.mark.parametrize(
@@ -150,8 +223,8 @@ def test_law_23_bounds_follow_from_levels(
 ) -> None:
     table = Levels(dict([levels.split()]) if levels else {})  # type: ignore[arg-type]
     wanted = make_rules(VersionSettings(upgrade=level, upgrade_packages=table), [])
-    bounds = rules.make_bounds(wanted, {"a": installed} if installed else {}, make_lock(lock))
-    assert bounds == ({} if bound == "" else {"a": bound})
+    bounds = rules.make_bounds(wanted, known({"a": installed} if installed else {}, lock))
+    assert bounds == ({} if bound == "" else {"a": bound if bound is AS_LOCKED else (bound,)})
 
 
 @pytest.mark.parametrize(
@@ -160,7 +233,7 @@ def test_law_23_bounds_follow_from_levels(
 )  # fmt: skip
 def test_law_06_23_a_hold_and_a_level_bound_together(wanted: str, alone: str, bound: str) -> None:
     both = make_rules(VersionSettings(upgrade="minor"), make_holds(wanted), alone.split())
-    assert rules.make_bounds(both, {"a": "1.2"}, make_lock("a 1.2")) == {"a": bound}
+    assert rules.make_bounds(both, known({"a": "1.2"}, "a 1.2")) == {"a": (bound,)}
 
 
 @pytest.mark.parametrize(
@@ -180,20 +253,21 @@ def test_law_23_only_packages_that_may_move_are_named(
 @pytest.mark.parametrize(
     ("bounds", "words"),
     [({}, "lock --upgrade"), ({"b": "!=1.1,!=1.2"}, "lock -P a -P b!=1.1,!=1.2"),
-     ({"b": "==1.0", "new": "!=1.1"}, "lock -P a -P b==1.0 -P new!=1.1"), ({"b": AS_LOCKED}, "lock -P a")],
+     ({"b": "==1.0", "new": "!=1.1"}, "lock -P a -P b==1.0 -P new!=1.1"), ({"b": AS_LOCKED}, "lock -P a"),
+     ({"b": "==1;m ==2;n"}, "lock -P a -P b==1;m -P b==2;n")],
 )  # fmt: skip
 def test_bounds_become_words_of_uv(bounds: Mapping[str, str | None], words: str) -> None:
-    assert rules.lock_arguments(["b", "a"], bounds) == words.split()
+    assert rules.lock_arguments(["b", "a"], split(bounds)) == words.split()
 
 
 @pytest.mark.parametrize(
     ("bounds", "words"),
     [({}, "lock -P a"), ({"a": "<2"}, "lock -P a<2"), ({"b": "<2"}, "lock -P a"), ({"b": "!=1.1"}, "lock -P a"),
      ({"b": "==1.0"}, "lock -P a -P b==1.0"), ({"a": AS_LOCKED}, "lock"),
-     ({"b": AS_LOCKED, "a": "!=1"}, "lock -P a!=1")],
+     ({"b": AS_LOCKED, "a": "!=1"}, "lock -P a!=1"), ({"b": ">=1.0"}, "lock -P a -P b>=1.0")],
 )  # fmt: skip
 def test_law_23_packages_that_a_person_names_move_alone(bounds: Mapping[str, str | None], words: str) -> None:
-    assert rules.lock_arguments(["b", "a"], bounds, frozenset({"a"})) == words.split()
+    assert rules.lock_arguments(["b", "a"], split(bounds), frozenset({"a"})) == words.split()
 
 
 @pytest.mark.parametrize(
@@ -209,8 +283,18 @@ def test_law_23_packages_that_a_person_names_move_alone(bounds: Mapping[str, str
 )  # fmt: skip
 def test_law_06_no_version_between_live_and_held_is_taken(held: set[str], chosen: str, is_between: bool) -> None:
     wanted = Rules(skipped={"a": frozenset(held)})
-    assert rules.find_between(wanted, make_lock(chosen), {"a": "1.0"}) == ["a"] * is_between
-    assert rules.find_between(wanted, make_lock(chosen), {}) == []
+    assert rules.find_between(wanted, make_lock(chosen), known({"a": "1.0"})) == ["a"] * is_between
+    assert rules.find_between(wanted, make_lock(chosen), known({})) == []
+
+
+@pytest.mark.parametrize(
+    ("held", "chosen", "is_between"),
+    [("2.1", "a 1.0, a 2.0", False), ("2.1", "a 1.0, a 2.2", False), ("2.1", "a 1.0, a 2.1", True),
+     ("2.1", "a 1.0, a 1.9", True), ("2.1", "a 2.0", False)],
+)  # fmt: skip
+def test_law_06_the_other_forks_of_the_live_lock_are_not_between(held: str, chosen: str, is_between: bool) -> None:
+    before = Baseline({"a": "2.0"}, make_lock(FORKS), make_lock(""))
+    assert rules.find_between(Rules(skipped={"a": frozenset({held})}), make_lock(chosen), before) == ["a"] * is_between
 
 
 @pytest.mark.parametrize(
