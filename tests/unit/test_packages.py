@@ -1,7 +1,8 @@
 """Packages: what locks say, how versions compare, what rules allow, and what is on hold."""
 
 from collections.abc import Mapping, Sequence
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -10,8 +11,10 @@ import pytest
 from releaser.errors import PreflightError
 from releaser.packages import holds, rules
 from releaser.packages.changes import compare_locks, compare_versions, find_older
-from releaser.packages.holds import CommitHold, Hold, HoldRow, PackageHold, Pause, read_holds, write_holds
-from releaser.packages.lock import Source, parse_lock
+from releaser.packages.holds import CommitHold, Hold, HoldRow, PackageHold, Pause, VersionHold, read_holds, write_holds
+from releaser.packages.lock import Lock, Source, parse_lock
+from releaser.packages.lost import put_back
+from releaser.packages.resolve import find_unfit, read_constraints
 from releaser.packages.rules import AS_LOCKED, Baseline, Bound, Rules, make_rules
 from releaser.releases.release import PackageChange
 from releaser.site.paths import Paths
@@ -147,6 +150,7 @@ FORKS = "a 1.0 ? python_version < '3.11', a 2.0 ? python_version >= '3.11', b 1.
      (Rules(floors={"b": "1.0"}, constraints={"b": "<2"}), {"b": (">=1.0,<2",)}),
      (Rules(level="minor", floors={"b": "1.0"}), {"a": ("<3",), "b": (">=1.0,<2",)}),
      (Rules(constraints={"b": "<2", "c": "!=3"}), {"b": ("<2",), "c": ("!=3",)}),
+     (Rules(constraints={"b": "<1"}), {"b": ("==1.0",)}),  # what is live is beyond it
      (Rules(skipped={"b": frozenset({"1.4"})}, constraints={"b": "<2"}, level="patch"),
       {"a": ("<2.1",), "b": ("!=1.4,<1.1,<2",)})],
 )  # fmt: skip
@@ -157,7 +161,8 @@ def test_law_06_23_bounds_of_forks_floors_and_constraints(wanted: Rules, bounds:
 
 @pytest.mark.parametrize(
     ("wanted", "committed", "installed", "floors"),
-    [(Rules(), "a 1.1", "1.0", {"a": "1.1"}), (Rules(), "a 1.0", "1.1", {"a": "1.1"}), (Rules(), "a 1.0", "", {"a": "1.0"}),
+    [(Rules(), "a 1.1", "1.0", {"a": "1.1"}), (Rules(), "a 1.0", "1.1", {"a": "1.1"}),
+     (Rules(), "a 1.0", "", {"a": "1.0"}),
      (Rules(), "a 1.10", "1.9", {"a": "1.10"}), (Rules(), "b 1.0", "1.0", {"b": "1.0"}),
      (Rules(skipped={"a": frozenset({"1.1"})}), "a 1.1", "1.0", {"a": "1.0"}),  # merely held here
      (Rules(unfit={"a": {"1.1": "no file"}}), "a 1.1", "1.0", {"a": "1.0"}),
@@ -334,6 +339,129 @@ def test_law_20_23_what_levels_keep_back_is_explained(
     followed = make_rules(VersionSettings(upgrade=level, upgrade_packages=levels), [], alone.split())
     skipped = rules.explain_skipped(followed, make_lock("a 1.2, b 1.0"), make_lock(f"{newest}, b 1.0"))
     assert "; ".join(each.sentence for each in skipped) == sentences
+
+
+YOUNG, OLD = "2026-11-20T10:00:00Z", "2026-11-01T10:00:00Z"
+
+
+@pytest.mark.parametrize(
+    ("wanted", "lock", "newest", "sentences"),
+    [(Rules(unfit={"a": {"1.1": "has no file for this host"}}), "a 1.0", "a 1.1", "a 1.1 has no file for this host"),
+     (Rules(unfit={"a": {"1.1": "does not build here"}}), "a 1.0", "a 1.2", "a 1.2 was not chosen"),
+     (Rules(cutoff=NOW), "a 1.0", "a 1.1", "a 1.1 was not chosen"),  # the index has no times
+     (Rules(constraints={"a": "<1.1"}), "a 1.0", "a 1.1", "a 1.1 is kept back by `constraints`: a<1.1"),
+     (Rules(floors={"b": "1.1"}), "a 1.0, b 1.1", "a 1.1 > b, b 1.0", "a 1.1 would lower b 1.1"),
+     (Rules(floors={"b": "1.1", "c": "2"}), "a 1.0, b 1.1, c 2", "a 1.1 > d, b 1.0, c 1",
+      "a 1.1 would lower b 1.1, c 2"),
+     (Rules(floors={"b": "1.1"}), "a 1.0, b 1.1", "a 1.1, b 1.2", "a 1.1 was not chosen; b 1.2 was not chosen")],
+)  # fmt: skip
+def test_law_20_23_what_the_index_keeps_back_is_explained(
+    wanted: Rules, lock: str, newest: str, sentences: str
+) -> None:
+    skipped = rules.explain_skipped(wanted, make_lock(lock), make_lock(newest))
+    assert "; ".join(each.sentence for each in skipped) == sentences
+
+
+@pytest.mark.parametrize(("uploaded", "is_young"), [(YOUNG, True), (OLD, False), ("", False), ("odd", False)])
+def test_law_23_what_is_too_new_is_called_that(uploaded: str, is_young: bool) -> None:
+    (package,) = make_lock("a 1.1").packages
+    newest = Lock((msgspec.structs.replace(package, upload_time=uploaded),), "")
+    cutoff = datetime(2026, 11, 10, tzinfo=UTC)
+    (skipped,) = rules.explain_skipped(Rules(cutoff=cutoff), make_lock("a 1.0"), newest)
+    assert skipped.reason.startswith("is too new: it was uploaded on 2026-11-20 10:00" if is_young else "was not")
+
+
+@pytest.mark.parametrize(
+    ("lowered", "installed", "skipped", "kept_at"),
+    [({"a": "1.0"}, {"a": "1.1"}, {"a": frozenset({"1.1"})}, {"a": "1.0"}), ({"a": "1.0"}, {"a": "1.0"}, {}, {}),
+     ({"a": "1.0"}, {}, {}, {}), ({}, {"a": "1.1"}, {}, {})],
+)  # fmt: skip
+def test_law_23_what_a_person_lowers_is_held(
+    lowered: dict[str, str], installed: dict[str, str], skipped: object, kept_at: object
+) -> None:
+    followed = rules.follow_people(Rules(holders={"b": "by you"}), lowered, installed)
+    assert (followed.skipped, followed.lowered, followed.holders["b"]) == (skipped, kept_at, "by you")
+
+
+NO_FILE = """\
+error: Distribution `tea==1.2 @ registry+../wheels` can't be installed because it doesn't have a source distribution
+hint: You're on Linux (`manylinux_2_36_x86_64`), but `tea` (v1.2) only has wheels for the following platform: `any`; see
+"""
+
+
+@pytest.mark.parametrize(
+    ("output", "unfit"),
+    [(NO_FILE, [("tea", "1.2", "has no file for this host, only for `any`")]), ("error: no solution", []),
+     ("error: Distribution `a-b==1!2.0+x @ registry+w` can't be installed",
+      [("a-b", "1!2.0+x", "has no file for this host")]),
+     ("Failed to build `tea==1.2`", [("tea", "1.2", "does not build here")]),
+     ("Failed to download and build `tea==1.2`", [("tea", "1.2", "does not build here")]),
+     ("Failed to build `tea @ file:///srv/tea`", [])],
+)  # fmt: skip
+def test_law_23_uv_names_what_cannot_be_installed(output: str, unfit: object) -> None:
+    assert find_unfit(output) == unfit
+
+
+BEFORE = """version = 1
+
+[options]
+exclude-newer = "2026-01-01"
+
+[[package]]
+name = "a"
+version = "1.1"
+source = { registry = "https://own/simple" }
+
+[[package]]
+name = "b"
+version = "1.0"
+source = { registry = "https://own/simple" }
+"""
+PLACE = 'source = { registry = "/tmp/lost-1" }'
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [(BEFORE, BEFORE), (BEFORE.replace("2026-01-01", "2026-02-02"), BEFORE),
+     (BEFORE.replace('source = { registry = "https://own/simple" }', PLACE), BEFORE),
+     (BEFORE.replace('[options]\nexclude-newer = "2026-01-01"\n\n', ""), BEFORE),
+     (BEFORE.replace('[options]\n', '[options]\nexclude-newer-package = { a = false }\n'), BEFORE),
+     (BEFORE.replace('"1.0"', '"2.0"'), BEFORE.replace('"1.0"', '"2.0"'))],
+)  # fmt: skip
+def test_entries_and_options_of_a_lock_are_put_back(text: str, expected: str) -> None:
+    assert put_back(text, [BEFORE], "lost-1") == expected
+    without = BEFORE.replace('[options]\nexclude-newer = "2026-01-01"\n\n', "")
+    assert put_back(BEFORE, [without], "lost-1") == without
+
+
+@pytest.mark.parametrize(
+    ("text", "bounds"),
+    [("django<6\n# a comment\n\nDjango != 5.1 # x\n", {"django": "<6,!=5.1"}), ("", {}),
+     ("a-B_c~=1.0", {"a-b-c": "~=1.0"}),
+     ("django", "Line 1"), ("a<2\n-c other.txt", "Line 2"), ("a<2; python_version<'3'", "Line 1"),
+     ("a @ https://example.org/a.whl", "Line 1"), (None, "cannot be read")],
+)  # fmt: skip
+def test_law_28_constraints_are_bounds_or_are_refused(tmp_path: Path, text: str | None, bounds: object) -> None:
+    if text is not None:
+        (tmp_path / "bounds.txt").write_text(text)
+    if isinstance(bounds, str):
+        with pytest.raises(PreflightError, match=bounds):
+            read_constraints(tmp_path, "bounds.txt")
+    else:
+        assert read_constraints(tmp_path, "bounds.txt") == bounds
+    assert read_constraints(tmp_path, "") == {}
+
+
+def test_law_23_holds_of_the_index_are_those_of_the_last_night(paths: Paths) -> None:
+    mine, *others = make_holds("a 1.1, b 1.1, c 1.1")
+    index, commit = (msgspec.structs.replace(hold, by=by) for hold, by in zip(others, ("index", "commit"), strict=True))
+    write_holds(paths, [mine, index, commit])
+    assert isinstance(index, VersionHold)
+    again = msgspec.structs.replace(index, reason="another", since=NOW)
+    holds.replace_index_holds(paths, [again])
+    assert read_holds(paths) == (mine, commit, msgspec.structs.replace(again, since=None))
+    holds.replace_index_holds(paths, [])
+    assert read_holds(paths) == (mine, commit)
 
 
 @pytest.mark.parametrize(
