@@ -378,7 +378,8 @@ def _pack(task: _Task, name: str, version: str, index: Path) -> bool:
 
 def _explain(task: _Task, rules: Rules) -> tuple[Skipped, ...]:
     """Return what is newer and not taken, and what stays although the index lacks it, each with the reason."""
-    if not make_bounds(rules, task.before) and rules.cutoff is None and rules.choose([]) is None:
+    is_limited = rules.holders or rules.cutoff or rules.choose([]) is not None or make_bounds(rules, task.before)
+    if not is_limited:
         return ()
     chosen = task.path.read_text(encoding="utf-8")
     lock, names = read_lock(task.path), task.before.committed.names
