@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,17 @@ import msgspec
 from releaser.errors import BuildError, ToolError
 from releaser.packages.changes import compare_versions
 from releaser.packages.lock import Lock, parse_lock, read_lock
-from releaser.packages.rules import Rules, Skipped, explain_skipped, find_between, keep, lock_arguments, make_bounds
+from releaser.packages.rules import (
+    Rules,
+    Skipped,
+    explain_skipped,
+    find_between,
+    keep,
+    list_needed,
+    lock_arguments,
+    make_bounds,
+    pin_arguments,
+)
 from releaser.releases.release import PackageChange, Release
 from releaser.releases.venv import ask_python_version, find_python, list_installed
 from releaser.site.site import Site
@@ -195,6 +205,37 @@ def _lock_within(  # noqa: PLR0913 - all that a resolution needs
             break
         bounds = bounds | {name: keep(live.installed[name]) for name in between}
     return bounds, between
+
+
+def resolve_part(  # noqa: PLR0913 - all that a resolution needs
+    site: Site, tree: Path, live: LiveVenv, whole: Plan, before: Mapping[str, str], part: Collection[str], *, mark: str
+) -> Plan:
+    """Lock a part of the changes of a plan; the other changed packages stay at the versions `before`.
+
+    If that has no solution, the changes that the part needs come along, then those that need them. The tree has the
+    lock to which packages from git go back. Raises BuildError.
+    """
+    path, text = tree / "uv.lock", (tree / "uv.lock").read_text(encoding="utf-8")
+    needed = list_needed(whole.lock, part, before)
+    needing = [name for name in before if {*list_needed(whole.lock, [name], before)} & {*needed}]
+    for chosen in (part, needed, needing):
+        path.write_text(whole.lock_text if {*before} <= {*chosen} else text, encoding="utf-8")
+        words = [*pin_arguments(whole.lock, before, chosen), "--python", whole.python]
+        finished = site.run_uv(*words, cwd=tree, mark=mark, check=False)
+        if finished.status == 0:
+            break
+    else:
+        raise _explain_resolution(finished, Rules())
+    lock = read_lock(path)
+    changes = compare_with_venv(site, tree, live.venv, lock, mark=mark)
+    names = {change.name for change in changes}
+    return msgspec.structs.replace(
+        whole,
+        lock=lock,
+        lock_text=path.read_text(encoding="utf-8"),
+        changes=changes,
+        held=(whole.held | before.keys()) - names,
+    )
 
 
 def _explain_resolution(finished: Finished, rules: Rules) -> BuildError:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import msgspec
 
@@ -13,7 +13,7 @@ from releaser.site.settings import Level, VersionSettings
 
 #: The bound of a package that uv leaves as the lock has it, since no words of uv name a commit.
 AS_LOCKED = None
-_HOLDERS = {"person": "by you", "rollback": "by a rollback", "setting": "by a setting"}
+_HOLDERS = {"person": "by you", "rollback": "by a rollback", "setting": "by a setting", "tests": "by the tests"}
 
 
 class Rules(msgspec.Struct, frozen=True):
@@ -30,6 +30,8 @@ class Rules(msgspec.Struct, frozen=True):
     skipped: Mapping[str, frozenset[str]] = {}
     kept: frozenset[str] = frozenset()
     holders: Mapping[str, str] = {}
+    #: The packages of which the tests alone hold versions: a smaller upgrade than to those may be taken.
+    tested: frozenset[str] = frozenset()
 
     def find_level(self, name: str) -> Level:
         """Return how far a package moves. One that a person names moves, whatever is set for all others."""
@@ -60,6 +62,7 @@ class Skipped(msgspec.Struct, frozen=True):
 
 def make_rules(settings: VersionSettings, holds: Iterable[Hold], alone: Iterable[str] = ()) -> Rules:
     """Return the rules that follow from settings and holds, and from the packages that a person has named."""
+    holds = tuple(holds)
     skipped, kept, holders = dict[str, frozenset[str]](), set[str](), dict[str, str]()
     for hold in holds:
         if isinstance(hold, VersionHold):
@@ -68,7 +71,16 @@ def make_rules(settings: VersionSettings, holds: Iterable[Hold], alone: Iterable
             kept.add(hold.name)
         if isinstance(hold, VersionHold | PackageHold):
             holders[hold.name] = hold.reason if hold.by == "setting" else _HOLDERS[hold.by]
-    return Rules(settings.upgrade, settings.upgrade_packages, frozenset(alone), skipped, frozenset(kept), holders)
+    others = {hold.name for hold in holds if isinstance(hold, VersionHold | PackageHold) and hold.by != "tests"}
+    return Rules(
+        settings.upgrade,
+        settings.upgrade_packages,
+        frozenset(alone),
+        skipped,
+        frozenset(kept),
+        holders,
+        frozenset(skipped) - others,
+    )
 
 
 def make_bounds(rules: Rules, installed: Mapping[str, str], lock: Lock) -> dict[str, str | None]:
@@ -128,17 +140,65 @@ def lock_arguments(
     return words
 
 
+def pin_arguments(lock: Lock, before: Mapping[str, str], part: Collection[str]) -> list[str]:
+    """Return the arguments of `uv lock` that keep packages at the versions `before`, but for a part; others as locked.
+
+    No words of uv name a commit, or the versions of several forks: those of the part are asked for anew, and others
+    stay as the lock has them.
+    """
+    words = ["lock"]
+    for name in sorted({*lock.names, *before}):
+        labels = {before[name]} if name in before and name not in part else lock.versions.get(name, frozenset())
+        is_plain = len(labels) == 1 and len(lock.versions.get(name, ())) < 2
+        bound = keep(next(iter(labels))) if is_plain else AS_LOCKED
+        if bound is not AS_LOCKED:
+            words += ["-P", f"{name}{bound}"]
+        elif name in part:
+            words += ["-P", name]
+    return words
+
+
+def list_needed(lock: Lock, names: Iterable[str], among: Collection[str]) -> list[str]:
+    """Return packages of a lock, each after those that it needs among some others, which come along."""
+    needed: dict[str, None] = {}
+    seen: set[str] = set()
+
+    def add(name: str) -> None:
+        if name not in seen:
+            seen.add(name)
+            for other in sorted({need for package in lock.find(name) for need in package.needs}):
+                add(other)
+            if name in among:
+                needed[name] = None
+
+    for name in names:
+        add(name)
+    return [*needed]
+
+
 def find_between(rules: Rules, lock: Lock, installed: Mapping[str, str]) -> list[str]:
     """Return the packages on hold for which a lock has a version that is neither live nor newer than those on hold."""
     kept = [name for name in rules.kept if name in installed and lock.versions.get(name)]
     between = [name for name in kept if installed[name] not in lock.versions[name] and _is_from_git(installed[name])]
     for name, highest in rules.skipped.items():
         chosen = lock.versions.get(name, frozenset()) - {installed.get(name, "")}
-        is_older = any(name_bump(held, version) == "other" for version in chosen for held in highest)
+        is_older = any(
+            name_bump(held, version) == "other"
+            and not (name in rules.tested and _is_smaller(installed.get(name), version, held))
+            for version in chosen
+            for held in highest
+        )
         is_held = bool(chosen & highest)
         if name in installed and name not in between and (is_held or (is_older and not any(map(_is_from_git, chosen)))):
             between.append(name)
     return between
+
+
+def _is_smaller(live: str | None, version: str, held: str) -> bool:
+    """Return True if a version is in the series of the live one, and the one on hold is not: 5.2.9 for 6.0."""
+    sizes = ("patch", "minor", "major")
+    bump, other = name_bump(live, version), name_bump(live, held)
+    return bump in sizes and other in sizes and sizes.index(bump) < sizes.index(other)
 
 
 def explain_skipped(rules: Rules, lock: Lock, newest: Lock) -> tuple[Skipped, ...]:

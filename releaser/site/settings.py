@@ -106,6 +106,13 @@ class TestSettings(msgspec.Struct, frozen=True):
             "update without that; `off` never does."
         ),
     ] = "auto"
+    culprits: Annotated[
+        int,
+        Meta(description="Test runs at most to find what breaks the tests, so that the rest goes live; 0: none.", ge=0),
+    ] = 16
+    test_jobs: Annotated[
+        int, Meta(description="Candidates that are tested side by side while a culprit is searched for.", ge=1)
+    ] = 1
     shadow_copy: Annotated[Words, Meta(description="Patterns of files to copy to the shadow although large.")] = Words(
         ()
     )
