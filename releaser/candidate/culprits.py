@@ -51,7 +51,7 @@ def find_culprits(trials: Trials, items: Part, *, suspects: int = 0, runs: int, 
 
     The base has passed once. The last `suspects` of the items are looked at first, the very last one first of all; else
     an item comes after those that it needs. The shortest beginning that fails ends with a culprit. One is named only if
-    the tests failed twice with it, without another culprit, and passed twice without it; once more, if runs are left.
+    the tests failed twice with it, without another culprit, and passed twice without it; if runs are left, two more must fail.
     """
     book, failing, is_cut_off = _Book(trials, items, runs, jobs), dict[str, Part](), False
     pivots = [len(items) - 1, len(items) - suspects] if suspects else []
@@ -72,8 +72,11 @@ def find_culprits(trials: Trials, items: Part, *, suspects: int = 0, runs: int, 
         with contextlib.suppress(_CutOffError):
             culprit, proof = book.confirm(item, part, _without(items, failing))
             proofs[culprit] = proof
-    if not suspects and book.runs > _SPARE:
-        book.ask(*[*proofs.values()][: book.runs - _SPARE], again=True)
+    if proofs and not suspects:  # two in a row, else tests that fail in every other run may agree with anything
+        first, *_, last = [*proofs.values()] * 2
+        for batch in [[first], [last]] if first == last or jobs == 1 else [[first, last]]:
+            if book.runs >= _SPARE + len(batch):
+                book.ask(*batch, again=True)
     if book.is_flaky:
         return Search(passing=book.passing, is_flaky=True)
     return Search(tuple(proofs), book.passing, is_cut_off=is_cut_off or len(proofs) < len(failing))

@@ -106,6 +106,12 @@ class TestSettings(msgspec.Struct, frozen=True):
             "update without that; `off` never does."
         ),
     ] = "auto"
+    shadow_copy: Annotated[Words, Meta(description="Patterns of files to copy to the shadow although large.")] = Words(
+        ()
+    )
+    tests_get_environment_file: Annotated[
+        bool, Meta(description="Run the tests with the variables of `environment_file`, too.")
+    ] = False
     culprits: Annotated[
         int,
         Meta(description="Test runs at most to find what breaks the tests, so that the rest goes live; 0: none.", ge=0),
@@ -113,12 +119,6 @@ class TestSettings(msgspec.Struct, frozen=True):
     test_jobs: Annotated[
         int, Meta(description="Candidates that are tested side by side while a culprit is searched for.", ge=1)
     ] = 1
-    shadow_copy: Annotated[Words, Meta(description="Patterns of files to copy to the shadow although large.")] = Words(
-        ()
-    )
-    tests_get_environment_file: Annotated[
-        bool, Meta(description="Run the tests with the variables of `environment_file`, too.")
-    ] = False
 
 
 class LiveSettings(msgspec.Struct, frozen=True):
