@@ -51,7 +51,8 @@ def find_culprits(trials: Trials, items: Part, *, suspects: int = 0, runs: int, 
 
     The base has passed once. The last `suspects` of the items are looked at first, the very last one first of all; else
     an item comes after those that it needs. The shortest beginning that fails ends with a culprit. One is named only if
-    the tests failed twice with it, without another culprit, and passed twice without it; if runs are left, two more must fail.
+    the tests failed twice with it, without another culprit, and passed twice without it. If runs are left, two more
+    must fail.
     """
     book, failing, is_cut_off = _Book(trials, items, runs, jobs), dict[str, Part](), False
     pivots = [len(items) - 1, len(items) - suspects] if suspects else []
