@@ -253,7 +253,7 @@ def find_blame(site: Site, run: SiteRun, decision: Build, options: UpdateOptions
     passes, again = bench.ask_live(again=True)
     if passes and again:
         return _find_flaky(bench)
-    findings = Findings(blame=Blame(suspects=suspects), was_failing=not passes)
+    findings = Findings(blame=Blame(suspects=suspects if passes else ()), was_failing=not passes)
     if not passes or again is None or failed.attempt.plan.changes is None:
         return findings
     if failed.attempt.target.moves_code:

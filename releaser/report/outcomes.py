@@ -281,6 +281,7 @@ def explain_failure(release: Release, output: str, advice: str, blame: Blame = N
     message = f"Release {release.id} ({changes}) failed its tests: {manifest.failure}.{end}"
     if blame.culprits:
         message = " ".join(blame.sentences)
+        remedy = f"See {release.tests_log}. The next commit or version is tried."
     return GateError(message, advice or remedy, output=clip_end(output))
 
 
@@ -315,7 +316,7 @@ def make_updated(
     changes = release.manifest.changes if changes is None else changes
     headline = f"Release {release.id} is live: {describe_changes(changes) or 'the same packages'}."
     headline = result.problem.message if result.has_failed and result.problem else headline
-    headline += f" Not with it, since the tests fail: {join_few(blame.culprits)}." if blame.culprits else ""
+    headline += f" On hold by the tests: {join_few(blame.culprits)}." if blame.culprits else ""
     commits = (commit,) if commit else ()
     word: Result = "updated" if result.is_restarted else "updated-not-restarted"
     payload = Payload(changes, tuple(new_commits), culprits=blame.culprits, suspects=blame.suspects)

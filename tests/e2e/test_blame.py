@@ -109,7 +109,7 @@ def test_law_22_planted_nights(make_site: SiteFactory, name: str) -> None:
     held = site.json("status", check=10 if finished.returncode else 0)["on_hold"]
     holds = ["the commit" if hold["kind"] == "commit" else f"{hold['name']} {hold['version']}" for hold in held]
     subject = re.sub(r"\b[0-9a-f]{12}\b", "1f0c4d2a9b3e", subject.partition(" [")[0])
-    with open("/tmp/cul/rows.txt", "a") as log:
+    with open("/tmp/cul/rows2.txt", "a") as log:
         print(finished, file=log)
         for hold in held: print(hold["reason"], file=log)
         cells = (name, ", ".join(live) or "nothing", ", ".join(holds) or "nothing", len(site.test_runs()), subject)
