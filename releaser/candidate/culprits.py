@@ -76,7 +76,7 @@ def find_culprits(trials: Trials, items: Part, *, suspects: int = 0, runs: int, 
     if proofs and not suspects:  # two in a row, else tests that fail in every other run may agree with anything
         first, *_, last = [*proofs.values()] * 2
         for batch in [[first], [last]] if first == last or jobs == 1 else [[first, last]]:
-            if book.runs >= _SPARE + len(batch):
+            if book.runs >= _SPARE + len(batch) and not book.is_flaky:
                 book.ask(*batch, again=True)
     if book.is_flaky:
         return Search(passing=book.passing, is_flaky=True)

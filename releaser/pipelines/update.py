@@ -192,7 +192,7 @@ def find_passing(site: Site, run: SiteRun, decision: Build, options: UpdateOptio
             error = explain_failure(release, trial.tests.output, trial.advice, blame)
             is_same = decision.failed is not None and decision.failed.manifest.no_verdict == findings.no_verdict
             raise _CandidateFailedError(error, release, blame, is_known=is_same and not findings.holds)
-        if findings.passed.attempt is attempt:
+        if findings.passed.attempt.key == attempt.key:
             delete_release(trial.directory)
         else:
             _seal(run, trial, prospect.live, findings)
