@@ -23,9 +23,10 @@ from releaser.checkout.publish import is_worth_commit, may_push
 from releaser.checkout.repository import Repository
 from releaser.checkout.target import choose_target, fetch_upstream, site_for_commit
 from releaser.checkout.tree import copy_repository
-from releaser.errors import PreflightError, refuse, require
+from releaser.errors import BuildError, PreflightError, refuse, require
 from releaser.live.outlook import Outlook
 from releaser.live.problems import find_problems
+from releaser.packages.another_python import explain_python, resolve_same
 from releaser.packages.changes import describe_changes
 from releaser.packages.hand_made import find_edited_venv, list_work
 from releaser.packages.holds import find_held_code, find_pause
@@ -83,14 +84,14 @@ def decide(site: Site, run: SiteRun, options: UpdateOptions, outlook: Outlook) -
         view = checks.look(site, store, mark=run.id, force=options.force, instead=outlook.checkout)
         view.require_fit()
         require_room(site.paths.releases)
-        with _workplace(site, view.repository, run, is_dry=options.dry_run) as (site, source, directory):
+        with make_workplace(site, view.repository, run, is_dry=options.dry_run) as (site, source, directory):
             return _decide(site, run, options, outlook, view, source, directory)
     except PreflightError as error:
         return Refused(error.problems)
 
 
 @contextlib.contextmanager
-def _workplace(
+def make_workplace(
     site: Site, repository: Repository, run: Run, *, is_dry: bool
 ) -> Iterator[tuple[Site, Repository, Path]]:
     """Yield the site, the repository that is fetched into, and the directory of a shadow.
@@ -134,17 +135,30 @@ def _decide(  # noqa: PLR0913 - all that a decision is made of
         _require_names(shadow, options.names)
         with run.step("resolve") as detail:
             rules = make_rules(site.settings.versions, outlook.holds, options.names)
-            plan = resolve(site, shadow.project, read_live_venv(site, live), rules, mark=run.id)
-            detail.append(describe_changes(plan.changes or ()) or "no changes")
-    attempt = Attempt(target, site, plan, make_key(site, plan, target.code_key))
+            venv, committed = read_live_venv(site, live), (shadow.project / "uv.lock").read_bytes()
+            plans = [resolve(site, shadow.project, venv, rules, mark=run.id)]
+            reason = explain_python(live, venv, plans[0])
+            if reason:  # with the same versions first: one change at a time
+                (shadow.project / "uv.lock").write_bytes(committed)
+                with contextlib.suppress(BuildError):
+                    plans.insert(0, resolve_same(site, shadow.project, venv, rules, {}, mark=run.id))
+            detail.append(describe_changes(plans[0].changes or ()) or "no changes")
+    plans = plans[:1] if plans[0].lock.sha256 == plans[-1].lock.sha256 else plans
+    attempts = [Attempt(target, site, plan, make_key(site, plan, target.code_key)) for plan in plans]
     problems = (target.problem,) if target.problem is not None and target.is_rewritten else ()
-    prospect = Prospect(source, snapshot, live, attempt, commits, problems)
-    return _compare(site, options, outlook, prospect)
+    prospect = Prospect(source, snapshot, live, attempts[0], commits, problems, python=reason)
+    return _compare(site, options, outlook, prospect, attempts)
 
 
-def _compare(site: Site, options: UpdateOptions, outlook: Outlook, prospect: Prospect) -> Decision:
-    """Return the decision on a candidate, by what is live, what failed and what is ready."""
-    live, attempt, store = prospect.live, prospect.attempt, outlook.store
+def _compare(
+    site: Site, options: UpdateOptions, outlook: Outlook, prospect: Prospect, attempts: Sequence[Attempt]
+) -> Decision:
+    """Return the decision on candidates, by what is live, what failed and what is ready."""
+    live, store = prospect.live, outlook.store
+    failed = [find_failed(store, attempt.key) for attempt in attempts]
+    tried = [each is not None and not may_try_again(each) and not options.force for each in failed]
+    attempts = tuple(attempt for attempt, is_tried in zip(attempts, tried, strict=True) if not is_tried) or attempts[:1]
+    prospect, attempt = msgspec.structs.replace(prospect, attempt=attempts[0]), attempts[0]
     before, key = live.manifest.key, attempt.key
     is_same = attempt.plan.installs_what_is_live and (key.code_key, key.python) == (before.code_key, before.python)
     faults = [*list_faults(site, live)]
@@ -157,16 +171,15 @@ def _compare(site: Site, options: UpdateOptions, outlook: Outlook, prospect: Pro
         return _decide_on_lock(site, outlook, prospect)
     if is_same and not damage and live.manifest.kind == "built":
         return Ready(prospect, live)  # HEAD has come apart from it, by `--keep-code` or by a person's pull
-    failed = find_failed(store, attempt.key)
-    if failed is not None and not may_try_again(failed) and not options.force:
-        return StillFailing(prospect, failed)
+    if all(tried) and failed[0] is not None:
+        return StillFailing(prospect, failed[0])
     if (ready := choose_ready(site, store, attempt.key, attempt.target)) is not None:
         head, commit = attempt.target.head, attempt.target.commit
         deployed = find_deployed(site, prospect.repository, store, head) or live
         entry = Entry("changing", "update", ready.id, deployed.id, ready.id, head=head, commit=commit)
         require(plan_products(site, prospect.repository, entry, back=False).problems)
         return Ready(prospect, ready)
-    return Build(prospect, (attempt,), tuple(damage), failed)
+    return Build(prospect, tuple(attempts), tuple(damage), find_failed(store, attempt.key))
 
 
 def _find_missing_products(site: Site, store: Store, prospect: Prospect) -> list[str]:

@@ -29,6 +29,7 @@ from releaser.releases.journal import Entry, write_entry
 from releaser.releases.release import Release
 from releaser.releases.sealed import find_differences
 from releaser.releases.store import SiteRun, Store
+from releaser.releases.verify import has_its_python
 from releaser.report.decision import (
     Adopt,
     Build,
@@ -92,7 +93,7 @@ def update(site: Site, run: SiteRun, options: UpdateOptions) -> Outcome:
             outcome = make_quiet(decision, is_known=has_heard(site.paths, failed, "failed"))
         case Ready(prospect=prospect) | Build(prospect=prospect):
             _push_due(site, run, prospect)
-            outcome = _update(site, run, decision, options)
+            outcome = take_live(site, run, decision, options)
     if not outcome.is_change and run.store.live is not None:  # else it was followed up as it went live
         follow_up(site, run, run.store.live)
     return msgspec.structs.replace(outcome, decision=decision.kind)
@@ -122,8 +123,11 @@ def preview_update(site: Site, options: UpdateOptions) -> Outcome:
     return msgspec.structs.replace(outcome, previous=previous.id if previous else None, on_hold=outlook.holds)
 
 
-def _update(site: Site, run: SiteRun, decision: Ready | Build, options: UpdateOptions) -> Outcome:
-    """Build and test unless a release is ready, then make it live; `site` has the settings of the live code."""
+def take_live(site: Site, run: SiteRun, decision: Ready | Build, options: UpdateOptions) -> Outcome:
+    """Build and test unless a release is ready, then make it live; `site` has the settings of the live code.
+
+    Called by `update` and `rebuild`.
+    """
     prospect, repository = decision.prospect, decision.prospect.repository
     commits, live, target = prospect.new_commits, prospect.live, prospect.target
     key = prospect.attempt.key
@@ -154,7 +158,7 @@ def _update(site: Site, run: SiteRun, decision: Ready | Build, options: UpdateOp
     if target.problem is not None and not target.is_rewritten:
         run.add(target.problem)
     changes = () if release.id == live.id else None
-    return make_updated(release, result, published.commit, changes, commits)
+    return make_updated(release, result, published.commit, changes, commits, live)
 
 
 def find_passing(site: Site, run: SiteRun, decision: Build) -> Release:
@@ -166,8 +170,10 @@ def find_passing(site: Site, run: SiteRun, decision: Build) -> Release:
         run.note(f"Release {decision.prospect.live.id} was not as it was built: {join_few(decision.damage)}.")
     if decision.damage or decision.prospect.edits:
         empty_cache(site)  # a file that was changed in place may be a link to one of uv's
+    if decision.prospect.python:
+        run.note(decision.prospect.python)
     for attempt in decision.attempts[:-1]:
-        with contextlib.suppress(_CandidateFailedError):
+        with contextlib.suppress(_CandidateFailedError, BuildError):  # each is in the steps; the next one may pass
             return try_attempt(site, run, decision, attempt)
     return try_attempt(site, run, decision, decision.attempts[-1])
 
@@ -177,12 +183,12 @@ def try_attempt(site: Site, run: SiteRun, decision: Build, attempt: Attempt) -> 
     prospect, repository = decision.prospect, decision.prospect.repository
     trial = try_candidate(run, repository, attempt, prospect.live, LockInstaller(attempt.plan))
     was_failing = False
-    if not trial.tests.passed:
+    if not trial.tests.passed and has_its_python(site, prospect.live):
         was_failing = not run_live_tests(site, run, repository, prospect.target.head, prospect.live).passed
     release = seal(trial, run, prospect.live, was_failing=was_failing)
     run.store = run.store.having(release)
     if trial.failed_gate:
-        error = explain_failure(release, trial.tests.output, trial.advice)
+        error = explain_failure(release, trial.tests.output, trial.advice, prospect.live)
         raise _CandidateFailedError(error, release, is_known=decision.failed is not None)
     return release
 

@@ -37,6 +37,8 @@ class Prospect(msgspec.Struct, frozen=True):
     new_commits: tuple[str, ...] = ()
     problems: tuple[Problem, ...] = ()
     edits: tuple[str, ...] = ()
+    #: Why the Python is another one; empty if it is that of the live release.
+    python: str = ""
 
     @property
     def target(self) -> Target:
@@ -142,8 +144,8 @@ def describe_decision(decision: Decision) -> str:
             return "; ".join(filter(None, words))
         case Build():
             damage = f"the live release is damaged: {join_few(decision.damage, 2)}" if decision.damage else ""
-            text = "; ".join(filter(None, [_name_news(decision.prospect), damage]))
-            return text or "the same packages on another Python"
+            python = decision.prospect.python.rstrip(".")
+            return "; ".join(filter(None, [_name_news(decision.prospect), damage, python])) or "the same packages"
         case Refused() | Paused() | Nothing() | StillFailing():
             return ""
 

@@ -48,6 +48,8 @@ class Payload(msgspec.Struct, frozen=True):
     failed_release: str = ""
     failed_gate: str = ""
     output: str = ""
+    #: The Python of the release; empty if the earlier one had the same.
+    python: str = ""
 
 
 class Outcome(msgspec.Struct, frozen=True):
@@ -184,6 +186,12 @@ def locate(outcome: Outcome, site: Site, store: Store, *, has_flipped: bool) -> 
 # Of an update
 
 
+def name_new_python(before: Release | None, release: Release) -> str:
+    """Return the Python of a release, such as `Python 3.13.1`; empty if the one before has the same."""
+    python = release.manifest.key.python
+    return "" if before is None or before.manifest.key.python == python else f"Python {python}"
+
+
 def make_quiet(
     decision: Paused | Nothing | LockNews | StillFailing, commit: str = "", *, is_known: bool = True
 ) -> Outcome:
@@ -231,8 +239,11 @@ def make_failed(
     return Outcome("failed", 5, error.message, payload=payload, news=news, problems=error.problems)
 
 
-def explain_failure(release: Release, output: str, advice: str) -> GateError:
-    """Return the error for a candidate that failed, with true blame. `advice` is that of the shadow, if it has one."""
+def explain_failure(release: Release, output: str, advice: str, before: Release | None = None) -> GateError:
+    """Return the error for a candidate that failed, with true blame; `before` is the live release.
+
+    `advice` is that of the shadow, if it has one.
+    """
     manifest = release.manifest
     if manifest.failed_gate == "migrations":
         message = f"Release {release.id} passed its tests, but {manifest.failure}."
@@ -245,7 +256,8 @@ def explain_failure(release: Release, output: str, advice: str) -> GateError:
     if manifest.was_failing:
         blame = " The live release fails its tests, too: the site was already failing."
         remedy = f"Correct the site or its tests; see {release.tests_log}."
-    changes = describe_changes(manifest.changes) or "new code"
+    changes = " on ".join(filter(None, [describe_changes(manifest.changes), name_new_python(before, release)]))
+    changes = changes or "new code"
     message = f"Release {release.id} ({changes}) failed its tests: {manifest.failure}.{blame}"
     return GateError(message, advice or remedy, output=clip_end(output))
 
@@ -275,14 +287,21 @@ def make_updated(
     commit: str,
     changes: tuple[PackageChange, ...] | None = None,
     new_commits: Sequence[str] = (),
+    before: Release | None = None,
 ) -> Outcome:
-    """Return the outcome of a release that is live; `changes` are those of its manifest unless they are given."""
+    """Return the outcome of a release that is live after another one.
+
+    `changes` are those of its manifest unless they are given.
+    """
     changes = release.manifest.changes if changes is None else changes
-    headline = f"Release {release.id} is live: {describe_changes(changes) or 'the same packages'}."
+    python = name_new_python(before, release)
+    words = " on ".join(filter(None, [describe_changes(changes) or "the same packages", python]))
+    headline = f"Release {release.id} is live: {words}."
     headline = result.problem.message if result.has_failed and result.problem else headline
     commits = (commit,) if commit else ()
     word: Result = "updated" if result.is_restarted else "updated-not-restarted"
-    return Outcome(word, 0, headline, release.id, Payload(changes, tuple(new_commits)), "new", commits)
+    payload = Payload(changes, tuple(new_commits), python=python)
+    return Outcome(word, 0, headline, release.id, payload, "new", commits)
 
 
 def make_refused(decision: Refused) -> Outcome:
