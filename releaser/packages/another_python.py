@@ -54,6 +54,26 @@ def _is_newer(version: str, others: Iterable[str]) -> bool:
     return all(name_bump(other, version) in ("major", "minor", "patch") for other in others)
 
 
+def plan_stages(  # noqa: PLR0913 - all that a resolution needs
+    site: Site, tree: Path, live: LiveVenv, rules: Rules, newest: Plan, committed: bytes, *, mark: str
+) -> list[Plan]:
+    """Return the plans to try on another Python: with the versions of the committed lock, then the `newest` one.
+
+    Raises BuildError if neither can be installed.
+    """
+    (tree / "uv.lock").write_bytes(committed)
+    try:
+        same = resolve_same(site, tree, live, rules, {}, mark=mark)
+    except BuildError as error:
+        (tree / "uv.lock").write_text(newest.lock_text, encoding="utf-8")
+        try:
+            require_files(site, tree, newest.python, mark=mark)
+        except BuildError:
+            raise error from None
+        return [newest]
+    return [same] if same.lock.sha256 == newest.lock.sha256 else [same, newest]
+
+
 def resolve_same(site: Site, tree: Path, live: LiveVenv, rules: Rules, moving: Versions, *, mark: str) -> Plan:
     """Return a plan for another Python with the versions that the lock of a tree has, or live ones that are newer.
 

@@ -23,10 +23,10 @@ from releaser.checkout.publish import is_worth_commit, may_push
 from releaser.checkout.repository import Repository
 from releaser.checkout.target import choose_target, fetch_upstream, site_for_commit
 from releaser.checkout.tree import copy_repository
-from releaser.errors import BuildError, PreflightError, refuse, require
+from releaser.errors import PreflightError, refuse, require
 from releaser.live.outlook import Outlook
 from releaser.live.problems import find_problems
-from releaser.packages.another_python import explain_python, resolve_same
+from releaser.packages.another_python import explain_python, plan_stages
 from releaser.packages.changes import describe_changes
 from releaser.packages.hand_made import find_edited_venv, list_work
 from releaser.packages.holds import find_held_code, find_pause
@@ -139,11 +139,8 @@ def _decide(  # noqa: PLR0913 - all that a decision is made of
             plans = [resolve(site, shadow.project, venv, rules, mark=run.id)]
             reason = explain_python(live, venv, plans[0])
             if reason:  # with the same versions first: one change at a time
-                (shadow.project / "uv.lock").write_bytes(committed)
-                with contextlib.suppress(BuildError):
-                    plans.insert(0, resolve_same(site, shadow.project, venv, rules, {}, mark=run.id))
+                plans = plan_stages(site, shadow.project, venv, rules, plans[0], committed, mark=run.id)
             detail.append(describe_changes(plans[0].changes or ()) or "no changes")
-    plans = plans[:1] if plans[0].lock.sha256 == plans[-1].lock.sha256 else plans
     attempts = [Attempt(target, site, plan, make_key(site, plan, target.code_key)) for plan in plans]
     problems = (target.problem,) if target.problem is not None and target.is_rewritten else ()
     prospect = Prospect(source, snapshot, live, attempts[0], commits, problems, python=reason)
