@@ -106,7 +106,8 @@ def test_law_11_removed_python_is_replaced_with_the_same_versions(make_site: Sit
         says(refused(site, "update", code=4), "beta 1.0.0 has no build")
         site.write_dotenv(mail, upgrade_packages='{"beta": "minor"}')
         status = " ".join(site.releaser("status", check=10).stdout.split())
-        assert "its Python does not start" in status and f"which was {before}" in status
+        assert "its Python does not start" in status
+        assert f"which was {before}" in status
         reason = f"Python {before} was removed; built on {after}."
         says(site.releaser("update", "--dry-run", check=0), reason.rstrip("."))
         answer = site.json("update")
@@ -114,7 +115,8 @@ def test_law_11_removed_python_is_replaced_with_the_same_versions(make_site: Sit
         assert reason in answer["notes"]
         assert (site.version("alpha"), site.json("list")[0]["python"]) == ("1.0.0", after)
         assert reason in read_mail(server.mails[-1][1])
-    says(site.releaser("status", check=0))
+    site.write_dotenv(upgrade_packages='{"beta": "minor"}')
+    site.releaser("status", check=0)
     assert changes(site.json("update")) == {"alpha": ("1.0.0", "1.1.0")}
     silent(site.releaser("update"))
 

@@ -239,7 +239,9 @@ def prospect(code: str = "code", changes: tuple[PackageChange, ...] = (), *skipp
       "Would prepare: {}."),
      (kinds.Build(prospect("new", CHANGES), ()), "commit 0123456789ab; a 1.0 → 1.1.", "Would prepare: {}."),
      (kinds.Build(prospect(), (), ("x is gone",)), "the live release is damaged: x is gone.", "Would prepare: {}."),
-     (kinds.Build(prospect(), ()), "the same packages on another Python.", "Would prepare: {}.")],
+     (kinds.Build(prospect(), ()), "the same packages.", "Would prepare: {}."),
+     (kinds.Build(msgspec.structs.replace(prospect(), python="it is another Python."), ()), "it is another Python.",
+      "Would prepare: {}.")],
 )  # fmt: skip
 def test_law_20_a_decision_is_a_sentence(decision: kinds.Decision, summary: str, preview: str) -> None:
     outcome = make_preview(decision, "", prepares=True)
