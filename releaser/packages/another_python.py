@@ -10,11 +10,11 @@ from typing import TypeAlias
 import msgspec
 
 from releaser.errors import BuildError, ToolError, refuse
-from releaser.packages.changes import find_older, name_bump
+from releaser.packages.changes import compare_versions, find_older, name_bump
 from releaser.packages.lock import Lock, parse_lock
 from releaser.packages.resolve import LiveVenv, Plan, choose_python, group_arguments, resolve
 from releaser.packages.rules import Rules
-from releaser.releases.release import Release
+from releaser.releases.release import PackageChange, Release
 from releaser.site.site import Site
 from releaser.system.text import join_few, normalize_name
 
@@ -103,7 +103,14 @@ def resolve_same(site: Site, tree: Path, live: LiveVenv, rules: Rules, moving: V
                 raise _explain_moving(moving, error) from error
             moving |= {name: moving.get(name, frozenset()) | {version} for name, version in unfit.items()}
         else:
-            return msgspec.structs.replace(plan, skipped=())  # what is newer is for the next update
+            # What is newer is for the next update.
+            return msgspec.structs.replace(plan, changes=_find_moved(live.installed, plan.lock) or None, skipped=())
+
+
+def _find_moved(installed: Mapping[str, str], lock: Lock) -> tuple[PackageChange, ...]:
+    """Return the installed packages that have another version in a lock; uv compares no venv of another Python."""
+    names = [name for name in lock.names if name in installed and installed[name] not in lock.versions[name]]
+    return compare_versions(installed, {**installed, **{name: max(lock.versions[name]) for name in names}}, lock.local)
 
 
 def _explain_moving(moving: Versions, error: BuildError) -> BuildError:

@@ -35,6 +35,7 @@ from releaser.packages.resolve import read_live_venv, resolve
 from releaser.packages.rules import make_rules
 from releaser.pipelines import checks
 from releaser.releases.journal import Entry
+from releaser.releases.release import Key, Release
 from releaser.releases.store import SiteRun, Store
 from releaser.releases.verify import find_live_damage, list_faults
 from releaser.report.decision import (
@@ -153,6 +154,8 @@ def _compare(
     """Return the decision on candidates, by what is live, what failed and what is ready."""
     live, store = prospect.live, outlook.store
     failed = [find_failed(store, attempt.key) for attempt in attempts]
+    if prospect.python:  # of which no hold remembers that it was rolled back
+        failed = [each or _find_left(store, attempt.key) for each, attempt in zip(failed, attempts, strict=True)]
     tried = [each is not None and not may_try_again(each) and not options.force for each in failed]
     attempts = tuple(attempt for attempt, is_tried in zip(attempts, tried, strict=True) if not is_tried) or attempts[:1]
     prospect, attempt = msgspec.structs.replace(prospect, attempt=attempts[0]), attempts[0]
@@ -177,6 +180,16 @@ def _compare(
         require(plan_products(site, prospect.repository, entry, back=False).problems)
         return Ready(prospect, ready)
     return Build(prospect, tuple(attempts), tuple(damage), find_failed(store, attempt.key))
+
+
+def _find_left(store: Store, key: Key) -> Release | None:
+    """Return the release of a candidate that an automatic rollback has left, as one that failed."""
+    left = (each for each in store.releases if each.manifest.key == key and each.state.left_by == "automatic")
+    release = next(left, None)
+    if release is None:
+        return None
+    manifest = msgspec.structs.replace(release.manifest, failed_gate="rollback", failure="it was rolled back")
+    return msgspec.structs.replace(release, manifest=manifest)
 
 
 def _find_missing_products(site: Site, store: Store, prospect: Prospect) -> list[str]:

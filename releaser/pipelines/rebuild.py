@@ -58,7 +58,7 @@ def preview_rebuild(site: Site, python: str) -> Outcome:
     """Decide, as `rebuild` will, and print it: no lock, no write, no recovery."""
     run, outlook = SiteRun("preview", REBUILD), foresee(site, Store(site.paths))
     run.store = outlook.store
-    outcome = make_preview(_decide(site, run, python, outlook, {}, is_dry=True), outlook.interrupted, prepares=False)
+    outcome = make_preview(_decide(site, run, python, outlook, {}, is_dry=True), outlook.interrupted, does="rebuild")
     previous = outlook.store.previous
     return msgspec.structs.replace(outcome, previous=previous.id if previous else None, on_hold=outlook.holds)
 

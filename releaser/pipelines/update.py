@@ -118,7 +118,7 @@ def preview_update(site: Site, options: UpdateOptions) -> Outcome:
     run.store = Store(site.paths)
     outlook = foresee(site, run.store)
     decision = decide(site, run, options, outlook)
-    outcome = make_preview(decision, outlook.interrupted, prepares=options.prepare)
+    outcome = make_preview(decision, outlook.interrupted, does="prepare" if options.prepare else "update")
     previous = outlook.store.previous
     return msgspec.structs.replace(outcome, previous=previous.id if previous else None, on_hold=outlook.holds)
 
@@ -131,6 +131,8 @@ def take_live(site: Site, run: SiteRun, decision: Ready | Build, options: Update
     prospect, repository = decision.prospect, decision.prospect.repository
     commits, live, target = prospect.new_commits, prospect.live, prospect.target
     key = prospect.attempt.key
+    if prospect.python:
+        run.note(prospect.python)
     try:
         release = decision.release if isinstance(decision, Ready) else find_passing(site, run, decision)
         let_go_of_ready(run, prospect.attempt, release)
@@ -170,8 +172,6 @@ def find_passing(site: Site, run: SiteRun, decision: Build) -> Release:
         run.note(f"Release {decision.prospect.live.id} was not as it was built: {join_few(decision.damage)}.")
     if decision.damage or decision.prospect.edits:
         empty_cache(site)  # a file that was changed in place may be a link to one of uv's
-    if decision.prospect.python:
-        run.note(decision.prospect.python)
     for attempt in decision.attempts[:-1]:
         with contextlib.suppress(_CandidateFailedError, BuildError):  # each is in the steps; the next one may pass
             return try_attempt(site, run, decision, attempt)

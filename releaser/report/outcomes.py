@@ -309,8 +309,11 @@ def make_refused(decision: Refused) -> Outcome:
     return msgspec.structs.replace(make_error(PreflightError(*decision.problems)), decision=decision.kind)
 
 
-def make_preview(decision: Decision, interrupted: str, *, prepares: bool) -> Outcome:
-    """Return what a dry run prints; `interrupted` names a run that is finished or undone first."""
+def make_preview(decision: Decision, interrupted: str, *, does: str) -> Outcome:
+    """Return what a dry run prints; `interrupted` names a run that is finished or undone first.
+
+    `does` is the verb for what takes a release live, or prepares it.
+    """
     if isinstance(decision, Refused):
         return make_refused(decision)
     prospect = None if isinstance(decision, Paused | Adopt) else decision.prospect
@@ -318,7 +321,7 @@ def make_preview(decision: Decision, interrupted: str, *, prepares: bool) -> Out
     words = [f"first of all, an interrupted run is finished or undone ({interrupted})"] if interrupted else []
     match decision:
         case Ready() | Build():
-            verb = "prepare" if prepares else "update"
+            verb = does
             words.append(describe_decision(decision))
         case Adopt() | LockNews():
             verb = describe_decision(decision)

@@ -109,7 +109,7 @@ def test_law_11_removed_python_is_replaced_with_the_same_versions(make_site: Sit
         assert "its Python does not start" in status
         assert f"which was {before}" in status
         reason = f"Python {before} was removed; built on {after}."
-        says(site.releaser("update", "--dry-run", check=0), reason.rstrip("."))
+        says(site.releaser("update", "--dry-run", check=0), "beta 1.0.0 → 1.1.0", reason.rstrip("."))
         answer = site.json("update")
         assert changes(answer) == {"beta": ("1.0.0", "1.1.0")}
         assert reason in answer["notes"]
@@ -144,7 +144,7 @@ def test_rebuild_makes_the_same_lock_anew(site: SampleSite) -> None:
     site.publish("alpha", "1.1.0")
     earlier, head = site.release(), site.head()
     with no_change(site):
-        says(site.releaser("rebuild", "--dry-run", check=0), "Would update: the same packages.")
+        says(site.releaser("rebuild", "--dry-run", check=0), "Would rebuild: the same packages.")
     answer = site.json("rebuild")
     assert (answer["result"], answer["changes"], site.version("alpha")) == ("updated", [], "1.0.0")
     assert (site.live(), answer["previous"], site.head()) == (answer["release"], earlier.name, head)
@@ -196,3 +196,18 @@ def test_check_runs_the_tests_before_init(fresh: SampleSite, shadow: str) -> Non
     runs = site.test_runs()
     assert [run["versions"]["alpha"] for run in runs] == ["1.0.0", "1.0.0"]
     assert all(run["prefix"] != str(site.link) or shadow == "auto" for run in runs)
+
+
+@pytest.mark.slow
+def test_law_06_27_a_python_that_was_rolled_back_is_not_tried_each_night(site: SampleSite) -> None:
+    other, minor = other_python(), RUNNING.name.rpartition(".")[2]
+    check = f"{site.link}/bin/python -c 'import sys; sys.exit(sys.version_info[1] != {minor})'"
+    site.write_dotenv(python=str(other), health_check=check)
+    live = site.live()
+    assert site.json("update", check=6)["release"] == live
+    with no_change(site):
+        says(site.releaser("update", check=5), "it was rolled back")
+        assert site.releaser("update", check=5).stderr == ""
+    site.publish("alpha", "1.1.0")  # another candidate
+    site.write_dotenv(python=str(other))
+    assert site.json("update")["changes"][0]["new"] == "1.1.0"

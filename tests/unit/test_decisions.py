@@ -244,11 +244,11 @@ def prospect(code: str = "code", changes: tuple[PackageChange, ...] = (), *skipp
       "Would prepare: {}.")],
 )  # fmt: skip
 def test_law_20_a_decision_is_a_sentence(decision: kinds.Decision, summary: str, preview: str) -> None:
-    outcome = make_preview(decision, "", prepares=True)
+    outcome = make_preview(decision, "", does="prepare")
     assert kinds.summarize(decision) == summary
     assert outcome.headline == preview.format(f"{summary[0].lower()}{summary[1:-1]}")
     assert outcome.decision == decision.kind
-    after = make_preview(decision, "`x`", prepares=False).headline
+    after = make_preview(decision, "`x`", does="update").headline
     assert ("an interrupted run is finished or undone (`x`)" in after) != isinstance(decision, kinds.Refused)
 
 
