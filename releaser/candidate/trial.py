@@ -233,6 +233,24 @@ def run_live_tests(site: Site, run: Run, repository: Repository, head: str, rele
     return result
 
 
+def run_tests_of_person(site: Site, run: Run, repository: Repository, head: str, directory: Path) -> TestResult:
+    """Run the tests with the venv of a person and the code of HEAD; the shadow in `directory` has a copy of the venv.
+
+    Where it is mounted, that copy has the path of the venv.
+    """
+    link = site.paths.link
+    with run.step("test") as detail, make_shadow(site, repository, directory, head, mark=run.id) as shadow:
+        is_inside = link.is_relative_to(shadow.original)
+        copy = shadow.map_path(link) if is_inside else shadow.root / ".releaser-venv"
+        copy_venv(site, link, copy, mark=run.id)
+        shadow = _complete_shadow(site, shadow, copy, None)
+        venv, lock = link if is_inside and shadow.is_mounted else copy, read_lock(site.paths.lockfile)
+        result = run_tests(site, shadow, venv, lock, mark=run.id, is_candidate=False)
+        detail.append(result.reason or "passed")
+        detail.has_failed = not result.passed
+    return result
+
+
 def _complete_shadow(site: Site, shadow: Shadow, venv: Path, deployed: Release | None) -> Shadow:
     """Return a shadow that is complete enough for programs."""
     is_mounted = can_mount(site, shadow.root, shadow.original)

@@ -11,11 +11,13 @@ import click
 
 from releaser import __version__
 from releaser.cli import daily, keep, look, render, setup
-from releaser.cli.common import Common, common_options
+from releaser.cli.common import Common, common_options, preview_and_exit, run_and_exit
 from releaser.errors import Problem, ReleaserError, explain_error, refuse, require
+from releaser.pipelines.rebuild import preview_rebuild, rebuild
 from releaser.releases.store import Store
 from releaser.report.outcomes import Outcome, make_error
 from releaser.site.site import open_site, read_service
+from releaser.system.run import REBUILD
 
 
 @click.command("run", context_settings={"ignore_unknown_options": True})
@@ -38,6 +40,19 @@ def run_command_in_release(common: Common, command: tuple[str, ...]) -> None:
         raise click.UsageError(f"`{command[0]}` cannot be started: {error.strerror}.") from error
 
 
+@click.command("rebuild")
+@click.option("--python", default="", metavar="PYTHON", help="A version or the path of another Python, as for uv.")
+@click.option("--dry-run", is_flag=True, help="Only say what would be built.")
+@common_options(takes_lock=True)
+def rebuild_command(common: Common, python: str, dry_run: bool) -> None:
+    """Build the live release anew, and take it live if it passes its tests."""
+    if "/" in python:
+        python = os.path.abspath(python)
+    if dry_run:
+        preview_and_exit(common, lambda site: preview_rebuild(site, python))
+    run_and_exit(common, REBUILD, lambda site, run, recovery: rebuild(site, run, python))
+
+
 #: The commands by the section of `releaser --help`.
 SECTIONS: dict[str, tuple[click.Command, ...]] = {
     "Daily": (
@@ -58,7 +73,7 @@ SECTIONS: dict[str, tuple[click.Command, ...]] = {
         keep.pause_command,
         keep.resume_command,
     ),
-    "Run": (run_command_in_release,),
+    "Run": (run_command_in_release, rebuild_command),
 }
 
 

@@ -10,7 +10,7 @@ import click
 
 from releaser.cli import render
 from releaser.cli.common import Common, common_options, preview_and_exit, run_and_exit
-from releaser.pipelines.check import check, check_tests
+from releaser.pipelines.check import check, check_first_tests, check_tests, is_before_init
 from releaser.pipelines.checks import look
 from releaser.pipelines.decide import UpdateOptions
 from releaser.pipelines.rollback import end_update, preview_rollback, rollback
@@ -88,13 +88,17 @@ def status_command(common: Common) -> None:
 
 
 @click.command("check")
-@click.option("--tests", is_flag=True, help="Run the tests once, with the live release.")
+@click.option(
+    "--tests", is_flag=True, help="Run the tests once, with the live release, or before `init` with the venv."
+)
 @click.option("--mail", is_flag=True, help="Send a test mail to the admins.")
 @common_options(takes_lock=True)
 def check_command(common: Common, tests: bool, mail: bool) -> None:
     """Name every reason why an update would be refused."""
     if tests and mail:
         raise click.UsageError("Give one of `--tests` and `--mail`.")
+    if tests and is_before_init(Store(open_site(common.project, os.environ).paths)):
+        preview_and_exit(common, check_first_tests)
     if tests:
         run_and_exit(common, CHECK, lambda site, run, recovery: check_tests(site, run))
     answer = check(open_site(common.project, os.environ), sends_mail=mail)

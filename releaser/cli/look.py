@@ -54,7 +54,7 @@ def diff_command(common: Common, before: str, after: str) -> None:
 @click.option("--count", type=click.IntRange(min=1), default=20, metavar="N", help="Number of runs to show.")
 @common_options(takes_lock=False)
 def history_command(common: Common, count: int) -> None:
-    """List the runs, newest first."""
+    """List the runs, newest first; `logs RUN` shows one."""
     records = read_history(open_site(common.project, os.environ).paths)[:count]
     render.print_json(records) if common.as_json else render.print_history(records)
 

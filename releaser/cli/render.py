@@ -8,7 +8,6 @@ import shutil
 import sys
 import textwrap
 from collections.abc import Sequence
-from datetime import UTC
 from typing import Any
 
 import click
@@ -162,11 +161,10 @@ def print_diff(changes: Sequence[PackageChange], commits: Sequence[str]) -> None
 
 def print_history(records: Sequence[Record]) -> None:
     """Print the runs as a table."""
-    table = [("time", "command", "result", "release", "seconds", "changes")]
+    table = [("run", "command", "result", "release", "seconds", "changes")]
     for record in records:
-        time, changes = f"{record.ended_at.astimezone(UTC):%Y-%m-%d %H:%M}", describe_changes(record.changes, 3)
-        release, seconds = record.release or "-", f"{record.seconds:.1f}"
-        table.append((time, record.command, record.result, release, seconds, changes))
+        release, seconds, changes = record.release or "-", f"{record.seconds:.1f}", describe_changes(record.changes, 3)
+        table.append((record.run, record.command, record.result, release, seconds, changes))
     _print_table(table, right=4)
 
 

@@ -35,7 +35,7 @@ from releaser.packages.rules import (
     pin_arguments,
 )
 from releaser.releases.release import PackageChange, Release
-from releaser.releases.venv import ask_python_version, find_python, list_installed
+from releaser.releases.venv import ask_python_version, find_python, is_same_installation, list_installed
 from releaser.site.site import Site
 from releaser.system.process import Finished, failure
 from releaser.system.run import now
@@ -66,6 +66,8 @@ class Plan(msgspec.Struct, frozen=True):
     holds: tuple[VersionHold, ...] = ()
     #: The packages that the index has lost, with their versions: they are installed from the live venv.
     lost: Mapping[str, str] = {}
+    #: True if nothing of the live venv is taken over.
+    is_anew: bool = False
 
     @property
     def installs_what_is_live(self) -> bool:
@@ -132,9 +134,13 @@ def choose_python(site: Site, tree: Path, live: LiveVenv | None, *, mark: str) -
         path = site.run_uv(*words, cwd=tree, mark=mark, variables=variables).stdout.strip()
     except ToolError as error:
         raise BuildError(f"No Python fits: {error.message}", advice, output=error.output) from error
-    if live is not None and live.python_version and os.path.samefile(path, find_python(live.venv)):
-        path = str(find_python(live.venv))  # uv answers with a path that `python` names as it is
+    in_site = os.path.normpath(site.paths.project / os.path.relpath(path, tree))
+    if os.path.exists(in_site) and os.path.samefile(in_site, path):
+        path = in_site  # of a relative path, the tree is gone once a venv has it
     is_live = live is not None and Path(path).is_relative_to(live.venv)
+    if live is not None and live.python_version and not is_live:  # uv answers with a path that `python` names as it is
+        is_live = is_same_installation(site, Path(path), find_python(live.venv))
+        path = str(find_python(live.venv)) if is_live else path
     version = live.python_version if live is not None and is_live else ask_python_version(site, Path(path))
     if not version:
         raise BuildError(f"No Python fits: `{path}` does not start.", advice)

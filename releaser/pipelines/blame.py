@@ -24,10 +24,11 @@ from releaser.packages.holds import CommitHold, Hold, VersionHold, list_holds, m
 from releaser.packages.lock import Lock, parse_lock
 from releaser.packages.resolve import Plan, read_live_venv, resolve_part
 from releaser.packages.rules import list_needed
-from releaser.pipelines.decide import UpdateOptions, decide_without_commit, make_attempt
+from releaser.pipelines.decide import UpdateOptions, decide_without_commit, make_attempts
 from releaser.releases.release import NoVerdict, PackageChange, Release
 from releaser.releases.store import SiteRun, begin_release, delete_release
 from releaser.releases.venv import read_records, shorten
+from releaser.releases.verify import has_its_python
 from releaser.report.decision import Build
 from releaser.report.outcomes import Blame
 from releaser.site.site import Site
@@ -250,6 +251,8 @@ def find_blame(site: Site, run: SiteRun, decision: Build, options: UpdateOptions
     named = find_suspects(failed.tests.output, owners)
     by_name = {change.name: describe_changes([change]) for change in changes}
     suspects = tuple(by_name[name] for name in named if name in by_name)
+    if decision.prospect.python or not has_its_python(site, live):  # the live release is no measure for another one
+        return Findings(blame=Blame(suspects=suspects))
     passes, again = bench.ask_live(again=True)
     if passes and again:
         return _find_flaky(bench)
@@ -324,9 +327,8 @@ def _try_series(bench: _Bench, options: UpdateOptions, findings: Findings, whole
     names = {hold.name for hold in findings.holds if isinstance(hold, VersionHold)}
     directory = site.paths.shadow(f"{run.id}-lock")
     try:
-        attempt = make_attempt(
-            site, run, options, bench.repository, whole.target, bench.prospect.live, holds, directory
-        )
+        words = (site, run, options, bench.repository, whole.target, bench.prospect.live, holds, directory)
+        attempt = make_attempts(*words)[0][-1]
     except (BuildError, PreflightError) as error:
         logger.warning("no other versions were found: %s", error)
         return findings

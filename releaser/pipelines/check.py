@@ -1,19 +1,23 @@
-"""The command `check`: every reason why an update would be refused, and, if asked, the tests of the live release."""
+"""The command `check`: every reason why an update would be refused, and, if asked, one run of the tests."""
 
 from __future__ import annotations
 
 import msgspec
 
 from releaser.candidate.namespace import describe_shadow
-from releaser.candidate.trial import run_live_tests
-from releaser.errors import GateError, PreflightError, Problem
+from releaser.candidate.tests import TestResult
+from releaser.candidate.trial import run_live_tests, run_tests_of_person
+from releaser.errors import GateError, PreflightError, Problem, refuse, require
 from releaser.packages.hand_made import EDITED, describe_patches
 from releaser.pipelines.checks import list_hints, look
+from releaser.pipelines.decide import make_workplace
 from releaser.releases.store import SiteRun, Store
+from releaser.releases.verify import has_its_python
 from releaser.report.outcomes import Outcome, Payload, make_unchanged
 from releaser.report.status import find_damage
 from releaser.report.tell import Delivery, send_test_mail
 from releaser.site.site import Site
+from releaser.system.run import CHECK, Run, make_id, now
 from releaser.system.text import clip_end
 
 
@@ -34,7 +38,7 @@ class Check(msgspec.Struct, frozen=True):
 def check(site: Site, *, sends_mail: bool) -> Check:
     """Return every reason why an update would be refused. Nothing is changed."""
     store = Store(site.paths)
-    problems = list(look(site, store, is_first=store.link.kind != "release" and not store.releases).problems)
+    problems = list(look(site, store, is_first=is_before_init(store)).problems)
     damage = find_damage(site, store)
     if hotfixes := [problem for problem in damage if problem.name == EDITED]:
         problems = [*(problem for problem in problems if problem.name != EDITED), *hotfixes]
@@ -55,10 +59,34 @@ def check_tests(site: Site, run: SiteRun) -> Outcome:
     """Run the tests of the project once, with the live release and the commit of the checkout; nothing is changed."""
     view = look(site, run.store, mark=run.id)
     head, live = view.require_fit().checkout.head, run.store.find("live")
+    if not has_its_python(site, live):
+        message = f"The Python of the live release, {live.manifest.key.python}, is gone: its tests cannot run."
+        raise refuse("no-python", message, "Run `releaser update`, which builds it on another one.")
     result = run_live_tests(site, run, view.repository, head, live)
+    return _explain_tests(result, f"the live release, {live.id}", live.id)
+
+
+def is_before_init(store: Store) -> bool:
+    """Return True if no release has ever been made."""
+    return store.link.kind != "release" and not store.releases
+
+
+def check_first_tests(site: Site) -> Outcome:
+    """Run the tests once with the venv that a person has made, before it is adopted. All is in a temporary place."""
+    store, run = Store(site.paths), Run(make_id(now()), CHECK)
+    view, link = look(site, store, mark=run.id, is_first=True), site.paths.link
+    if store.link.kind != "foreign":
+        problem = Problem("no-venv", f"`{link}` does not exist: no tests can run with it.", "Run `uv sync`.")
+        require([*view.problems, problem])
+    head = view.require_fit().checkout.head
+    with make_workplace(site, view.repository, run, is_dry=True) as (site, source, directory):
+        return _explain_tests(run_tests_of_person(site, run, source, head, directory), f"`{link}`")
+
+
+def _explain_tests(result: TestResult, environment: str, release: str | None = None) -> Outcome:
     if result.passed:
-        return make_unchanged(f"The tests pass with the live release, {live.id}.", live.id)
-    headline = f"The live release, {live.id}, fails its tests: {result.reason}."
+        return make_unchanged(f"The tests pass with {environment}.", release)
+    headline = f"{environment[0].upper()}{environment[1:]}, fails its tests: {result.reason}."
     error = GateError(headline, "Correct the site or its tests, then run `releaser check --tests`.")
     payload = Payload(output=clip_end(result.output, 40, 4000))
-    return Outcome("failed", 5, headline, live.id, payload, "heard", problems=error.problems)
+    return Outcome("failed", 5, headline, release, payload, "heard", problems=error.problems)

@@ -26,6 +26,7 @@ from releaser.checkout.tree import copy_repository
 from releaser.errors import PreflightError, refuse, require
 from releaser.live.outlook import Outlook
 from releaser.live.problems import find_problems
+from releaser.packages.another_python import explain_python, plan_stages
 from releaser.packages.changes import describe_changes
 from releaser.packages.hand_made import find_edited_venv, list_work
 from releaser.packages.holds import Hold, VersionHold, find_held_code, find_pause, list_holds
@@ -34,7 +35,7 @@ from releaser.packages.resolve import Plan, read_constraints, read_live_venv, re
 from releaser.packages.rules import Skipped, follow_people, make_rules
 from releaser.pipelines import checks
 from releaser.releases.journal import Entry
-from releaser.releases.release import Release
+from releaser.releases.release import Key, Release
 from releaser.releases.store import SiteRun, Store
 from releaser.releases.verify import find_live_damage, list_faults
 from releaser.report.decision import (
@@ -84,14 +85,14 @@ def decide(site: Site, run: SiteRun, options: UpdateOptions, outlook: Outlook) -
         view = checks.look(site, store, mark=run.id, force=options.force, instead=outlook.checkout)
         view.require_fit()
         require_room(site.paths.releases)
-        with _workplace(site, view.repository, run, is_dry=options.dry_run) as (site, source, directory):
+        with make_workplace(site, view.repository, run, is_dry=options.dry_run) as (site, source, directory):
             return _decide(site, run, options, outlook, view, source, directory)
     except PreflightError as error:
         return Refused(error.problems)
 
 
 @contextlib.contextmanager
-def _workplace(
+def make_workplace(
     site: Site, repository: Repository, run: Run, *, is_dry: bool
 ) -> Iterator[tuple[Site, Repository, Path]]:
     """Yield the site, the repository that is fetched into, and the directory of a shadow.
@@ -129,10 +130,10 @@ def _decide(  # noqa: PLR0913 - all that a decision is made of
     commits = source.describe_commits(_find_commit(source, live, head), target.commit)
     keys = [source.code_key(commit, *site.committed_paths) for commit in (target.commit, head)]
     target = msgspec.structs.replace(target, code_key=keys[0], moves_code=keys[0] != keys[1])
-    attempt = make_attempt(site, run, options, source, target, live, outlook.holds, directory)
+    attempts, reason = make_attempts(site, run, options, source, target, live, outlook.holds, directory)
     problems = (target.problem,) if target.problem is not None and target.is_rewritten else ()
-    prospect = Prospect(source, snapshot, live, attempt, commits, problems)
-    return _compare(site, options, outlook, prospect)
+    prospect = Prospect(source, snapshot, live, attempts[0], commits, problems, python=reason)
+    return _compare(site, options, outlook, prospect, attempts)
 
 
 def _find_commit(source: Repository, live: Release, head: str) -> str:
@@ -140,7 +141,7 @@ def _find_commit(source: Repository, live: Release, head: str) -> str:
     return head if live.state.commit == head else source.resolve(live.state.commit) or head
 
 
-def make_attempt(  # noqa: PLR0913 - all that an attempt is made of
+def make_attempts(  # noqa: PLR0913 - all that an attempt is made of
     site: Site,
     run: Run,
     options: UpdateOptions,
@@ -149,21 +150,28 @@ def make_attempt(  # noqa: PLR0913 - all that an attempt is made of
     live: Release,
     holds: Sequence[Hold],
     directory: Path,
-) -> Attempt:
-    """Return the attempt that takes a commit live with the newest packages. Raises PreflightError and BuildError."""
+) -> tuple[list[Attempt], str]:
+    """Return the attempts that take a commit live with the newest packages, and why their Python is another one.
+
+    Raises PreflightError and BuildError.
+    """
     with make_shadow(site, source, directory, target.commit, mark=run.id) as shadow:
         _require_programs(site, shadow)
         _require_names(shadow, options.names)
         with run.step("resolve") as detail:
             venv, deployed = read_live_venv(site, live), _find_commit(source, live, target.head)
+            committed = (shadow.project / "uv.lock").read_bytes()
             lowered = find_lowered(site, source, deployed, target.commit)
             constraints = read_constraints(shadow.project, site.settings.versions.constraints)
             rules = make_rules(site.settings.versions, holds, options.names, constraints, now())
             rules = follow_people(rules, lowered.by_people, venv.installed)
             plan = resolve(site, shadow.project, venv, rules, mark=run.id)
-            plan = _explain_lowered(plan, lowered, venv.installed)
-            detail.append(describe_changes(plan.changes or ()) or "no changes")
-    return Attempt(target, site, plan, make_key(site, plan, target.code_key))
+            plans = [_explain_lowered(plan, lowered, venv.installed)]
+            reason = explain_python(live, venv, plans[0])
+            if reason:  # with the same versions first: one change at a time
+                plans = plan_stages(site, shadow.project, venv, rules, plans[0], committed, mark=run.id)
+            detail.append(describe_changes(plans[0].changes or ()) or "no changes")
+    return [Attempt(target, site, plan, make_key(site, plan, target.code_key)) for plan in plans], reason
 
 
 def decide_without_commit(site: Site, run: Run, options: UpdateOptions, prospect: Prospect) -> Attempt:
@@ -177,12 +185,21 @@ def decide_without_commit(site: Site, run: Run, options: UpdateOptions, prospect
         site, source, target.head, read_pending(site.paths), held_code, follow_remote=options.follow_remote
     )
     directory = site.paths.shadow(f"{run.id}-lock")
-    return make_attempt(site, run, options, source, target, prospect.live, holds, directory)
+    attempts, _ = make_attempts(site, run, options, source, target, prospect.live, holds, directory)
+    return attempts[-1]
 
 
-def _compare(site: Site, options: UpdateOptions, outlook: Outlook, prospect: Prospect) -> Decision:
-    """Return the decision on a candidate, by what is live, what failed and what is ready."""
-    live, attempt, store = prospect.live, prospect.attempt, outlook.store
+def _compare(
+    site: Site, options: UpdateOptions, outlook: Outlook, prospect: Prospect, attempts: Sequence[Attempt]
+) -> Decision:
+    """Return the decision on candidates, by what is live, what failed and what is ready."""
+    live, store = prospect.live, outlook.store
+    failed = [find_failed(store, attempt.key) for attempt in attempts]
+    if prospect.python:  # of which no hold remembers that it was rolled back
+        failed = [each or _find_left(store, attempt.key) for each, attempt in zip(failed, attempts, strict=True)]
+    tried = [each is not None and not may_try_again(each) and not options.force for each in failed]
+    attempts = tuple(attempt for attempt, is_tried in zip(attempts, tried, strict=True) if not is_tried) or attempts[:1]
+    prospect, attempt = msgspec.structs.replace(prospect, attempt=attempts[0]), attempts[0]
     before, key = live.manifest.key, attempt.key
     is_same = attempt.plan.installs_what_is_live and (key.code_key, key.python) == (before.code_key, before.python)
     faults = [*list_faults(site, live)]
@@ -195,16 +212,25 @@ def _compare(site: Site, options: UpdateOptions, outlook: Outlook, prospect: Pro
         return _decide_on_lock(site, outlook, prospect)
     if is_same and not damage and live.manifest.kind == "built":
         return Ready(prospect, live)  # HEAD has come apart from it, by `--keep-code` or by a person's pull
-    failed = find_failed(store, attempt.key)
-    if failed is not None and not may_try_again(failed) and not options.force:
-        return StillFailing(prospect, failed)
+    if all(tried) and failed[0] is not None:
+        return StillFailing(prospect, failed[0])
     if (ready := choose_ready(site, store, attempt.key, attempt.target)) is not None:
         head, commit = attempt.target.head, attempt.target.commit
         deployed = find_deployed(site, prospect.repository, store, head) or live
         entry = Entry("changing", "update", ready.id, deployed.id, ready.id, head=head, commit=commit)
         require(plan_products(site, prospect.repository, entry, back=False).problems)
         return Ready(prospect, ready)
-    return Build(prospect, tuple(damage), failed)
+    return Build(prospect, tuple(damage), find_failed(store, attempt.key), tuple(attempts[1:]))
+
+
+def _find_left(store: Store, key: Key) -> Release | None:
+    """Return the release of a candidate that an automatic rollback has left, as one that failed."""
+    left = (each for each in store.releases if each.manifest.key == key and each.state.left_by == "automatic")
+    release = next(left, None)
+    if release is None:
+        return None
+    manifest = msgspec.structs.replace(release.manifest, failed_gate="rollback", failure="it was rolled back")
+    return msgspec.structs.replace(release, manifest=manifest)
 
 
 def _find_missing_products(site: Site, store: Store, prospect: Prospect) -> list[str]:

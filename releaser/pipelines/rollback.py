@@ -31,8 +31,7 @@ from releaser.releases.link import read_link
 from releaser.releases.release import Release
 from releaser.releases.reserve import release_reserve
 from releaser.releases.store import SiteRun, Store
-from releaser.releases.venv import ask_python_version, find_python
-from releaser.releases.verify import find_faults
+from releaser.releases.verify import find_faults, has_its_python
 from releaser.report.outcomes import Outcome, Payload, make_failed_rollback, make_unchanged, make_updated
 from releaser.site.run_lock import Running, end_run
 from releaser.site.site import Site
@@ -136,11 +135,11 @@ def choose_release(site: Site, run: SiteRun, name: str | None) -> Release:
 
 
 def _choose_previous(site: Site, run: SiteRun) -> Release:
-    """Return the good release that was live last, and whose Python starts; a note names those that are passed over."""
+    """Return the good release that was live last, and has its Python; a note names those that are passed over."""
     for release in run.store.earlier:
-        if ask_python_version(site, find_python(release.venv)):
+        if has_its_python(site, release):
             return release
-        run.note(f"Release {release.id} was passed over: its Python does not start.")
+        run.note(f"Release {release.id} was passed over: its Python, {release.manifest.key.python}, is gone.")
     raise NoSuchReleaseError("No previous release has a Python that starts.", "Run `releaser update` to build one.")
 
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import msgspec
 
 from releaser.candidate.build import LockInstaller
-from releaser.candidate.trial import Trial, let_go_of_ready, seal, try_candidate
+from releaser.candidate.trial import Attempt, Trial, let_go_of_ready, seal, try_candidate
 from releaser.checkout.move import find_missing_room_for_move, move_checkout, require_free_way
 from releaser.checkout.own_files import has_lock_of
 from releaser.checkout.pending import read_pending
@@ -98,7 +98,7 @@ def update(site: Site, run: SiteRun, options: UpdateOptions) -> Outcome:
             outcome = make_quiet(decision, is_known=has_heard(site.paths, failed, "failed"))
         case Ready(prospect=prospect) | Build(prospect=prospect):
             _push_due(site, run, prospect)
-            outcome = _update(site, run, decision, options)
+            outcome = take_live(site, run, decision, options)
     if not outcome.is_change and run.store.live is not None:  # else it was followed up as it went live
         follow_up(site, run, run.store.live)
     return msgspec.structs.replace(outcome, decision=decision.kind)
@@ -123,16 +123,21 @@ def preview_update(site: Site, options: UpdateOptions) -> Outcome:
     run.store = Store(site.paths)
     outlook = foresee(site, run.store)
     decision = decide(site, run, options, outlook)
-    outcome = make_preview(decision, outlook.interrupted, prepares=options.prepare)
+    outcome = make_preview(decision, outlook.interrupted, does="prepare" if options.prepare else "update")
     previous = outlook.store.previous
     return msgspec.structs.replace(outcome, previous=previous.id if previous else None, on_hold=outlook.holds)
 
 
-def _update(site: Site, run: SiteRun, decision: Ready | Build, options: UpdateOptions) -> Outcome:
-    """Build and test unless a release is ready, then make it live; `site` has the settings of the live code."""
+def take_live(site: Site, run: SiteRun, decision: Ready | Build, options: UpdateOptions) -> Outcome:
+    """Build and test unless a release is ready, then make it live; `site` has the settings of the live code.
+
+    Called by `update` and `rebuild`.
+    """
     prospect, repository = decision.prospect, decision.prospect.repository
     commits, live, target = prospect.new_commits, prospect.live, prospect.target
     key = prospect.attempt.key
+    if prospect.python:
+        run.note(prospect.python)
     try:
         if isinstance(decision, Ready):
             release, blame = decision.release, NO_BLAME
@@ -164,7 +169,7 @@ def _update(site: Site, run: SiteRun, decision: Ready | Build, options: UpdateOp
     if target.problem is not None and not target.is_rewritten:
         run.add(target.problem)
     changes = () if release.id == live.id else None
-    return make_updated(release, result, published.commit, changes, commits, blame)
+    return make_updated(release, result, published.commit, changes, commits, blame, live)
 
 
 def find_passing(site: Site, run: SiteRun, decision: Build, options: UpdateOptions) -> tuple[Release, Prospect, Blame]:
@@ -180,16 +185,15 @@ def find_passing(site: Site, run: SiteRun, decision: Build, options: UpdateOptio
         run.note(f"Release {prospect.live.id} was not as it was built: {join_few(decision.damage)}.")
     if decision.damage or prospect.edits:
         empty_cache(site)  # a file that was changed in place may be a link to one of uv's
-    install = LockInstaller(attempt.plan, prospect.live.venv)
-    trial, blame = try_candidate(run, prospect.repository, attempt, prospect.live, install), NO_BLAME
-    is_known = decision.failed is not None
+    attempt, trial = _try(run, decision)
+    blame, is_known = NO_BLAME, decision.failed is not None
     if not trial.tests.passed:
         findings = find_blame(site, run, decision, options, trial)
         blame = findings.blame
         _hold_culprits(site, run, findings.holds)
         if findings.passed is None:
             release = _seal(run, trial, prospect.live, findings)
-            error = explain_failure(release, trial.tests.output, trial.advice, blame)
+            error = explain_failure(release, trial.tests.output, trial.advice, blame, prospect.live)
             is_same = decision.failed is not None and decision.failed.manifest.no_verdict == findings.no_verdict
             raise _CandidateFailedError(error, release, blame, is_known=is_same and not findings.holds)
         if findings.passed.attempt.key == attempt.key:
@@ -204,6 +208,24 @@ def find_passing(site: Site, run: SiteRun, decision: Build, options: UpdateOptio
         raise _CandidateFailedError(explain_failure(release, "", ""), release, blame, is_known=is_known)
     commits = prospect.new_commits if attempt.target.commit == prospect.target.commit else ()
     return release, msgspec.structs.replace(prospect, attempt=attempt, new_commits=commits), blame
+
+
+def _try(run: SiteRun, decision: Build) -> tuple[Attempt, Trial]:
+    """Build and test candidates; return the first one that passes its tests, or the last. Raises BuildError."""
+    prospect = decision.prospect
+
+    def try_one(attempt: Attempt) -> tuple[Attempt, Trial]:
+        install = LockInstaller(attempt.plan, prospect.live.venv)
+        return attempt, try_candidate(run, prospect.repository, attempt, prospect.live, install)
+
+    *others, last = (prospect.attempt, *decision.others)
+    for attempt in others:
+        with contextlib.suppress(BuildError):  # it is in the steps; the next one may pass
+            _, trial = try_one(attempt)
+            if trial.tests.passed:
+                return attempt, trial
+            _seal(run, trial, prospect.live, Findings())
+    return try_one(last)
 
 
 def _seal(run: SiteRun, trial: Trial, live: Release, findings: Findings) -> Release:

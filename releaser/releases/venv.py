@@ -203,7 +203,19 @@ def is_in_package(path: str) -> bool:
 
 def ask_python_version(site: Site, python: Path) -> str:
     """Return the version of an interpreter, such as `VENV/bin/python`; empty if it does not start."""
-    code = "import sys; print('.'.join(map(str, sys.version_info[:3])))"
+    return _ask_python(site, python, "import sys; print('.'.join(map(str, sys.version_info[:3])))")
+
+
+def is_same_installation(site: Site, *pythons: Path) -> bool:
+    """Return True if interpreters belong to one installation of Python, also through venvs, copies and wrappers."""
+    facts = "sys.implementation.name, sys.version, sys.abiflags, os.path.realpath(sys.base_prefix)"
+    code = f"import os, sys; print({facts})"
+    answers = {_ask_python(site, python, code) for python in pythons}
+    return len(answers) == 1 and "" not in answers
+
+
+def _ask_python(site: Site, python: Path, code: str) -> str:
+    """Return what an interpreter prints; empty if it does not start."""
     if not os.access(python, os.X_OK):
         return ""
     try:

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
+from typing import Literal
 
 from releaser.errors import Problem
 from releaser.releases.release import BUILT, Release
@@ -55,12 +56,23 @@ def list_faults(site: Site, release: Release) -> Iterator[Difference]:
     python, before = find_python(release.venv), release.manifest.key.python
     version = ask_python_version(site, python)
     if not version:
-        yield Difference(f"its Python does not start: {python}")
+        yield Difference(f"its Python does not start: {python}, which was {before}")
         return
-    if version != before:
-        yield Difference(f"its Python is {version}, and was {before}", "python")
+    if version != before:  # in another series, it does not find the packages
+        kind: Literal["python", "damage"] = "python" if _name_series(version) == _name_series(before) else "damage"
+        yield Difference(f"its Python is {version}, and was {before}", kind)
     yield from _list_moved(site, release)
     yield from list_damage(release)
+
+
+def has_its_python(site: Site, release: Release) -> bool:
+    """Return True if the Python of a release starts, and is of the series that its packages were installed for."""
+    version = ask_python_version(site, find_python(release.venv))
+    return bool(version) and _name_series(version) == _name_series(release.manifest.key.python)
+
+
+def _name_series(version: str) -> str:
+    return version.rpartition(".")[0]
 
 
 def find_faults(site: Site, release: Release) -> list[str]:

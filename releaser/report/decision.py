@@ -38,6 +38,8 @@ class Prospect(msgspec.Struct, frozen=True):
     new_commits: tuple[str, ...] = ()
     problems: tuple[Problem, ...] = ()
     edits: tuple[str, ...] = ()
+    #: Why the Python is another one; empty if it is that of the live release.
+    python: str = ""
 
     @property
     def target(self) -> Target:
@@ -114,13 +116,14 @@ class Ready(msgspec.Struct, frozen=True):
 class Build(msgspec.Struct, frozen=True):
     """Something is new, and is tried. `damage` says why the live release is built again.
 
-    `failed` is the release that failed as this candidate, and is tried again.
+    `failed` is the release that failed as this candidate, and is tried again. If it fails, `others` are tried.
     """
 
     kind: ClassVar[str] = "build"
     prospect: Prospect
     damage: tuple[str, ...] = ()
     failed: Release | None = None
+    others: tuple[Attempt, ...] = ()
 
 
 Decision: TypeAlias = Refused | Paused | Adopt | Nothing | LockNews | StillFailing | Ready | Build
@@ -142,8 +145,8 @@ def describe_decision(decision: Decision) -> str:
             return "; ".join(filter(None, words))
         case Build():
             damage = f"the live release is damaged: {join_few(decision.damage, 2)}" if decision.damage else ""
-            text = "; ".join(filter(None, [_name_news(decision.prospect), damage]))
-            return text or "the same packages on another Python"
+            python = decision.prospect.python.rstrip(".")
+            return "; ".join(filter(None, [_name_news(decision.prospect), damage, python])) or "the same packages"
         case Refused() | Paused() | Nothing() | StillFailing():
             return ""
 

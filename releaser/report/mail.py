@@ -153,7 +153,7 @@ def _name_blame(outcome: Outcome, words: str) -> str:
 def _name_changes(outcome: Outcome) -> str:
     changes, commits = outcome.payload.changes, outcome.payload.new_commits
     if not changes:
-        return count(len(commits), "new commit") if commits else "the same packages"
+        return count(len(commits), "new commit") if commits else outcome.payload.python or "the same packages"
     if len(changes) > 1:
         return count(len(changes), "package")
     return f"{changes[0].name} {changes[0].new or 'removed'}"

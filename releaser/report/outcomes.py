@@ -62,6 +62,8 @@ class Payload(msgspec.Struct, frozen=True):
     #: What breaks the tests, and so is on hold; and the changes of packages through which a traceback passes.
     culprits: tuple[str, ...] = ()
     suspects: tuple[str, ...] = ()
+    #: The Python of the release; empty if the earlier one had the same.
+    python: str = ""
 
 
 class Outcome(msgspec.Struct, frozen=True):
@@ -198,6 +200,12 @@ def locate(outcome: Outcome, site: Site, store: Store, *, has_flipped: bool) -> 
 # Of an update
 
 
+def name_new_python(before: Release | None, release: Release) -> str:
+    """Return the Python of a release, such as `Python 3.13.1`; empty if the one before has the same."""
+    python = release.manifest.key.python
+    return "" if before is None or before.manifest.key.python == python else f"Python {python}"
+
+
 def make_quiet(
     decision: Paused | Nothing | LockNews | StillFailing, commit: str = "", *, is_known: bool = True
 ) -> Outcome:
@@ -252,10 +260,12 @@ def make_failed(
     return Outcome("failed", 5, error.message, payload=payload, news=news, problems=error.problems)
 
 
-def explain_failure(release: Release, output: str, advice: str, blame: Blame = NO_BLAME) -> GateError:
-    """Return the error for a candidate that failed, with true blame. `advice` is that of the shadow, if it has one.
+def explain_failure(
+    release: Release, output: str, advice: str, blame: Blame = NO_BLAME, before: Release | None = None
+) -> GateError:
+    """Return the error for a candidate that failed, with true blame; `before` is the live release.
 
-    What is to blame is named first, or else what is suspect.
+    What is to blame is named first, or else what is suspect. `advice` is that of the shadow, if it has one.
     """
     manifest = release.manifest
     if manifest.failed_gate == "migrations":
@@ -275,7 +285,8 @@ def explain_failure(release: Release, output: str, advice: str, blame: Blame = N
     elif blame.suspects and not blame.culprits:
         name = blame.suspects[0].partition(" ")[0]
         remedy = f"To go without it, run `releaser hold {name}`. {remedy}"
-    changes = describe_changes(manifest.changes) or "new code"
+    changes = " on ".join(filter(None, [describe_changes(manifest.changes), name_new_python(before, release)]))
+    changes = changes or "new code"
     if blame.suspects:
         changes = f"suspect by its traceback: {join_few(blame.suspects, 3)}; all: {changes}"
     message = f"Release {release.id} ({changes}) failed its tests: {manifest.failure}.{end}"
@@ -304,22 +315,28 @@ def make_failed_rollback(release: Release, result: ChangeResult) -> Outcome:
     return Outcome("rolled-back", 6, headline, result.entry.earlier, news="new", problems=(problem,))
 
 
-def make_updated(
+def make_updated(  # noqa: PLR0913 - all that people are told
     release: Release,
     result: ChangeResult,
     commit: str,
     changes: tuple[PackageChange, ...] | None = None,
     new_commits: Sequence[str] = (),
     blame: Blame = NO_BLAME,
+    before: Release | None = None,
 ) -> Outcome:
-    """Return the outcome of a release that is live; `changes` are those of its manifest unless they are given."""
+    """Return the outcome of a release that is live after another one.
+
+    `changes` are those of its manifest unless they are given.
+    """
     changes = release.manifest.changes if changes is None else changes
-    headline = f"Release {release.id} is live: {describe_changes(changes) or 'the same packages'}."
+    python = name_new_python(before, release)
+    words = " on ".join(filter(None, [describe_changes(changes) or "the same packages", python]))
+    headline = f"Release {release.id} is live: {words}."
     headline = result.problem.message if result.has_failed and result.problem else headline
     headline += f" On hold by the tests: {join_few(blame.culprits)}." if blame.culprits else ""
     commits = (commit,) if commit else ()
     word: Result = "updated" if result.is_restarted else "updated-not-restarted"
-    payload = Payload(changes, tuple(new_commits), culprits=blame.culprits, suspects=blame.suspects)
+    payload = Payload(changes, tuple(new_commits), culprits=blame.culprits, suspects=blame.suspects, python=python)
     return Outcome(word, 0, headline, release.id, payload, "new", commits)
 
 
@@ -328,8 +345,11 @@ def make_refused(decision: Refused) -> Outcome:
     return msgspec.structs.replace(make_error(PreflightError(*decision.problems)), decision=decision.kind)
 
 
-def make_preview(decision: Decision, interrupted: str, *, prepares: bool) -> Outcome:
-    """Return what a dry run prints; `interrupted` names a run that is finished or undone first."""
+def make_preview(decision: Decision, interrupted: str, *, does: str) -> Outcome:
+    """Return what a dry run prints; `interrupted` names a run that is finished or undone first.
+
+    `does` is the verb for what takes a release live, or prepares it.
+    """
     if isinstance(decision, Refused):
         return make_refused(decision)
     prospect = None if isinstance(decision, Paused | Adopt) else decision.prospect
@@ -337,7 +357,7 @@ def make_preview(decision: Decision, interrupted: str, *, prepares: bool) -> Out
     words = [f"first of all, an interrupted run is finished or undone ({interrupted})"] if interrupted else []
     match decision:
         case Ready() | Build():
-            verb = "prepare" if prepares else "update"
+            verb = does
             words.append(describe_decision(decision))
         case Adopt() | LockNews():
             verb = describe_decision(decision)

@@ -44,8 +44,11 @@ class Command(msgspec.Struct, frozen=True):
 UPDATE = Command("update", mailed="all", has_failure_hook=True, takes_live=True, may_be_ended=True, is_nightly=True)
 ROLLBACK = Command("rollback", mailed="changed", has_failure_hook=True, takes_live=True, done="Rollback done")
 INIT = Command("init", has_failure_hook=True, takes_live=True)
+REBUILD = Command(
+    "rebuild", mailed="changed", has_failure_hook=True, takes_live=True, may_be_ended=True, done="Rebuilt"
+)
 CHECK = Command("check", may_be_ended=True)
-_COMMANDS = {command.name: command for command in (UPDATE, ROLLBACK, INIT, CHECK)}
+_COMMANDS = {command.name: command for command in (UPDATE, ROLLBACK, INIT, REBUILD, CHECK)}
 
 
 def find_command(name: str) -> Command:

@@ -239,14 +239,16 @@ def prospect(code: str = "code", changes: tuple[PackageChange, ...] = (), *skipp
       "Would prepare: {}."),
      (kinds.Build(prospect("new", CHANGES)), "commit 0123456789ab; a 1.0 → 1.1.", "Would prepare: {}."),
      (kinds.Build(prospect(), ("x is gone",)), "the live release is damaged: x is gone.", "Would prepare: {}."),
-     (kinds.Build(prospect()), "the same packages on another Python.", "Would prepare: {}.")],
+     (kinds.Build(prospect()), "the same packages.", "Would prepare: {}."),
+     (kinds.Build(msgspec.structs.replace(prospect(), python="it is another Python.")), "it is another Python.",
+      "Would prepare: {}.")],
 )  # fmt: skip
 def test_law_20_a_decision_is_a_sentence(decision: kinds.Decision, summary: str, preview: str) -> None:
-    outcome = make_preview(decision, "", prepares=True)
+    outcome = make_preview(decision, "", does="prepare")
     assert kinds.summarize(decision) == summary
     assert outcome.headline == preview.format(f"{summary[0].lower()}{summary[1:-1]}")
     assert outcome.decision == decision.kind
-    after = make_preview(decision, "`x`", prepares=False).headline
+    after = make_preview(decision, "`x`", does="update").headline
     assert ("an interrupted run is finished or undone (`x`)" in after) != isinstance(decision, kinds.Refused)
 
 

@@ -9,14 +9,14 @@ import msgspec
 import pytest
 
 from releaser.errors import PreflightError
-from releaser.packages import holds, rules
+from releaser.packages import another_python, holds, rules
 from releaser.packages.changes import compare_locks, compare_versions, find_older
 from releaser.packages.holds import CommitHold, Hold, HoldRow, PackageHold, Pause, VersionHold, read_holds, write_holds
 from releaser.packages.lock import Lock, Source, parse_lock
 from releaser.packages.lost import put_back
-from releaser.packages.resolve import find_unfit, read_constraints
+from releaser.packages.resolve import LiveVenv, Plan, find_unfit, read_constraints
 from releaser.packages.rules import AS_LOCKED, Baseline, Bound, Rules, make_rules
-from releaser.releases.release import PackageChange
+from releaser.releases.release import Key, Manifest, PackageChange, Release, State
 from releaser.site.paths import Paths
 from releaser.site.settings import Level, Levels, VersionSettings
 from releaser.system.run import UPDATE, Run, now
@@ -547,3 +547,54 @@ def test_a_hold_ends_by_itself_and_is_replaced_by_another(paths: Paths, kind: ty
     (hold,) = read_holds(paths)
     assert (type(hold), hold.until, hold.since is not None and hold.since <= now()) == (kind, None, True)
     assert (holds.resume_updates(paths), holds.resume_updates(paths)) == (kind is Pause, False)
+
+
+@pytest.mark.parametrize(
+    ("installed", "moving", "bounds"),
+    [
+        ("1.0", {}, "==1.0"),
+        ("1.1", {}, "==1.1"),  # live, and not committed
+        ("0.9", {}, "==1.0"),  # a commit has raised it
+        ("1.0", {"a": frozenset({"1.0"})}, "!=1.0,<2"),
+    ],
+)
+def test_law_11_versions_stay_on_another_python(
+    installed: str, moving: Mapping[str, frozenset[str]], bounds: str
+) -> None:
+    lock = make_lock("a 1.0")
+    wanted = another_python.keep_versions(Rules("minor"), {"a": installed}, lock, moving)
+    assert rules.make_bounds(wanted, known({"a": installed}, "a 1.0")) == {"a": (bounds,)}
+
+
+@pytest.mark.parametrize(
+    ("starts_as", "python", "version", "reason"),
+    [
+        ("3.11.2", "/v/bin/python", "3.11.2", ""),
+        ("3.11.4", "/v/bin/python", "3.11.4", "Python 3.11.2 was replaced by 3.11.4; built on 3.11.4."),
+        ("", "/usr/bin/python3", "3.13.5", "Python 3.11.2 was removed; built on 3.13.5."),
+        ("3.11.2", "/opt/python", "3.13.5", "Python 3.13.5 is asked for, in the place of 3.11.2; built on 3.13.5."),
+        (
+            "3.11.2",
+            "/opt/p",
+            "3.11.2",
+            "Python 3.11.2 of `/opt/p` is asked for, in the place of 3.11.2; built on 3.11.2.",
+        ),
+    ],
+)
+def test_law_11_another_python_has_a_reason(starts_as: str, python: str, version: str, reason: str) -> None:
+    key = Key("code", "lock", "3.11.2")
+    live = Release(Path("/v").parent, Manifest("20261120T000000Z", NOW, "built", key, "x"), State("good", 1))
+    venv = LiveVenv(live.venv, live.lock, starts_as, {})
+    plan = Plan(make_lock(""), "", python.replace("/v", str(live.venv)), version)
+    assert another_python.explain_python(live, venv, plan) == reason
+
+
+def test_law_11_packages_without_a_build_are_read_from_uv() -> None:
+    """As uv 0.13 writes them."""
+    texts = (
+        "error: Distribution `cake==1.0.0 @ registry+../idx` can't be installed because it doesn't have a wheel",
+        "  x Failed to build `tea==2.0`",
+        "Failed to download and build `Pie==3`",
+        "error: No solution found",
+    )
+    assert another_python.find_unfit("\n".join(texts)) == {"cake": "1.0.0", "tea": "2.0", "pie": "3"}

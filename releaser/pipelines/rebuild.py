@@ -1,0 +1,115 @@
+"""The command `rebuild`: builds the lock of the live release anew, also on another Python, and takes it live.
+
+It decides by itself, as it asks neither the remote nor the index for anything newer; the rest is that of an update.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+
+from releaser.candidate.identity import make_key
+from releaser.candidate.shadow import make_shadow
+from releaser.candidate.trial import Attempt
+from releaser.checkout.target import Target, may_commit_older
+from releaser.errors import BuildError, refuse, require
+from releaser.live.outlook import Outlook, foresee
+from releaser.packages.another_python import Versions, explain_python, find_unfit, require_lasting, resolve_same
+from releaser.packages.changes import compare_locks, describe_changes
+from releaser.packages.hand_made import find_edited_venv, list_work
+from releaser.packages.holds import find_held_code, list_holds
+from releaser.packages.lock import read_lock
+from releaser.packages.resolve import Plan, choose_python, read_live_venv
+from releaser.packages.rules import Rules, make_rules
+from releaser.pipelines import checks
+from releaser.pipelines.decide import UpdateOptions, make_workplace
+from releaser.pipelines.update import take_live
+from releaser.releases.journal import Entry, write_entry
+from releaser.releases.release import Release
+from releaser.releases.store import SiteRun, Store
+from releaser.releases.verify import find_live_damage, list_faults
+from releaser.report.decision import Build, Prospect
+from releaser.report.outcomes import Outcome, make_preview
+from releaser.site.site import Site
+from releaser.system.run import REBUILD
+from releaser.system.space import require_room
+
+
+def rebuild(site: Site, run: SiteRun, python: str) -> Outcome:
+    """Called by session.run_command(): the lock is held, recovery is done, `run.store` is read.
+
+    `python` is the interpreter as uv takes it; empty for that of an update.
+    """
+    write_entry(site.paths, Entry("building", run.command.name, run.id))
+    moving = dict[str, frozenset[str]]()
+    while True:
+        decision = _decide(site, run, python, Outlook(run.store, list_holds(site)), moving)
+        try:
+            return take_live(site, run, decision, UpdateOptions(force=True))
+        except BuildError as error:
+            unfit = find_unfit(error.output) if decision.prospect.python else {}
+            if not unfit or unfit.keys() & moving.keys():
+                raise
+            moving |= {name: frozenset([version]) for name, version in unfit.items()}  # from source, as it turned out
+
+
+def preview_rebuild(site: Site, python: str) -> Outcome:
+    """Decide, as `rebuild` will, and print it: no lock, no write, no recovery."""
+    run, outlook = SiteRun("preview", REBUILD), foresee(site, Store(site.paths))
+    run.store = outlook.store
+    outcome = make_preview(_decide(site, run, python, outlook, {}, is_dry=True), outlook.interrupted, does="rebuild")
+    previous = outlook.store.previous
+    return msgspec.structs.replace(outcome, previous=previous.id if previous else None, on_hold=outlook.holds)
+
+
+def _decide(
+    site: Site, run: SiteRun, python: str, outlook: Outlook, moving: Versions, *, is_dry: bool = False
+) -> Build:
+    """Return what is built: the code of the checkout, with the lock of the live release.
+
+    The versions in `moving` do not build on another Python. Raises PreflightError and BuildError.
+    """
+    live = outlook.store.find("live")
+    view = checks.look(site, outlook.store, mark=run.id, instead=outlook.checkout)
+    snapshot, repository = view.require_fit(), view.repository
+    faults = [*list_faults(site, live)]
+    require(find_edited_venv(live, [fault for fault in faults if fault.kind == "hotfix"]))
+    require_room(site.paths.releases)
+    head = snapshot.checkout.head
+    code_key = repository.code_key(head, *site.committed_paths)
+    if code_key != live.manifest.key.code_key:
+        message = f"The checkout has other code than the live release, {live.id}, was built with."
+        raise refuse("other-code", message, "Run `releaser update`, which tests and takes both live.")
+    publishes = may_commit_older(site, repository, head, find_held_code(outlook.holds))
+    target = Target(head, head, code_key, publishes)
+    with (
+        make_workplace(site, repository, run, is_dry=is_dry) as (site, source, directory),
+        make_shadow(site, source, directory, head, mark=run.id) as shadow,
+        run.step("resolve") as detail,
+    ):
+        rules = make_rules(site.settings.versions, outlook.holds)
+        plan, reason = _plan(site, shadow.project, live, python, rules, moving, mark=run.id)
+        detail.append(describe_changes(plan.changes or ()) or "the same packages")
+    attempt = Attempt(target, site, plan, make_key(site, plan, code_key))
+    edits, damage = tuple(list_work(live, faults)), tuple(find_live_damage(live, faults, is_lost=True))
+    prospect = Prospect(repository, snapshot, live, attempt, edits=edits, python=reason)
+    return Build(prospect, damage)
+
+
+def _plan(  # noqa: PLR0913 - all that a plan is made of
+    site: Site, tree: Path, live: Release, python: str, rules: Rules, moving: Versions, *, mark: str
+) -> tuple[Plan, str]:
+    """Return the plan of the lock of the live release, and why its Python is another one; empty if it is the same."""
+    venv, lock, asked = read_live_venv(site, live), read_lock(live.lock), site
+    if python:
+        chosen = msgspec.structs.replace(site.settings.site, python=python)
+        asked = msgspec.structs.replace(site, settings=msgspec.structs.replace(site.settings, site=chosen))
+    text = live.lock.read_text(encoding="utf-8")
+    (tree / "uv.lock").write_text(text, encoding="utf-8")
+    plan = Plan(lock, text, *choose_python(asked, tree, venv, mark=mark))
+    reason = explain_python(live, venv, plan)
+    if reason:
+        require_lasting(site, tree, venv, plan, mark=mark)
+        plan = resolve_same(asked, tree, venv, rules, moving, mark=mark)
+    return msgspec.structs.replace(plan, changes=compare_locks(lock, plan.lock), is_anew=True), reason
