@@ -251,9 +251,9 @@ def find_blame(site: Site, run: SiteRun, decision: Build, options: UpdateOptions
     named = find_suspects(failed.tests.output, owners)
     by_name = {change.name: describe_changes([change]) for change in changes}
     suspects = tuple(by_name[name] for name in named if name in by_name)
-    if decision.prospect.python or not has_its_python(site, live):  # the live release is no measure for another one
+    if not has_its_python(site, live):  # which no test of the live release could start
         return Findings(blame=Blame(suspects=suspects))
-    passes, again = bench.ask_live(again=True)
+    passes, again = bench.ask_live(again=not decision.prospect.python)  # packages are not to blame for another Python
     if passes and again:
         return _find_flaky(bench)
     findings = Findings(blame=Blame(suspects=suspects if passes else ()), was_failing=not passes)
