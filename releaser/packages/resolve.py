@@ -11,6 +11,7 @@ import msgspec
 
 from releaser.errors import BuildError, ToolError
 from releaser.packages.changes import compare_versions
+from releaser.packages.complaints import explain_refusal, require_fitting_lock
 from releaser.packages.lock import Lock, parse_lock, read_lock
 from releaser.packages.rules import Rules, Skipped, explain_skipped, find_between, keep, lock_arguments, make_bounds
 from releaser.releases.release import PackageChange, Release
@@ -77,6 +78,8 @@ class _SyncReport(msgspec.Struct):
 def group_arguments(site: Site) -> list[str]:
     """Return the arguments of uv that say what is installed beside the project's own dependencies."""
     settings, words = site.settings.site, list[str]()
+    if not settings.default_groups:
+        words += ["--no-default-groups"]
     if site.group:
         words += ["--group", site.group]
     for extra in settings.extras:
@@ -141,6 +144,7 @@ def _upgrade(site: Site, tree: Path, python: str, live: LiveVenv, rules: Rules, 
     path = tree / "uv.lock"
     committed, words = path.read_bytes(), ["--python", python]
     if rules.choose(read_lock(path).names) == frozenset():
+        require_fitting_lock(site, tree, python, mark=mark)
         return ()
     names, bounds = read_lock(path).names, make_bounds(rules, live.installed, read_lock(path))
     may_start_again = any(package.source.commit for name in rules.holders for package in read_lock(path).find(name))
@@ -199,7 +203,9 @@ def _lock_within(  # noqa: PLR0913 - all that a resolution needs
 
 def _explain_resolution(finished: Finished, rules: Rules) -> BuildError:
     error = failure(finished)
-    if finished.status == 1:
+    if refusal := explain_refusal(finished.output):
+        message, advice = refusal
+    elif finished.status == 1:
         message, advice = f"No versions fit together: {error.message}", "Run `uv lock --upgrade` to see why."
         if rules.levels or rules.level in ("minor", "patch"):
             advice += (
@@ -223,7 +229,9 @@ def compare_with_venv(
         finished = site.run_uv(*words, cwd=tree, mark=mark, variables={"UV_PROJECT_ENVIRONMENT": str(venv)})
         report: Any = msgspec.json.decode(finished.stdout, type=_SyncReport)
     except ToolError as error:
-        raise BuildError(f"The lock cannot be installed here: {error.message}", _RETRY, output=error.output) from error
+        is_of_default = "enabled by default" in error.message  # a group that conflicts with that of the site
+        advice = "Leave that group out: `default_groups = false` in `[tool.releaser]`." if is_of_default else _RETRY
+        raise BuildError(f"The lock cannot be installed here: {error.message}", advice, output=error.output) from error
     except msgspec.MsgspecError as error:
         message = f"uv did not say what the lock changes ({error})."
         raise BuildError(message, f"Check `{site.uv} --version`: releaser needs 0.13 or newer.") from error

@@ -11,7 +11,7 @@ import msgspec
 
 from releaser.checkout.repository import Repository, open_repository
 from releaser.errors import explain_error, refuse
-from releaser.packages.hand_made import describe_patches
+from releaser.packages.hand_made import describe_coming, describe_patches
 from releaser.packages.lock import read_lock
 from releaser.packages.resolve import group_arguments
 from releaser.releases.journal import Entry, write_entry
@@ -47,8 +47,8 @@ def adopt(site: Site, run: SiteRun) -> Outcome:
     code = repository.code_key(head, *site.committed_paths)
     version = ask_python_version(site, find_python(link))
     key = Key(code, read_lock(directory / "uv.lock").sha256, version, " ".join(group_arguments(site)))
-    if patches := describe_patches(link):
-        run.note(patches)
+    for hint in filter(None, [describe_patches(link), describe_coming(site, mark=run.id)]):
+        run.note(hint)
     manifest = Manifest(directory.name, now(), "adopted", key, head, project=str(site.paths.project))
     state = State("good", order=run.store.next_order, live_at=(now(),), commit=head)
     with run.step("flip") as detail:

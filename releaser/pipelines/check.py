@@ -7,7 +7,7 @@ import msgspec
 from releaser.candidate.namespace import describe_shadow
 from releaser.candidate.trial import run_live_tests
 from releaser.errors import GateError, PreflightError, Problem
-from releaser.packages.hand_made import EDITED, describe_patches
+from releaser.packages.hand_made import EDITED, describe_coming, describe_patches
 from releaser.pipelines.checks import list_hints, look
 from releaser.releases.store import SiteRun, Store
 from releaser.report.outcomes import Outcome, Payload, make_unchanged
@@ -47,6 +47,7 @@ def check(site: Site, *, sends_mail: bool) -> Check:
     hints = list_hints(site)
     if store.link.kind == "foreign" and not store.link.is_symlink:
         hints.append(describe_patches(site.paths.link))
+        hints.append("" if problems else describe_coming(site, mark="check"))
     hints += [f"{problem.message} {problem.advice}" for problem in damage if problem.name != EDITED]
     return Check(tuple(problems), shadow, tuple(filter(None, hints)), delivery)
 

@@ -18,11 +18,11 @@ from releaser.checkout.repository import CheckoutState, Repository, open_reposit
 from releaser.checkout.snapshot import Snapshot, take_snapshot
 from releaser.errors import PreflightError, Problem, ToolError, require
 from releaser.live.problems import find_problems
-from releaser.packages import hand_made
+from releaser.packages import complaints, hand_made
 from releaser.packages.lock import read_lock
 from releaser.releases.store import Store
 from releaser.site.site import Site, find_state_problems, find_untrusted_programs, read_dotenv
-from releaser.system.text import find_secrets, word
+from releaser.system.text import find_secrets, join_few, word
 
 
 class Look(msgspec.Struct, frozen=True):
@@ -66,6 +66,7 @@ def look(
     if not is_first or (store.link.kind == "foreign" and store.link.is_symlink):
         problems += hand_made.find_link_problems(store, force=force)
     problems += find_problems(site)
+    problems += [] if site.problems else complaints.find_problems(site, site.paths.project, mark=mark)
     problems += [*find_state_problems(site), *_find_shadow_problems(site)]
     if is_first and not site.problems and store.link.kind == "foreign" and not store.link.is_symlink:
         problems += hand_made.find_problems(site)
@@ -115,10 +116,26 @@ def _find_unused_settings(environ: Mapping[str, str]) -> list[str]:
     return [hint] if names else []
 
 
+def _find_unused_uv_variables(site: Site) -> list[str]:
+    """Return a hint about variables of uv that are dropped, with the setting that takes their place."""
+    if not (names := site.unused_uv_variables):
+        return []
+    hint = f"{join_few([f'`{name}`' for name in names])} would change what uv installs, and {'is' if len(names) == 1 else 'are'} not used."
+    places = {
+        "UV_NO_DEV": "`default_groups = false`",
+        "UV_NO_DEFAULT_GROUPS": "`default_groups = false`",
+        "UV_EXCLUDE_NEWER": "`min_age`",
+    }
+    settings = dict.fromkeys(places[name] for name in names if name in places)
+    return [
+        f"{hint} Set {' and '.join(settings)} in `[tool.releaser]`." if settings else f"{hint} Set it in `[tool.uv]`."
+    ]
+
+
 def list_hints(site: Site) -> list[str]:
     """Return what could be better, for `check` and `init`."""
     hints = [find_stale_export(site), *_find_open_secrets(site), *find_untrusted_programs(os.environ)]
-    hints += _find_unused_settings(os.environ)
+    hints += [*_find_unused_settings(os.environ), *_find_unused_uv_variables(site)]
     if site.paths.state.is_relative_to(site.paths.top):
         hint = f"The state directory `{site.paths.state}` lies in the repository: `git clean -fdx` would delete every"
         hints.append(f"{hint} release. Use `git clean -fd`, or set `state_dir` before the first release.")

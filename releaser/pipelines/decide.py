@@ -26,10 +26,11 @@ from releaser.checkout.tree import copy_repository
 from releaser.errors import PreflightError, refuse, require
 from releaser.live.outlook import Outlook
 from releaser.live.problems import find_problems
+from releaser.packages import complaints
 from releaser.packages.changes import describe_changes
 from releaser.packages.hand_made import find_edited_venv, list_work
 from releaser.packages.holds import find_held_code, find_pause
-from releaser.packages.lock import read_lock
+from releaser.packages.lock import Lock, read_lock
 from releaser.packages.resolve import read_live_venv, resolve
 from releaser.packages.rules import make_rules
 from releaser.pipelines import checks
@@ -131,7 +132,10 @@ def _decide(  # noqa: PLR0913 - all that a decision is made of
     target = msgspec.structs.replace(target, code_key=keys[0], moves_code=keys[0] != keys[1])
     with make_shadow(site, source, directory, target.commit, mark=run.id) as shadow:
         _require_programs(site, shadow)
-        _require_names(shadow, options.names)
+        if target.commit != head:
+            require(complaints.find_problems(site, shadow.project, mark=run.id, commit=target.commit))
+        committed = read_lock(shadow.project / "uv.lock", f"uv.lock of commit {target.commit[:12]}")
+        _require_names(committed, options.names)
         with run.step("resolve") as detail:
             rules = make_rules(site.settings.versions, outlook.holds, options.names)
             plan = resolve(site, shadow.project, read_live_venv(site, live), rules, mark=run.id)
@@ -198,9 +202,9 @@ def _decide_on_lock(site: Site, outlook: Outlook, prospect: Prospect) -> Decisio
     return LockNews(prospect, moves, commits, pushes, has_lock)
 
 
-def _require_names(shadow: Shadow, names: Sequence[str]) -> None:
+def _require_names(lock: Lock, names: Sequence[str]) -> None:
     """Raise PreflightError if the lock does not have a package that a person has named."""
-    known = read_lock(shadow.project / "uv.lock").names if names else []
+    known = lock.names if names else []
     for name in names:
         if name not in known:
             close = find_close(name, known)

@@ -11,6 +11,7 @@ from releaser.checkout.target import Target
 from releaser.errors import refuse
 from releaser.live.change import make_entry, make_live
 from releaser.live.hooks import run_before_live
+from releaser.packages.complaints import require_fitting_lock
 from releaser.packages.lock import read_lock
 from releaser.packages.resolve import Plan, choose_python
 from releaser.pipelines.adopt import adopt, ignore_link
@@ -56,6 +57,7 @@ def _build_first(site: Site, run: SiteRun, view: Look) -> Outcome:
         lock = read_lock(shadow.project / "uv.lock")
         text = (shadow.project / "uv.lock").read_text(encoding="utf-8")
         plan = Plan(lock, text, *choose_python(site, shadow.project, None, mark=run.id))
+        require_fitting_lock(site, shadow.project, plan.python, mark=run.id)
     attempt = Attempt(target, site, plan, make_key(site, plan, target.code_key))
     trial = try_candidate(run, repository, attempt, None, LockInstaller(plan))
     release = seal(trial, run, None, was_failing=False)
