@@ -74,7 +74,7 @@ class LockInstaller(msgspec.Struct, frozen=True):
         site, venv = place.site, place.venv
         words = ["sync", "--frozen", "--compile-bytecode", *group_arguments(site)]
         words += [] if has_project else _ONLY_OTHERS
-        for name in sorted(self.plan.lock.local):
+        for name in sorted(self.plan.lock.local | self.plan.renewed):
             words += ["--reinstall-package", name]
         variables = {"UV_PROJECT_ENVIRONMENT": str(venv), "UV_PYTHON": str(find_python(venv))}
         variables["UV_LINK_MODE"] = "hardlink" if place.shares_files else "copy"  # never links into a cache

@@ -21,6 +21,7 @@ SourceKind = Literal["registry", "git", "url", "virtual", "editable", "directory
 _KINDS: tuple[SourceKind, ...] = ("registry", "git", "url", "virtual", "editable", "directory", "path")
 _LOCAL = ("virtual", "editable", "directory", "path")
 _CONFLICT = re.compile(r"(<{7}|={7}|>{7}|\|{7})( |$)")
+_USER = re.compile(r"(?<=://)[^/@]*@")
 _BYTE_ORDER_MARK = "\ufeff"
 
 
@@ -36,6 +37,22 @@ class Source(msgspec.Struct, frozen=True):
         """The facts by which two sources are the same. The URL of an index is not one: a host may have a mirror."""
         return (self.kind, "") if self.kind == "registry" else (self.kind, self.commit or self.location)
 
+    @property
+    def place(self) -> str:
+        """The index, repository, URL or path, without user, password, branch and commit."""
+        location = without_users(self.location.partition("#")[0])
+        return (location.partition("?")[0] if self.kind == "git" else location).rstrip("/")
+
+    @property
+    def is_local(self) -> bool:
+        """True if the package lies beside the project."""
+        return self.kind in _LOCAL
+
+
+def without_users(text: str) -> str:
+    """Return a text whose URLs have no user and password."""
+    return _USER.sub("", text)
+
 
 class Package(msgspec.Struct, frozen=True):
     """An entry of a lock. `upload_time` is that of its newest file; `markers` say in which forks it is installed."""
@@ -46,6 +63,8 @@ class Package(msgspec.Struct, frozen=True):
     hashes: frozenset[str] = frozenset()
     upload_time: str = ""
     markers: tuple[str, ...] = ()
+    #: The names of its files, with their hashes.
+    files: frozenset[tuple[str, str]] = frozenset()
     #: The names of the packages that it needs.
     needs: frozenset[str] = frozenset()
 
@@ -77,7 +96,7 @@ class Lock(msgspec.Struct, frozen=True, dict=True):
     @functools.cached_property
     def local(self) -> frozenset[str]:
         """The names of the packages that lie beside the project."""
-        return frozenset(package.name for package in self.packages if package.source.kind in _LOCAL)
+        return frozenset(package.name for package in self.packages if package.source.is_local)
 
     @functools.cached_property
     def names(self) -> list[str]:
@@ -136,8 +155,14 @@ def _read_package(entry: Mapping[str, Any]) -> Package:
         hashes=frozenset(file["hash"] for file in files if "hash" in file),
         upload_time=max((str(file["upload-time"]) for file in files if "upload-time" in file), default=""),
         markers=tuple(entry.get("resolution-markers", ())),
+        files=frozenset((_name_file(file), file["hash"]) for file in files if "hash" in file),
         needs=frozenset(dependency["name"] for dependency in needs),
     )
+
+
+def _name_file(file: Mapping[str, Any]) -> str:
+    location = str(file.get("filename") or file.get("url") or file.get("path", ""))
+    return location.partition("#")[0].rpartition("/")[2]
 
 
 def _read_source(source: Mapping[str, Any]) -> Source:

@@ -12,6 +12,7 @@ import msgspec
 from releaser.errors import BuildError, ToolError
 from releaser.packages.changes import compare_versions
 from releaser.packages.complaints import explain_refusal, require_fitting_lock
+from releaser.packages.indexes import Move
 from releaser.packages.lock import Lock, parse_lock, read_lock
 from releaser.packages.rules import Rules, Skipped, explain_skipped, find_between, keep, lock_arguments, make_bounds
 from releaser.releases.release import PackageChange, Release
@@ -38,11 +39,20 @@ class Plan(msgspec.Struct, frozen=True):
     skipped: tuple[Skipped, ...] = ()
     #: The packages on hold that stay as they are.
     held: frozenset[str] = frozenset()
+    #: The packages that come from elsewhere than before, and the indexes that the host names, not the project.
+    moves: tuple[Move, ...] = ()
+    host_indexes: tuple[str, ...] = ()
+
+    @property
+    def renewed(self) -> frozenset[str]:
+        """The packages with other files in the same version: uv would leave those that are installed."""
+        same = (move for move in self.moves if move.is_same_version)
+        return frozenset(move.name for move in same if move.kind == "hash" or move.after not in self.host_indexes)
 
     @property
     def installs_what_is_live(self) -> bool:
         """True if the live venv has just these packages."""
-        return self.changes == ()
+        return self.changes == () and not self.renewed
 
 
 class LiveVenv(msgspec.Struct, frozen=True):

@@ -120,7 +120,8 @@ def _find_unused_uv_variables(site: Site) -> list[str]:
     """Return a hint about variables of uv that are dropped, with the setting that takes their place."""
     if not (names := site.unused_uv_variables):
         return []
-    hint = f"{join_few([f'`{name}`' for name in names])} would change what uv installs, and {'is' if len(names) == 1 else 'are'} not used."
+    verb = "is" if len(names) == 1 else "are"
+    hint = f"{join_few([f'`{name}`' for name in names])} {verb} not used: releases do not depend on variables of uv."
     places = {
         "UV_NO_DEV": "`default_groups = false`",
         "UV_NO_DEFAULT_GROUPS": "`default_groups = false`",

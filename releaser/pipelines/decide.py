@@ -30,8 +30,9 @@ from releaser.packages import complaints
 from releaser.packages.changes import describe_changes
 from releaser.packages.hand_made import find_edited_venv, list_work
 from releaser.packages.holds import find_held_code, find_pause
-from releaser.packages.lock import Lock, read_lock
-from releaser.packages.resolve import read_live_venv, resolve
+from releaser.packages.indexes import explain_moves, find_host_indexes, find_moves, may_change_index
+from releaser.packages.lock import Lock, parse_lock, read_lock
+from releaser.packages.resolve import Plan, read_live_venv, resolve
 from releaser.packages.rules import make_rules
 from releaser.pipelines import checks
 from releaser.releases.journal import Entry
@@ -52,14 +53,14 @@ from releaser.report.decision import (
 from releaser.site.site import Site
 from releaser.system.run import Run
 from releaser.system.space import require_room
-from releaser.system.text import find_close
+from releaser.system.text import find_close, join_few
 
 
 class UpdateOptions(msgspec.Struct, frozen=True):
     """`force` tries again what failed, `prepare` stops when the release is ready.
 
     `follow_remote` goes to the head of the remote, also if that moved back or was rewritten. A `dry_run` only decides.
-    `names` are the packages to upgrade, empty for all.
+    `names` are the packages to upgrade, empty for all; `accepted` those that may come from elsewhere than before.
     """
 
     force: bool = False
@@ -67,6 +68,7 @@ class UpdateOptions(msgspec.Struct, frozen=True):
     follow_remote: bool = False
     dry_run: bool = False
     names: tuple[str, ...] = ()
+    accepted: tuple[str, ...] = ()
 
 
 def decide(site: Site, run: SiteRun, options: UpdateOptions, outlook: Outlook) -> Decision:
@@ -136,14 +138,45 @@ def _decide(  # noqa: PLR0913 - all that a decision is made of
             require(complaints.find_problems(site, shadow.project, mark=run.id, commit=target.commit))
         committed = read_lock(shadow.project / "uv.lock", f"uv.lock of commit {target.commit[:12]}")
         _require_names(committed, options.names)
+        known = [committed if target.commit == head else _read_lock_at(source, head, site.paths.lockfile_in_tree)]
+        known += [
+            read_lock(each.lock) for each in outlook.store.releases if each is live or each.state.state == "ready"
+        ]
         with run.step("resolve") as detail:
             rules = make_rules(site.settings.versions, outlook.holds, options.names)
             plan = resolve(site, shadow.project, read_live_venv(site, live), rules, mark=run.id)
+            plan = _judge_moves(site, shadow, plan, [each for each in known if each], committed, options.accepted)
             detail.append(describe_changes(plan.changes or ()) or "no changes")
+    if plan.host_indexes and target.publishes:
+        reason = f"uv.lock is not committed: it names {join_few(plan.host_indexes)}, an index of this host alone."
+        advice = "Name the index in pyproject.toml, or let another host upgrade, and set `upgrade` to `none` here."
+        target = msgspec.structs.replace(target, publishes=False, reason=reason, advice=advice, is_problem=True)
     attempt = Attempt(target, site, plan, make_key(site, plan, target.code_key))
     problems = (target.problem,) if target.problem is not None and target.is_rewritten else ()
     prospect = Prospect(source, snapshot, live, attempt, commits, problems)
     return _compare(site, options, outlook, prospect)
+
+
+def _read_lock_at(source: Repository, commit: str, path: str) -> Lock | None:
+    """Return the lock of a commit; None if it has none."""
+    with contextlib.suppress(PreflightError):
+        return parse_lock(source.file_at(commit, path) or "")
+    return None
+
+
+def _judge_moves(
+    site: Site, shadow: Shadow, plan: Plan, known: Sequence[Lock], committed: Lock, accepted: Sequence[str]
+) -> Plan:
+    """Return the plan with the packages that come from elsewhere than before. Raises PreflightError if one may not.
+
+    A mirror of the host may be another index, but not have other files.
+    """
+    moves, own = find_moves(known, committed, plan.lock), find_host_indexes(site, committed, plan.lock)
+    if may_change_index(site, shadow.project):
+        moves = [move for move in moves if move.is_same_version]
+    refused = [move for move in moves if move.kind == "hash" or move.after not in own]
+    require(explain_moves([move for move in refused if move.name not in accepted], plan.lock))
+    return msgspec.structs.replace(plan, moves=tuple(moves), host_indexes=tuple(own))
 
 
 def _compare(site: Site, options: UpdateOptions, outlook: Outlook, prospect: Prospect) -> Decision:

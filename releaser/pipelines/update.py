@@ -21,6 +21,7 @@ from releaser.live.hooks import run_before_live
 from releaser.live.outlook import Outlook, foresee
 from releaser.packages.hand_made import find_new_work
 from releaser.packages.holds import list_holds
+from releaser.packages.indexes import describe_moves
 from releaser.pipelines.adopt import adopt
 from releaser.pipelines.conclude import conclude, follow_up
 from releaser.pipelines.decide import UpdateOptions, decide
@@ -126,7 +127,9 @@ def _update(site: Site, run: SiteRun, decision: Ready | Build, options: UpdateOp
     """Build and test unless a release is ready, then make it live; `site` has the settings of the live code."""
     prospect, repository = decision.prospect, decision.prospect.repository
     commits, live, target = prospect.new_commits, prospect.live, prospect.target
-    key = prospect.attempt.key
+    key, plan = prospect.attempt.key, prospect.attempt.plan
+    for note in describe_moves(plan.moves, plan.host_indexes):
+        run.note(note)
     try:
         release = decision.release if isinstance(decision, Ready) else find_passing(site, run, decision)
         let_go_of_ready(run, prospect.attempt, release)
