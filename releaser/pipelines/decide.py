@@ -184,6 +184,9 @@ def _compare(site: Site, options: UpdateOptions, outlook: Outlook, prospect: Pro
     live, attempt, store = prospect.live, prospect.attempt, outlook.store
     before, key = live.manifest.key, attempt.key
     is_same = attempt.plan.installs_what_is_live and (key.code_key, key.python) == (before.code_key, before.python)
+    if key.find_changed_libraries(before):
+        left = (release.manifest.key for release in store.releases if release.state.state == "rolled-back")
+        is_same = is_same and key in left  # no hold can name the content of a directory
     faults = [*list_faults(site, live)]
     if not options.force:
         require(find_edited_venv(live, [fault for fault in faults if fault.kind == "hotfix"]))

@@ -130,6 +130,8 @@ def _update(site: Site, run: SiteRun, decision: Ready | Build, options: UpdateOp
     key, plan = prospect.attempt.key, prospect.attempt.plan
     for note in describe_moves(plan.moves, plan.host_indexes):
         run.note(note)
+    if libraries := key.find_changed_libraries(live.manifest.key):
+        run.note(f"Changed beside the checkout: {join_few(libraries)}.")
     try:
         release = decision.release if isinstance(decision, Ready) else find_passing(site, run, decision)
         let_go_of_ready(run, prospect.attempt, release)
