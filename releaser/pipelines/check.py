@@ -8,7 +8,7 @@ from releaser.candidate.namespace import describe_shadow
 from releaser.candidate.trial import run_live_tests
 from releaser.errors import GateError, PreflightError, Problem
 from releaser.packages.hand_made import EDITED, describe_coming, describe_patches
-from releaser.pipelines.checks import list_hints, look
+from releaser.pipelines.checks import find_stale_lock, list_hints, look
 from releaser.releases.store import SiteRun, Store
 from releaser.report.outcomes import Outcome, Payload, make_unchanged
 from releaser.report.status import find_damage
@@ -34,7 +34,8 @@ class Check(msgspec.Struct, frozen=True):
 def check(site: Site, *, sends_mail: bool) -> Check:
     """Return every reason why an update would be refused. Nothing is changed."""
     store = Store(site.paths)
-    problems = list(look(site, store, is_first=store.link.kind != "release" and not store.releases).problems)
+    view = look(site, store, is_first=store.link.kind != "release" and not store.releases)
+    problems = list(view.problems) or find_stale_lock(site, view)
     damage = find_damage(site, store)
     if hotfixes := [problem for problem in damage if problem.name == EDITED]:
         problems = [*(problem for problem in problems if problem.name != EDITED), *hotfixes]

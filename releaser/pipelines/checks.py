@@ -5,21 +5,26 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
+import tempfile
 from collections.abc import Mapping
+from pathlib import Path
 
 import msgspec
 
 from releaser.candidate import tests
 from releaser.candidate.namespace import can_mount_shadow
+from releaser.candidate.shadow import make_shadow
 from releaser.checkout import problems as checkout
 from releaser.checkout.own_files import find_stale_export
 from releaser.checkout.problems import explain_git_error, read_checkout
 from releaser.checkout.repository import CheckoutState, Repository, open_repository
 from releaser.checkout.snapshot import Snapshot, take_snapshot
-from releaser.errors import PreflightError, Problem, ToolError, require
+from releaser.errors import PreflightError, Problem, ReleaserError, ToolError, require
 from releaser.live.problems import find_problems
 from releaser.packages import complaints, hand_made
+from releaser.packages.complaints import require_fitting_lock
 from releaser.packages.lock import read_lock
+from releaser.packages.resolve import choose_python
 from releaser.releases.store import Store
 from releaser.site.site import Site, find_state_problems, find_untrusted_programs, read_dotenv
 from releaser.system.text import find_secrets, join_few, word
@@ -89,6 +94,25 @@ def _find_lock_problems(site: Site) -> list[Problem]:
         return tests.find_problems(site, read_lock(site.paths.lockfile))
     except PreflightError as error:
         return list(error.problems)
+
+
+def find_stale_lock(site: Site, view: Look) -> list[Problem]:
+    """Return a problem if the committed lock does not fit pyproject.toml, on a site that deploys it as it is."""
+    levels = {site.settings.versions.upgrade, *site.settings.versions.upgrade_packages.values()}
+    if levels != {"none"}:
+        return []
+    with tempfile.TemporaryDirectory(prefix=site.paths.temporary_prefix) as place:  # a check makes no state
+        site, directory = msgspec.structs.replace(site, uv_cache=Path(place, "cache")), Path(place, "shadow")
+        head = view.require_fit().checkout.head
+        try:
+            with make_shadow(site, view.repository, directory, head, mark="check") as shadow:
+                python, _ = choose_python(site, shadow.project, None, mark="check")
+                require_fitting_lock(site, shadow.project, python, mark="check")
+        except PreflightError as error:
+            return list(error.problems)
+        except ReleaserError:  # no Python, or no index: that is said by an update
+            return []
+    return []
 
 
 def _find_tracked_problems(site: Site, repository: Repository) -> list[Problem]:

@@ -62,6 +62,7 @@ _NOT_OF_SERVICE = re.compile(r"_?RELEASER_|AUTO_UPDTR__|UV_|(PATH|VIRTUAL_ENV|PY
 _PROGRAMS = ("git", "uv", "ssh", "unshare", "setpriv", "python3")
 BROKEN_LINE, OUTSIDE = "broken-line", "restart-file-outside"  # names of problems
 _ASSIGNMENT = re.compile(r"\s*(?:export\s+)?[\w.-]+\s*=")
+_OWN_NAME = re.compile(r"\W*(?:\w+\s+)?(?:RELEASER_|AUTO_UPDTR__|ADMINS_JSON|UV_INDEX)")
 _REFERENCE = re.compile(r"\$\{(\w+)(?::-([^}]*))?\}")
 
 
@@ -310,11 +311,14 @@ def read_dotenv(path: Path) -> tuple[dict[str, str], list[Problem]]:
     if problems and is_readable:  # the people who get mail can be read
         text = path.read_text(encoding="utf-8", errors="replace")
     logging.getLogger("dotenv").setLevel(logging.ERROR)
-    for binding in parse_stream(StringIO(text)):
-        if binding.error and _ASSIGNMENT.match(binding.original.string):  # lines for a shell are not ours
-            message = f"Line {binding.original.line} of `{path}` cannot be read: is a quote not closed?"
-            problems.append(Problem(BROKEN_LINE, message, f"Correct or remove it: `nano {word(path)}`."))
     values = dotenv.dotenv_values(stream=StringIO(text), interpolate=False)
+    for binding in parse_stream(StringIO(text)):
+        line, is_lost = binding.original.string, bool(binding.key) and values.get(binding.key or "") is None
+        is_ours = _OWN_NAME.match(line) and (binding.error or is_lost)
+        if is_ours or (binding.error and _ASSIGNMENT.match(line)):  # other lines may be for a shell
+            reason = "is a quote not closed?" if _ASSIGNMENT.match(line) else "a line must be NAME=value."
+            message = f"Line {binding.original.line} of `{path}` cannot be read: {reason}"
+            problems.append(Problem(BROKEN_LINE, message, f"Correct or remove it: `nano {word(path)}`."))
     return {name: value for name, value in values.items() if value is not None}, problems
 
 
