@@ -184,9 +184,8 @@ def _compare(site: Site, options: UpdateOptions, outlook: Outlook, prospect: Pro
     live, attempt, store = prospect.live, prospect.attempt, outlook.store
     before, key = live.manifest.key, attempt.key
     is_same = attempt.plan.installs_what_is_live and (key.code_key, key.python) == (before.code_key, before.python)
-    if key.find_changed_libraries(before):
-        left = (release.manifest.key for release in store.releases if release.state.state == "rolled-back")
-        is_same = is_same and key in left  # no hold can name the content of a directory
+    is_same = is_same and not key.find_changed_libraries(before)
+    is_same = is_same or (attempt.plan.installs_what_is_live and _was_left(site, store, prospect))
     faults = [*list_faults(site, live)]
     if not options.force:
         require(find_edited_venv(live, [fault for fault in faults if fault.kind == "hotfix"]))
@@ -207,6 +206,18 @@ def _compare(site: Site, options: UpdateOptions, outlook: Outlook, prospect: Pro
         require(plan_products(site, prospect.repository, entry, back=False).problems)
         return Ready(prospect, ready)
     return Build(prospect, (attempt,), tuple(damage), failed)
+
+
+def _was_left(site: Site, store: Store, prospect: Prospect) -> bool:
+    """Return True if a rollback left this candidate, and the live release differs by what no hold can name.
+
+    That is the content of a library beside the checkout, or a tag of git.
+    """
+    live, key = prospect.live, prospect.attempt.key
+    if not any(each.state.state == "rolled-back" and each.manifest.key == key for each in store.releases):
+        return False
+    paths = prospect.repository.changed_paths(live.manifest.commit, prospect.target.commit)
+    return key.python == live.manifest.key.python and {*paths} <= {*site.committed_paths}
 
 
 def _find_missing_products(site: Site, store: Store, prospect: Prospect) -> list[str]:
