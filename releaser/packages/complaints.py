@@ -54,7 +54,7 @@ def list_complaints(output: str, place: str = "") -> list[str]:
             messages.append(f"{clip(message, LONGEST_LINE).rstrip('.')}.")
         elif match := _OTHER.match(line):
             fields = [each.removeprefix("- ").strip() for each in following if each.startswith("- ")]
-            messages.append(f"uv: {' '.join([match[1], ', '.join(fields)]).strip().rstrip('.')}.")
+            messages.append(f"uv says{place}: {' '.join([match[1], ', '.join(fields)]).strip().rstrip('.')}.")
     return list(dict.fromkeys(messages))
 
 

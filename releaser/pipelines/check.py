@@ -35,7 +35,7 @@ def check(site: Site, *, sends_mail: bool) -> Check:
     """Return every reason why an update would be refused. Nothing is changed."""
     store = Store(site.paths)
     view = look(site, store, is_first=store.link.kind != "release" and not store.releases)
-    problems = list(view.problems) or find_stale_lock(site, view)
+    problems = list(view.problems) or find_stale_lock(site, store, view)
     damage = find_damage(site, store)
     if hotfixes := [problem for problem in damage if problem.name == EDITED]:
         problems = [*(problem for problem in problems if problem.name != EDITED), *hotfixes]

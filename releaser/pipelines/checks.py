@@ -96,10 +96,13 @@ def _find_lock_problems(site: Site) -> list[Problem]:
         return list(error.problems)
 
 
-def find_stale_lock(site: Site, view: Look) -> list[Problem]:
-    """Return a problem if the committed lock does not fit pyproject.toml, on a site that deploys it as it is."""
+def find_stale_lock(site: Site, store: Store, view: Look) -> list[Problem]:
+    """Return a problem if the committed lock does not fit pyproject.toml, where it is deployed as it is.
+
+    That is by the setting `upgrade`, and by the first release, if that is built.
+    """
     levels = {site.settings.versions.upgrade, *site.settings.versions.upgrade_packages.values()}
-    if levels != {"none"}:
+    if levels != {"none"} and (store.releases or store.link.kind != "missing"):
         return []
     with tempfile.TemporaryDirectory(prefix=site.paths.temporary_prefix) as place:  # a check makes no state
         site, directory = msgspec.structs.replace(site, uv_cache=Path(place, "cache")), Path(place, "shadow")

@@ -137,7 +137,7 @@ def _decide(  # noqa: PLR0913 - all that a decision is made of
         if target.commit != head:
             require(complaints.find_problems(site, shadow.project, mark=run.id, commit=target.commit))
         committed = read_lock(shadow.project / "uv.lock", f"uv.lock of commit {target.commit[:12]}")
-        _require_names(committed, options.names)
+        _require_names(committed, (*options.names, *options.accepted))
         known = [committed if target.commit == head else _read_lock_at(source, head, site.paths.lockfile_in_tree)]
         known += [
             read_lock(each.lock) for each in outlook.store.releases if each is live or each.state.state == "ready"

@@ -46,10 +46,10 @@ GOES_ON = "and would go on without its settings: "
             ],
         ),
         (UNREAD, [f"uv cannot read `/srv/uv.toml` of it, {GOES_ON}line 1, `bad`: unclosed array, expected `]`."]),
-        (BOTH, [f"uv: {BOTH.splitlines()[0].removeprefix('warning: ')} link-mode, index."]),
+        (BOTH, [f"uv says of it: {BOTH.splitlines()[0].removeprefix('warning: ')} link-mode, index."]),
         (
             "error: Required uv version `>=99` does not match the running version `0.13.9`.",
-            ["uv: Required uv version `>=99` does not match the running version `0.13.9`."],
+            ["uv says of it: Required uv version `>=99` does not match the running version `0.13.9`."],
         ),
         ("warning: The field `tool.uv.dev-dependencies` is deprecated\nerror: No `pyproject.toml` found\n", []),
     ],
