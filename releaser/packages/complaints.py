@@ -21,6 +21,7 @@ _OTHER = re.compile(
 _LINE, _SOURCE = re.compile(r"TOML parse error at line (\d+)"), re.compile(r"\s*\d+ \| (.+)")
 _REFUSED = re.compile(r"\((https?://[^\s()]+)\)[^\n]*?\b(401|403) (?:Unauthorized|Forbidden)")
 _REFUSED_FILE = re.compile(r"\b(401|403) (?:Unauthorized|Forbidden)\)? for url \((https?://[^\s()]+)\)")
+_MADE = ("options", "revision", "sdist", "wheels")  # of a lock
 _FALSE = ("0", "f", "false", "n", "no", "off")
 
 
@@ -87,7 +88,7 @@ def require_fitting_lock(site: Site, tree: Path, python: str, *, mark: str) -> N
         after = path.read_text(encoding="utf-8")
     finally:
         path.write_bytes(committed)
-    if _list_facts(before) != _list_facts(after):
+    if _find_facts(tomllib.loads(before)) != _find_facts(tomllib.loads(after)):
         changes = describe_changes(compare_locks(parse_lock(before), parse_lock(after)))
         raise _refuse_lock(f"`uv lock` would change {changes}" if changes else "its requirements are others")
 
@@ -105,22 +106,8 @@ def _refuse_lock(reason: str) -> PreflightError:
     return refuse("stale-lock", message, "Run `uv lock`, and commit it.")
 
 
-def _list_facts(text: str) -> dict[str, Any]:
+def _find_facts(value: Any) -> Any:
     """Return what a lock says, but for how it was made, its files, and URLs of indexes."""
-    content = tomllib.loads(text)
-    for name in ("options", "revision"):
-        content.pop(name, None)
-    for package in content.get("package", []):
-        for name in ("sdist", "wheels"):
-            package.pop(name, None)
-        if "registry" in package.get("source", {}):
-            package["source"] = "registry"
-        for dependency in _list_dependencies(package):
-            if "registry" in dependency.get("source", {}):
-                dependency["source"] = "registry"
-    return content
-
-
-def _list_dependencies(package: dict[str, Any]) -> list[dict[str, Any]]:
-    groups = [package.get(name, {}).values() for name in ("optional-dependencies", "dev-dependencies")]
-    return [*package.get("dependencies", []), *(each for group in groups for names in group for each in names)]
+    if isinstance(value, dict):
+        return {name: name == "registry" or _find_facts(entry) for name, entry in value.items() if name not in _MADE}
+    return list(map(_find_facts, value)) if isinstance(value, list) else value

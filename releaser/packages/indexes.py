@@ -134,9 +134,6 @@ def _advise(moves: Sequence[Move]) -> str:
 def describe_moves(moves: Sequence[Move], own: Collection[str]) -> list[str]:
     """Return a sentence for what an update takes from elsewhere; `own` are the indexes that the host names."""
     accepted = [f"{move.name} {move.version}" for move in moves if move.after not in own]
-    mirrored = [move for move in moves if move.after in own]
+    mirrors = sorted({move.after for move in moves} & {*own})
     notes = [f"From another source, or with other files: {join_few(accepted)}."] if accepted else []
-    for place in sorted({move.after for move in mirrored}):
-        number = count(sum(move.after == place for move in mirrored), "package")
-        notes.append(f"This host takes {number} from its own index, `{place}`.")
-    return notes
+    return [*notes, *(f"This host takes packages from its own index, `{place}`." for place in mirrors)]

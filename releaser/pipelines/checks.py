@@ -144,20 +144,10 @@ def _find_unused_settings(environ: Mapping[str, str]) -> list[str]:
 
 
 def _find_unused_uv_variables(site: Site) -> list[str]:
-    """Return a hint about variables of uv that are dropped, with the setting that takes their place."""
-    if not (names := site.unused_uv_variables):
-        return []
-    verb = "is" if len(names) == 1 else "are"
-    hint = f"{join_few([f'`{name}`' for name in names])} {verb} not used: releases do not depend on variables of uv."
-    places = {
-        "UV_NO_DEV": "`default_groups = false`",
-        "UV_NO_DEFAULT_GROUPS": "`default_groups = false`",
-        "UV_EXCLUDE_NEWER": "`min_age`",
-    }
-    settings = dict.fromkeys(places[name] for name in names if name in places)
-    return [
-        f"{hint} Set {' and '.join(settings)} in `[tool.releaser]`." if settings else f"{hint} Set it in `[tool.uv]`."
-    ]
+    """Return a hint about variables of uv that could change what is installed, which releaser does not pass on."""
+    names = [f"`{name}`" for name in site.unused_uv_variables]
+    hint = f"Not used: {join_few(names)}. Set it in `[tool.uv]`, or see `default_groups` and `min_age` of releaser."
+    return [hint] if names else []
 
 
 def list_hints(site: Site) -> list[str]:

@@ -197,7 +197,7 @@ def test_law_41_default_groups_are_named_at_adoption_and_can_be_left_out(make_si
     site.push_commit("Add dev", {"pyproject.toml": text.replace("staging = []", 'dev = ["localtools"]')}, lock=True)
     site.uv("sync", "--quiet", "--frozen", "--no-default-groups", "--group", "prod")
     hint = "adds localtools 1.0.0 to the venv"
-    says(site.releaser("check", check=0, env={"UV_NO_DEV": "1"}), hint, "`UV_NO_DEV` is not used")
+    says(site.releaser("check", check=0, env={"UV_NO_DEV": "1"}), hint, "Not used: `UV_NO_DEV`")
     assert any(hint in note for note in site.json("init")["notes"])
     site.write_dotenv(default_groups="off")
     silent(site.releaser("update"))
