@@ -63,6 +63,15 @@ def has_accepted_moves(committed: Lock, lock: Lock) -> bool:
     return any(move.is_same_version and move.after in places for move in find_moves([committed], committed, lock))
 
 
+def find_other_files(before: Lock, lock: Lock) -> frozenset[str]:
+    """Return the packages that have other files in the same version."""
+    names = set()
+    for package in lock.packages:
+        earlier = [entry for entry in before.find(package.name) if entry.version == package.version]
+        names |= {package.name} if earlier and all(_has_other_file(package, entry) for entry in earlier) else set()
+    return frozenset(names)
+
+
 def _is_from_same_place(package: Package, entry: Package) -> bool:
     return (package.source.kind, package.source.place) == (entry.source.kind, entry.source.place)
 

@@ -42,12 +42,8 @@ class Plan(msgspec.Struct, frozen=True):
     #: The packages that come from elsewhere than before, and the indexes that the host names, not the project.
     moves: tuple[Move, ...] = ()
     host_indexes: tuple[str, ...] = ()
-
-    @property
-    def renewed(self) -> frozenset[str]:
-        """The packages with other files in the same version: uv would leave those that are installed."""
-        same = (move for move in self.moves if move.is_same_version)
-        return frozenset(move.name for move in same if move.kind == "hash" or move.after not in self.host_indexes)
+    #: The packages that are installed again in the same version, as uv would leave their files.
+    renewed: frozenset[str] = frozenset()
 
     @property
     def installs_what_is_live(self) -> bool:

@@ -30,7 +30,7 @@ from releaser.packages import complaints
 from releaser.packages.changes import describe_changes
 from releaser.packages.hand_made import find_edited_venv, list_work
 from releaser.packages.holds import find_held_code, find_pause
-from releaser.packages.indexes import explain_moves, find_host_indexes, find_moves, may_change_index
+from releaser.packages.indexes import explain_moves, find_host_indexes, find_moves, find_other_files, may_change_index
 from releaser.packages.lock import Lock, parse_lock, read_lock
 from releaser.packages.resolve import Plan, read_live_venv, resolve
 from releaser.packages.rules import make_rules
@@ -138,14 +138,13 @@ def _decide(  # noqa: PLR0913 - all that a decision is made of
             require(complaints.find_problems(site, shadow.project, mark=run.id, commit=target.commit))
         committed = read_lock(shadow.project / "uv.lock", f"uv.lock of commit {target.commit[:12]}")
         _require_names(committed, (*options.names, *options.accepted))
-        known = [committed if target.commit == head else _read_lock_at(source, head, site.paths.lockfile_in_tree)]
-        known += [
-            read_lock(each.lock) for each in outlook.store.releases if each is live or each.state.state == "ready"
-        ]
+        at_head = committed if target.commit == head else _read_lock_at(source, head, site.paths.lockfile_in_tree)
+        ready = (read_lock(each.lock) for each in outlook.store.releases if each.state.state == "ready")
+        known = [read_lock(live.lock), *filter(None, [at_head]), *ready]
         with run.step("resolve") as detail:
             rules = make_rules(site.settings.versions, outlook.holds, options.names)
             plan = resolve(site, shadow.project, read_live_venv(site, live), rules, mark=run.id)
-            plan = _judge_moves(site, shadow, plan, [each for each in known if each], committed, options.accepted)
+            plan = _judge_moves(site, shadow, plan, known, committed, options.accepted)
             detail.append(describe_changes(plan.changes or ()) or "no changes")
     if plan.host_indexes and target.publishes:
         reason = f"uv.lock is not committed: it names {join_few(plan.host_indexes)}, an index of this host alone."
@@ -169,14 +168,16 @@ def _judge_moves(
 ) -> Plan:
     """Return the plan with the packages that come from elsewhere than before. Raises PreflightError if one may not.
 
-    A mirror of the host may be another index, but not have other files.
+    `known` are locks whose packages may stay as they are, that of the live release first. A mirror of the host may be
+    another index, but not have other files.
     """
     moves, own = find_moves(known, committed, plan.lock), find_host_indexes(site, committed, plan.lock)
     if may_change_index(site, shadow.project):
         moves = [move for move in moves if move.is_same_version]
     refused = [move for move in moves if move.kind == "hash" or move.after not in own]
     require(explain_moves([move for move in refused if move.name not in accepted], plan.lock))
-    return msgspec.structs.replace(plan, moves=tuple(moves), host_indexes=tuple(own))
+    renewed = find_other_files(known[0], plan.lock) | {move.name for move in refused if move.is_same_version}
+    return msgspec.structs.replace(plan, moves=tuple(moves), host_indexes=tuple(own), renewed=renewed)
 
 
 def _compare(site: Site, options: UpdateOptions, outlook: Outlook, prospect: Prospect) -> Decision:
@@ -185,7 +186,7 @@ def _compare(site: Site, options: UpdateOptions, outlook: Outlook, prospect: Pro
     before, key = live.manifest.key, attempt.key
     is_same = attempt.plan.installs_what_is_live and (key.code_key, key.python) == (before.code_key, before.python)
     is_same = is_same and not key.find_changed_libraries(before)
-    is_same = is_same or (attempt.plan.installs_what_is_live and _was_left(site, store, prospect))
+    is_same = is_same or (attempt.plan.changes == () and _was_left(site, store, prospect))
     faults = [*list_faults(site, live)]
     if not options.force:
         require(find_edited_venv(live, [fault for fault in faults if fault.kind == "hotfix"]))
@@ -211,7 +212,7 @@ def _compare(site: Site, options: UpdateOptions, outlook: Outlook, prospect: Pro
 def _was_left(site: Site, store: Store, prospect: Prospect) -> bool:
     """Return True if a rollback left this candidate, and the live release differs by what no hold can name.
 
-    That is the content of a library beside the checkout, or a tag of git.
+    That is the content of a library beside the checkout, other files of a version, or a tag of git.
     """
     live, key = prospect.live, prospect.attempt.key
     if not any(each.state.state == "rolled-back" and each.manifest.key == key for each in store.releases):

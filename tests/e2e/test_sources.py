@@ -59,18 +59,9 @@ def test_law_37_40_a_table_of_uv_that_uv_would_ignore_is_refused(site: SampleSit
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("text", "words"),
-    [
-        ("<<<<<<< HEAD\n", ["line 1 is a conflict marker"]),
-        ("version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\n", ["git-lfs"]),
-        ("", ["it is empty"]),
-        ("\ufeff", ["byte order mark"]),
-    ],
-)
-def test_law_40_a_commit_whose_lock_is_none_is_named(site: SampleSite, text: str, words: list[str]) -> None:
-    commit = site.push_from_elsewhere({"uv.lock": text and text + site.lock()})
-    says(refused(site, "update"), f"uv.lock of commit {commit[:12]} is not a lock of uv", *words)
+def test_law_40_a_commit_whose_lock_is_none_is_named(site: SampleSite) -> None:
+    commit = site.push_from_elsewhere({"uv.lock": f"<<<<<<< HEAD\n{site.lock()}"})
+    says(refused(site, "update"), f"uv.lock of commit {commit[:12]} is not a lock of uv: line 1 is a conflict marker")
     assert len(site.releases()) == 1, "nothing is built"
 
 
@@ -175,13 +166,11 @@ def test_law_38_a_library_beside_the_checkout_and_a_tag_are_news(site: SampleSit
     files = {**make_library("shop"), "pyproject.toml": text}
     site.push_commit("Take a library from beside", files, lock=True)
     site.releaser("update", check=0)
-    silent(site.releaser("update"))
     site.edit("../beside/content.py", "VALUE, BROKEN = 2, False\n")
     says(site.releaser("update", "--dry-run", check=0), "beside the checkout: beside")
     site.releaser("update", check=0)
     show = "import beside; from importlib.metadata import version; print(beside.VALUE, version('shop'))"
     assert site.python(show) == "2 1"
-    silent(site.releaser("update"))
     site.git("tag", "2.0")
     site.releaser("update", check=0)
     assert site.python(show) == "2 2.0"
