@@ -9,6 +9,8 @@ from pathlib import Path
 
 from releaser.packages.lock import Lock
 from releaser.site.site import Site
+from releaser.system.files import read_regular_file, walk
+from releaser.system.signals import check_signals
 
 _LARGE = 1 << 20  # bytes; of a larger file, size and time stand for its content
 _LEFT_OUT = {".git", ".hg", ".venv", "venv", "__pycache__", "node_modules", "build", "dist", ".tox", ".nox"}
@@ -29,7 +31,8 @@ def _hash(path: Path) -> str:
     digest = hashlib.sha256()
     if path.is_file():
         digest.update(_read(path))
-    for place, directories, files in os.walk(path):
+    for place, directories, files in walk(path):
+        check_signals()
         directories[:] = sorted(name for name in directories if name not in _LEFT_OUT and not name.endswith(_MADE))
         for name in sorted(name for name in files if not name.endswith(_MADE)):
             file = Path(place, name)
@@ -41,7 +44,7 @@ def _read(path: Path) -> bytes:
     try:
         status = path.stat()
         if stat.S_ISREG(status.st_mode) and status.st_size <= _LARGE:
-            return path.read_bytes()
+            return read_regular_file(path.resolve()) or b""
     except OSError:  # such as a file of another user
         return b""
     return f"{status.st_size} {status.st_mtime_ns}".encode() if stat.S_ISREG(status.st_mode) else b""
