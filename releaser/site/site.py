@@ -237,7 +237,8 @@ def site_at(site: Site, pyproject: str, commit: str) -> Site:
 
     Raises PreflightError if they are wrong, or if the commit changes where the site is.
     """
-    changed = _make_site(site.paths.project, site.paths.top, pyproject, site.environ, site.dotenv)
+    place = f"pyproject.toml of commit {commit[:12]}"
+    changed = _make_site(site.paths.project, site.paths.top, pyproject, site.environ, site.dotenv, place)
     problems = list(changed.problems)
     for name in FIXED:
         before, after = site.settings.get(name), changed.settings.get(name)
@@ -250,10 +251,11 @@ def site_at(site: Site, pyproject: str, commit: str) -> Site:
 
 
 def _make_site(
-    project: Path, top: Path, text: str, environ: Mapping[str, str], dotenv_values: Mapping[str, str]
+    project: Path, top: Path, text: str, environ: Mapping[str, str], dotenv_values: Mapping[str, str], place: str = ""
 ) -> Site:
+    """Return the site; messages call the file of `text` by its path, or by `place`."""
     hide_secrets(text)
-    content, problems = read_pyproject(text, str(project / "pyproject.toml")) if text else ({}, [])
+    content, problems = read_pyproject(text, place or str(project / "pyproject.toml")) if text else ({}, [])
     table: Any = get_table(content, "tool", "releaser")
     settings, wrong = load_settings(environ, dotenv_values, table if isinstance(table, dict) else {})
     group, missing = choose_group(content, settings.site.environment, settings.site.group)
