@@ -41,6 +41,7 @@ TITLES = {
     28: "A refusal says what happened, what is live, and what to do",
     29: "Secrets appear nowhere",
     30: "State is for its owner",
+    32: "A hash, index or source that changed without a version is refused",
     33: "git never asks, and a person's configuration changes no answer",
     34: "A pushed commit cannot make releaser write elsewhere",
     35: "It works in the environments that people have",
@@ -48,6 +49,7 @@ TITLES = {
     37: "A dry run, check, status and update decide by the same code",
     38: "A package is name, version and source",
     39: "A release is compared with what was sealed",
+    40: "A complaint of uv about its configuration, or a lock that does not fit, is an error",
     41: "A gate asks with the service's own environment",
     42: "No run waits without a limit, and a signal ends it in seconds",
 }

@@ -15,6 +15,7 @@ import msgspec
 from releaser.candidate.namespace import run_in_shadow
 from releaser.candidate.shadow import Shadow
 from releaser.errors import BuildError, ToolError
+from releaser.packages.complaints import explain_refusal
 from releaser.packages.lost import pack_wheel
 from releaser.packages.resolve import Plan, group_arguments
 from releaser.releases.lease import install_startup_module, remove_startup_module
@@ -95,7 +96,8 @@ class LockInstaller(msgspec.Struct, frozen=True):
 
     def _sync(self, place: Place, words: list[str]) -> None:
         site, venv = place.site, place.venv
-        words = [*words, *(f"--reinstall-package={name}" for name in sorted(self.plan.lock.local))]
+        again = sorted(self.plan.lock.local | self.plan.renewed)
+        words = [*words, *(f"--reinstall-package={name}" for name in again)]
         variables = {"UV_PROJECT_ENVIRONMENT": str(venv), "UV_PYTHON": str(find_python(venv))}
         variables["UV_LINK_MODE"] = "hardlink" if place.shares_files else "copy"  # never links into a cache
         command, env = site.uv_command(*words, mark=place.mark, variables=variables)
@@ -119,9 +121,10 @@ def build_venv(place: Place, plan: Plan, base: Release | None, install: Installe
             raise ToolError("uv has replaced the environment of the candidate by another one.")
         install_startup_module(venv)
     except ToolError as error:
+        message, advice = explain_refusal(error.output) or (error.message, "The next run tries again.")
         raise explain_full_disk(venv.parent, error) or BuildError(
-            f"The candidate could not be built: {error.message}",
-            shadow.advise_on_read_only(error.output) or "The next run tries again.",
+            f"The candidate could not be built: {message}",
+            shadow.advise_on_read_only(error.output) or advice,
             output=error.output,
         ) from error
     except OSError as error:

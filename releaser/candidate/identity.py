@@ -9,6 +9,7 @@ import msgspec
 
 from releaser.checkout.repository import hash_text
 from releaser.checkout.target import Target
+from releaser.packages.libraries import hash_libraries
 from releaser.packages.resolve import Plan, group_arguments
 from releaser.releases.release import Key, Release
 from releaser.releases.store import Store
@@ -21,7 +22,8 @@ from releaser.system.text import join_few
 def make_key(site: Site, plan: Plan, code_key: str) -> Key:
     """Return what identifies the candidate of a plan."""
     selection = " ".join(group_arguments(site))
-    return Key(code_key, plan.lock.sha256, plan.python_version, selection, hash_text(_list_recipe(site)))
+    recipe, libraries = hash_text(_list_recipe(site)), hash_libraries(site, plan.lock)
+    return Key(code_key, plan.lock.sha256, plan.python_version, selection, recipe, libraries)
 
 
 #: The settings of tests by which candidates are told apart, in the order in which they are hashed.
@@ -72,6 +74,7 @@ def explain_outdated(site: Site, release: Release, key: Key, target: Target) -> 
         "another Python": before.python != key.python,
         "another group, extras or members": before.selection != key.selection,
         "other settings of build and tests": before.recipe != key.recipe,
+        "other libraries beside the checkout": before.libraries != key.libraries,
     }
     if any(differences.values()):
         return f"for {join_few([difference for difference, differs in differences.items() if differs])}"

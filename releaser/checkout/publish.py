@@ -14,6 +14,7 @@ from releaser.checkout.pending import Pending, read_pending, write_pending
 from releaser.checkout.repository import CheckoutState, Repository
 from releaser.errors import Problem, ReleaserError, ToolError, explain_error, refuse, require
 from releaser.packages.changes import compare_locks, find_older
+from releaser.packages.indexes import has_accepted_moves
 from releaser.packages.lock import Lock, parse_lock, read_lock
 from releaser.releases.journal import PUSH, Entry
 from releaser.releases.release import EXPORT, PackageChange, Release
@@ -50,13 +51,13 @@ def is_worth_commit(
 
 
 def is_news(committed: Lock, lock: Lock, held: frozenset[str] = frozenset(), *, may_lower: bool = False) -> bool:
-    """Return True if a lock has other packages, versions or sources than the committed one, and may replace it.
+    """Return True if a lock has other packages, versions, sources or files than the committed one, and may replace it.
 
     Unless it `may_lower` them, as a rollback may, none may be older than there: a host that merely holds a version
     keeps its lock to itself. No rule orders the commits of a package from git, so another one of a package on hold,
     of `held`, counts as older.
     """
-    if committed.identities == lock.identities:
+    if committed.identities == lock.identities and not has_accepted_moves(committed, lock):
         return False
     moved = {name for name in held if committed.versions.get(name) != lock.versions.get(name)}
     is_git = any(package.source.commit for name in moved for package in (*committed.find(name), *lock.find(name)))

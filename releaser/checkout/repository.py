@@ -49,13 +49,16 @@ _SETTINGS = {
 #: The settings that are asked for at once.
 _ASKED = r"^(branch\..*\.(remote|merge)|remote\..*|url\..*|user\.(name|email)|core\.(worktree|bare)|"
 _ASKED += r"extensions\.partialclone|releaser\.probe)$"
+#: Tools that make a version from tags, as pyproject.toml names them.
+_VERSION_OF_TAG = r"(setuptools|pdm|flit)[-_.]scm|hatch-vcs|source *= *.(vcs|scm)|versioningit|dunamai|versioneer|"
+_VERSION_OF_TAG += r"dynamic-versioning|git-versioning"
 _EXCLUDED = "# by releaser\n{}\n"
 _HELPER = '!f() { test "$1" = get && printf \'username=%s\\npassword=%s\\n\' "$_USER_OF_0" "$_PASSWORD_OF_0"; }; f'
 
 
 #: Commands of git that change nothing.
 _QUESTIONS = {"cat-file", "diff", "for-each-ref", "log", "ls-files", "ls-tree", "merge-base", "rev-list", "rev-parse"}
-_QUESTIONS |= {"status"}
+_QUESTIONS |= {"describe", "grep", "status"}
 #: Commands of git that need no object, so that a partial clone fetches none.
 _LOCAL = {"config", "remote"}
 #: The beginnings of lines of `git status` about a changed file, and the number of spaces before its path.
@@ -255,12 +258,25 @@ class Repository:
         ]
 
     def code_key(self, commit: str, *without: str) -> str:
-        """Return a hash of all files of a commit but the named ones: the same code has the same key."""
+        """Return a hash of all files of a commit but the named ones: the same code has the same key.
+
+        Where versions are made from tags of git, another tag is other code.
+        """
         if (commit, without) in self._code_keys:
             return self._code_keys[commit, without]
         kept = [entry for entry in self._list_tree(commit) if entry.partition("\t")[2] not in without]
-        self._code_keys[commit, without] = hash_text("\0".join(kept))
+        self._code_keys[commit, without] = hash_text("\0".join([*kept, *self._find_version_tag(commit)]))
         return self._code_keys[commit, without]
+
+    def _find_version_tag(self, commit: str) -> list[str]:
+        """Return the tag from which a build makes the version of a commit, if a project in it does that."""
+        common = self.directories[1]
+        packed = (common / "packed-refs").read_bytes() if (common / "packed-refs").is_file() else b""
+        if not (b" refs/tags/" in packed or any((common / "refs/tags").glob("*")) or (common / "reftable").exists()):
+            return []
+        words = ("grep", "--quiet", "--extended-regexp", _VERSION_OF_TAG, commit, "--", ":(top,glob)**/pyproject.toml")
+        tag = ("describe", "--tags", "--abbrev=0", "--match=*[0-9]*", commit)
+        return [self.ask(*tag)] if self.run(*words, check=False).status == 0 else []
 
     def list_files(self, commit: str) -> frozenset[str]:
         """Return the paths of the files of a commit."""

@@ -27,11 +27,18 @@ from releaser.system.text import normalize_name
 @click.argument("names", nargs=-1, metavar="[NAME]...")
 @click.option("--force", is_flag=True, help="Try a failed candidate again; replace a venv that was edited by hand.")
 @click.option("--prepare", is_flag=True, help="Stop when the release is ready; the next update makes it live.")
+@click.option("--accept", "accepted", multiple=True, metavar="NAME", help="Take a package whose source has changed.")
 @click.option("--follow-remote", is_flag=True, help="Follow a remote that moved back or was rewritten.")
 @click.option("--dry-run", is_flag=True, help="Only say what would be updated.")
 @common_options(takes_lock=True)
 def update_command(
-    common: Common, names: tuple[str, ...], force: bool, prepare: bool, follow_remote: bool, dry_run: bool
+    common: Common,
+    names: tuple[str, ...],
+    force: bool,
+    prepare: bool,
+    accepted: tuple[str, ...],
+    follow_remote: bool,
+    dry_run: bool,
 ) -> None:
     """Update packages and code: resolve, build, test, flip, restart, push.
 
@@ -43,6 +50,7 @@ def update_command(
         follow_remote=follow_remote,
         dry_run=dry_run,
         names=tuple(map(normalize_name, names)),
+        accepted=tuple(map(normalize_name, accepted)),
     )
     if dry_run:
         preview_and_exit(common, lambda site: preview_update(site, options))

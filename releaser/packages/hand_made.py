@@ -16,7 +16,7 @@ from releaser.packages.changes import find_edits
 from releaser.packages.lock import read_lock
 from releaser.packages.resolve import compare_with_venv
 from releaser.releases.journal import read_entry
-from releaser.releases.release import Release
+from releaser.releases.release import PackageChange, Release
 from releaser.releases.sealed import Difference
 from releaser.releases.store import Store
 from releaser.releases.venv import (
@@ -46,12 +46,19 @@ def find_problems(site: Site) -> list[Problem]:
         message = f"`{link}` is no virtual environment whose Python starts."
         return [Problem("no-venv", message, f"Move it away: `mv {word(link)} {word(link)}.old`.")]
     try:
-        with tempfile.TemporaryDirectory(prefix=site.paths.temporary_prefix) as place:  # a check makes no state
-            return find_losses(msgspec.structs.replace(site, uv_cache=Path(place)), mark="check")
+        with _without_state(site) as site:
+            return find_losses(site, mark="check")
     except BuildError as error:
         return list(error.problems)
     except PreflightError:
         return []
+
+
+@contextlib.contextmanager
+def _without_state(site: Site) -> Iterator[Site]:
+    """Yield a site whose uv keeps its cache elsewhere: a check makes no state."""
+    with tempfile.TemporaryDirectory(prefix=site.paths.temporary_prefix) as place:
+        yield msgspec.structs.replace(site, uv_cache=Path(place))
 
 
 def find_losses(site: Site, *, mark: str) -> list[Problem]:
@@ -110,10 +117,32 @@ def describe_patches(venv: Path) -> str:
     return f"Packages were changed by hand: {join_few(patches)}. {words}"
 
 
+def describe_coming(site: Site, *, mark: str) -> str:
+    """Return a sentence that names what default groups of uv would add to the venv; empty if that is nothing.
+
+    Raises BuildError and PreflightError.
+    """
+    if not site.settings.site.default_groups:
+        return ""
+    with _without_state(site) as site:
+        coming = {change.name: str(change.new) for change in _compare(site, [], mark=mark) if change.old is None}
+        words = ["--no-default-groups"]
+        without = {change.name for change in _compare(site, words, mark=mark) if change.old is None} if coming else {}
+    if not (added := {name: version for name, version in coming.items() if name not in without}):
+        return ""
+    message = f"The first update adds {_join(added)} to the venv, from dependency groups that are defaults of uv."
+    return f"{message} `default_groups = false` in `[tool.releaser]` leaves them out."
+
+
 def _list_leaving(site: Site, words: list[str], *, mark: str) -> dict[str, str]:
-    lock = read_lock(site.paths.lockfile)
-    changes = compare_with_venv(site, site.paths.project, site.paths.link, lock, mark=mark, more=words)
+    changes = _compare(site, words, mark=mark)
     return {change.name: str(change.old) for change in changes if change.new is None and change.name not in SEEDS}
+
+
+def _compare(site: Site, words: list[str], *, mark: str) -> tuple[PackageChange, ...]:
+    """Return what an update would change in the venv in the link's place, if its lock stayed."""
+    lock = read_lock(site.paths.lockfile)
+    return compare_with_venv(site, site.paths.project, site.paths.link, lock, mark=mark, more=words)
 
 
 def _list_choices(site: Site) -> Iterator[tuple[str, str, list[str]]]:

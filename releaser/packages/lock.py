@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,6 +20,9 @@ from releaser.releases.venv import label_version
 SourceKind = Literal["registry", "git", "url", "virtual", "editable", "directory", "path"]
 _KINDS: tuple[SourceKind, ...] = ("registry", "git", "url", "virtual", "editable", "directory", "path")
 _LOCAL = ("virtual", "editable", "directory", "path")
+_CONFLICT = re.compile(r"(<{7}|={7}|>{7}|\|{7})( |$)")
+_USER = re.compile(r"(?<=://)[^/@]*@")
+_BYTE_ORDER_MARK = "\ufeff"
 
 
 class Source(msgspec.Struct, frozen=True):
@@ -33,6 +37,22 @@ class Source(msgspec.Struct, frozen=True):
         """The facts by which two sources are the same. The URL of an index is not one: a host may have a mirror."""
         return (self.kind, "") if self.kind == "registry" else (self.kind, self.commit or self.location)
 
+    @property
+    def place(self) -> str:
+        """The index, repository, URL or path, without user, password, branch and commit."""
+        location = without_users(self.location.partition("#")[0])
+        return (location.partition("?")[0] if self.kind == "git" else location).rstrip("/")
+
+    @property
+    def is_local(self) -> bool:
+        """True if the package lies beside the project."""
+        return self.kind in _LOCAL
+
+
+def without_users(text: str) -> str:
+    """Return a text whose URLs have no user and password."""
+    return _USER.sub("", text)
+
 
 class Package(msgspec.Struct, frozen=True):
     """An entry of a lock. `upload_time` is that of its newest file; `markers` say in which forks it is installed."""
@@ -43,6 +63,8 @@ class Package(msgspec.Struct, frozen=True):
     hashes: frozenset[str] = frozenset()
     upload_time: str = ""
     markers: tuple[str, ...] = ()
+    #: The names of its files, with their hashes.
+    files: frozenset[tuple[str, str]] = frozenset()
     #: The names of the packages that it needs.
     needs: frozenset[str] = frozenset()
 
@@ -74,7 +96,7 @@ class Lock(msgspec.Struct, frozen=True, dict=True):
     @functools.cached_property
     def local(self) -> frozenset[str]:
         """The names of the packages that lie beside the project."""
-        return frozenset(package.name for package in self.packages if package.source.kind in _LOCAL)
+        return frozenset(package.name for package in self.packages if package.source.is_local)
 
     @functools.cached_property
     def names(self) -> list[str]:
@@ -96,14 +118,29 @@ def parse_lock(text: str, source: str = "uv.lock") -> Lock:
     try:
         return _parse(text)
     except (tomllib.TOMLDecodeError, KeyError, TypeError, AttributeError, ValueError) as error:
-        message = f"{source} is not a lock of uv: {error}."
-        raise refuse("wrong-lock", message, "Run `uv lock`, and commit it.") from error
+        message = f"{source} is not a lock of uv: {_explain_text(text) or error}."
+        advice = "Take an earlier one, run `uv lock`, and commit: `git checkout HEAD~ -- uv.lock`."
+        raise refuse("wrong-lock", message, advice) from error
+
+
+def _explain_text(text: str) -> str:
+    """Return what a text is that people commit in the place of a lock; empty if that is not known."""
+    lines = text.splitlines()
+    if marked := [number for number, line in enumerate(lines, 1) if _CONFLICT.match(line)]:
+        return f"line {marked[0]} is a conflict marker of git"
+    if text.startswith("version https://git-lfs"):
+        return "it is a pointer of git-lfs, which has to be installed here, or must not track it"
+    if text.startswith(_BYTE_ORDER_MARK):
+        return "line 1 begins with a byte order mark"
+    return "" if text.strip() else "it is empty"
 
 
 @functools.lru_cache(maxsize=8)
 def _parse(text: str) -> Lock:
     content: dict[str, Any] = tomllib.loads(text)
     packages = tuple(map(_read_package, content.get("package", [])))
+    if not packages and "version" not in content:
+        raise ValueError("it has no version")
     return Lock(packages, hashlib.sha256(text.encode()).hexdigest())
 
 
@@ -118,8 +155,14 @@ def _read_package(entry: Mapping[str, Any]) -> Package:
         hashes=frozenset(file["hash"] for file in files if "hash" in file),
         upload_time=max((str(file["upload-time"]) for file in files if "upload-time" in file), default=""),
         markers=tuple(entry.get("resolution-markers", ())),
+        files=frozenset((_name_file(file), file["hash"]) for file in files if "hash" in file),
         needs=frozenset(dependency["name"] for dependency in needs),
     )
+
+
+def _name_file(file: Mapping[str, Any]) -> str:
+    location = str(file.get("filename") or file.get("url") or file.get("path", ""))
+    return location.partition("#")[0].rpartition("/")[2]
 
 
 def _read_source(source: Mapping[str, Any]) -> Source:
@@ -128,12 +171,13 @@ def _read_source(source: Mapping[str, Any]) -> Source:
     return Source(kind, location, urlsplit(location).fragment if kind == "git" else "")
 
 
-def read_lock(path: Path) -> Lock:
-    """Return the packages of a lock file. Raises PreflightError."""
+def read_lock(path: Path, name: str = "") -> Lock:
+    """Return the packages of a lock file, which messages call by its path, or by a name. Raises PreflightError."""
     try:
         if path.exists() and not path.is_file():
             raise OSError("it is no file")
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise refuse("no-lock", f"{path} cannot be read: {error}.", "Run `uv lock`, and commit it.") from error
-    return parse_lock(text, str(path))
+        message = f"{name or path} cannot be read: {getattr(error, 'strerror', None) or error}."
+        raise refuse("no-lock", message, "Run `uv lock`, and commit it.") from error
+    return parse_lock(text, name or str(path))

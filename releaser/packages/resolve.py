@@ -14,7 +14,9 @@ from packaging.requirements import InvalidRequirement, Requirement
 
 from releaser.errors import BuildError, ToolError, refuse
 from releaser.packages.changes import compare_versions
+from releaser.packages.complaints import explain_refusal, require_fitting_lock
 from releaser.packages.holds import VersionHold
+from releaser.packages.indexes import Move
 from releaser.packages.lock import Lock, parse_lock, read_lock
 from releaser.packages.lost import pack_wheel, put_back
 from releaser.packages.rules import (
@@ -68,11 +70,16 @@ class Plan(msgspec.Struct, frozen=True):
     lost: Mapping[str, str] = {}
     #: True if nothing of the live venv is taken over.
     is_anew: bool = False
+    #: The packages that come from elsewhere than before, and the indexes that the host names, not the project.
+    moves: tuple[Move, ...] = ()
+    host_indexes: tuple[str, ...] = ()
+    #: The packages that are installed again in the same version, as uv would leave their files.
+    renewed: frozenset[str] = frozenset()
 
     @property
     def installs_what_is_live(self) -> bool:
         """True if the live venv has just these packages."""
-        return self.changes == ()
+        return self.changes == () and not self.renewed
 
 
 class LiveVenv(msgspec.Struct, frozen=True):
@@ -108,6 +115,8 @@ class _SyncReport(msgspec.Struct):
 def group_arguments(site: Site) -> list[str]:
     """Return the arguments of uv that say what is installed beside the project's own dependencies."""
     settings, words = site.settings.site, list[str]()
+    if not settings.default_groups:
+        words += ["--no-default-groups"]
     if site.group:
         words += ["--group", site.group]
     for extra in settings.extras:
@@ -226,6 +235,7 @@ def resolve(site: Site, tree: Path, live: LiveVenv, rules: Rules, *, mark: str) 
     before = Baseline(live.installed, read_lock(live.lock), read_lock(tree / "uv.lock"))
     task = _Task(site, tree, live, python, mark, before, committed)
     if rules.choose(before.committed.names) == frozenset():
+        require_fitting_lock(site, tree, python, mark=mark)
         changes, skipped = _compare(task), tuple[Skipped, ...]()
     else:
         rules, changes = _upgrade(task, rules)
@@ -483,7 +493,9 @@ def resolve_part(  # noqa: PLR0913 - all that a resolution needs
 
 def _explain_resolution(finished: Finished, rules: Rules) -> BuildError:
     error = failure(finished)
-    if finished.status == 1:
+    if refusal := explain_refusal(finished.output):
+        message, advice = refusal
+    elif finished.status == 1:
         message, advice = f"No versions fit together: {error.message}", "Run `uv lock --upgrade` to see why."
         if rules.levels or rules.level in ("minor", "patch"):
             advice += (
@@ -508,7 +520,9 @@ def compare_with_venv(  # noqa: PLR0913 - all that uv needs
         finished = site.run_uv(*words, cwd=tree, mark=mark, variables={"UV_PROJECT_ENVIRONMENT": str(venv)})
         report: Any = msgspec.json.decode(finished.stdout, type=_SyncReport)
     except ToolError as error:
-        raise BuildError(f"The lock cannot be installed here: {error.message}", _RETRY, output=error.output) from error
+        is_of_default = "enabled by default" in error.message  # a group that conflicts with that of the site
+        advice = "Leave that group out: `default_groups = false` in `[tool.releaser]`." if is_of_default else _RETRY
+        raise BuildError(f"The lock cannot be installed here: {error.message}", advice, output=error.output) from error
     except msgspec.MsgspecError as error:
         message = f"uv did not say what the lock changes ({error})."
         raise BuildError(message, f"Check `{site.uv} --version`: releaser needs 0.13 or newer.") from error

@@ -11,7 +11,8 @@ import msgspec
 
 from releaser.checkout.repository import Repository, open_repository
 from releaser.errors import explain_error, refuse
-from releaser.packages.hand_made import describe_patches
+from releaser.packages.hand_made import describe_coming, describe_patches
+from releaser.packages.libraries import hash_libraries
 from releaser.packages.lock import read_lock
 from releaser.packages.resolve import group_arguments
 from releaser.releases.journal import Entry, write_entry
@@ -46,9 +47,10 @@ def adopt(site: Site, run: SiteRun) -> Outcome:
     replace_file(directory / "uv.lock", site.paths.lockfile.read_bytes())
     code = repository.code_key(head, *site.committed_paths)
     version = ask_python_version(site, find_python(link))
-    key = Key(code, read_lock(directory / "uv.lock").sha256, version, " ".join(group_arguments(site)))
-    if patches := describe_patches(link):
-        run.note(patches)
+    lock, selection = read_lock(directory / "uv.lock"), " ".join(group_arguments(site))
+    key = Key(code, lock.sha256, version, selection, libraries=hash_libraries(site, lock))
+    for hint in filter(None, [describe_patches(link), describe_coming(site, mark=run.id)]):
+        run.note(hint)
     manifest = Manifest(directory.name, now(), "adopted", key, head, project=str(site.paths.project))
     state = State("good", order=run.store.next_order, live_at=(now(),), commit=head)
     with run.step("flip") as detail:

@@ -8,8 +8,8 @@ from releaser.candidate.namespace import describe_shadow
 from releaser.candidate.tests import TestResult
 from releaser.candidate.trial import run_live_tests, run_tests_of_person
 from releaser.errors import GateError, PreflightError, Problem, refuse, require
-from releaser.packages.hand_made import EDITED, describe_patches
-from releaser.pipelines.checks import list_hints, look
+from releaser.packages.hand_made import EDITED, describe_coming, describe_patches
+from releaser.pipelines.checks import find_stale_lock, list_hints, look
 from releaser.pipelines.decide import make_workplace
 from releaser.releases.store import SiteRun, Store
 from releaser.releases.verify import has_its_python
@@ -38,7 +38,8 @@ class Check(msgspec.Struct, frozen=True):
 def check(site: Site, *, sends_mail: bool) -> Check:
     """Return every reason why an update would be refused. Nothing is changed."""
     store = Store(site.paths)
-    problems = list(look(site, store, is_first=is_before_init(store)).problems)
+    view = look(site, store, is_first=is_before_init(store))
+    problems = list(view.problems) or find_stale_lock(site, store, view)
     damage = find_damage(site, store)
     if hotfixes := [problem for problem in damage if problem.name == EDITED]:
         problems = [*(problem for problem in problems if problem.name != EDITED), *hotfixes]
@@ -51,6 +52,7 @@ def check(site: Site, *, sends_mail: bool) -> Check:
     hints = list_hints(site)
     if store.link.kind == "foreign" and not store.link.is_symlink:
         hints.append(describe_patches(site.paths.link))
+        hints.append("" if problems else describe_coming(site, mark="check"))
     hints += [f"{problem.message} {problem.advice}" for problem in damage if problem.name != EDITED]
     return Check(tuple(problems), shadow, tuple(filter(None, hints)), delivery)
 

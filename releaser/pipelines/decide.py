@@ -26,11 +26,13 @@ from releaser.checkout.tree import copy_repository
 from releaser.errors import PreflightError, refuse, require
 from releaser.live.outlook import Outlook
 from releaser.live.problems import find_problems
+from releaser.packages import complaints
 from releaser.packages.another_python import explain_python, plan_stages
 from releaser.packages.changes import describe_changes
 from releaser.packages.hand_made import find_edited_venv, list_work
 from releaser.packages.holds import Hold, VersionHold, find_held_code, find_pause, list_holds
-from releaser.packages.lock import read_lock
+from releaser.packages.indexes import explain_moves, find_host_indexes, find_moves, find_other_files, may_change_index
+from releaser.packages.lock import Lock, parse_lock, read_lock
 from releaser.packages.resolve import Plan, read_constraints, read_live_venv, resolve
 from releaser.packages.rules import Skipped, follow_people, make_rules
 from releaser.pipelines import checks
@@ -53,14 +55,14 @@ from releaser.report.decision import (
 from releaser.site.site import Site
 from releaser.system.run import Run, now
 from releaser.system.space import require_room
-from releaser.system.text import find_close
+from releaser.system.text import find_close, join_few
 
 
 class UpdateOptions(msgspec.Struct, frozen=True):
     """`force` tries again what failed, `prepare` stops when the release is ready.
 
     `follow_remote` goes to the head of the remote, also if that moved back or was rewritten. A `dry_run` only decides.
-    `names` are the packages to upgrade, empty for all.
+    `names` are the packages to upgrade, empty for all; `accepted` those that may come from elsewhere than before.
     """
 
     force: bool = False
@@ -68,6 +70,7 @@ class UpdateOptions(msgspec.Struct, frozen=True):
     follow_remote: bool = False
     dry_run: bool = False
     names: tuple[str, ...] = ()
+    accepted: tuple[str, ...] = ()
 
 
 def decide(site: Site, run: SiteRun, options: UpdateOptions, outlook: Outlook) -> Decision:
@@ -143,7 +146,7 @@ def _find_commit(source: Repository, live: Release, head: str) -> str:
 
 def make_attempts(  # noqa: PLR0913 - all that an attempt is made of
     site: Site,
-    run: Run,
+    run: SiteRun,
     options: UpdateOptions,
     source: Repository,
     target: Target,
@@ -157,24 +160,60 @@ def make_attempts(  # noqa: PLR0913 - all that an attempt is made of
     """
     with make_shadow(site, source, directory, target.commit, mark=run.id) as shadow:
         _require_programs(site, shadow)
-        _require_names(shadow, options.names)
+        if target.commit != target.head:
+            require(complaints.find_problems(site, shadow.project, mark=run.id, commit=target.commit))
+        committed = read_lock(shadow.project / "uv.lock", f"uv.lock of commit {target.commit[:12]}")
+        _require_names(committed, (*options.names, *options.accepted))
+        is_head = target.commit == target.head
+        at_head = committed if is_head else _read_lock_at(source, target.head, site.paths.lockfile_in_tree)
+        ready = (read_lock(each.lock) for each in run.store.releases if each.state.state == "ready")
+        known = [read_lock(live.lock), *filter(None, [at_head]), *ready]
         with run.step("resolve") as detail:
             venv, deployed = read_live_venv(site, live), _find_commit(source, live, target.head)
-            committed = (shadow.project / "uv.lock").read_bytes()
+            text = (shadow.project / "uv.lock").read_bytes()
             lowered = find_lowered(site, source, deployed, target.commit)
             constraints = read_constraints(shadow.project, site.settings.versions.constraints)
             rules = make_rules(site.settings.versions, holds, options.names, constraints, now())
             rules = follow_people(rules, lowered.by_people, venv.installed)
             plan = resolve(site, shadow.project, venv, rules, mark=run.id)
+            plan = _judge_moves(site, shadow, plan, known, committed, options.accepted)
             plans = [_explain_lowered(plan, lowered, venv.installed)]
             reason = explain_python(live, venv, plans[0])
             if reason:  # with the same versions first: one change at a time
-                plans = plan_stages(site, shadow.project, venv, rules, plans[0], committed, mark=run.id)
+                plans = plan_stages(site, shadow.project, venv, rules, plans[0], text, mark=run.id)
             detail.append(describe_changes(plans[0].changes or ()) or "no changes")
+    if plan.host_indexes and target.publishes:
+        words = f"uv.lock is not committed: it names {join_few(plan.host_indexes)}, an index of this host alone."
+        advice = "Name the index in pyproject.toml, or let another host upgrade, and set `upgrade` to `none` here."
+        target = msgspec.structs.replace(target, publishes=False, reason=words, advice=advice, is_problem=True)
     return [Attempt(target, site, plan, make_key(site, plan, target.code_key)) for plan in plans], reason
 
 
-def decide_without_commit(site: Site, run: Run, options: UpdateOptions, prospect: Prospect) -> Attempt:
+def _read_lock_at(source: Repository, commit: str, path: str) -> Lock | None:
+    """Return the lock of a commit; None if it has none."""
+    with contextlib.suppress(PreflightError):
+        return parse_lock(source.file_at(commit, path) or "")
+    return None
+
+
+def _judge_moves(
+    site: Site, shadow: Shadow, plan: Plan, known: Sequence[Lock], committed: Lock, accepted: Sequence[str]
+) -> Plan:
+    """Return the plan with the packages that come from elsewhere than before. Raises PreflightError if one may not.
+
+    `known` are locks whose packages may stay as they are, that of the live release first. A mirror of the host may be
+    another index, but not have other files.
+    """
+    moves, own = find_moves(known, committed, plan.lock), find_host_indexes(site, committed, plan.lock)
+    if may_change_index(site, shadow.project):
+        moves = [move for move in moves if move.is_same_version]
+    refused = [move for move in moves if move.kind == "hash" or move.after not in own]
+    require(explain_moves([move for move in refused if move.name not in accepted], plan.lock))
+    renewed = find_other_files(known[0], plan.lock) | {move.name for move in refused if move.is_same_version}
+    return msgspec.structs.replace(plan, moves=tuple(moves), host_indexes=tuple(own), renewed=renewed)
+
+
+def decide_without_commit(site: Site, run: SiteRun, options: UpdateOptions, prospect: Prospect) -> Attempt:
     """Return the attempt that takes packages alone live, on the code of HEAD; `site` has the settings of that code.
 
     Raises PreflightError and BuildError.
@@ -202,6 +241,8 @@ def _compare(
     prospect, attempt = msgspec.structs.replace(prospect, attempt=attempts[0]), attempts[0]
     before, key = live.manifest.key, attempt.key
     is_same = attempt.plan.installs_what_is_live and (key.code_key, key.python) == (before.code_key, before.python)
+    is_same = is_same and not key.find_changed_libraries(before)
+    is_same = is_same or (attempt.plan.changes == () and _was_left(site, store, prospect))
     faults = [*list_faults(site, live)]
     if not options.force:
         require(find_edited_venv(live, [fault for fault in faults if fault.kind == "hotfix"]))
@@ -231,6 +272,18 @@ def _find_left(store: Store, key: Key) -> Release | None:
         return None
     manifest = msgspec.structs.replace(release.manifest, failed_gate="rollback", failure="it was rolled back")
     return msgspec.structs.replace(release, manifest=manifest)
+
+
+def _was_left(site: Site, store: Store, prospect: Prospect) -> bool:
+    """Return True if a rollback left this candidate, and the live release differs by what no hold can name.
+
+    That is the content of a library beside the checkout, other files of a version, or a tag of git.
+    """
+    live, key = prospect.live, prospect.attempt.key
+    if not any(each.state.state == "rolled-back" and each.manifest.key == key for each in store.releases):
+        return False
+    paths = prospect.repository.changed_paths(live.manifest.commit, prospect.target.commit)
+    return key.python == live.manifest.key.python and {*paths} <= {*site.committed_paths}
 
 
 def _find_missing_products(site: Site, store: Store, prospect: Prospect) -> list[str]:
@@ -278,9 +331,9 @@ def _explain_lowered(plan: Plan, lowered: Lowered, installed: Mapping[str, str])
     return msgspec.structs.replace(plan, holds=(*plan.holds, *holds), skipped=(*plan.skipped, *stays))
 
 
-def _require_names(shadow: Shadow, names: Sequence[str]) -> None:
+def _require_names(lock: Lock, names: Sequence[str]) -> None:
     """Raise PreflightError if the lock does not have a package that a person has named."""
-    known = read_lock(shadow.project / "uv.lock").names if names else []
+    known = lock.names if names else []
     for name in names:
         if name not in known:
             close = find_close(name, known)

@@ -8,13 +8,14 @@ from releaser.candidate.shadow import make_shadow
 from releaser.candidate.trial import Attempt, seal, try_candidate
 from releaser.checkout.snapshot import require_unchanged
 from releaser.checkout.target import Target
-from releaser.errors import refuse
+from releaser.errors import refuse, require
 from releaser.live.change import make_entry, make_live
 from releaser.live.hooks import run_before_live
+from releaser.packages.complaints import require_fitting_lock
 from releaser.packages.lock import read_lock
 from releaser.packages.resolve import Plan, choose_python
 from releaser.pipelines.adopt import adopt, ignore_link
-from releaser.pipelines.checks import Look, list_hints, look
+from releaser.pipelines.checks import Look, find_stale_lock, list_hints, look
 from releaser.pipelines.conclude import conclude
 from releaser.releases.journal import Entry, write_entry
 from releaser.releases.store import SiteRun, Store
@@ -56,6 +57,7 @@ def _build_first(site: Site, run: SiteRun, view: Look) -> Outcome:
         lock = read_lock(shadow.project / "uv.lock")
         text = (shadow.project / "uv.lock").read_text(encoding="utf-8")
         plan = Plan(lock, text, *choose_python(site, shadow.project, None, mark=run.id))
+        require_fitting_lock(site, shadow.project, plan.python, mark=run.id)
     attempt = Attempt(target, site, plan, make_key(site, plan, target.code_key))
     trial = try_candidate(run, repository, attempt, None, LockInstaller(plan))
     release = seal(trial, run, None)
@@ -73,7 +75,9 @@ def _build_first(site: Site, run: SiteRun, view: Look) -> Outcome:
 def preview_init(site: Site) -> Outcome:
     """Say what `init` would do. Writes nothing."""
     store = Store(site.paths)
-    look(site, store, is_first=True).require_fit()
+    view = look(site, store, is_first=True)
+    view.require_fit()
+    require(find_stale_lock(site, store, view))
     if store.live is not None:
         return make_unchanged(f"Release {store.live.id} is live already.", store.live.id)
     if store.link.kind == "foreign" and not store.link.is_symlink:

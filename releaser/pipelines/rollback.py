@@ -24,6 +24,8 @@ from releaser.live.change import make_entry, make_live
 from releaser.packages.changes import compare_releases, describe_changes
 from releaser.packages.hand_made import explain_moved_link, find_link_problems
 from releaser.packages.holds import find_held_code, read_holds
+from releaser.packages.indexes import find_host_indexes
+from releaser.packages.lock import Lock, parse_lock, read_lock
 from releaser.pipelines.conclude import conclude
 from releaser.pipelines.recover import Recovery
 from releaser.releases.journal import QUICK_PUSH, Entry, is_interrupted, read_entry
@@ -175,6 +177,7 @@ def plan_rollback(site: Site, run: SiteRun, repository: Repository, release: Rel
         and is_same_code
         and may_commit_older(site, repository, head, find_held_code(read_holds(site.paths)))
         and is_worth_commit(repository, head, path, release, may_lower=True)
+        and not _has_host_index(site, repository, head, release)
     )
     deployed = find_deployed(site, repository, run.store, head)
     entry = msgspec.structs.replace(
@@ -189,6 +192,12 @@ def plan_rollback(site: Site, run: SiteRun, repository: Repository, release: Rel
     )
     require_free_way(site, repository, entry)
     return entry
+
+
+def _has_host_index(site: Site, repository: Repository, head: str, release: Release) -> bool:
+    """Return True if the lock of a release names an index of this host alone, so that it is not for others."""
+    text = repository.file_at(head, site.paths.lockfile_in_tree)
+    return bool(find_host_indexes(site, parse_lock(text) if text else Lock((), ""), read_lock(release.lock)))
 
 
 def preview_rollback(site: Site, name: str | None, *, keep_code: bool) -> Outcome:

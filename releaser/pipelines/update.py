@@ -22,6 +22,7 @@ from releaser.live.hooks import run_before_live
 from releaser.live.outlook import Outlook, foresee
 from releaser.packages.hand_made import find_new_work
 from releaser.packages.holds import Hold, describe_skipped, list_holds, read_holds, replace_index_holds, write_holds
+from releaser.packages.indexes import describe_moves
 from releaser.pipelines.adopt import adopt
 from releaser.pipelines.blame import Findings, find_blame
 from releaser.pipelines.conclude import conclude, follow_up
@@ -135,9 +136,11 @@ def take_live(site: Site, run: SiteRun, decision: Ready | Build, options: Update
     """
     prospect, repository = decision.prospect, decision.prospect.repository
     commits, live, target = prospect.new_commits, prospect.live, prospect.target
-    key = prospect.attempt.key
-    if prospect.python:
-        run.note(prospect.python)
+    key, plan = prospect.attempt.key, prospect.attempt.plan
+    for note in filter(None, [prospect.python, *describe_moves(plan.moves, plan.host_indexes)]):
+        run.note(note)
+    if libraries := key.find_changed_libraries(live.manifest.key):
+        run.note(f"Changed beside the checkout: {join_few(libraries)}.")
     try:
         if isinstance(decision, Ready):
             release, blame = decision.release, NO_BLAME

@@ -45,7 +45,7 @@ class Key(msgspec.Struct, frozen=True, rename={"code_key": "code"}):
 
     `code_key` is a hash of all files of the commit but the lock and its export.
     `selection` are the group, extras and members, as arguments of uv; `recipe` is a hash of the settings by which a
-    candidate is built and tested.
+    candidate is built and tested. `libraries` are the packages outside of the repository, with hashes of their content.
     """
 
     code_key: str
@@ -53,6 +53,12 @@ class Key(msgspec.Struct, frozen=True, rename={"code_key": "code"}):
     python: str
     selection: str = ""
     recipe: str = ""
+    libraries: tuple[tuple[str, str], ...] = ()
+
+    def find_changed_libraries(self, before: Key) -> list[str]:
+        """Return the packages outside of the repository whose content has changed; a new one changes the lock."""
+        known = dict(before.libraries)
+        return [name for name, content in self.libraries if known.get(name, content) != content]
 
 
 class Manifest(msgspec.Struct, frozen=True, rename={"kind": "origin"}):

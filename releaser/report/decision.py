@@ -155,6 +155,10 @@ def _name_news(prospect: Prospect) -> str:
     has_code = prospect.target.moves_code or prospect.target.code_key != prospect.live.manifest.key.code_key
     words = [f"commit {prospect.target.commit[:12]}"] if has_code else []
     words += [describe_changes(prospect.changes)] if prospect.changes else []
+    if libraries := prospect.attempt.key.find_changed_libraries(prospect.live.manifest.key):
+        words.append(f"beside the checkout: {join_few(libraries)}")
+    if renewed := sorted(prospect.attempt.plan.renewed):
+        words.append(f"{join_few(renewed)} from another source, or with other files")
     return "; ".join(words)
 
 

@@ -70,6 +70,9 @@ class SiteSettings(msgspec.Struct, frozen=True):
     members: Annotated[Words, Meta(description="Workspace members to install, or `all`. Default: the root.")] = Words(
         ()
     )
+    default_groups: Annotated[bool, Meta(description="Install the default dependency groups of uv, such as `dev`.")] = (
+        True
+    )
     environment_file: Annotated[
         str, Meta(description="File with the environment of the site's service, relative to the project.")
     ] = "../.env"

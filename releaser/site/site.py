@@ -47,6 +47,11 @@ _KEPT_UV = re.compile(
     r"INSECURE_HOST|PYTHON_DOWNLOADS|PYTHON_INSTALL|PYTHON_PREFERENCE|PYTHON$|CONFIG_FILE|NO_CONFIG|CONCURRENT|"
     r"REQUEST_TIMEOUT|SSL)"
 )
+# Those of the others that change nothing here.
+_HARMLESS_UV = re.compile(
+    r"UV_(CACHE_DIR|NO_CACHE|LINK_MODE|PROJECT_ENVIRONMENT|NO_SYNC|NO_PROGRESS|COMPILE_BYTECODE|VENV_|TOOL_|PUBLISH_|"
+    r"PREVIEW|LOCK_TIMEOUT|INSTALL_DIR|INTERNAL_|RUN_|LOG_|NO_WRAP|SHOW_|STACK|INIT_|UNMANAGED_INSTALL)"
+)
 # Variables that mislead Python, or git, as in its hooks; but for those by which git reaches servers, and signs commits.
 _MISLEADING = re.compile(
     r"(VIRTUAL_ENV|PYTHONHOME|PYTHONPATH|PYTHONSTARTUP|PYTHONDONTWRITEBYTECODE|__PYVENV_LAUNCHER__)$|"
@@ -57,6 +62,7 @@ _NOT_OF_SERVICE = re.compile(r"_?RELEASER_|AUTO_UPDTR__|UV_|(PATH|VIRTUAL_ENV|PY
 _PROGRAMS = ("git", "uv", "ssh", "unshare", "setpriv", "python3")
 BROKEN_LINE, OUTSIDE = "broken-line", "restart-file-outside"  # names of problems
 _ASSIGNMENT = re.compile(r"\s*(?:export\s+)?[\w.-]+\s*=")
+_OWN_NAME = re.compile(r"\W*(?:\w+\s+)?(?:RELEASER_|AUTO_UPDTR__|ADMINS_JSON|UV_INDEX)")
 _REFERENCE = re.compile(r"\$\{(\w+)(?::-([^}]*))?\}")
 
 
@@ -139,14 +145,26 @@ class Site(msgspec.Struct, frozen=True):
         return env
 
     @property
+    def uv_variables(self) -> dict[str, str]:
+        """The variables of uv that say where packages come from: those of `.env`, and stronger ones of the process."""
+        variables = {**_expand(self.dotenv, self.environ), **self.environ}
+        return {name: value for name, value in variables.items() if _KEPT_UV.match(name)}
+
+    @property
     def public_uv_variables(self) -> dict[str, str]:
-        """The variables of uv that say where packages come from, for tests: without a Python, and without secrets."""
+        """Those of `uv_variables` that tests get: without a Python, and without secrets."""
         secret = re.compile(r"UV_(INDEX_\w+_(USERNAME|PASSWORD)|PYTHON)$")
         return {
             name: value
-            for name, value in self.environ.items()
-            if _KEPT_UV.match(name) and not secret.match(name) and redact(value) == value
+            for name, value in self.uv_variables.items()
+            if not secret.match(name) and redact(value) == value
         }
+
+    @property
+    def unused_uv_variables(self) -> list[str]:
+        """The variables of uv that could change what is installed, and so are not used."""
+        names = sorted(name for name in {**self.dotenv, **self.environ} if name.startswith("UV_"))
+        return [name for name in names if not _KEPT_UV.match(name) and not _HARMLESS_UV.match(name)]
 
     def service_environment(self, venv: Path, mark: str = "") -> dict[str, str]:
         """Return the environment for programs of the site in a release: what its service gets is stronger."""
@@ -157,15 +175,14 @@ class Site(msgspec.Struct, frozen=True):
     ) -> process.Finished:
         """Run uv with these arguments and variables. Raises ToolError."""
         words, env = self.uv_command(*arguments, mark=mark, variables=variables)
-        asks = arguments[:2] == ("python", "find") or "--dry-run" in arguments
+        asks = arguments[:2] in (("python", "find"), ("workspace", "dir")) or "--dry-run" in arguments
         return process.run(words, cwd=cwd, env=env, timeout=UV_TIMEOUT, check=check, is_answer=True, is_question=asks)
 
     def uv_command(
         self, *arguments: str | Path, mark: str, variables: Mapping[str, str] = {}
     ) -> tuple[list[str | Path], dict[str, str]]:
         """Return the command and the environment with which uv runs."""
-        sources = {name: value for name, value in self.environ.items() if _KEPT_UV.match(name)}
-        env = self.tool_environment(mark=mark) | sources | dict(variables)
+        env = self.tool_environment(mark=mark) | self.uv_variables | dict(variables)
         env.pop("UV_NO_SYNC")
         return [self.uv, "--color", "never", *arguments], env
 
@@ -220,7 +237,8 @@ def site_at(site: Site, pyproject: str, commit: str) -> Site:
 
     Raises PreflightError if they are wrong, or if the commit changes where the site is.
     """
-    changed = _make_site(site.paths.project, site.paths.top, pyproject, site.environ, site.dotenv)
+    place = f"pyproject.toml of commit {commit[:12]}"
+    changed = _make_site(site.paths.project, site.paths.top, pyproject, site.environ, site.dotenv, place)
     problems = list(changed.problems)
     for name in FIXED:
         before, after = site.settings.get(name), changed.settings.get(name)
@@ -233,10 +251,11 @@ def site_at(site: Site, pyproject: str, commit: str) -> Site:
 
 
 def _make_site(
-    project: Path, top: Path, text: str, environ: Mapping[str, str], dotenv_values: Mapping[str, str]
+    project: Path, top: Path, text: str, environ: Mapping[str, str], dotenv_values: Mapping[str, str], place: str = ""
 ) -> Site:
+    """Return the site; messages call the file of `text` by its path, or by `place`."""
     hide_secrets(text)
-    content, problems = read_pyproject(text, str(project / "pyproject.toml")) if text else ({}, [])
+    content, problems = read_pyproject(text, place or str(project / "pyproject.toml")) if text else ({}, [])
     table: Any = get_table(content, "tool", "releaser")
     settings, wrong = load_settings(environ, dotenv_values, table if isinstance(table, dict) else {})
     group, missing = choose_group(content, settings.site.environment, settings.site.group)
@@ -294,11 +313,14 @@ def read_dotenv(path: Path) -> tuple[dict[str, str], list[Problem]]:
     if problems and is_readable:  # the people who get mail can be read
         text = path.read_text(encoding="utf-8", errors="replace")
     logging.getLogger("dotenv").setLevel(logging.ERROR)
-    for binding in parse_stream(StringIO(text)):
-        if binding.error and _ASSIGNMENT.match(binding.original.string):  # lines for a shell are not ours
-            message = f"Line {binding.original.line} of `{path}` cannot be read: is a quote not closed?"
-            problems.append(Problem(BROKEN_LINE, message, f"Correct or remove it: `nano {word(path)}`."))
     values = dotenv.dotenv_values(stream=StringIO(text), interpolate=False)
+    for binding in parse_stream(StringIO(text)):
+        line, is_lost = binding.original.string, bool(binding.key) and values.get(binding.key or "") is None
+        is_ours = _OWN_NAME.match(line) and (binding.error or is_lost)
+        if is_ours or (binding.error and _ASSIGNMENT.match(line)):  # other lines may be for a shell
+            reason = "is a quote not closed?" if _ASSIGNMENT.match(line) else "a line must be NAME=value."
+            message = f"Line {binding.original.line} of `{path}` cannot be read: {reason}"
+            problems.append(Problem(BROKEN_LINE, message, f"Correct or remove it: `nano {word(path)}`."))
     return {name: value for name, value in values.items() if value is not None}, problems
 
 
@@ -316,7 +338,14 @@ def read_service(site: Site) -> tuple[dict[str, str], list[Problem]]:
         return {}, [Problem("no-environment-file", message, "Correct or remove `environment_file`.")]
     variables, problems = read_dotenv(path)
     hide_secrets(variables)
-    values = dict(site.environ)
+    values = _expand(variables, site.environ)
+    service = {name: value for name, value in values.items() if not _NOT_OF_SERVICE.match(name) and "\0" not in value}
+    return service, problems
+
+
+def _expand(variables: Mapping[str, str], environ: Mapping[str, str]) -> dict[str, str]:
+    """Return the variables of a file, with the values of those that they name."""
+    values = dict(environ)
 
     def find_value(match: re.Match[str]) -> str:
         return values.get(match[1], match[0] if match[2] is None else match[2])
@@ -324,8 +353,7 @@ def read_service(site: Site) -> tuple[dict[str, str], list[Problem]]:
     for variable, value in variables.items():
         values[variable] = _REFERENCE.sub(find_value, value)
     hide_secrets(values)
-    service = {name: values[name] for name in variables if not _NOT_OF_SERVICE.match(name) and "\0" not in values[name]}
-    return service, problems
+    return {name: values[name] for name in variables}
 
 
 def _find_unix_group(project: Path, name: str) -> tuple[int, list[Problem]]:

@@ -1,6 +1,8 @@
 """Servers of a test, on the loopback: a web site, and a place where a program waits for the test."""
 
 import contextlib
+import hashlib
+import json
 import os
 import socket
 import subprocess
@@ -113,3 +115,52 @@ def git_server(repository: Path, authorization: str, look: Callable[[], object])
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield server.server_port
         server.shutdown()
+
+
+@contextlib.contextmanager
+def package_index(root: Path, is_open: Callable[[str], bool] = lambda authorization: True) -> Iterator[str]:
+    """Serve each directory of wheels below `root` as an index, `URL/DIRECTORY/simple`, to whom `is_open` lets in."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            if not is_open(self.headers["Authorization"] or ""):
+                self._answer(401, b"", "text/plain")
+                return
+            directory, kind, name = self.path.strip("/").split("/")
+            if kind == "files":
+                self._answer(200, (root / directory / name).read_bytes(), "application/zip")
+                return
+            wheels = sorted((root / directory).glob(f"{name.replace('-', '_')}-*.whl"))
+            files = [
+                {"filename": wheel.name, "url": f"/{directory}/files/{wheel.name}", "hashes": {"sha256": _hash(wheel)}}
+                for wheel in wheels
+            ]
+            page = {"meta": {"api-version": "1.0"}, "name": name, "files": files}
+            self._answer(200 if wheels else 404, json.dumps(page).encode(), "application/vnd.pypi.simple.v1+json")
+
+        do_HEAD = do_GET  # noqa: N815
+
+        def _answer(self, status: int, body: bytes, kind: str) -> None:
+            self.send_response(status)
+            self.send_header("Content-Type", kind)
+            self.send_header("WWW-Authenticate", 'Basic realm="index"')
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            if self.command == "GET":
+                self.wfile.write(body)
+
+        def log_message(self, format: str, *args: object) -> None:
+            """Print nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}"
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def _hash(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()

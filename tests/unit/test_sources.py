@@ -1,0 +1,141 @@
+"""Where packages come from: complaints of uv, refusals of indexes, and packages that move."""
+
+import msgspec
+import pytest
+
+from releaser.errors import PreflightError
+from releaser.packages.complaints import explain_refusal, list_complaints
+from releaser.packages.indexes import explain_moves, find_moves, has_accepted_moves
+from releaser.packages.lock import Lock, parse_lock
+from tests.unit.samples import make_lock
+
+IGNORED = """\
+warning: Failed to parse `pyproject.toml` during settings discovery:
+  TOML parse error at line 7, column 1
+    |
+  7 | index-ulr = "https://bot:hunter2@example.org"
+    | ^^^^^^^^
+  unknown field `index-ulr`, expected one of `index`, `index-url`
+
+Resolved 1 package in 8ms
+"""
+UNREAD = """\
+error: Failed to parse: /srv/uv.toml
+  cause: TOML parse error at line 1, column 8
+           |
+         1 | bad = [
+           |        ^
+         unclosed array, expected `]`
+"""
+BOTH = """\
+warning: Found both a `uv.toml` file and a `[tool.uv]` section in an adjacent `pyproject.toml`. These are ignored:
+- link-mode
+- index
+"""
+GOES_ON = "and would go on without its settings: "
+
+
+@pytest.mark.parametrize(
+    ("output", "complaints"),
+    [
+        (
+            IGNORED,
+            [
+                f"uv cannot read `pyproject.toml` of it, {GOES_ON}line 7, `index-ulr`: unknown field `index-ulr`, "
+                "expected one of `index`, `index-url`."
+            ],
+        ),
+        (UNREAD, [f"uv cannot read `/srv/uv.toml` of it, {GOES_ON}line 1, `bad`: unclosed array, expected `]`."]),
+        (BOTH, [f"uv says of it: {BOTH.splitlines()[0].removeprefix('warning: ')} link-mode, index."]),
+        (
+            "error: Required uv version `>=99` does not match the running version `0.13.9`.",
+            ["uv says of it: Required uv version `>=99` does not match the running version `0.13.9`."],
+        ),
+        ("warning: The field `tool.uv.dev-dependencies` is deprecated\nerror: No `pyproject.toml` found\n", []),
+    ],
+)
+def test_law_40_complaints_of_uv_have_file_line_and_key(output: str, complaints: list[str]) -> None:
+    assert list_complaints(output, " of it") == complaints
+
+
+@pytest.mark.parametrize(
+    ("output", "refusal"),
+    [
+        ("hint: An index URL (https://a/simple) could not be queried (401 Unauthorized)", ("https://a/simple", 401)),
+        ("An index URL (http://a:8/b) could not be queried: lack of permission (403 Forbidden)", ("http://a:8/b", 403)),
+        ("HTTP status client error (403 Forbidden) for url (https://a/b.whl)", ("https://a/b.whl", 403)),
+        ("error: No solution found when resolving dependencies", None),
+        ("HTTP status server error (500 Internal Server Error) for url (https://a/b)", None),
+    ],
+)
+def test_a_refusal_of_an_index_is_told_from_others(output: str, refusal: tuple[str, int] | None) -> None:
+    answer = explain_refusal(output)
+    assert (answer and answer[0]) == (refusal and f"The index {refusal[0]} refused ({refusal[1]}).")
+
+
+@pytest.mark.parametrize(
+    ("known", "committed", "lock", "moves"),
+    [
+        ("a 1@registry:own", "a 1@registry:own", "a 1@registry:own", []),
+        ("a 1@registry:own", "a 1@registry:own", "a 2@registry:own", []),
+        ("a 1@registry:own", "a 1@registry:own", "a 1@registry:pub", [("a", True)]),
+        ("a 1@registry:own", "a 1@registry:pub", "a 1@registry:pub", [("a", True)]),  # a person has committed that
+        ("a 1@registry:own", "a 1@registry:own", "a 2@registry:pub", [("a", False)]),  # it fell through
+        ("a 1@registry:own", "a 2@registry:pub", "a 2@registry:pub", []),
+        ("a 1@registry:own", "a 1@registry:own", "b 1@registry:pub", []),
+        ("a 1@registry:own/", "", "a 1@registry:own", []),
+        ("a 1@registry:https://u:p@own", "", "a 1@registry:https://own", []),
+        ("a 1@registry:own", "", "a 1@git:https://a", [("a", True)]),
+        ("a 1@git:https://a?branch=x#1111111", "", "a 1@git:https://a#2222222", []),
+        ("a 1@git:https://a#1111111", "", "a 1@git:https://b#1111111", [("a", True)]),
+        ("a 1@url:https://a.whl", "", "a 1@url:https://b.whl", [("a", True)]),
+        ("a 1@virtual:.", "", "a 1@editable:.", []),
+        ("a 1@registry:own, a 2@registry:pub", "", "a 2@registry:pub, a 1@registry:own", []),
+    ],
+)
+def test_law_32_38_a_package_moves_with_its_source(
+    known: str, committed: str, lock: str, moves: list[tuple[str, bool]]
+) -> None:
+    found = find_moves([make_lock(known)], make_lock(committed), make_lock(lock))
+    assert [(move.name, move.is_same_version) for move in found] == moves
+
+
+def with_files(text: str, **hashes: str) -> Lock:
+    """Return a lock whose packages all have these files."""
+    lock = make_lock(text)
+    files = frozenset(hashes.items())
+    return Lock(tuple(msgspec.structs.replace(package, files=files) for package in lock.packages), lock.sha256)
+
+
+def test_law_32_a_hash_changes_only_with_its_file() -> None:
+    before, more = with_files("a 1", sdist="1"), with_files("a 1", sdist="1", wheel="2")
+    other = with_files("a 1", sdist="3")
+    assert not find_moves([before], before, more)
+    assert [move.kind for move in find_moves([before], before, other)] == ["hash"]
+    assert not find_moves([before, other], before, other), "one of the known locks has it"
+    assert not find_moves([before], before, with_files("a 2", sdist="3"))
+    assert has_accepted_moves(before, other)
+    assert not has_accepted_moves(make_lock("a 1@registry:own"), make_lock("a 1@registry:mirror"))
+
+
+def test_all_packages_of_an_index_are_one_problem_that_names_a_mirror() -> None:
+    before, after = make_lock("a 1@registry:own, b 1@registry:own"), make_lock("a 1@registry:m, b 1@registry:m")
+    (problem,) = explain_moves(find_moves([before], before, after), after)
+    assert problem.message.startswith("All 2 packages of `own` would come from `m`. Does this host have its own mirror")
+    assert "`releaser update --accept a --accept b`" in problem.advice
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("version = 1\n<<<<<<< HEAD\n", "line 2 is a conflict marker of git"),
+        ("version https://git-lfs.github.com/spec/v1\n", "it is a pointer of git-lfs"),
+        ("\ufeffversion = 1\n", "line 1 begins with a byte order mark"),
+        (" \n", "it is empty"),
+        ("requires-python = '>=3.11'\n", "it has no version"),
+        ('[[package]]\nname = "a"\nname = "b"\n', "line 3"),
+    ],
+)
+def test_law_40_a_text_that_is_no_lock_is_named(text: str, reason: str) -> None:
+    with pytest.raises(PreflightError, match=f"uv.lock is not a lock of uv: .*{reason}"):
+        parse_lock(text)
