@@ -83,17 +83,19 @@ def find_origin(site: Site, venv: str | None, requirements: str | None) -> Origi
 
 
 def _find_python(site: Site, name: str) -> Path:
-    """Return the Python of a venv with a name, of the usual ones, or that of the system. Raises PreflightError."""
-    if name:
-        place = Path(os.path.abspath(os.path.expanduser(name)))
-        python = find_python(place) if place.is_dir() else place
-        if ask_python_version(site, python):
-            return python
+    """Return the Python of a venv with a name, of the site's own, or that of the system. Raises PreflightError."""
+    if not name:
+        return _find_own_python(site) or Path(_SYSTEM_PYTHON)
+    place = Path(os.path.abspath(os.path.expanduser(name)))
+    python = find_python(place) if place.is_dir() else place
+    if not ask_python_version(site, python):
         raise refuse("no-venv", f"`{place}` is neither a venv nor a Python that starts.", f"Run `{FROM_VENV} PATH`.")
-    for place in (site.paths.link, site.paths.project / "venv"):
-        if (place / "pyvenv.cfg").is_file():
-            return find_python(place)
-    return Path(_SYSTEM_PYTHON)
+    return python
+
+
+def _find_own_python(site: Site) -> Path | None:
+    places = (site.paths.link, site.paths.project / "venv")
+    return next((find_python(place) for place in places if (place / "pyvenv.cfg").is_file()), None)
 
 
 # What was asked for
@@ -235,9 +237,9 @@ def make_first_lock(site: Site, tree: Path, origin: Origin, *, mark: str) -> Fir
 
     Raises PreflightError with everything that would be another version or source than was asked for, and BuildError.
     """
-    asked, own = read_origin(site, origin), find_python(site.paths.link)
-    if (python := origin.python) is None:
-        python = own if ask_python_version(site, own) else Path(choose_python(site, tree, None, mark=mark)[0])
+    asked, python = read_origin(site, origin), origin.python or _find_own_python(site)
+    if python is None or not ask_python_version(site, python):
+        python = Path(choose_python(site, tree, None, mark=mark)[0])
     draft = _Draft(site, tree, asked, python, mark=mark)
     try:
         draft.lock_asked()
@@ -396,8 +398,7 @@ class _Draft:
     def _compare_source(self, package: Package) -> list[str]:
         """Return a sentence if another index would bring a package, or files without a hash that was asked for."""
         asked, label, sentences = self.asked, f"{package.name} {package.version}", list[str]()
-        urls = [*_list_urls(self.uv), *self.uv.get("find-links", ()), *asked.find_links]
-        urls += [index.url for index in asked.indexes]
+        urls = [*asked.find_links, *(index.url for index in asked.indexes)]
         if not (asked.has_no_index or any(index.is_default for index in asked.indexes)):
             urls.append(PUBLIC)
         is_known = package.source.location.rstrip("/") in {url.rstrip("/") for url in urls}
@@ -411,7 +412,7 @@ class _Draft:
     def make_notes(self) -> list[str]:
         """Return what a person should know of the two files, a sentence each."""
         loose = [line for line in merge(entry for entry in self.wanted if entry.name in self.direct) if "~=" in line]
-        notes = [f"Exact versions let patch releases in from now on: {join_few(loose)}."] if loose else []
+        notes = [f"Exact versions let patch releases in from now on: {join_few(sorted(loose))}."] if loose else []
         if added := self._list_added():
             notes.append(f"uv chose the version of {join_few(added, 20)}: nobody has asked for one.")
         if narrow := re.search(r'^requires-python = (">=.*,<.*")$', self.text, re.MULTILINE):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import optparse
+import argparse
 import os
 import re
 import shlex
@@ -129,22 +129,21 @@ def _change(entry: Entry, *, role: Role) -> Entry:
     return msgspec.structs.replace(entry, role=role)
 
 
-class _Options(optparse.OptionParser):
+class _Options(argparse.ArgumentParser):
     """The options of a line, as pip reads them."""
 
     def __init__(self) -> None:
-        super().__init__(add_help_option=False)
+        super().__init__(add_help=False, allow_abbrev=False)
         for names in ("-r --requirement", "-c --constraint", "-e --editable", "-f --find-links", "--extra-index-url"):
-            self.add_option(*names.split(), action="append", default=[])
-        self.add_option("-i", "--index-url", "--pypi-url")
-        self.add_option("--hash", action="append", default=[])
-        self.add_option("--no-index", action="store_true", default=False)
-        for name in ("--require-hashes", "--prefer-binary"):  # hashes are in each lock; with a version, nothing is left
-            self.add_option(name, action="store_true")
+            self.add_argument(*names.split(), action="append", default=[])
+        self.add_argument("-i", "--index-url", "--pypi-url")
+        self.add_argument("--hash", action="append", default=[])
+        for name in ("--no-index", "--require-hashes", "--prefer-binary"):  # the last two say nothing about a lock
+            self.add_argument(name, action="store_true")
 
-    def error(self, msg: str) -> NoReturn:
+    def error(self, message: str) -> NoReturn:
         """Raise ValueError."""
-        raise ValueError(msg.replace("no such option: ", "no lock can keep the option "))
+        raise ValueError(message.replace("unrecognized arguments:", "no lock can keep"))
 
 
 class _Reader:
@@ -196,7 +195,7 @@ class _Reader:
         """Read what a line says. Raises ValueError if it cannot be kept."""
         match = re.search(r"(?:^|\s)--?[a-z]", line)
         text, rest = (line[: match.start()].strip(), line[match.start() :]) if match else (line, "")
-        options, _ = _Options().parse_args(shlex.split(rest))
+        options = _Options().parse_args(shlex.split(rest))
         for name in options.requirement:
             self.read(directory / name, is_bound=is_bound)
         for name in options.constraint:

@@ -38,8 +38,8 @@ def find_project(start: Path, *, makes_project: bool = False) -> tuple[Path, Pat
         raise refuse("no-project", f"`{start}` {what}.", "Name the project: `--project PATH`.") from error
     if project is None:
         message = f"`{path}` is not in a project: no pyproject.toml here or above."
-        advice = "Run it in the project, or name the project: `--project PATH`. If it has none, see `releaser init -h`."
-        raise refuse("no-project", message, advice)
+        advice = "Run it in the project, or name the project: `--project PATH`. `releaser init --from-venv` and"
+        raise refuse("no-project", message, f"{advice} `releaser init --from-requirements FILE` make the file.")
     if any(unicodedata.category(character) in ("Cc", "Cs") for character in str(project)):
         message = f"`{redact(str(project))}` has bytes that are no UTF-8, or a control character, in its name."
         raise refuse("odd-path", message, "Rename the directory.")
