@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import configparser
+import contextlib
 import hashlib
 import json
 import os
@@ -331,14 +333,18 @@ class _Draft:
             bounds = f">={self.version},<{major}.{minor + 1}"  # newer Pythons may need other versions
             self.text = self.text.replace(f'requires-python = ">={self.series}"', f'requires-python = "{bounds}"', 1)
             finished = self._try_lock(())
-        absent = list[str]()
+        absent, is_later = list[str](), False
         while _is_unsolved(finished) and (found := _ABSENT.search(finished.output)) and len(absent) < MOST_ABSENT:
             absent.append(normalize_name(found[1] or found[2]))
+            is_later |= "on a subsequent index" in finished.output
             finished = self._try_lock(absent)
         if absent:
             labels = [" ".join([name, *self.pins.get(name, {}).values()]) for name in sorted({*absent})]
             message = f"No index that uv asks has {join_few(labels, MOST_ABSENT)}."
-            raise refuse("not-on-index", message, f"Add the index to `[tool.uv]` in pyproject.toml, {_NAME_FILE}")
+            advice = f"Add the index to `[tool.uv]` in pyproject.toml, {_NAME_FILE}"
+            if is_later:
+                advice = "uv asks the first index alone that has a package: see its `index-strategy` and `explicit`."
+            raise refuse("not-on-index", message, advice)
         if _is_unsolved(finished):
             reason = " ".join(re.findall(r"cause: (.*)", finished.output))
             raise refuse("no-first-lock", f"No lock can have these versions: {reason}", "Correct the file or the venv.")
@@ -401,8 +407,10 @@ class _Draft:
         urls = [*asked.find_links, *(index.url for index in asked.indexes)]
         if not (asked.has_no_index or any(index.is_default for index in asked.indexes)):
             urls.append(PUBLIC)
-        is_known = package.source.location.rstrip("/") in {url.rstrip("/") for url in urls}
-        if (asked.indexes or asked.find_links or asked.has_no_index) and not is_known:
+        known = {url.removeprefix("file://").rstrip("/") for url in urls}
+        if (asked.indexes or asked.find_links or asked.has_no_index) and package.source.location.rstrip(
+            "/"
+        ) not in known:
             sentences.append(f"{label} would come from {package.source.location}, which the file does not name")
         hashes = {digest for entry in self.wanted if entry.name == package.name for digest in entry.hashes}
         if hashes and hashes.isdisjoint(package.hashes or _hash_files(self.tree, package)):
@@ -424,7 +432,23 @@ class _Draft:
         names = sorted(left.keys() - self.installed.keys() - SEEDS)
         if names and not any(entry.role == "direct" for entry in self.wanted):
             notes.append(f"Not locked, as nothing in the venv needs it: {join_few(names, 20)} of the system's Python.")
+        used = {package.source.location for package in self.lock.packages}
+        if unread := [url for url in list_pip_indexes(self.site.environ, self.python.parents[1]) if url not in used]:
+            words = "If the site has packages from there, add it to `[tool.uv]` in pyproject.toml, and begin again."
+            notes.append(f"pip's configuration names {join_few(unread)}, which uv does not read. {words}")
         return notes
+
+
+def list_pip_indexes(environ: Mapping[str, str], venv: Path) -> list[str]:
+    """Return the indexes that the configuration of pip names, without passwords."""
+    home, parser = Path(environ.get("HOME", "/")), configparser.RawConfigParser(strict=False)
+    files = (Path("/etc/pip.conf"), home / ".pip/pip.conf", home / ".config/pip/pip.conf", venv / "pip.conf")
+    with contextlib.suppress(configparser.Error, OSError, UnicodeDecodeError):
+        parser.read(files)
+    keys = ("index-url", "extra-index-url")
+    values = [environ.get(f"PIP_{key.upper().replace('-', '_')}", "") for key in keys]
+    values += [parser.get("global", key, fallback="") for key in keys]
+    return [redact(url).removeprefix("file://") for value in values for url in value.split() if url != PUBLIC]
 
 
 def _is_unsolved(finished: process.Finished) -> bool:

@@ -224,13 +224,15 @@ class _Reader:
         return index
 
     def _find_links(self, link: str, directory: Path) -> str:
+        if find_secrets(link):
+            raise ValueError("git would keep that password. Give it to uv by `~/.netrc`")
         if urlsplit(link).scheme not in ("", "file"):
             return link
         path = unquote(urlsplit(link).path)
-        place = next((place / path for place in (self.project, directory) if (place / path).is_dir()), None)
+        place = next((place for place in (self.project, directory) if (place / path).is_dir()), None)
         if place is None:
             raise ValueError("that directory does not exist")
-        return os.path.relpath(place, self.project)
+        return path if os.path.isabs(path) else os.path.relpath(place / path, self.project)
 
     def _read_package(self, text: str, place: str, role: Role, *, is_editable: bool) -> Entry:
         """Return the package of a line. Raises ValueError if it cannot be kept."""

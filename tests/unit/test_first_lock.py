@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 
-from releaser.packages.first_lock import add_lines, group_pins, merge, pin_arguments
+from releaser.packages.first_lock import add_lines, group_pins, list_pip_indexes, merge, pin_arguments
 from releaser.packages.requirements import Requirements, loosen, read_requirements
 
 
@@ -133,6 +133,7 @@ def test_a_file_says_which_packages_which_files_and_for_whom(
         ("alpha==${VERSION}", "variable"),
         ("alpha = 1", "alpha = 1"),
         ("--find-links nothing", "does not exist"),
+        ("--find-links https://user:secret-1@example.org/wheels", "password"),
     ],
 )
 def test_what_no_lock_can_keep_is_named_with_its_line(tmp_path: Path, line: str, reason: str) -> None:
@@ -165,3 +166,11 @@ def test_pins_are_arguments_for_each_fork_and_bounds_are_joined(tmp_path: Path) 
 )
 def test_lines_are_added_to_a_table_of_toml(before: str, after: str) -> None:
     assert add_lines(before, "project", ["name = 'x'"]) == after
+
+
+def test_the_indexes_of_the_configuration_of_pip_are_found(tmp_path: Path) -> None:
+    (tmp_path / "pip.conf").write_text(
+        "[global]\nextra-index-url = https://a.example.org/x\n  file:///wheels\n", "utf-8"
+    )
+    environ = {"HOME": "/nowhere", "PIP_INDEX_URL": "https://me:secret-1@b.example.org/"}
+    assert list_pip_indexes(environ, tmp_path) == ["https://***@b.example.org/", "https://a.example.org/x", "/wheels"]
