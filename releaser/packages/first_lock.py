@@ -16,11 +16,13 @@ from urllib.parse import urlsplit
 
 import msgspec
 from packaging.requirements import InvalidRequirement, Requirement
+from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_version
 
 from releaser.errors import BuildError, Problem, ToolError, refuse, require
 from releaser.packages.lock import Package, read_lock
 from releaser.packages.requirements import (
+    NO_PACKAGE,
     Entry,
     Requirements,
     Role,
@@ -50,6 +52,8 @@ for found in metadata.distributions():
     print(json.dumps([found.metadata["Name"], found.version, place, is_own, json.loads(url)]))
 """
 _ABSENT = re.compile(r"no versions? of ([\w.-]+?)(?:\[.*?\])?[=<>~ ]|([\w.-]+) was not found in")
+
+_NEEDS = re.compile(r" depends? on ([\w.-]+)(?:\[.*?\])?([<>=!~][^ ]*\d)")
 
 
 class Origin(msgspec.Struct, frozen=True):
@@ -134,7 +138,7 @@ def _list_packages(site: Site, python: Path) -> Requirements:
     entries, problems = dict[str, Entry](), list[Problem]()
     for name, version, place, is_own, url in map(json.loads, finished.stdout.splitlines()):
         key = normalize_name(str(name))
-        role: Role = "listed" if is_own and key not in SEEDS else "bound"
+        role: Role = "listed" if is_own and key not in {*SEEDS, NO_PACKAGE} else "bound"
         try:
             entry = _read_installed(Requirement(f"{name}=={version}"), Path(place), url, role, site, str(python))
             entries.setdefault(key, entry)  # the first one on its path is imported
@@ -266,9 +270,14 @@ class _Draft:
         self.text = self._add_indexes(self._add_project(site, text))
         self.site = site_at(site, self.text, "")
         self.declared = {normalize_name(Requirement(line).name) for line in self._list_dependencies()}
-        self.wanted = [entry for entry in asked.entries if entry.role != "bound" and entry.directory != "."]
+        self.wanted = [entry for entry in asked.entries if entry.role != "bound" and not self._is_project(entry)]
         self.pins = group_pins(asked.entries)
         self.direct, self.installed = set[str](), dict[str, str]()
+
+    def _is_project(self, entry: Entry) -> bool:
+        """Return True for the project itself, which `pip freeze` names by its repository."""
+        name = normalize_name(str(get_table(self.content, "project").get("name", "")))
+        return entry.directory == "." or (bool(entry.requirement.url) and entry.name == name)
 
     def _list_dependencies(self) -> list[str]:
         return [*get_table(self.content, "project").get("dependencies", ())]
@@ -279,7 +288,7 @@ class _Draft:
         if "dependencies" in (dynamic := project.get("dynamic", ())):
             message = "pyproject.toml takes its dependencies from another file (`dynamic`)."
             raise refuse("dynamic-dependencies", message, "Remove `dependencies` from `dynamic`, and commit.")
-        if any(entry.directory == "." for entry in self.asked.entries) and not (is_package and project):
+        if any(map(self._is_project, self.asked.entries)) and not (is_package and project):
             message = "The project itself is installed as a package, without `[project]` and `[build-system]`."
             raise refuse("no-build-system", message, "Write both into pyproject.toml, or take that package out.")
         name = re.sub(r"[^a-z0-9]+", "-", site.paths.project.name.lower()).strip("-") or "site"
@@ -314,7 +323,8 @@ class _Draft:
         names = {entry.name for entry in self.wanted} - self.declared
         self.direct = names
         self._lock()
-        needed = {need for package in self.lock.packages if package.name in self.pins for need in package.needs}
+        asked = {*self.pins, *names}
+        needed = {need for package in self.lock.packages if package.name in asked for need in package.needs}
         own = {entry.name for entry in self.wanted if entry.role == "direct" or not entry.is_from_index}
         own |= {normalize_name(name) for name in get_table(self.content, "tool", "poetry", "dependencies")}
         if self._list_added():  # written by hand: it has not all that is installed
@@ -327,50 +337,77 @@ class _Draft:
 
     def _lock(self) -> None:
         """Write both files, and ask uv what they install. Raises PreflightError and ToolError."""
-        finished = self._try_lock(())
+        finished = self._try_lock()
         if _is_unsolved(finished) and "requires-python" not in get_table(self.content, "project"):
             major, minor = map(int, self.series.split("."))
             bounds = f">={self.version},<{major}.{minor + 1}"  # newer Pythons may need other versions
             self.text = self.text.replace(f'requires-python = ">={self.series}"', f'requires-python = "{bounds}"', 1)
-            finished = self._try_lock(())
-        absent, is_later = list[str](), False
-        while _is_unsolved(finished) and (found := _ABSENT.search(finished.output)) and len(absent) < MOST_ABSENT:
-            absent.append(normalize_name(found[1] or found[2]))
-            is_later |= "on a subsequent index" in finished.output
-            finished = self._try_lock(absent)
+            finished = self._try_lock()
+        absent, forced = list[str](), dict[str, str]()
+        while _is_unsolved(finished) and len(absent) < MOST_ABSENT:
+            if found := _ABSENT.search(finished.output):
+                absent.append(normalize_name(found[1] or found[2]))
+            elif (conflict := self._find_conflict(finished.output)) and conflict not in forced:
+                forced[conflict] = next(iter(self.pins[conflict].values()))
+            else:
+                break
+            is_later = "on a subsequent index" in finished.output
+            finished = self._try_lock(absent, forced)
+        problems = list[Problem]()
         if absent:
             labels = [" ".join([name, *self.pins.get(name, {}).values()]) for name in sorted({*absent})]
             message = f"No index that uv asks has {join_few(labels, MOST_ABSENT)}."
             advice = f"Add the index to `[tool.uv]` in pyproject.toml, {_NAME_FILE}"
             if is_later:
                 advice = "uv asks the first index alone that has a package: see its `index-strategy` and `explicit`."
-            raise refuse("not-on-index", message, advice)
+            problems.append(Problem("not-on-index", message, advice))
+        if forced:
+            pins = [f"{name}=={version}" for name, version in forced.items()]
+            message = f"Others do not allow the versions of {join_few(pins, MOST_ABSENT)}, by what they say they need."
+            advice = f"If they work together, add `override-dependencies = {json.dumps(pins)}` to `[tool.uv]` in"
+            problems.append(Problem("no-first-lock", message, f"{advice} pyproject.toml, commit, and begin again."))
+        require(problems)
         if _is_unsolved(finished):
-            reason = " ".join(re.findall(r"cause: (.*)", finished.output))
-            raise refuse("no-first-lock", f"No lock can have these versions: {reason}", "Correct the file or the venv.")
+            reason = " ".join(finished.output.partition("cause: ")[2].split())
+            raise refuse(
+                "no-first-lock",
+                f"No lock can have these versions: {reason}",
+                "Correct the file, the venv or pyproject.toml.",
+            )
         if finished.status:
             raise process.failure(finished)
         self._run_uv("lock", "--check", "--python", self.python)  # the two files are all that it needs
         self.lock = read_lock(self.tree / "uv.lock")
         self.installed = list_synced(self.site, self.tree, str(self.python), mark=self.mark)
 
-    def _try_lock(self, absent: Collection[str]) -> process.Finished:
+    def _find_conflict(self, output: str) -> str:
+        """Return the name of a package whose version another one does not allow; empty if uv names none."""
+        for name, bounds in _NEEDS.findall(output):
+            versions = self.pins.get(name, {}).values()
+            if any(not SpecifierSet(bounds).contains(version, prereleases=True) for version in versions):
+                return str(name)
+        return ""
+
+    def _try_lock(self, absent: Collection[str] = (), forced: Mapping[str, str] = {}) -> process.Finished:
         """Write pyproject.toml with the direct packages, and lock the versions, but for absent ones.
 
-        Raises ToolError.
+        Those that are forced are so against what others need. Raises ToolError.
         """
-        self.path.write_text(self.text, "utf-8")
+        pins = [f"{name}=={version}" for name, version in forced.items()]
+        lines = [f"override-dependencies = {json.dumps(pins)}"] if pins else []
+        self.path.write_text(add_lines(self.text, "tool.uv", lines), "utf-8")
         chosen = [entry for entry in self.wanted if entry.name in self.direct.difference(absent)]
         if lines := merge(chosen):
             self._run_uv("add", "--frozen", "--python", self.python, *lines)
         for entry in (entry for entry in chosen if entry.directory):
-            words = ["--editable"] if entry.is_editable else []
+            options = ["--editable"] if entry.is_editable else []
             extras = f"[{','.join(sorted(entry.requirement.extras))}]" if entry.requirement.extras else ""
-            self._run_uv("add", "--frozen", "--no-workspace", "--python", self.python, *words, entry.directory + extras)
-        pins = [
-            argument for name in self.pins if name not in absent for argument in pin_arguments(self.pins[name], name)
-        ]
-        return self._run_uv("lock", "--python", self.python, *pins, check=False)
+            self._run_uv(
+                "add", "--frozen", "--no-workspace", "--python", self.python, *options, entry.directory + extras
+            )
+        kept = [name for name in self.pins if name not in absent]
+        words = [argument for name in kept for argument in pin_arguments(self.pins[name], name)]
+        return self._run_uv("lock", "--python", self.python, *words, check=False)
 
     def _run_uv(self, *words: str | Path, check: bool = True) -> process.Finished:
         return self.site.run_uv(*words, cwd=self.tree, mark=self.mark, check=check)
@@ -389,6 +426,8 @@ class _Draft:
     def find_differences(self) -> list[Problem]:
         """Return a problem for each package that would not be the one that was asked for."""
         sentences = [f"{entry.place}: {entry.name} would not be installed" for entry in self._list_missing()]
+        if self.wanted and not self.installed:
+            sentences.append(f"No package is for Python {self.version}: name the site's own, as `uv python pin` does")
         for name, version in sorted(self.installed.items()):
             asked = [*self.pins.get(name, {}).values()]
             if version and asked and canonicalize_version(version) not in map(canonicalize_version, asked):

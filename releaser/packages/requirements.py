@@ -26,6 +26,8 @@ Role = Literal["direct", "needed", "listed", "bound"]
 _VIA = re.compile(r"^\s*via\b[: ]?")
 _OF_PROJECT = re.compile(r"-r\s|\((?:pyproject\.toml|setup\.(?:py|cfg))\)|\.in\b")
 _VERSION = re.compile(r"\d\.\d|^[0-9a-f]{7,40}$")  # in a tag or the name of a file; or a commit
+#: What `venv` of older Debians puts into each venv, and `pip freeze` lists; no index has it.
+NO_PACKAGE = "pkg-resources"
 _KEPT = "A commit, a tag with a version, or a file with one in its name can be locked."
 
 
@@ -209,7 +211,8 @@ class _Reader:
             self.entries.append(self._read_package(name, place, role, is_editable=True))
         if text:
             entry = self._read_package(text, place, role, is_editable=False)
-            self.entries.append(msgspec.structs.replace(entry, hashes=frozenset(options.hash)))
+            entry = msgspec.structs.replace(entry, hashes=frozenset(options.hash))
+            self.entries += [entry] if entry.name != NO_PACKAGE else []
 
     def _read_index(self, url: str, *, is_default: bool) -> Index:
         """Return an index without user and password, which uv takes from the environment. Raises ValueError."""

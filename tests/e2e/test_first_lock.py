@@ -122,7 +122,6 @@ def test_law_35_a_requirements_file_becomes_the_first_lock(unlocked: SampleSite,
 
 
 REFUSED = {
-    "a version that no index has": ("alpha==1.0.0\ngone==7.0\nlost==8.0\n", ["gone 7.0, lost 8.0"]),
     "lines": (
         "--pre\nalpha\nbeta==1.0.0\nbeta==1.1.0\nhttps://example.org/x.zip\n",
         ["line 1", "--pre", "line 2", "--from-venv --from-requirements", "line 4", "1.1.0", "1.0.0", "line 5"],
@@ -131,7 +130,10 @@ REFUSED = {
         f"-i https://pypi.example.org/simple\nalpha==1.0.0 --hash=sha256:{'0' * 64}\n",
         ["alpha 1.0.0 would come from ../index", "alpha 1.0.0 would be another file"],
     ),
-    "versions that do not fit": ("strict==1.0\nneeded==1.0.0\n", ["needed"]),
+    "versions that do not fit": (
+        "strict==1.0\nneeded==1.0.0\ngone==7.0\n",
+        ['override-dependencies = ["needed==1.0.0"]', "gone 7.0"],
+    ),
 }
 
 

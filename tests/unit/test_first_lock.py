@@ -83,7 +83,7 @@ FILES = {
 @pytest.mark.parametrize(
     ("text", "files", "entries"),
     [
-        pytest.param("alpha==1.0\nbeta==2.0\n", {}, "alpha listed, beta listed", id="pip freeze"),
+        pytest.param("alpha==1.0\nbeta==2.0\npkg-resources==0.0.0\n", {}, "alpha listed, beta listed", id="pip freeze"),
         pytest.param("alpha==1.0\nbeta\n", {}, "alpha direct, beta direct", id="by hand"),
         pytest.param(
             ANNOTATED, {}, "alpha direct sha256:11 sha256:22, beta needed, gamma direct, delta direct", id="pip-tools"
