@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import configparser
-import contextlib
 import hashlib
 import json
 import os
@@ -471,23 +469,7 @@ class _Draft:
         names = sorted(left.keys() - self.installed.keys() - SEEDS)
         if names and not any(entry.role == "direct" for entry in self.wanted):
             notes.append(f"Not locked, as nothing in the venv needs it: {join_few(names, 20)} of the system's Python.")
-        used = {package.source.location for package in self.lock.packages}
-        if unread := [url for url in list_pip_indexes(self.site.environ, self.python.parents[1]) if url not in used]:
-            words = "If the site has packages from there, add it to `[tool.uv]` in pyproject.toml, and begin again."
-            notes.append(f"pip's configuration names {join_few(unread)}, which uv does not read. {words}")
         return notes
-
-
-def list_pip_indexes(environ: Mapping[str, str], venv: Path) -> list[str]:
-    """Return the indexes that the configuration of pip names, without passwords."""
-    home, parser = Path(environ.get("HOME", "/")), configparser.RawConfigParser(strict=False)
-    files = (Path("/etc/pip.conf"), home / ".pip/pip.conf", home / ".config/pip/pip.conf", venv / "pip.conf")
-    with contextlib.suppress(configparser.Error, OSError, UnicodeDecodeError):
-        parser.read(files)
-    keys = ("index-url", "extra-index-url")
-    values = [environ.get(f"PIP_{key.upper().replace('-', '_')}", "") for key in keys]
-    values += [parser.get("global", key, fallback="") for key in keys]
-    return [redact(url).removeprefix("file://") for value in values for url in value.split() if url != PUBLIC]
 
 
 def _is_unsolved(finished: process.Finished) -> bool:

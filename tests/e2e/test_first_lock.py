@@ -144,7 +144,7 @@ def test_law_28_what_the_first_lock_cannot_keep_is_named_and_nothing_is_written(
     text, words = REFUSED[name]
     unlocked.publish("strict", "1.0", requires=["needed>=2"])
     unlocked.push_commit("Install with pip", {"requirements.txt": text, "pyproject.toml": INDEX})
-    finished = refused(unlocked, "init", "--from-requirements", unlocked.path / "requirements.txt")
+    finished = refused(unlocked, "init", "--from-requirements", f"{unlocked.path}/requirements.txt")
     says(finished, *words)
     assert not (unlocked.path / "uv.lock").exists()
 

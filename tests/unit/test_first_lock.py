@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 
-from releaser.packages.first_lock import add_lines, group_pins, list_pip_indexes, merge, pin_arguments
+from releaser.packages.first_lock import add_lines, group_pins, merge, pin_arguments
 from releaser.packages.requirements import Requirements, loosen, read_requirements
 
 
@@ -166,11 +166,3 @@ def test_pins_are_arguments_for_each_fork_and_bounds_are_joined(tmp_path: Path) 
 )
 def test_lines_are_added_to_a_table_of_toml(before: str, after: str) -> None:
     assert add_lines(before, "project", ["name = 'x'"]) == after
-
-
-def test_the_indexes_of_the_configuration_of_pip_are_found(tmp_path: Path) -> None:
-    (tmp_path / "pip.conf").write_text(
-        "[global]\nextra-index-url = https://a.example.org/x\n  file:///wheels\n", "utf-8"
-    )
-    environ = {"HOME": "/nowhere", "PIP_INDEX_URL": "https://me:secret-1@b.example.org/"}
-    assert list_pip_indexes(environ, tmp_path) == ["https://***@b.example.org/", "https://a.example.org/x", "/wheels"]
