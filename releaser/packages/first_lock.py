@@ -267,7 +267,8 @@ class _Draft:
         self.uv: Mapping[str, Any] = get_table(self.content, "tool", "uv")
         self.text = self._add_indexes(self._add_project(site, text))
         self.site = site_at(site, self.text, "")
-        self.declared = {normalize_name(Requirement(line).name) for line in self._list_dependencies()}
+        dependencies = get_table(self.content, "project").get("dependencies", ())
+        self.declared = {normalize_name(Requirement(line).name) for line in dependencies}
         self.wanted = [entry for entry in asked.entries if entry.role != "bound" and not self._is_project(entry)]
         self.pins = group_pins(asked.entries)
         self.direct, self.installed = set[str](), dict[str, str]()
@@ -276,9 +277,6 @@ class _Draft:
         """Return True for the project itself, which `pip freeze` names by its repository."""
         name = normalize_name(str(get_table(self.content, "project").get("name", "")))
         return entry.directory == "." or (bool(entry.requirement.url) and entry.name == name)
-
-    def _list_dependencies(self) -> list[str]:
-        return [*get_table(self.content, "project").get("dependencies", ())]
 
     def _add_project(self, site: Site, text: str) -> str:
         """Return a pyproject.toml to which uv can add packages. Raises PreflightError."""
@@ -367,11 +365,8 @@ class _Draft:
         require(problems)
         if _is_unsolved(finished):
             reason = " ".join(finished.output.partition("cause: ")[2].split())
-            raise refuse(
-                "no-first-lock",
-                f"No lock can have these versions: {reason}",
-                "Correct the file, the venv or pyproject.toml.",
-            )
+            message, advice = f"No lock can have these versions: {reason}", "Correct the file, or pyproject.toml."
+            raise refuse("no-first-lock", message, advice)
         if finished.status:
             raise process.failure(finished)
         self._run_uv("lock", "--check", "--python", self.python)  # the two files are all that it needs
@@ -380,7 +375,7 @@ class _Draft:
 
     def _find_conflict(self, output: str) -> str:
         """Return the name of a package whose version another one does not allow; empty if uv names none."""
-        for name, bounds in _NEEDS.findall(output):
+        for name, bounds in _NEEDS.findall(output) if "override-dependencies" not in self.uv else ():
             versions = self.pins.get(name, {}).values()
             if any(not SpecifierSet(bounds).contains(version, prereleases=True) for version in versions):
                 return str(name)
@@ -400,9 +395,8 @@ class _Draft:
         for entry in (entry for entry in chosen if entry.directory):
             options = ["--editable"] if entry.is_editable else []
             extras = f"[{','.join(sorted(entry.requirement.extras))}]" if entry.requirement.extras else ""
-            self._run_uv(
-                "add", "--frozen", "--no-workspace", "--python", self.python, *options, entry.directory + extras
-            )
+            place = entry.directory + extras
+            self._run_uv("add", "--frozen", "--no-workspace", "--python", self.python, *options, place)
         kept = [name for name in self.pins if name not in absent]
         words = [argument for name in kept for argument in pin_arguments(self.pins[name], name)]
         return self._run_uv("lock", "--python", self.python, *words, check=False)
