@@ -263,7 +263,8 @@ class _Draft:
         text, problems = read_text(site.paths.pyproject) if site.paths.pyproject.exists() else ("", [])
         require(problems)
         self.content, self.version = _parse(text), ask_python_version(site, python)
-        self.series = ".".join(self.version.split(".")[:2])
+        major, minor = self.version.split(".")[:2]
+        self.series, self.next_series = f"{major}.{minor}", f"{major}.{int(minor) + 1}"
         self.uv: Mapping[str, Any] = get_table(self.content, "tool", "uv")
         self.text = self._add_indexes(self._add_project(site, text))
         self.site = site_at(site, self.text, "")
@@ -289,7 +290,11 @@ class _Draft:
             raise refuse("no-build-system", message, "Write both into pyproject.toml, or take that package out.")
         name = re.sub(r"[^a-z0-9]+", "-", site.paths.project.name.lower()).strip("-") or "site"
         name += "-site" if name in {entry.name for entry in self.asked.entries} else ""
-        values = {"name": name, "version": "0.1.0", "requires-python": f">={self.series}"}
+        newer = {"python_version": self.next_series, "python_full_version": f"{self.next_series}.0"}
+        markers = [entry.requirement.marker for entry in self.asked.entries if entry.role != "bound"]
+        is_narrow = all(marker is not None and not marker.evaluate(dict(newer)) for marker in markers)
+        self.pythons = f">={self.series},<{self.next_series}" if is_narrow else f">={self.series}"
+        values = {"name": name, "version": "0.1.0", "requires-python": self.pythons}
         lines = [f'{key} = "{value}"' for key, value in values.items() if key not in (*project, *dynamic)]
         text = add_lines(text, "project", lines)
         return add_lines(text, "tool.uv", ["package = false"] if is_package and not project else [])
@@ -335,9 +340,8 @@ class _Draft:
         """Write both files, and ask uv what they install. Raises PreflightError and ToolError."""
         finished = self._try_lock()
         if _is_unsolved(finished) and "requires-python" not in get_table(self.content, "project"):
-            major, minor = map(int, self.series.split("."))
-            bounds = f">={self.version},<{major}.{minor + 1}"  # newer Pythons may need other versions
-            self.text = self.text.replace(f'requires-python = ">={self.series}"', f'requires-python = "{bounds}"', 1)
+            narrow = f">={self.version},<{self.next_series}"  # newer Pythons may need other versions
+            self.text = self.text.replace(f'python = "{self.pythons}"', f'python = "{narrow}"', 1)
             finished = self._try_lock()
         absent, forced = list[str](), dict[str, str]()
         while _is_unsolved(finished) and len(absent) < MOST_ABSENT:

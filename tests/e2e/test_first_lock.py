@@ -181,3 +181,15 @@ def test_law_19_a_venv_becomes_the_first_lock_and_is_adopted_with_its_packages(u
     assert site.versions() == before
     site.releaser("uninstall", check=0)
     assert (site.link.is_symlink(), site.versions()) == (False, before)
+
+
+@pytest.mark.slow
+def test_law_36_versions_that_fit_no_newer_python_say_so(unlocked: SampleSite) -> None:
+    series = f"3.{sys.version_info.minor + 1}"
+    unlocked.publish("strict", "1.0", requires=[f"needed>=2 ; python_full_version >= '{series}'"])
+    unlocked.push_commit(
+        "Install with pip", {"requirements.txt": "strict==1.0\nneeded==1.0.0", "pyproject.toml": INDEX}
+    )
+    answer = unlocked.json("init", "--from-requirements", "requirements.txt")
+    assert f",<{series}" in " ".join(answer["notes"])
+    assert versions(unlocked) == "needed 1.0.0, strict 1.0"
