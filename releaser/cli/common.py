@@ -93,9 +93,9 @@ def run_and_exit(common: Common, command: Command, body: Body, end: End | None =
     finish(common, outcome)
 
 
-def preview_and_exit(common: Common, preview: Callable[[Site], Outcome]) -> None:
+def preview_and_exit(common: Common, preview: Callable[[Site], Outcome], *, makes_project: bool = False) -> None:
     """Run a command with `--dry-run`: no lock, no write, no recovery."""
-    finish(common, preview(open_site(common.project, os.environ)))
+    finish(common, preview(open_site(common.project, os.environ, makes_project=makes_project)))
 
 
 def finish(common: Common, outcome: Outcome) -> None:

@@ -10,20 +10,44 @@ import msgspec
 
 from releaser.cli import render
 from releaser.cli.common import Common, common_options, preview_and_exit, run_and_exit
-from releaser.pipelines.init import init, preview_init
+from releaser.packages.first_lock import Origin, find_origin
+from releaser.pipelines.init import init, init_lock, preview_init, preview_lock
 from releaser.pipelines.uninstall import describe_uninstall, preview_uninstall, uninstall
 from releaser.site.crontab import install_line, make_line
 from releaser.site.project import guess_environment
 from releaser.site.settings import find_setting, list_settings
-from releaser.site.site import open_site
-from releaser.system.run import INIT, Command
+from releaser.site.site import Site, open_site
+from releaser.system.run import INIT, INIT_LOCK, Command
 
 
 @click.command("init")
+@click.option(
+    "--from-venv",
+    is_flag=False,
+    flag_value="",
+    metavar="[PATH]",
+    help="Write pyproject.toml and uv.lock with the versions of the site's venv, or of the venv or Python at PATH.",
+)
+@click.option(
+    "--from-requirements",
+    metavar="FILE",
+    help="Write them with the packages of FILE, and its versions; with --from-venv, the installed ones.",
+)
 @click.option("--dry-run", is_flag=True, help="Only say what would be done.")
 @common_options(takes_lock=True)
-def init_command(common: Common, dry_run: bool) -> None:
-    """Make the first release, or adopt the venv that exists."""
+def init_command(common: Common, from_venv: str | None, from_requirements: str | None, dry_run: bool) -> None:
+    """Make the first release, or adopt the venv that exists.
+
+    A project without uv.lock gets it first, by one of the two `--from` options.
+    """
+    if from_venv is not None or from_requirements is not None:
+
+        def choose(site: Site) -> Origin:
+            return find_origin(site, from_venv, from_requirements)
+
+        if dry_run:
+            preview_and_exit(common, lambda site: preview_lock(site, choose(site)), makes_project=True)
+        run_and_exit(common, INIT_LOCK, lambda site, run, recovery: init_lock(site, run, choose(site)))
     if dry_run:
         preview_and_exit(common, preview_init)
     run_and_exit(common, INIT, lambda site, run, recovery: init(site, run))

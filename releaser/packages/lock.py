@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import os
 import re
 import tomllib
 from collections.abc import Mapping
@@ -19,6 +20,8 @@ from releaser.releases.venv import label_version
 #: The kinds of sources that uv.lock knows (uv 0.13); the last four are directories and files beside the project.
 SourceKind = Literal["registry", "git", "url", "virtual", "editable", "directory", "path"]
 _KINDS: tuple[SourceKind, ...] = ("registry", "git", "url", "virtual", "editable", "directory", "path")
+#: The commands that make the first lock.
+FIRST_LOCK = "With the installed versions: `releaser init --from-venv`, or `releaser init --from-requirements FILE`."
 _LOCAL = ("virtual", "editable", "directory", "path")
 _CONFLICT = re.compile(r"(<{7}|={7}|>{7}|\|{7})( |$)")
 _USER = re.compile(r"(?<=://)[^/@]*@")
@@ -173,6 +176,8 @@ def _read_source(source: Mapping[str, Any]) -> Source:
 
 def read_lock(path: Path, name: str = "") -> Lock:
     """Return the packages of a lock file, which messages call by its path, or by a name. Raises PreflightError."""
+    if not os.path.lexists(path):
+        raise refuse("no-lock", f"`{path}` does not exist.", f"{FIRST_LOCK} The newest ones: `uv lock`; commit it.")
     try:
         if path.exists() and not path.is_file():
             raise OSError("it is no file")

@@ -535,6 +535,18 @@ def compare_with_venv(  # noqa: PLR0913 - all that uv needs
     return compare_versions(before, after, lock.local & after.keys())  # installed again each time: no news
 
 
+def list_synced(site: Site, tree: Path, python: str, *, mark: str) -> dict[str, str]:
+    """Return what the lock of a tree installs into a new venv, each with its version; empty for one to be built.
+
+    Raises ToolError.
+    """
+    words = ["sync", "--frozen", "--dry-run", "--output-format", "json", *group_arguments(site), "--python", python]
+    variables = {"UV_PROJECT_ENVIRONMENT": str(tree / ".no-venv")}
+    finished = site.run_uv(*words, cwd=tree, mark=mark, variables=variables)
+    report: Any = msgspec.json.decode(finished.stdout, type=_SyncReport)
+    return {change.name: change.version or "" for change in report.sync.changes}
+
+
 def _label(lock: Lock, change: _SyncChange) -> str:
     """Return what the lock calls a package that uv would install: uv names no version of one to be built."""
     packages = lock.find(change.name)

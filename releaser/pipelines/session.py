@@ -55,7 +55,7 @@ def run_command(  # noqa: PLR0913 - as much as commands differ in
     run, site = SiteRun(make_id(now()), command, *filter(None, [on_step])), None
     try:
         with raise_on_signals():
-            site = open_site(start, environ)
+            site = open_site(start, environ, makes_project=command.makes_project)
             os.umask(0o002 if site.is_shared else 0o022)  # of every program, too
             prepare_state(site)
             live = read_link(site.paths).release

@@ -20,21 +20,26 @@ _GROUPS = {"local": ("local",), "staging": ("staging",), "production": ("prod", 
 _SAMPLE = 2000  # files that are asked for their group
 
 
-def find_project(start: Path) -> tuple[Path, Path]:
+def find_project(start: Path, *, makes_project: bool = False) -> tuple[Path, Path]:
     """Return the directory with pyproject.toml at or above `start`, and the top of its repository.
+
+    A command that `makes_project` takes `start` for it where there is none.
 
     Raises PreflightError outside of a project, or without git.
     """
     try:
         path = start.resolve(strict=True)
         project = next((place for place in (path, *path.parents) if (place / "pyproject.toml").is_file()), None)
+        if project is None and makes_project and path.is_dir():
+            project = path
     except (OSError, RuntimeError) as error:
         reason = getattr(error, "strerror", None) or "its links lead in a circle"
         what = "does not exist" if isinstance(error, FileNotFoundError) else f"cannot be opened: {reason}"
         raise refuse("no-project", f"`{start}` {what}.", "Name the project: `--project PATH`.") from error
     if project is None:
         message = f"`{path}` is not in a project: no pyproject.toml here or above."
-        raise refuse("no-project", message, "Run it in the project, or name the project: `--project PATH`.")
+        advice = "Run it in the project, or name the project: `--project PATH`. `releaser init --from-venv` and"
+        raise refuse("no-project", message, f"{advice} `releaser init --from-requirements FILE` make the file.")
     if any(unicodedata.category(character) in ("Cc", "Cs") for character in str(project)):
         message = f"`{redact(str(project))}` has bytes that are no UTF-8, or a control character, in its name."
         raise refuse("odd-path", message, "Rename the directory.")

@@ -187,18 +187,19 @@ class Site(msgspec.Struct, frozen=True):
         return [self.uv, "--color", "never", *arguments], env
 
 
-def open_site(start: Path, environ: Mapping[str, str]) -> Site:
+def open_site(start: Path, environ: Mapping[str, str], *, makes_project: bool = False) -> Site:
     """Return the site of the project at or above `start`, with all problems of its settings in it.
 
     Raises PreflightError outside of a project, and if somebody else could have written what decides what runs: nothing
     is started then.
     """
-    project, top = find_project(start)
+    project, top = find_project(start, makes_project=makes_project)
     environ = {**environ, "PATH": choose_path(environ)}
     own = (project, project.parent, top, project / "pyproject.toml", project.parent / ".env")
     require(find_strangers(find_trust(project), own))
     require(_find_strange_home(find_trust(project), environ))
-    text, problems = read_text(project / "pyproject.toml")
+    path = project / "pyproject.toml"
+    text, problems = ("", list[Problem]()) if makes_project and not path.exists() else read_text(path)
     dotenv_values, more = read_dotenv(project.parent / ".env")
     site = _make_site(project, top, text, environ, dotenv_values)
     unread = (*problems, *(problem for problem in more if problem.name != BROKEN_LINE), *site.unread)

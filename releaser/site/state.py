@@ -60,7 +60,8 @@ def _find_other_project(paths: Paths) -> list[Problem]:
     if named := _read_marker(paths):
         other = Path(os.path.normpath(os.path.join(os.path.realpath(paths.state), named)))
         is_there = os.path.exists(other / "pyproject.toml")
-        if (is_there and os.path.samefile(other, paths.project)) or (is_led_to and not is_there):  # or it was moved
+        is_same = other.is_dir() and os.path.samefile(other, paths.project)
+        if is_same or (is_led_to and not is_there):  # or it was moved
             return []
         message = f"The state directory `{paths.state}` is that of the project `{other}`."
         advice = _ADVICE if is_there else f"{_ADVICE} If this is that project, run `rm {word(paths.marker)}`."

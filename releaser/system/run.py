@@ -37,6 +37,8 @@ class Command(msgspec.Struct, frozen=True):
     may_be_ended: bool = False
     #: True if a run is a night's update: sites without one for a week need attention.
     is_nightly: bool = False
+    #: True if it makes pyproject.toml: the project may have none.
+    makes_project: bool = False
     #: The word of a mail about a success; by default that of the result.
     done: str = ""
 
@@ -47,6 +49,7 @@ INIT = Command("init", has_failure_hook=True, takes_live=True)
 REBUILD = Command(
     "rebuild", mailed="changed", has_failure_hook=True, takes_live=True, may_be_ended=True, done="Rebuilt"
 )
+INIT_LOCK = Command("init", makes_project=True)
 CHECK = Command("check", may_be_ended=True)
 _COMMANDS = {command.name: command for command in (UPDATE, ROLLBACK, INIT, REBUILD, CHECK)}
 
