@@ -45,6 +45,7 @@ SECTIONS: dict[str, tuple[click.Command, ...]] = {
         daily.rollback_command,
         daily.list_command,
         daily.status_command,
+        daily.outdated_command,
         daily.check_command,
     ),
     "Set up": (setup.init_command, setup.uninstall_command, setup.config_command, setup.schedule_command),

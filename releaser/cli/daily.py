@@ -1,4 +1,4 @@
-"""The daily commands: update, rollback, list, status and check."""
+"""The daily commands: update, rollback, list, status, outdated and check."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from releaser.cli.common import Common, common_options, preview_and_exit, run_an
 from releaser.pipelines.check import check, check_tests
 from releaser.pipelines.checks import look
 from releaser.pipelines.decide import UpdateOptions
+from releaser.pipelines.outdated import list_outdated
 from releaser.pipelines.rollback import end_update, preview_rollback, rollback
 from releaser.pipelines.update import preview_update, update
 from releaser.releases.store import Store
@@ -85,6 +86,18 @@ def status_command(common: Common) -> None:
     status = make_status(site, store, look(site, store).problems)
     render.print_answer(status, problems=status.attention) if common.as_json else render.print_status(status)
     sys.exit(0 if status.well else 10)
+
+
+@click.command("outdated")
+@click.argument("name", required=False)
+@common_options(takes_lock=False)
+def outdated_command(common: Common, name: str | None) -> None:
+    """Show what is newer, what the next update would bring, and what blocks the rest.
+
+    With NAME, show all its newer versions.
+    """
+    answer = list_outdated(open_site(common.project, os.environ), normalize_name(name or ""))
+    render.print_answer(answer) if common.as_json else render.print_outdated(answer)
 
 
 @click.command("check")

@@ -17,6 +17,7 @@ import msgspec
 from releaser.errors import Problem
 from releaser.packages.changes import describe_changes
 from releaser.pipelines.check import Check
+from releaser.pipelines.outdated import Outdated
 from releaser.pipelines.verify import Verification
 from releaser.releases.release import PackageChange
 from releaser.report.details import Details
@@ -168,6 +169,21 @@ def print_history(records: Sequence[Record]) -> None:
         release, seconds = record.release or "-", f"{record.seconds:.1f}"
         table.append((time, record.command, record.result, release, seconds, changes))
     _print_table(table, right=4)
+
+
+def print_outdated(outdated: Outdated) -> None:
+    """Print what is newer as a table, and below it what blocks each version, with the way to allow it."""
+    rows = [(row.name, row.live, row.tonight or "-", row.newest) for row in outdated.packages]
+    if rows:
+        _print_table([("package", "live", "next update", "newest"), *rows])
+    for row in outdated.packages:
+        for blocked in row.blocked:
+            _say_row("-", f"{row.name} {blocked.version}: {blocked.reason}.", 2)
+            if blocked.allow:
+                _say_row("  allow:", blocked.allow, 9)
+    for note in outdated.notes:
+        _say(note)
+    _say(outdated.headline)
 
 
 def print_check(check: Check, *, quiet: bool) -> None:

@@ -162,7 +162,7 @@ def _is_newer(package: Package, lock: Lock) -> bool:
 def _explain(rules: Rules, lock: Lock, package: Package, held: Mapping[str, Package]) -> tuple[str, str]:
     if package.name in held:
         return f"is on hold {rules.holders[package.name]}", package.name
-    if reason := _explain_level(rules, lock, package):
+    if reason := explain_level(rules, lock, package):
         return reason, ""
     needed = sorted(package.needs & held.keys())
     if needed:
@@ -176,7 +176,7 @@ def _explain(rules: Rules, lock: Lock, package: Package, held: Mapping[str, Pack
     return f"is blocked by {', '.join(holding)}, on hold {rules.holders[holding[0]]}", holding[0]
 
 
-def _explain_level(rules: Rules, lock: Lock, package: Package) -> str:
+def explain_level(rules: Rules, lock: Lock, package: Package) -> str:
     """Return why the level of a package does not let it move so far; empty if it does."""
     level = rules.find_level(package.name)
     bumps = {name_bump(version, package.label) for version in lock.versions[package.name]}

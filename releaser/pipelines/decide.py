@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import contextlib
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import TypeAlias
 
 import msgspec
 
@@ -30,8 +31,8 @@ from releaser.packages.changes import describe_changes
 from releaser.packages.hand_made import find_edited_venv, list_work
 from releaser.packages.holds import find_held_code, find_pause
 from releaser.packages.lock import read_lock
-from releaser.packages.resolve import read_live_venv, resolve
-from releaser.packages.rules import make_rules
+from releaser.packages.resolve import Plan, read_live_venv, resolve
+from releaser.packages.rules import Rules, make_rules
 from releaser.pipelines import checks
 from releaser.releases.journal import Entry
 from releaser.releases.store import SiteRun, Store
@@ -53,6 +54,9 @@ from releaser.system.run import Run
 from releaser.system.space import require_room
 from releaser.system.text import find_close
 
+#: Looks at the tree of a commit with the upgraded lock, which is deleted after the decision.
+Examine: TypeAlias = Callable[[Site, Path, Plan, Rules], None]
+
 
 class UpdateOptions(msgspec.Struct, frozen=True):
     """`force` tries again what failed, `prepare` stops when the release is ready.
@@ -68,8 +72,10 @@ class UpdateOptions(msgspec.Struct, frozen=True):
     names: tuple[str, ...] = ()
 
 
-def decide(site: Site, run: SiteRun, options: UpdateOptions, outlook: Outlook) -> Decision:
-    """Return what an update does, on a site as `outlook` has it.
+def decide(
+    site: Site, run: SiteRun, options: UpdateOptions, outlook: Outlook, examine: Examine | None = None
+) -> Decision:
+    """Return what an update does, on a site as `outlook` has it; `examine` may look at the resolved tree.
 
     A dry run writes nothing in the site, its state or its repository; else the upstream is fetched. Raises BuildError.
     """
@@ -84,7 +90,7 @@ def decide(site: Site, run: SiteRun, options: UpdateOptions, outlook: Outlook) -
         view.require_fit()
         require_room(site.paths.releases)
         with _workplace(site, view.repository, run, is_dry=options.dry_run) as (site, source, directory):
-            return _decide(site, run, options, outlook, view, source, directory)
+            return _decide(site, run, options, outlook, view, source, directory, examine)
     except PreflightError as error:
         return Refused(error.problems)
 
@@ -113,6 +119,7 @@ def _decide(  # noqa: PLR0913 - all that a decision is made of
     view: checks.Look,
     source: Repository,
     directory: Path,
+    examine: Examine | None,
 ) -> Decision:
     snapshot, live = view.require_fit(), outlook.store.find("live")
     head = snapshot.checkout.head
@@ -136,6 +143,8 @@ def _decide(  # noqa: PLR0913 - all that a decision is made of
             rules = make_rules(site.settings.versions, outlook.holds, options.names)
             plan = resolve(site, shadow.project, read_live_venv(site, live), rules, mark=run.id)
             detail.append(describe_changes(plan.changes or ()) or "no changes")
+        if examine is not None:
+            examine(site, shadow.project, plan, rules)
     attempt = Attempt(target, site, plan, make_key(site, plan, target.code_key))
     problems = (target.problem,) if target.problem is not None and target.is_rewritten else ()
     prospect = Prospect(source, snapshot, live, attempt, commits, problems)

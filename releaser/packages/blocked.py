@@ -1,0 +1,213 @@
+"""Why an update does not take a version, and how to allow it. All is pure: uv is asked elsewhere."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Literal
+
+import msgspec
+from packaging.requirements import InvalidRequirement, Requirement
+from packaging.specifiers import InvalidSpecifier, SpecifierSet
+
+from releaser.packages.changes import name_bump, parse_version
+from releaser.packages.holds import Hold, PackageHold, VersionHold
+from releaser.packages.lock import Lock, Package, Source
+from releaser.packages.rules import Rules, Skipped, explain_level
+from releaser.site.settings import Level
+from releaser.system.text import normalize_name
+
+By = Literal["pause", "hold", "level", "rule", "requirement", "python", "file", "yanked", "failed", "older", "uv"]
+
+
+class Blocked(msgspec.Struct, frozen=True):
+    """A version that the next update does not take: by what kind of thing, the reason, and how to allow it."""
+
+    version: str
+    by: By
+    reason: str
+    allow: str = ""
+
+
+class Need(msgspec.Struct, frozen=True):
+    """The versions of a package that something allows: `who` is a file, or a package with its version."""
+
+    who: str
+    name: str
+    specifier: str
+
+    def allows(self, version: str) -> bool:
+        """Return True if the version fits, or if no rule can say."""
+        parsed = parse_version(version)
+        try:
+            return parsed is None or SpecifierSet(self.specifier).contains(parsed, prereleases=True)
+        except InvalidSpecifier:
+            return True
+
+    def block(self, version: str) -> Blocked:
+        """Return that a version is blocked by it."""
+        reason, who = f"{self.who} requires `{self.name}{self.specifier}`", self.who.partition(" ")[0]
+        is_file = who == "pyproject.toml"
+        allow = (
+            "Change that requirement, run `uv lock`, and commit."
+            if is_file
+            else f"It takes another version of {who}: `releaser outdated {who}`."
+        )
+        return Blocked(version, "requirement", reason, allow)
+
+
+class Facts(msgspec.Struct, frozen=True):
+    """All that is known before uv is asked: the rules and holds of an update, its lock, and what it leaves out."""
+
+    rules: Rules
+    holds: tuple[Hold, ...]
+    lock: Lock
+    skipped: tuple[Skipped, ...]
+    #: What is required of packages; grows by the answers of uv.
+    needs: list[Need]
+
+
+def find_needs(pyproject: Mapping[str, Any]) -> list[Need]:
+    """Return what pyproject.toml asks of packages, but for what depends on a marker."""
+    project, uv = pyproject.get("project", {}), pyproject.get("tool", {}).get("uv", {})
+    groups = [*project.get("optional-dependencies", {}).values(), *pyproject.get("dependency-groups", {}).values()]
+    lists = [project.get("dependencies", []), *groups, uv.get("constraint-dependencies", [])]
+    overridden = {need.name for need in _read_needs([uv.get("override-dependencies", [])])}
+    return [need for need in _read_needs(lists) if need.name not in overridden]
+
+
+def _read_needs(lists: Iterable[Any]) -> Iterator[Need]:
+    for text in (text for entries in lists for text in entries if isinstance(text, str)):
+        try:
+            requirement = Requirement(text)
+        except InvalidRequirement:
+            continue
+        if requirement.marker is None and requirement.specifier:
+            yield Need("pyproject.toml", normalize_name(requirement.name), str(requirement.specifier))
+
+
+def explain(facts: Facts, name: str, version: str) -> Blocked | None:
+    """Return what blocks a version, by rules and requirements; None if only uv can say."""
+    for hold in facts.holds:
+        if blocked := _explain_hold(hold, name, version):
+            return blocked
+    reason = next((each.reason for each in facts.skipped if (each.name, each.version) == (name, version)), "")
+    level = explain_level(facts.rules, facts.lock, Package(name, version, Source("registry", "")))
+    if level:
+        return Blocked(version, "level", level, _allow_level(facts.rules, facts.lock, name, version))
+    needs = (need for need in facts.needs if need.name == name and not need.allows(version))
+    if need := next(needs, None):
+        return need.block(version)
+    if reason and reason != "was not chosen":
+        holder = next((each.holder for each in facts.skipped if each.name == name and each.holder), "")
+        return Blocked(version, "hold" if holder else "rule", reason, _allow_holder(facts.holds, holder))
+    return None
+
+
+def _explain_hold(hold: Hold, name: str, version: str) -> Blocked | None:
+    if isinstance(hold, PackageHold):
+        is_held = hold.name == name
+    elif isinstance(hold, VersionHold):
+        is_held = hold.name == name and (hold.version == version or name_bump(hold.version, version) == "other")
+    else:
+        is_held = False
+    if not is_held:
+        return None
+    reason = hold.reason if hold.reason.startswith("by ") else f"by {hold.by}: {hold.reason}"
+    end = f" until {hold.until:%Y-%m-%d %H:%M} UTC" if hold.until else ""
+    return Blocked(version, "hold", f"it is on hold {reason}{end}", _allow_holder([hold], name))
+
+
+def _allow_holder(holds: Iterable[Hold], name: str) -> str:
+    hold = next((hold for hold in holds if isinstance(hold, PackageHold | VersionHold) and hold.name == name), None)
+    if hold is None:
+        return ""
+    return f"Take `{name}` out of `ignore`." if hold.by == "setting" else f"`releaser unhold {name}`"
+
+
+def _allow_level(rules: Rules, lock: Lock, name: str, version: str) -> str:
+    """Return the line of pyproject.toml that lets a package move so far."""
+    bumps = {name_bump(before, version) for before in lock.versions.get(name, ())}
+    level: Level = "all" if bumps & {"major", "other"} else "minor" if "minor" in bumps else "patch"
+    levels = {**rules.levels, name: level}
+    table = ", ".join(f'"{package}" = "{chosen}"' for package, chosen in sorted(levels.items()))
+    return f"`upgrade_packages = {{ {table} }}` in `[tool.releaser]`"
+
+
+_NO_FILE = r"(?:has|have) no (?:wheels|usable wheels|source distribution|source and no wheels)[^,]*?"
+_LAST = r"(?= and | , |,? we can| \(|$)"
+
+
+def read_answer(facts: Facts, name: str, version: str, output: str, python: str) -> tuple[Blocked, Need | None]:
+    """Return what blocks a version by the words of uv that has no solution with it; with the need that uv names."""
+    text, me = " ".join(output.split()), re.escape(name)
+    for who, specifier in re.findall(rf"(\S+) depends? on {me}([=<>!~]\S*)", text):
+        other = re.split(r"[=<>!~\[:]", who, maxsplit=1)[0]
+        packages = facts.lock.find(other)
+        is_file = who.startswith("project") or other in facts.lock.local
+        label = "pyproject.toml" if is_file else f"{other} {packages[0].version if packages else ''}".strip()
+        need = Need(label, name, specifier.rstrip(","))
+        if not need.allows(version):
+            return need.block(version), need
+    if match := re.search(rf"{me}\S* depends on (Python\S+)", text):
+        return _block_by_python(version, match[1], python), None
+    if match := re.search(rf"{me}=={re.escape(version)} depends on ([\w.-]+)(\S*)", text):
+        reason = f"it needs {match[1]}{match[2].rstrip(',')}"
+        if hold := _allow_holder(facts.holds, match[1]):
+            return Blocked(version, "hold", f"{reason}, and {match[1]} is on hold", hold), None
+        return Blocked(version, "requirement", reason, f"See `releaser outdated {match[1]}`."), None
+    for blocked in read_unfit(name, output, python):
+        if blocked.version == version:
+            return blocked, None
+    reason = text.partition("cause: ")[2] or text
+    return Blocked(version, "uv", f"uv finds no solution with it: {reason[:300]}"), None
+
+
+def _block_by_python(version: str, needed: str, python: str) -> Blocked:
+    allow = f"`requires-python` and the site's Python, {python}, must be {needed.removeprefix('Python')}."
+    return Blocked(version, "python", f"it needs {needed.rstrip(',')}", allow)
+
+
+def read_unfit(name: str, output: str, python: str) -> list[Blocked]:
+    """Return the versions, or ranges of them, that cannot be installed here, by the words of uv that rejects all."""
+    text, me, blocked = " ".join(output.split()), re.escape(name), list[Blocked]()
+    for versions, reason in re.findall(
+        rf"((?:{me}[=<>][^\s]* )+)(?:was|were) yanked(?: \(reason: (.*?)\))?{_LAST}", text
+    ):
+        allow = "uv takes it only where pyproject.toml names it: `==`."
+        blocked += _block(versions, name, "yanked", f"it was yanked{f': {reason}' if reason else ''}", allow)
+    for versions, reason in re.findall(rf"((?:{me}[=<>][^\s]* )+)({_NO_FILE}){_LAST}", text):
+        words = re.sub(r"^ha(s|ve) no", "it has no", reason)
+        blocked += _block(
+            versions, name, "file", f"{words}, for this host", "It takes a file for this host and Python."
+        )
+    for versions, needed in re.findall(rf"((?:{me}[=<>][^\s]* )+)depends? on (Python[^\s,]+)", text):
+        one = _block_by_python("", needed, python)
+        blocked += _block(versions, name, "python", one.reason, one.allow)
+    return list({each.version: each for each in blocked}.values())
+
+
+def _block(versions: str, name: str, by: By, reason: str, allow: str) -> list[Blocked]:
+    labels = [word.removeprefix(name).removeprefix("==").rstrip(",") for word in versions.split()]
+    return [Blocked(label, by, reason, allow) for label in labels]
+
+
+def pin_others(facts: Facts, installed: Mapping[str, str], name: str) -> list[str]:
+    """Return the words of uv that lower no other package of the lock, and leave those on hold."""
+    words = list[str]()
+    for other in facts.lock.names:
+        packages = facts.lock.find(other)
+        if other == name or len(packages) != 1 or packages[0].source.kind != "registry":
+            continue
+        is_held = other in facts.rules.kept or other in facts.rules.skipped
+        bound = f"=={installed[other]}" if is_held and other in installed else f">={packages[0].version}"
+        words += ["-P", f"{other}{bound}"]
+    return words
+
+
+def block_otherwise(name: str, version: str, output: str) -> Blocked:
+    """Return why a version was not chosen that fits: uv would change other packages for it, which `output` names."""
+    moves = re.findall(r"^(?:Update|Add|Remove) .*", output, re.MULTILINE)
+    others = [line.lower() for line in moves if line.split()[1] != name]
+    reason = f"uv chose otherwise: with it, it would {', '.join(others)}" if others else "uv did not choose it"
+    return Blocked(version, "uv", reason, f"`uv lock --upgrade-package '{name}=={version}'`, and commit.")
