@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
+
 import msgspec
 
 from releaser.checkout.pending import Pending, read_pending
 from releaser.checkout.problems import explain_submodules
 from releaser.checkout.repository import Repository
 from releaser.errors import BuildError, PreflightError, Problem, ToolError, refuse, require
+from releaser.packages.changes import find_older
+from releaser.packages.lock import parse_lock
 from releaser.releases.release import Release
 from releaser.site.site import Site, site_at
 from releaser.system.run import Run
 from releaser.system.text import count, join_few, word
+
+_OWN_COMMIT = re.compile(r"\w+ (Update|Roll back) (\d+ packages?|uv\.lock)$", re.MULTILINE)  # as `describe_commit` says
 
 
 class Target(msgspec.Struct, frozen=True):
@@ -141,6 +148,37 @@ def require_free_state(site: Site, repository: Repository, commit: str) -> None:
         if found := repository.read("ls-tree", "-r", "--name-only", commit, "--", f":(literal){path}"):
             message = f"Commit {commit[:12]} has `{found.splitlines()[0]}`, which lies in the state directory."
             raise refuse("state-in-commit", message, "Revert that, or set `state_dir` to another directory.")
+
+
+class Lowered(msgspec.Struct, frozen=True):
+    """The packages of which the lock of one commit has an older version than that of an earlier one.
+
+    `by_people` are those that a commit of a person has lowered on purpose, with the version there; `reverted` those
+    that only a revert of a commit of releaser did. `commit` is the newest of these commits.
+    """
+
+    by_people: Mapping[str, str] = {}
+    reverted: Mapping[str, str] = {}
+    commit: str = ""
+
+
+def find_lowered(site: Site, repository: Repository, before: str, after: str) -> Lowered:
+    """Return what commits of people have lowered in uv.lock between two commits. A rollback elsewhere is none."""
+    path = site.paths.lockfile_in_tree
+    old, new = (repository.file_at(commit, path) for commit in (before, after))
+    if before == after or not old or not new:
+        return Lowered()
+    lock = parse_lock(new, f"uv.lock of {after[:12]}")
+    older = {name: [*lock.versions[name]] for name in find_older(parse_lock(old), lock)}
+    names = {name: labels[0] for name, labels in older.items() if len(labels) == 1}
+    log = repository.read("log", "--format=%H %B%x00", f"{before}..{after}", "--", path) if names else ""
+    commits = [commit.strip() for commit in log.split("\0") if commit.strip()]
+    commits = [commit for commit in commits if not _OWN_COMMIT.match(commit)]
+    by_people = [commit for commit in commits if "\nThis reverts commit " not in commit]
+    chosen = by_people or commits
+    if not chosen:
+        return Lowered()
+    return Lowered(names if by_people else {}, {} if by_people else names, chosen[0][:12])
 
 
 # Of a rollback

@@ -21,7 +21,7 @@ from releaser.system.text import format_time, join_few, normalize_name
 
 LONGEST = timedelta(days=7)  # a site that does not get what is newer for longer needs attention
 SHORTEST = 7  # characters of a commit that name it
-By: TypeAlias = Literal["rollback", "person", "setting"]
+By: TypeAlias = Literal["rollback", "person", "setting", "commit", "index"]
 
 
 class _Hold(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind"):
@@ -253,6 +253,17 @@ def hold_package(paths: Paths, name: str, seconds: float | None) -> None:
     hold = PackageHold(name=normalize_name(name), by="person", reason="by you", since=now(), until=until)
     others = [each for each in read_holds(paths) if not (isinstance(each, PackageHold) and each.name == hold.name)]
     write_holds(paths, [*others, hold])
+
+
+def replace_index_holds(paths: Paths, holds: Sequence[VersionHold]) -> None:
+    """Put these versions on hold, in the place of those that could not be installed last time. Raises OSError."""
+    before = read_holds(paths)
+    known = {hold.label: hold for hold in before if isinstance(hold, VersionHold) and hold.by in ("index", "commit")}
+    kept = [hold for hold in before if hold.by != "index"]
+    holds = [msgspec.structs.replace(hold, since=known.get(hold.label, hold).since) for hold in holds]
+    after = [*kept, *(hold for hold in holds if hold not in kept)]
+    if tuple(after) != before:
+        write_holds(paths, after)
 
 
 def make_version_holds(changes: Sequence[PackageChange], reason: str) -> list[Hold]:

@@ -3,23 +3,45 @@
 from __future__ import annotations
 
 import os
+import re
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import msgspec
+from packaging.requirements import InvalidRequirement, Requirement
 
-from releaser.errors import BuildError, ToolError
+from releaser.errors import BuildError, ToolError, refuse
 from releaser.packages.changes import compare_versions
+from releaser.packages.holds import VersionHold
 from releaser.packages.lock import Lock, parse_lock, read_lock
-from releaser.packages.rules import Rules, Skipped, explain_skipped, find_between, keep, lock_arguments, make_bounds
+from releaser.packages.rules import (
+    Baseline,
+    Bound,
+    Rules,
+    Skipped,
+    explain_skipped,
+    find_between,
+    find_floors,
+    find_lowered,
+    find_moved,
+    keep,
+    lock_arguments,
+    make_bounds,
+)
+from releaser.packages.stubs import put_back, write_stub
 from releaser.releases.release import PackageChange, Release
 from releaser.releases.venv import ask_python_version, find_python, list_installed
 from releaser.site.site import Site
 from releaser.system.process import Finished, failure
-from releaser.system.text import join_few
+from releaser.system.run import now
+from releaser.system.text import join_few, normalize_name, word
 
 _RETRY = "The next run tries again."
+_QUESTIONS = 24  # to uv, for one update
+_NO_FILE = re.compile(r"Distribution `([\w.-]+)==([^`\s]+)[^`]*` can't be installed")
+_NO_BUILD = re.compile(r"Failed to (?:download and )?build `([\w.-]+)==([^`\s]+)`")
 
 
 class Plan(msgspec.Struct, frozen=True):
@@ -37,6 +59,8 @@ class Plan(msgspec.Struct, frozen=True):
     skipped: tuple[Skipped, ...] = ()
     #: The packages on hold that stay as they are.
     held: frozenset[str] = frozenset()
+    #: Holds on versions that cannot be installed here, and on those that a commit of a person has left.
+    holds: tuple[VersionHold, ...] = ()
 
     @property
     def installs_what_is_live(self) -> bool:
@@ -112,89 +136,250 @@ def choose_python(site: Site, tree: Path, live: LiveVenv | None, *, mark: str) -
     return path, version
 
 
+def read_constraints(project: Path, name: str) -> dict[str, str]:
+    """Return the bounds of the file of the setting `constraints`, by package. Raises PreflightError."""
+    if not name:
+        return {}
+    try:
+        lines = (project / os.path.expanduser(name)).read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        message = f"`constraints` is `{name}`, which cannot be read: {error}."
+        raise refuse("no-constraints", message, "Correct or remove `constraints`.") from error
+    bounds = dict[str, str]()
+    for number, line in enumerate(lines, 1):
+        text = line.partition("#")[0].strip()
+        try:
+            requirement = Requirement(text) if text else None
+        except InvalidRequirement:
+            requirement = Requirement("x; extra == 'x'")
+        if requirement and (requirement.marker or requirement.url or not requirement.specifier):
+            message = f"Line {number} of `{name}` is `{text}`, but must be a package with bounds, such as `django<6`."
+            raise refuse("wrong-constraint", message, f"Correct it, or remove `constraints`: `nano {word(name)}`.")
+        if requirement:
+            key = normalize_name(requirement.name)
+            bounds[key] = ",".join(filter(None, [bounds.get(key), str(requirement.specifier)]))
+    return bounds
+
+
+class _Task(msgspec.Struct, frozen=True):
+    """A resolution: where uv works, with which interpreter, and from what. `asked` are its questions to uv so far."""
+
+    site: Site
+    tree: Path
+    live: LiveVenv
+    python: str
+    mark: str
+    before: Baseline
+    #: The content of uv.lock in the tree.
+    committed: str
+    asked: list[str] = []
+
+    @property
+    def path(self) -> Path:
+        """The lock in the tree."""
+        return self.tree / "uv.lock"
+
+    @property
+    def is_same_python(self) -> bool:
+        """True if the live venv has the interpreter of the candidate, so that both can be compared."""
+        return bool(self.live.python_version) and Path(self.python).is_relative_to(self.live.venv)
+
+    def ask(self, *words: str) -> Finished:
+        """Run uv. Raises BuildError after too many questions."""
+        self.asked.append(words[0])
+        if len(self.asked) > _QUESTIONS:
+            message = f"uv was asked {_QUESTIONS} times, and still chooses what cannot be taken here."
+            raise BuildError(message, "Run `uv lock --upgrade`, correct what it chooses, and commit the lock.")
+        return self.site.run_uv(*words, "--python", self.python, cwd=self.tree, mark=self.mark, check=False)
+
+
 def resolve(site: Site, tree: Path, live: LiveVenv, rules: Rules, *, mark: str) -> Plan:
     """Upgrade uv.lock in a tree, within the rules, and compare it with the live venv.
 
     Raises BuildError if there is no solution, or the index cannot be reached.
     """
     python, version = choose_python(site, tree, live, mark=mark)
-    skipped = _upgrade(site, tree, python, live, rules, mark=mark)
-    lock = read_lock(tree / "uv.lock")
-    is_same_python = bool(live.python_version) and Path(python).is_relative_to(live.venv)
-    changes = compare_with_venv(site, tree, live.venv, lock, mark=mark) if is_same_python else None
+    committed = (tree / "uv.lock").read_text(encoding="utf-8")
+    before = Baseline(live.installed, read_lock(live.lock), read_lock(tree / "uv.lock"))
+    task = _Task(site, tree, live, python, mark, before, committed)
+    if rules.choose(before.committed.names) == frozenset():
+        changes, skipped = _compare(task), tuple[Skipped, ...]()
+    else:
+        rules, changes = _upgrade(task, rules)
+        skipped = _explain(task, rules)
     return Plan(
-        lock,
-        (tree / "uv.lock").read_text(encoding="utf-8"),
+        read_lock(task.path),
+        task.path.read_text(encoding="utf-8"),
         python,
         version,
         changes,
         skipped,
         frozenset(rules.holders) - {change.name for change in changes or ()},
+        tuple(
+            VersionHold(name=name, version=label, by="index", reason=reason, since=now())
+            for name, reasons in rules.unfit.items()
+            for label, reason in reasons.items()
+        ),
     )
 
 
-def _upgrade(site: Site, tree: Path, python: str, live: LiveVenv, rules: Rules, *, mark: str) -> tuple[Skipped, ...]:
-    """Upgrade uv.lock in a tree; return what holds keep back.
+def _upgrade(task: _Task, rules: Rules) -> tuple[Rules, tuple[PackageChange, ...] | None]:
+    """Upgrade uv.lock in a tree; return the rules that were needed for that, and what changes in the live venv.
 
-    uv leaves a package from git as the lock has it, so one on hold is taken from the lock of the live release.
+    No package is lowered, and a version that cannot be installed here is left out: uv is asked again. Raises
+    BuildError.
     """
-    path = tree / "uv.lock"
-    committed, words = path.read_bytes(), ["--python", python]
-    if rules.choose(read_lock(path).names) == frozenset():
-        return ()
-    names, bounds = read_lock(path).names, make_bounds(rules, live.installed, read_lock(path))
-    may_start_again = any(package.source.commit for name in rules.holders for package in read_lock(path).find(name))
+    while True:
+        try:
+            _lock_within(task, rules)
+            lowered = find_lowered(find_floors(rules, task.before), read_lock(task.path))
+            if not lowered:
+                return rules, _compare(task)
+        except BuildError as error:
+            unfit = find_unfit(error.output)
+            if not unfit or all(version in rules.unfit.get(name, {}) for name, version, _ in unfit):
+                raise
+            rules = rules.without(unfit)
+        else:
+            rules = msgspec.structs.replace(rules, floors={**rules.floors, **lowered})
+
+
+def _compare(task: _Task) -> tuple[PackageChange, ...] | None:
+    """Return what changes in the live venv; None with another Python, for which uv only looks for files.
+
+    Raises BuildError if something cannot be installed.
+    """
+    venv = task.live.venv if task.is_same_python else task.tree / ".no-venv"
+    python = "" if task.is_same_python else task.python
+    task.asked.append("sync")
+    lock = read_lock(task.path)
+    changes = compare_with_venv(task.site, task.tree, venv, lock, mark=task.mark, python=python)
+    return changes if task.is_same_python else None
+
+
+def _lock_within(task: _Task, rules: Rules) -> None:
+    """Upgrade the lock in a tree within the rules.
+
+    uv leaves a package from git as the lock has it, so one on hold is taken from the lock of the live release. Raises
+    BuildError, which names the holds that have no solution.
+    """
+    bounds, committed = make_bounds(rules, task.before), task.before.committed
+    may_start_again = any(package.source.commit for name in rules.holders for package in committed.find(name))
     try:
-        bounds, between = _lock_within(site, tree, committed, bounds, live, rules, words, mark=mark)
+        bounds, between = _lock_from(task, task.committed, bounds, rules)
     except BuildError:
         if not may_start_again:
+            require_free_of_holds(task, rules)
             raise
         between = sorted(rules.holders)  # the lock of the live release may have a solution
     if between and may_start_again:
-        bounds, between = _lock_within(site, tree, live.lock.read_bytes(), bounds, live, rules, words, mark=mark)
+        bounds, between = _lock_from(task, task.live.lock.read_text(encoding="utf-8"), bounds, rules)
     if between:
-        message = f"No versions fit together without what is on hold: {join_few(between)}."
-        raise BuildError(message, "Free it, as `releaser status` says, or revert the commit that needs it.")
-    if not bounds and rules.choose(names) is None:
-        return ()
-    chosen = path.read_bytes()
-    path.write_bytes(committed)
-    # Only to explain what is skipped: no code of a package that is on hold runs for that.
-    newest = site.run_uv(*lock_arguments(names, {}), "--no-build", *words, cwd=tree, mark=mark, check=False)
-    text = path.read_text(encoding="utf-8")
-    path.write_bytes(chosen)
-    return explain_skipped(rules, read_lock(path), parse_lock(text)) if newest.status == 0 else ()
+        raise _explain_holds(between, rules)
 
 
-def _lock_within(  # noqa: PLR0913 - all that a resolution needs
-    site: Site,
-    tree: Path,
-    before: bytes,
-    bounds: dict[str, str | None],
-    live: LiveVenv,
-    rules: Rules,
-    words: Sequence[str],
-    *,
-    mark: str,
-) -> tuple[dict[str, str | None], list[str]]:
+def _lock_from(task: _Task, text: str, bounds: dict[str, Bound], rules: Rules) -> tuple[dict[str, Bound], list[str]]:
     """Upgrade a lock within bounds; return the bounds that were needed, and the packages that do not keep to them.
 
     A package on hold stays as it is until a version newer than those on hold appears. uv first skips those versions; a
     package for which it then chooses one between stays at the live version.
     """
-    path, between = tree / "uv.lock", list[str]()
+    between = list[str]()
     for _ in range(1 + len(rules.skipped)):
-        path.write_bytes(before)
-        names = read_lock(path).names
-        arguments = lock_arguments(names, bounds, rules.choose(names))
-        finished = site.run_uv(*arguments, *words, cwd=tree, mark=mark, check=False)
-        if finished.status != 0:
-            raise _explain_resolution(finished, rules)
-        between = find_between(rules, read_lock(path), live.installed)
+        _lock(task, text, bounds, rules)
+        between = find_between(rules, read_lock(task.path), task.before)
         if not between:
             break
-        bounds = bounds | {name: keep(live.installed[name]) for name in between}
+        stays = {name: keep(task.before, name, rules.lowered.get(name, "")) for name in between}
+        bounds = bounds | stays
     return bounds, between
+
+
+def _lock(task: _Task, text: str, bounds: dict[str, Bound], rules: Rules) -> None:
+    """Upgrade a lock within bounds. Raises BuildError.
+
+    A package that uv would lower stays although the index lacks its version, has yanked it, or has it too lately: uv
+    gets a file of it that has its metadata alone, and the entry of the lock stays.
+    """
+    task.path.write_text(text, encoding="utf-8")
+    names = read_lock(task.path).names
+    words = lock_arguments(names, bounds, rules.choose(names))
+    words += ["--exclude-newer", rules.cutoff.isoformat()] if rules.cutoff else []
+    with tempfile.TemporaryDirectory(prefix=task.site.paths.temporary_prefix) as place:
+        stays = [name for name, floor in rules.floors.items() if write_stub(task.live.venv, name, floor, Path(place))]
+        links = [place, *task.site.environ.get("UV_FIND_LINKS", "").split()] if stays else []
+        finished = task.ask(*words, *(word for link in links for word in ("--find-links", link)))
+        if finished.status != 0:
+            raise _explain_resolution(finished, rules)
+        if links or rules.cutoff:
+            before = [text, task.live.lock.read_text(encoding="utf-8")]
+            task.path.write_text(put_back(task.path.read_text(encoding="utf-8"), before, Path(place).name), "utf-8")
+            finished = task.ask("lock")  # it takes the lock as it is, or says why not
+            if finished.status != 0:
+                raise _explain_resolution(finished, rules)
+
+
+def _explain(task: _Task, rules: Rules) -> tuple[Skipped, ...]:
+    """Return what is newer and not taken, and what stays although the index lacks it, each with the reason."""
+    if not make_bounds(rules, task.before) and rules.cutoff is None and rules.choose([]) is None:
+        return ()
+    chosen = task.path.read_text(encoding="utf-8")
+    lock, names = read_lock(task.path), task.before.committed.names
+    task.path.write_text(task.committed, encoding="utf-8")
+    # Only to explain what is skipped: no code of a package that is on hold runs for that.
+    words = [*lock_arguments(names, {}), "--no-build", "--python", task.python]
+    newest = task.site.run_uv(*words, cwd=task.tree, mark=task.mark, check=False)
+    text = task.path.read_text(encoding="utf-8")
+    task.path.write_text(chosen, encoding="utf-8")
+    skipped = explain_skipped(rules, lock, parse_lock(text)) if newest.status == 0 else ()
+    return (*(each for name in sorted(rules.floors) for each in _explain_floor(task, rules, lock, name)), *skipped)
+
+
+def _explain_floor(task: _Task, rules: Rules, lock: Lock, name: str) -> list[Skipped]:
+    """Return why a package stays at a version that the index has yanked, or has not any more."""
+    floor, packages = rules.floors[name], lock.find(name)
+    if floor not in lock.versions.get(name, ()) or len(packages) > 1:
+        return []
+    words = ("lock", "--dry-run", "-P", f"{name}=={floor}", "--python", task.python)
+    finished = task.site.run_uv(*words, cwd=task.tree, mark=task.mark, check=False)
+    pattern = rf"`{re.escape(name)}=={re.escape(floor)}` is yanked(?: \(reason: (.*)\))?$"
+    yanked = re.search(pattern, finished.output, re.MULTILINE)
+    if yanked:
+        reason = f"was yanked{f': {yanked[1]}' if yanked[1] else ''}. It stays until a newer version is out"
+    elif finished.status == 1:
+        reason = "is not in the index any more, or too new for `exclude-newer`. It stays until a newer version is out"
+    else:
+        return []
+    return [Skipped(name, floor, reason)]
+
+
+def find_unfit(output: str) -> list[tuple[str, str, str]]:
+    """Return name, version and reason for each package that uv could not install here, from what it wrote (uv 0.13)."""
+    only = re.search(r"only has wheels \w+ the following [\w ]+: (.+?)(?:;|$)", output, re.MULTILINE)
+    reason = f"has no file for this host{f', only for {only[1]}' if only else ''}"
+    unfit = [(name, version, reason) for name, version in _NO_FILE.findall(output)]
+    return unfit + [(name, version, "does not build here") for name, version in _NO_BUILD.findall(output)]
+
+
+def require_free_of_holds(task: _Task, rules: Rules) -> None:
+    """Raise BuildError that names the holds without which there is a solution, if there are any."""
+    held = [name for name in rules.holders if name in rules.skipped or name in rules.kept]
+    free = msgspec.structs.replace(rules, skipped={}, kept=frozenset(), holders={})
+    if not held:
+        return
+    try:
+        _lock(task, task.committed, make_bounds(free, task.before), free)
+    except BuildError:
+        return
+    lock = read_lock(task.path)
+    raise _explain_holds(find_between(rules, lock, task.before) or find_moved(rules, lock, task.before) or held, rules)
+
+
+def _explain_holds(names: Sequence[str], rules: Rules) -> BuildError:
+    message = f"No versions fit together without what is on hold: {join_few(names)}."
+    by_person = [name for name in names if rules.holders.get(name) != "by the setting `ignore`"]
+    free = f"Run `releaser unhold {' '.join(by_person)}`" if by_person else "Take it out of `ignore`"
+    return BuildError(message, f"{free}, or revert the commit that needs it.")
 
 
 def _explain_resolution(finished: Finished, rules: Rules) -> BuildError:
@@ -210,15 +395,16 @@ def _explain_resolution(finished: Finished, rules: Rules) -> BuildError:
     return BuildError(message, advice, output=error.output)
 
 
-def compare_with_venv(
-    site: Site, tree: Path, venv: Path, lock: Lock, *, mark: str, more: Sequence[str] = ()
+def compare_with_venv(  # noqa: PLR0913 - all that uv needs
+    site: Site, tree: Path, venv: Path, lock: Lock, *, mark: str, more: Sequence[str] = (), python: str = ""
 ) -> tuple[PackageChange, ...]:
     """Return what the lock of a tree would change in a venv, by `uv sync --dry-run`, but for changes of local packages.
 
-    `more` are arguments that say what else is installed. Raises BuildError.
+    `more` are arguments that say what else is installed, `python` is an interpreter if the venv does not exist. Raises
+    BuildError.
     """
     words = ["sync", "--frozen", "--dry-run", "--output-format", "json", *group_arguments(site), *more]
-    words += ["--python", str(venv)]  # else a `.python-version` would be compared with a new venv
+    words += ["--python", python or str(venv)]  # else a `.python-version` would be compared with a new venv
     try:
         finished = site.run_uv(*words, cwd=tree, mark=mark, variables={"UV_PROJECT_ENVIRONMENT": str(venv)})
         report: Any = msgspec.json.decode(finished.stdout, type=_SyncReport)

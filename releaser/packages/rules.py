@@ -2,18 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import TypeAlias
 
 import msgspec
+from packaging.version import Version
 
 from releaser.packages.changes import name_bump, parse_version
 from releaser.packages.holds import Hold, PackageHold, VersionHold
 from releaser.packages.lock import Lock, Package
 from releaser.site.settings import Level, VersionSettings
 
+#: Specifiers for uv, one for each fork of the lock.
+Bound: TypeAlias = tuple[str, ...] | None
 #: The bound of a package that uv leaves as the lock has it, since no words of uv name a commit.
 AS_LOCKED = None
-_HOLDERS = {"person": "by you", "rollback": "by a rollback", "setting": "by a setting"}
+_HOLDERS = {"person": "by you", "rollback": "by a rollback", "setting": "by a setting", "commit": "by a commit"}
+
+
+class Baseline(msgspec.Struct, frozen=True):
+    """What is known before a resolution: the installed versions, the lock of the live release and the committed one."""
+
+    installed: Mapping[str, str]
+    live: Lock
+    committed: Lock
 
 
 class Rules(msgspec.Struct, frozen=True):
@@ -30,6 +43,16 @@ class Rules(msgspec.Struct, frozen=True):
     skipped: Mapping[str, frozenset[str]] = {}
     kept: frozenset[str] = frozenset()
     holders: Mapping[str, str] = {}
+    #: Bounds by a file of the site.
+    constraints: Mapping[str, str] = {}
+    #: The packages that a commit of a person has lowered, with the version there.
+    lowered: Mapping[str, str] = {}
+    #: Only versions that were uploaded before are taken.
+    cutoff: datetime | None = None
+    #: The versions that cannot be installed here, with the reason.
+    unfit: Mapping[str, Mapping[str, str]] = {}
+    #: The packages that must not be lowered, with the version that is live or committed, whichever is newer.
+    floors: Mapping[str, str] = {}
 
     def find_level(self, name: str) -> Level:
         """Return how far a package moves. One that a person names moves, whatever is set for all others."""
@@ -42,9 +65,23 @@ class Rules(msgspec.Struct, frozen=True):
             return None
         return frozenset(name for name in self.alone or names if self.find_level(name) != "none")
 
+    def find_refused(self, name: str) -> frozenset[str]:
+        """Return the versions of a package that are on hold or cannot be installed here."""
+        return self.skipped.get(name, frozenset()) | self.unfit.get(name, {}).keys()
+
+    def without(self, unfit: Iterable[tuple[str, str, str]]) -> Rules:
+        """Return the rules without versions that cannot be installed here, of which name, version and reason are given.
+
+        What uv would lower is asked again.
+        """
+        versions = {name: dict(reasons) for name, reasons in self.unfit.items()}
+        for name, version, reason in unfit:
+            versions.setdefault(name, {})[version] = reason
+        return msgspec.structs.replace(self, unfit=versions, floors={})
+
 
 class Skipped(msgspec.Struct, frozen=True):
-    """A newer version that an update does not take, and why."""
+    """A newer version that an update does not take, or one that is not in the index any more, and why."""
 
     name: str
     version: str
@@ -58,61 +95,138 @@ class Skipped(msgspec.Struct, frozen=True):
         return f"{self.name} {self.version} {self.reason}"
 
 
-def make_rules(settings: VersionSettings, holds: Iterable[Hold], alone: Iterable[str] = ()) -> Rules:
-    """Return the rules that follow from settings and holds, and from the packages that a person has named."""
+def make_rules(
+    settings: VersionSettings,
+    holds: Iterable[Hold],
+    alone: Iterable[str] = (),
+    constraints: Mapping[str, str] = {},
+    now: datetime | None = None,
+) -> Rules:
+    """Return the rules that follow from settings and holds, and from the packages that a person has named.
+
+    Versions on hold because the index had no file for this host are asked for again.
+    """
     skipped, kept, holders = dict[str, frozenset[str]](), set[str](), dict[str, str]()
     for hold in holds:
-        if isinstance(hold, VersionHold):
+        if isinstance(hold, VersionHold) and hold.by != "index":
             skipped[hold.name] = skipped.get(hold.name, frozenset()) | {hold.version}
         elif isinstance(hold, PackageHold):
             kept.add(hold.name)
-        if isinstance(hold, VersionHold | PackageHold):
-            holders[hold.name] = hold.reason if hold.by == "setting" else _HOLDERS[hold.by]
-    return Rules(settings.upgrade, settings.upgrade_packages, frozenset(alone), skipped, frozenset(kept), holders)
+        else:
+            continue
+        holders[hold.name] = hold.reason if hold.by == "setting" else _HOLDERS[hold.by]
+    return Rules(
+        settings.upgrade,
+        settings.upgrade_packages,
+        frozenset(alone),
+        skipped,
+        frozenset(kept),
+        holders,
+        constraints,
+        cutoff=now - timedelta(seconds=settings.min_age) if settings.min_age and now else None,
+    )
 
 
-def make_bounds(rules: Rules, installed: Mapping[str, str], lock: Lock) -> dict[str, str | None]:
+def follow_people(rules: Rules, lowered: Mapping[str, str], installed: Mapping[str, str]) -> Rules:
+    """Return the rules for packages that a commit of a person has lowered: the versions that they had are on hold."""
+    left = {name: installed[name] for name, version in lowered.items() if installed.get(name, version) != version}
+    skipped = {name: rules.skipped.get(name, frozenset()) | {version} for name, version in left.items()}
+    return msgspec.structs.replace(
+        rules,
+        skipped={**rules.skipped, **skipped},
+        holders=dict.fromkeys(left, _HOLDERS["commit"]) | dict(rules.holders),
+        lowered={name: lowered[name] for name in left},
+    )
+
+
+def find_floors(rules: Rules, before: Baseline) -> dict[str, str]:
+    """Return the version below which no package goes: the newest one that is live or committed.
+
+    Only a hold, a host or a commit of a person lowers one. No rule orders the commits of a package from git.
+    """
+    floors = {}
+    for name in before.committed.names:
+        labels = {*before.committed.versions[name], before.installed.get(name, "")} - rules.find_refused(name)
+        labels = {rules.lowered[name]} if name in rules.lowered else labels
+        is_free = name in rules.kept or any(map(_is_from_git, labels))
+        versions = {version: label for label in labels if (version := parse_version(label))}
+        if versions and not is_free:
+            floors[name] = versions[max(versions)]
+    return floors
+
+
+def find_lowered(floors: Mapping[str, str], lock: Lock) -> dict[str, str]:
+    """Return those of the floors below which a lock is."""
+    newest = {name: _find_newest(lock.versions.get(name, ())) for name in floors}
+    return {name: floors[name] for name, version in newest.items() if version and version < Version(floors[name])}
+
+
+def _find_newest(labels: Iterable[str]) -> Version | None:
+    return max((version for label in labels if (version := parse_version(label))), default=None)
+
+
+def make_bounds(rules: Rules, before: Baseline) -> dict[str, Bound]:
     """Return the bounds for uv: the live version alone of a package that is kept, else all but those on hold.
 
     A level bounds from above: by the newest version that is live or in the lock.
     """
-    bounds: dict[str, str | None] = {name: keep(installed[name]) for name in rules.kept if name in installed}
-    for name, versions in rules.skipped.items():
-        words = ",".join(f"!={version}" for version in sorted(versions) if not _is_from_git(version))
-        if name not in bounds and words:
-            bounds[name] = words
-    for name in lock.versions.keys() - lock.local - rules.kept:
-        level, before = _bound_by_level(rules, name, lock, installed.get(name)), bounds.get(name, "")
-        if level != "":
-            bounds[name] = f"{before},{level}" if before and level and level[0] == "<" else level
+    lock = before.committed
+    bounds = {name: keep(before, name) for name in rules.kept if name in before.installed}
+    for name in {*lock.names, *rules.skipped, *rules.constraints} - rules.kept:
+        level = _bound_by_level(rules, name, before)
+        refused = [f"!={version}" for version in sorted(rules.find_refused(name)) if not _is_from_git(version)]
+        words = [*refused, *filter(None, [level, rules.constraints.get(name)])]
+        if name in rules.floors:
+            bounds[name] = _bound_from_below(before, name, rules.floors[name], words)
+        elif level is AS_LOCKED or (level and level.startswith("==")):
+            bounds[name] = (level,) if level else AS_LOCKED
+        elif words:
+            bounds[name] = (",".join(words),)
     return bounds
 
 
-def _bound_by_level(rules: Rules, name: str, lock: Lock, installed: str | None) -> str | None:
+def _bound_by_level(rules: Rules, name: str, before: Baseline) -> str | None:
     """Return the bound of a package by its level, in relation to the newest version that is live or in the lock."""
-    level, labels = rules.find_level(name), lock.versions[name]
-    versions = [version for label in (*labels, installed) if label and (version := parse_version(label))]
-    if level == "all" or not versions or (level == "none" and name not in rules.levels):
+    level, labels = rules.find_level(name), before.committed.versions.get(name, frozenset())
+    newest = _find_newest({*labels, before.installed.get(name, "")})
+    if level == "all" or newest is None or not labels or (level == "none" and name not in rules.levels):
         return ""
-    newest = max(versions)
     if level == "none":
-        return keep(next(iter(labels))) if len(labels) == 1 else AS_LOCKED
+        label = next(iter(labels))
+        return AS_LOCKED if len(labels) > 1 or _is_from_git(label) else f"=={label}"
     next_one = str(newest.major + 1) if level == "minor" else f"{newest.major}.{newest.minor + 1}"
     return f"<{newest.epoch}!{next_one}" if newest.epoch else f"<{next_one}"
 
 
-def keep(version: str) -> str | None:
-    """Return the bound for this version alone."""
-    return AS_LOCKED if _is_from_git(version) else f"=={version}"
+def _bound_from_below(before: Baseline, name: str, floor: str, words: Sequence[str]) -> Bound:
+    """Return the bound of a package that uv would lower; of each fork, if the lock has several."""
+    forks = before.committed.find(name)
+    if len(forks) > 1:
+        return tuple(f"{','.join([f'>={fork.version}', *words])}{_mark(fork)}" for fork in forks)
+    return (",".join([f">={floor}", *words]),)
+
+
+def keep(before: Baseline, name: str, version: str = "") -> Bound:
+    """Return the bound for the live version of a package alone, or another one; of each fork, if there are several."""
+    version = version or before.installed[name]
+    forks = before.live.find(name)
+    if _is_from_git(version):
+        return AS_LOCKED
+    if len(forks) > 1 and version in before.live.versions[name]:
+        return tuple(f"=={fork.version}{_mark(fork)}" for fork in forks)
+    return (f"=={version}",)
+
+
+def _mark(fork: Package) -> str:
+    """Return the marker of a fork, in words of uv."""
+    return f" ; {' or '.join(f'({marker})' for marker in fork.markers)}" if fork.markers else ""
 
 
 def _is_from_git(version: str) -> bool:
     return " " in version
 
 
-def lock_arguments(
-    names: Sequence[str], bounds: Mapping[str, str | None], only: frozenset[str] | None = None
-) -> list[str]:
+def lock_arguments(names: Sequence[str], bounds: Mapping[str, Bound], only: frozenset[str] | None = None) -> list[str]:
     """Return the arguments of `uv lock` that upgrade all packages, or `only` some, within bounds, such as `!=1.1`.
 
     With bounds each package is named, since `--upgrade` forgets those of `-P` (seen with uv 0.13). One that stays is
@@ -122,23 +236,31 @@ def lock_arguments(
         return ["lock", "--upgrade"]
     words = ["lock"]
     for name in sorted({*names, *bounds}):
-        bound = bounds.get(name, "")
-        if bound is not AS_LOCKED and (only is None or name in only or bound.startswith("==")):
-            words += ["-P", f"{name}{bound}"]
+        for bound in bounds.get(name, ("",)) or ():
+            if only is None or name in only or bound.startswith(("==", ">=")):
+                words += ["-P", f"{name}{bound}"]
     return words
 
 
-def find_between(rules: Rules, lock: Lock, installed: Mapping[str, str]) -> list[str]:
+def find_between(rules: Rules, lock: Lock, before: Baseline) -> list[str]:
     """Return the packages on hold for which a lock has a version that is neither live nor newer than those on hold."""
+    installed = before.installed
     kept = [name for name in rules.kept if name in installed and lock.versions.get(name)]
     between = [name for name in kept if installed[name] not in lock.versions[name] and _is_from_git(installed[name])]
     for name, highest in rules.skipped.items():
-        chosen = lock.versions.get(name, frozenset()) - {installed.get(name, "")}
+        versions = lock.versions.get(name, frozenset())
+        forks = before.live.versions.get(name, frozenset()) if len(before.live.find(name)) > 1 else frozenset()
+        chosen = versions - {installed.get(name, ""), rules.lowered.get(name, "")} - (forks - highest)
         is_older = any(name_bump(held, version) == "other" for version in chosen for held in highest)
         is_held = bool(chosen & highest)
         if name in installed and name not in between and (is_held or (is_older and not any(map(_is_from_git, chosen)))):
             between.append(name)
     return between
+
+
+def find_moved(rules: Rules, lock: Lock, before: Baseline) -> list[str]:
+    """Return the packages that are to stay, and that a lock moves."""
+    return [name for name in rules.kept if before.installed.get(name) not in {None, *lock.versions.get(name, ())}]
 
 
 def explain_skipped(rules: Rules, lock: Lock, newest: Lock) -> tuple[Skipped, ...]:
@@ -149,7 +271,10 @@ def explain_skipped(rules: Rules, lock: Lock, newest: Lock) -> tuple[Skipped, ..
     waiting = [package for package in newest.packages if _is_newer(package, lock)]
     waiting = [package for package in waiting if not rules.alone or package.name in rules.alone]
     held = {package.name: package for package in waiting if package.name in rules.holders}
-    return tuple(Skipped(package.name, package.label, *_explain(rules, lock, package, held)) for package in waiting)
+    lowered = [name for name, floor in find_lowered(rules.floors, newest).items() if lock.versions.get(name)]
+    return tuple(
+        Skipped(package.name, package.label, *_explain(rules, lock, package, held, lowered)) for package in waiting
+    )
 
 
 def _is_newer(package: Package, lock: Lock) -> bool:
@@ -159,21 +284,45 @@ def _is_newer(package: Package, lock: Lock) -> bool:
     return bool(package.source.commit) or all(name_bump(version, package.label) != "other" for version in versions)
 
 
-def _explain(rules: Rules, lock: Lock, package: Package, held: Mapping[str, Package]) -> tuple[str, str]:
+def _explain(
+    rules: Rules, lock: Lock, package: Package, held: Mapping[str, Package], lowered: Collection[str]
+) -> tuple[str, str]:
+    if reason := rules.unfit.get(package.name, {}).get(package.label):
+        return reason, ""
     if package.name in held:
         return f"is on hold {rules.holders[package.name]}", package.name
-    if reason := explain_level(rules, lock, package):
+    if reason := explain_level(rules, lock, package) or _explain_age(rules, package):
         return reason, ""
+    if package.name in rules.constraints:
+        return f"is kept back by `constraints`: {package.name}{rules.constraints[package.name]}", ""
     needed = sorted(package.needs & held.keys())
     if needed:
         names = " and ".join(f"{name} {held[name].label}" for name in needed)
         verb = "is" if len(needed) == 1 else "are"
         return f"needs {names}, which {verb} on hold {rules.holders[needed[0]]}", needed[0]
+    if lowering := sorted(package.needs & {*lowered}) or sorted(lowered):
+        return f"would lower {', '.join(f'{name} {rules.floors[name]}' for name in lowering)}", ""
     needing = sorted(name for name in held if any(package.name in other.needs for other in lock.find(name)))
     holding = needing or sorted(held)
     if not holding:
         return "was not chosen", ""
     return f"is blocked by {', '.join(holding)}, on hold {rules.holders[holding[0]]}", holding[0]
+
+
+def _explain_age(rules: Rules, package: Package) -> str:
+    """Return that a package is too new; empty if it is old enough."""
+    uploaded = read_time(package.upload_time)
+    if rules.cutoff is None or uploaded is None or uploaded < rules.cutoff:
+        return ""
+    return f"is too new: it was uploaded on {uploaded:%Y-%m-%d %H:%M}; see `min_age`"
+
+
+def read_time(text: str) -> datetime | None:
+    """Return a time of a lock; None if there is none."""
+    try:
+        return datetime.fromisoformat(text)
+    except ValueError:
+        return None
 
 
 def explain_level(rules: Rules, lock: Lock, package: Package) -> str:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TypeAlias
 
@@ -22,17 +22,17 @@ from releaser.checkout.pending import read_pending
 from releaser.checkout.products import find_deployed, find_missing_products, find_unchanged_products, plan_products
 from releaser.checkout.publish import is_worth_commit, may_push
 from releaser.checkout.repository import Repository
-from releaser.checkout.target import choose_target, fetch_upstream, site_for_commit
+from releaser.checkout.target import Lowered, choose_target, fetch_upstream, find_lowered, site_for_commit
 from releaser.checkout.tree import copy_repository
 from releaser.errors import PreflightError, refuse, require
 from releaser.live.outlook import Outlook
 from releaser.live.problems import find_problems
 from releaser.packages.changes import describe_changes
 from releaser.packages.hand_made import find_edited_venv, list_work
-from releaser.packages.holds import find_held_code, find_pause
+from releaser.packages.holds import VersionHold, find_held_code, find_pause
 from releaser.packages.lock import read_lock
-from releaser.packages.resolve import Plan, read_live_venv, resolve
-from releaser.packages.rules import Rules, make_rules
+from releaser.packages.resolve import Plan, read_constraints, read_live_venv, resolve
+from releaser.packages.rules import Rules, Skipped, follow_people, make_rules
 from releaser.pipelines import checks
 from releaser.releases.journal import Entry
 from releaser.releases.store import SiteRun, Store
@@ -50,7 +50,7 @@ from releaser.report.decision import (
     StillFailing,
 )
 from releaser.site.site import Site
-from releaser.system.run import Run
+from releaser.system.run import Run, now
 from releaser.system.space import require_room
 from releaser.system.text import find_close
 
@@ -140,8 +140,12 @@ def _decide(  # noqa: PLR0913 - all that a decision is made of
         _require_programs(site, shadow)
         _require_names(shadow, options.names)
         with run.step("resolve") as detail:
-            rules = make_rules(site.settings.versions, outlook.holds, options.names)
-            plan = resolve(site, shadow.project, read_live_venv(site, live), rules, mark=run.id)
+            venv, lowered = read_live_venv(site, live), find_lowered(site, source, deployed, target.commit)
+            constraints = read_constraints(shadow.project, site.settings.versions.constraints)
+            rules = make_rules(site.settings.versions, outlook.holds, options.names, constraints, now())
+            rules = follow_people(rules, lowered.by_people, venv.installed)
+            plan = resolve(site, shadow.project, venv, rules, mark=run.id)
+            plan = _explain_lowered(plan, lowered, venv.installed)
             detail.append(describe_changes(plan.changes or ()) or "no changes")
         if examine is not None:
             examine(site, shadow.project, plan, rules)
@@ -205,6 +209,22 @@ def _decide_on_lock(site: Site, outlook: Outlook, prospect: Prospect) -> Decisio
     if not (moves or commits or pushes or has_lock):
         return Nothing(prospect)
     return LockNews(prospect, moves, commits, pushes, has_lock)
+
+
+def _explain_lowered(plan: Plan, lowered: Lowered, installed: Mapping[str, str]) -> Plan:
+    """Return the plan with holds on what a commit of a person has left, and with what stays in spite of a revert."""
+    reason = f"lowered by commit {lowered.commit}"
+    holds = (
+        VersionHold(name=name, version=installed[name], by="commit", reason=reason, since=now())
+        for name, version in lowered.by_people.items()
+        if installed.get(name, version) != version
+    )
+    stays = (
+        Skipped(name, installed[name], f"stays: commit {lowered.commit} is a revert, which has {version}")
+        for name, version in lowered.reverted.items()
+        if name in installed
+    )
+    return msgspec.structs.replace(plan, holds=(*plan.holds, *holds), skipped=(*plan.skipped, *stays))
 
 
 def _require_names(shadow: Shadow, names: Sequence[str]) -> None:

@@ -20,7 +20,7 @@ from releaser.live.change import make_entry, make_live, undo_change
 from releaser.live.hooks import run_before_live
 from releaser.live.outlook import Outlook, foresee
 from releaser.packages.hand_made import find_new_work
-from releaser.packages.holds import list_holds
+from releaser.packages.holds import list_holds, replace_index_holds
 from releaser.pipelines.adopt import adopt
 from releaser.pipelines.conclude import conclude, follow_up
 from releaser.pipelines.decide import UpdateOptions, decide
@@ -78,6 +78,8 @@ def update(site: Site, run: SiteRun, options: UpdateOptions) -> Outcome:
         run.note(adopt(site, run).headline)
         decision = _decide(site, run, options)
     keep_decision(site.paths, decision)
+    if not isinstance(decision, Refused | Paused | Adopt):
+        replace_index_holds(site.paths, decision.prospect.attempt.plan.holds)
     match decision:
         case Refused():
             return make_refused(decision)

@@ -108,6 +108,11 @@ def _list_infos(venv: Path) -> list[tuple[str, Path]]:
     return [(normalize_name(info.name.removesuffix(".dist-info").rpartition("-")[0]), info) for info in infos]
 
 
+def find_info(venv: Path, name: str) -> Path | None:
+    """Return the `.dist-info` directory of a package; None if it is not installed."""
+    return dict(_list_infos(venv)).get(name)
+
+
 def read_records(venv: Path) -> Records:
     """Return what each RECORD says, by its path in the venv: paths of files with their SHA-256, None if it has none.
 

@@ -89,6 +89,10 @@ class VersionSettings(msgspec.Struct, frozen=True):
         Levels, Meta(description="Levels of `upgrade` for single packages, which they are stronger for.")
     ] = Levels({})
     ignore: Annotated[Words, Meta(description="Packages that updates leave at their live version.")] = Words(())
+    min_age: Annotated[Seconds, Meta(description="Take only versions that were uploaded longer ago.")] = Seconds(0)
+    constraints: Annotated[
+        str, Meta(description="File with bounds such as `django<6`, a line each, relative to the project.")
+    ] = ""
 
 
 class TestSettings(msgspec.Struct, frozen=True):
