@@ -49,7 +49,14 @@ SECTIONS: dict[str, tuple[click.Command, ...]] = {
         daily.check_command,
     ),
     "Set up": (setup.init_command, setup.uninstall_command, setup.config_command, setup.schedule_command),
-    "Look": (look.show_command, look.diff_command, look.history_command, look.logs_command, look.verify_command),
+    "Look": (
+        look.show_command,
+        look.diff_command,
+        look.history_command,
+        look.logs_command,
+        look.audit_command,
+        look.verify_command,
+    ),
     "Keep": (
         keep.prune_command,
         keep.pin_command,

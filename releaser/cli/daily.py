@@ -29,10 +29,17 @@ from releaser.system.text import normalize_name
 @click.option("--force", is_flag=True, help="Try a failed candidate again; replace a venv that was edited by hand.")
 @click.option("--prepare", is_flag=True, help="Stop when the release is ready; the next update makes it live.")
 @click.option("--follow-remote", is_flag=True, help="Follow a remote that moved back or was rewritten.")
+@click.option("--only", type=click.Choice(["security"]), help="Take only the lowest versions that fix vulnerabilities.")
 @click.option("--dry-run", is_flag=True, help="Only say what would be updated.")
 @common_options(takes_lock=True)
 def update_command(
-    common: Common, names: tuple[str, ...], force: bool, prepare: bool, follow_remote: bool, dry_run: bool
+    common: Common,
+    names: tuple[str, ...],
+    force: bool,
+    prepare: bool,
+    follow_remote: bool,
+    only: str | None,
+    dry_run: bool,
 ) -> None:
     """Update packages and code: resolve, build, test, flip, restart, push.
 
@@ -44,6 +51,7 @@ def update_command(
         follow_remote=follow_remote,
         dry_run=dry_run,
         names=tuple(map(normalize_name, names)),
+        only_security=only == "security",
     )
     if dry_run:
         preview_and_exit(common, lambda site: preview_update(site, options))

@@ -1,4 +1,4 @@
-"""The commands that look: show, diff, history, logs and verify."""
+"""The commands that look: show, diff, history, logs, audit and verify."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from releaser.checkout.repository import open_repository
 from releaser.cli import render
 from releaser.cli.common import Common, common_options
 from releaser.packages.changes import compare_releases
+from releaser.pipelines.audit import audit_release
 from releaser.pipelines.verify import verify_release
 from releaser.releases.store import Store
 from releaser.report.details import describe_release, find_log
@@ -70,6 +71,16 @@ def verify_command(common: Common, release: str) -> None:
     else:
         render.print_verification(verification)
     sys.exit(0 if verification.well else 10)
+
+
+@click.command("audit")
+@click.argument("release", default="live")
+@common_options(takes_lock=False)
+def audit_command(common: Common, release: str) -> None:
+    """Ask for known vulnerabilities of RELEASE, or the live one; exit 10 if there are any, 4 if not all is known."""
+    audited = audit_release(open_site(common.project, os.environ), release)
+    render.print_answer(audited) if common.as_json else render.print_audit(audited)
+    sys.exit(audited.exit_code)
 
 
 @click.command("logs")

@@ -16,6 +16,7 @@ import msgspec
 
 from releaser.errors import Problem
 from releaser.packages.changes import describe_changes
+from releaser.pipelines.audit import Audited
 from releaser.pipelines.check import Check
 from releaser.pipelines.outdated import Outdated
 from releaser.pipelines.verify import Verification
@@ -200,6 +201,12 @@ def print_check(check: Check, *, quiet: bool) -> None:
         _say(hint)
 
 
+def print_audit(audited: Audited) -> None:
+    """Print the known vulnerabilities of a release."""
+    _say_row("audit", audited.headline)
+    _print_attention(audited.problems)
+
+
 def print_verification(verification: Verification) -> None:
     """Print whether a release is as it was built, with each fault and its remedy."""
     _say_row("release", verification.headline)
@@ -252,6 +259,8 @@ def print_status(status: Status) -> None:
         _say_row("decided", f"{status.decision.kind}, {format_time(status.decision.at)}. {status.decision.sentence}")
         if status.decision.skipped:
             _say_row("skipped", "; ".join(skipped.sentence for skipped in status.decision.skipped))
+    if status.audit:
+        _say_row("audit", f"{format_time(status.audit.at)}. {status.audit.headline}")
     shown = [hold for hold in status.on_hold if hold.kind != "everything"]
     for reason, by in dict.fromkeys((hold.reason, hold.by) for hold in shown):
         holds = [hold for hold in shown if (hold.reason, hold.by) == (reason, by)]

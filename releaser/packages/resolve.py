@@ -305,6 +305,8 @@ def _lock(task: _Task, text: str, bounds: dict[str, Bound], rules: Rules) -> Non
     names = read_lock(task.path).names
     words = lock_arguments(names, bounds, rules.choose(names))
     words += ["--exclude-newer", rules.cutoff.isoformat()] if rules.cutoff else []
+    for name in rules.fixes if rules.cutoff else ():
+        words += ["--exclude-newer-package", f"{name}=false"] if rules.find_fix(name) else []
     with tempfile.TemporaryDirectory(prefix=task.site.paths.temporary_prefix) as place:
         stays = [name for name, floor in rules.floors.items() if write_stub(task.live.venv, name, floor, Path(place))]
         links = [place, *task.site.environ.get("UV_FIND_LINKS", "").split()] if stays else []

@@ -24,14 +24,15 @@ from releaser.checkout.publish import is_worth_commit, may_push
 from releaser.checkout.repository import Repository
 from releaser.checkout.target import Lowered, choose_target, fetch_upstream, find_lowered, site_for_commit
 from releaser.checkout.tree import copy_repository
-from releaser.errors import PreflightError, refuse, require
+from releaser.errors import BuildError, PreflightError, refuse, require
 from releaser.live.outlook import Outlook
 from releaser.live.problems import find_problems
-from releaser.packages.changes import describe_changes
+from releaser.packages.audit import audit_venv, choose_fixes
+from releaser.packages.changes import describe_changes, find_newest
 from releaser.packages.hand_made import find_edited_venv, list_work
 from releaser.packages.holds import VersionHold, find_held_code, find_pause
 from releaser.packages.lock import read_lock
-from releaser.packages.resolve import Plan, read_constraints, read_live_venv, resolve
+from releaser.packages.resolve import LiveVenv, Plan, read_constraints, read_live_venv, resolve
 from releaser.packages.rules import Rules, Skipped, follow_people, make_rules
 from releaser.pipelines import checks
 from releaser.releases.journal import Entry
@@ -62,7 +63,7 @@ class UpdateOptions(msgspec.Struct, frozen=True):
     """`force` tries again what failed, `prepare` stops when the release is ready.
 
     `follow_remote` goes to the head of the remote, also if that moved back or was rewritten. A `dry_run` only decides.
-    `names` are the packages to upgrade, empty for all.
+    `names` are the packages to upgrade, empty for all; `only_security` takes fixes of vulnerabilities alone.
     """
 
     force: bool = False
@@ -70,6 +71,7 @@ class UpdateOptions(msgspec.Struct, frozen=True):
     follow_remote: bool = False
     dry_run: bool = False
     names: tuple[str, ...] = ()
+    only_security: bool = False
 
 
 def decide(
@@ -144,7 +146,8 @@ def _decide(  # noqa: PLR0913 - all that a decision is made of
             constraints = read_constraints(shadow.project, site.settings.versions.constraints)
             rules = make_rules(site.settings.versions, outlook.holds, options.names, constraints, now())
             rules = follow_people(rules, lowered.by_people, venv.installed)
-            plan = resolve(site, shadow.project, venv, rules, mark=run.id)
+            rules = _add_fixes(site, run, rules, options, venv, shadow.project)
+            plan, rules = _resolve(site, run, shadow.project, venv, rules)
             plan = _explain_lowered(plan, lowered, venv.installed)
             detail.append(describe_changes(plan.changes or ()) or "no changes")
         if examine is not None:
@@ -153,6 +156,51 @@ def _decide(  # noqa: PLR0913 - all that a decision is made of
     problems = (target.problem,) if target.problem is not None and target.is_rewritten else ()
     prospect = Prospect(source, snapshot, live, attempt, commits, problems)
     return _compare(site, options, outlook, prospect)
+
+
+def _add_fixes(site: Site, run: Run, rules: Rules, options: UpdateOptions, venv: LiveVenv, tree: Path) -> Rules:
+    """Return the rules with the versions that fix known vulnerabilities, where fixes are taken before all others.
+
+    Raises BuildError if a person asks for fixes alone, and the service does not answer.
+    """
+    if options.only_security:
+        rules = msgspec.structs.replace(rules, level="security", levels={}, alone=frozenset())
+    levels = {rules.level, *rules.levels.values()}
+    asks_for_age = rules.cutoff is not None and site.settings.versions.audit != "off"
+    if "security" not in levels and not asks_for_age:
+        return rules
+    lock = read_lock(tree / "uv.lock")
+    committed = {name: find_newest(labels, venv.installed.get(name, "0")) for name, labels in lock.versions.items()}
+    audit = audit_venv(site, venv.venv, mark=run.id, versions=committed)
+    if audit.unknown and options.only_security:
+        message = f"Which versions fix a known vulnerability is unknown: {audit.unknown}"
+        raise BuildError(message, "Run it again, or update all: `releaser update`.")
+    fixes = choose_fixes(audit.advisories)
+    names = options.names if options.only_security and options.names else tuple(fixes)
+    return msgspec.structs.replace(rules, fixes={name: fix for name, fix in fixes.items() if name in names})
+
+
+def _resolve(site: Site, run: Run, tree: Path, venv: LiveVenv, rules: Rules) -> tuple[Plan, Rules]:
+    """Return the plan within the rules; without the fixes that have no solution, which are skipped."""
+    committed = (tree / "uv.lock").read_bytes()
+    try:
+        return resolve(site, tree, venv, rules, mark=run.id), rules
+    except BuildError:
+        if not rules.fixes:
+            raise
+    fixes, left_out = dict[str, str](), list[Skipped]()
+    for name, fix in rules.fixes.items():
+        (tree / "uv.lock").write_bytes(committed)
+        tried = msgspec.structs.replace(rules, fixes={**fixes, name: fix})
+        try:
+            resolve(site, tree, venv, tried, mark=run.id)
+            fixes[name] = fix
+        except BuildError as error:
+            left_out.append(Skipped(name, fix, f"fixes a known vulnerability, but cannot be taken: {error.message}"))
+    (tree / "uv.lock").write_bytes(committed)
+    rules = msgspec.structs.replace(rules, fixes=fixes)
+    plan = resolve(site, tree, venv, rules, mark=run.id)
+    return msgspec.structs.replace(plan, skipped=(*left_out, *plan.skipped)), rules
 
 
 def _compare(site: Site, options: UpdateOptions, outlook: Outlook, prospect: Prospect) -> Decision:

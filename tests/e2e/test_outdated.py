@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.scenes import changes, no_change, says
+from tests.e2e.scenes import changes, no_change
 from tests.support.sites import SampleSite, SiteFactory
 
 _NAMES = ("alpha", "beta", "gamma", "delta", "eta", "zeta")
@@ -57,4 +57,4 @@ def test_law_23_each_newer_version_has_its_reason_and_the_way_to_allow_it(blocke
     (zeta,) = blocked.json("outdated", "zeta")["packages"]
     assert [(entry["version"], entry["by"]) for entry in zeta["blocked"]] == [("3.0.0", "file"), ("1.1.0", "older")]
     finished = blocked.releaser("outdated", check=0)
-    assert "alpha" in finished.stdout and "`releaser unhold alpha`" in finished.stdout, str(finished)
+    assert "`releaser unhold alpha`" in finished.stdout, str(finished)

@@ -1,0 +1,95 @@
+"""The audit of releases: the command `audit`, the gate of an update, and what `status` and mail say each night."""
+
+from __future__ import annotations
+
+import contextlib
+
+import msgspec
+
+from releaser.errors import AuditError, BuildError, Problem
+from releaser.packages.audit import Advisory, audit_venv, list_current, read_audit
+from releaser.releases.release import Release
+from releaser.releases.store import Store
+from releaser.site.site import Site
+from releaser.system.files import write_json
+from releaser.system.run import Run
+from releaser.system.text import join_few
+
+
+class Audited(msgspec.Struct, frozen=True):
+    """The answer of `releaser audit`."""
+
+    headline: str
+    release: str
+    advisories: tuple[Advisory, ...]
+    unknown: str
+    unasked: tuple[str, ...]
+    ignored: tuple[str, ...]
+    problems: tuple[Problem, ...]
+
+    @property
+    def exit_code(self) -> int:
+        """10 with a known vulnerability, 4 without a complete answer."""
+        return 10 if self.advisories else 4 if self.unknown or self.unasked else 0
+
+
+def audit_release(site: Site, name: str) -> Audited:
+    """Ask for the known vulnerabilities of a release; nothing is written. Raises NoSuchReleaseError."""
+    release = Store(site.paths).find(name)
+    audit = audit_venv(site, release.venv, mark="audit")
+    return Audited(
+        audit.headline,
+        release.id,
+        audit.advisories,
+        audit.unknown,
+        audit.unasked,
+        site.settings.versions.audit_ignore,
+        tuple(advisory.problem for advisory in audit.advisories),
+    )
+
+
+def require_audit(site: Site, run: Run, release: Release, live: Release) -> None:
+    """Ask for what a release would bring, where `audit` is `refuse`.
+
+    Raises AuditError if it would bring a known vulnerability, and BuildError if the service does not answer.
+    """
+    if site.settings.versions.audit != "refuse" or release.id == live.id:
+        return
+    with run.step("audit") as detail:
+        audit = audit_venv(site, release.venv, mark=run.id)
+        new = audit.advisories
+        if new:
+            known = {advisory.key for advisory in audit_venv(site, live.venv, mark=run.id).advisories}
+            new = tuple(advisory for advisory in new if advisory.key not in known)
+        detail.append(audit.headline)
+        detail.has_failed = bool(new or audit.unknown)
+    if new:
+        names = " ".join(sorted({advisory.name for advisory in new}))
+        message = f"Release {release.id} does not go live: {' '.join(advisory.sentence for advisory in new)}"
+        ids = join_few([advisory.id for advisory in new])
+        raise AuditError(message, f"Run `releaser hold {names}`, or accept it: add {ids} to `audit_ignore`.")
+    if audit.unknown:
+        advice = "The next run tries again; without an answer, `RELEASER_AUDIT=report releaser update` goes on."
+        raise BuildError(f"Release {release.id} does not go live: {audit.headline}", advice)
+
+
+def audit_live(site: Site, run: Run, live: Release) -> None:
+    """Ask for the known vulnerabilities of the live release, and say which are new, and which are gone."""
+    if site.settings.versions.audit == "off":
+        return
+    before = read_audit(site)
+    with run.step("audit") as detail:
+        audit = audit_venv(site, live.venv, mark=run.id)
+        detail.append(audit.headline)
+    earlier = {advisory.key: advisory for advisory in before.advisories} if before else {}
+    if audit.unknown:  # what was known stays so
+        kept = {advisory.key: advisory for advisory in (*list_current(site, live.venv, before), *audit.advisories)}
+        audit = msgspec.structs.replace(audit, advisories=tuple(kept.values()))
+    keys = {advisory.key for advisory in audit.advisories}
+    for advisory in audit.advisories:
+        if advisory.key not in earlier:
+            run.note(advisory.sentence)
+    if not audit.unknown and (gone := [advisory for key, advisory in earlier.items() if key not in keys]):
+        run.note(f"No longer in the live release: {join_few([f'{each.id} of {each.name}' for each in gone])}.")
+    with contextlib.suppress(OSError):
+        write_json(site.paths.audit, audit)
