@@ -47,12 +47,9 @@ class Need(msgspec.Struct, frozen=True):
     def block(self, version: str) -> Blocked:
         """Return that a version is blocked by it."""
         reason, who = f"{self.who} requires `{self.name}{self.specifier}`", self.who.partition(" ")[0]
-        is_file = who == "pyproject.toml"
-        allow = (
-            "Change that requirement, run `uv lock`, and commit."
-            if is_file
-            else f"It takes another version of {who}: `releaser outdated {who}`."
-        )
+        allow = f"It takes another version of {who}: `releaser outdated {who}`."
+        if who == "pyproject.toml":
+            allow = "Change that requirement, run `uv lock`, and commit."
         return Blocked(version, "requirement", reason, allow)
 
 
@@ -141,14 +138,14 @@ _LAST = r"(?= and | , |,? we can| \(|$)"
 def read_answer(facts: Facts, name: str, version: str, output: str, python: str) -> tuple[Blocked, Need | None]:
     """Return what blocks a version by the words of uv that has no solution with it; with the need that uv names."""
     text, me = " ".join(output.split()), re.escape(name)
-    for who, specifier in re.findall(rf"(\S+) depends? on {me}([=<>!~]\S*)", text):
-        other = re.split(r"[=<>!~\[:]", who, maxsplit=1)[0]
+    for who, marker, specifier in re.findall(rf"(\S+) depends? on {me}(\{{.*?\}})?([=<>!~]\S*)", text):
+        other = re.split(r"[=<>!~\[{:]", who, maxsplit=1)[0]
         packages = facts.lock.find(other)
-        is_file = who.startswith("project") or other in facts.lock.local
-        label = "pyproject.toml" if is_file else f"{other} {packages[0].version if packages else ''}".strip()
+        label = f"{other} {packages[0].version}" if packages else "pyproject.toml"
+        label = f"pyproject.toml of {other}" if other in facts.lock.local else label
         need = Need(label, name, specifier.rstrip(","))
         if not need.allows(version):
-            return need.block(version), need
+            return need.block(version), None if marker else need
     if match := re.search(rf"{me}\S* depends on (Python\S+)", text):
         return _block_by_python(version, match[1], python), None
     if match := re.search(rf"{me}=={re.escape(version)} depends on ([\w.-]+)(\S*)", text):
