@@ -6,6 +6,7 @@ import contextlib
 import csv
 import os
 import stat
+import tempfile
 from pathlib import Path
 from typing import Protocol
 
@@ -14,6 +15,7 @@ import msgspec
 from releaser.candidate.namespace import run_in_shadow
 from releaser.candidate.shadow import Shadow
 from releaser.errors import BuildError, ToolError
+from releaser.packages.lost import pack_wheel
 from releaser.packages.resolve import Plan, group_arguments
 from releaser.releases.lease import install_startup_module, remove_startup_module
 from releaser.releases.release import BUILT, Release
@@ -61,20 +63,39 @@ class Installer(Protocol):
 
 
 class LockInstaller(msgspec.Struct, frozen=True):
-    """Installs the lock in the shadow, by `uv sync`."""
+    """Installs the lock in the shadow, by `uv sync`; from the venv `live` what the index has lost."""
 
     plan: Plan
+    live: Path | None = None
 
     def __call__(self, place: Place, *, has_project: bool = True) -> None:
         """Install. uv does not notice changed sources of a local package whose pyproject.toml is older: again, then.
 
         Without `UV_PYTHON`, uv would replace a venv whose Python is not that of `.python-version`. Raises ToolError.
         """
-        site, venv = place.site, place.venv
-        words = ["sync", "--frozen", "--compile-bytecode", *group_arguments(site)]
+        words = ["sync", "--frozen", "--compile-bytecode", *group_arguments(place.site)]
         words += [] if has_project else _ONLY_OTHERS
-        for name in sorted(self.plan.lock.local):
-            words += ["--reinstall-package", name]
+        try:
+            self._sync(place, words)
+        except ToolError:
+            if self.live is None or not self.plan.lost:
+                raise
+            self._sync(place, [*words, *(f"--no-install-package={name}" for name in self.plan.lost)])
+            self._install_lost(place, self.live)
+
+    def _install_lost(self, place: Place, live: Path) -> None:
+        """Install from the live venv what the index has lost."""
+        with tempfile.TemporaryDirectory(prefix=place.site.paths.temporary_prefix) as index:
+            wanted = [f"{name}=={version}" for name, version in self.plan.lost.items()]
+            for name, version in self.plan.lost.items():
+                pack_wheel(live, name, version, Path(index))
+            words = ["pip", "install", "--no-deps", "--default-index", Path(index).as_uri(), *wanted]
+            words += ["--python", str(find_python(place.venv)), "--no-config", "--compile-bytecode"]
+            place.site.run_uv(*words, cwd=place.shadow.project, mark=place.mark, variables={"UV_LINK_MODE": "copy"})
+
+    def _sync(self, place: Place, words: list[str]) -> None:
+        site, venv = place.site, place.venv
+        words = [*words, *(f"--reinstall-package={name}" for name in sorted(self.plan.lock.local))]
         variables = {"UV_PROJECT_ENVIRONMENT": str(venv), "UV_PYTHON": str(find_python(venv))}
         variables["UV_LINK_MODE"] = "hardlink" if place.shares_files else "copy"  # never links into a cache
         command, env = site.uv_command(*words, mark=place.mark, variables=variables)

@@ -16,6 +16,7 @@ from releaser.errors import BuildError, ToolError, refuse
 from releaser.packages.changes import compare_versions
 from releaser.packages.holds import VersionHold
 from releaser.packages.lock import Lock, parse_lock, read_lock
+from releaser.packages.lost import pack_wheel, put_back
 from releaser.packages.rules import (
     Baseline,
     Bound,
@@ -25,12 +26,12 @@ from releaser.packages.rules import (
     find_between,
     find_floors,
     find_lowered,
+    find_lowered_forks,
     find_moved,
     keep,
     lock_arguments,
     make_bounds,
 )
-from releaser.packages.stubs import put_back, write_stub
 from releaser.releases.release import PackageChange, Release
 from releaser.releases.venv import ask_python_version, find_python, list_installed
 from releaser.site.site import Site
@@ -39,7 +40,7 @@ from releaser.system.run import now
 from releaser.system.text import join_few, normalize_name, word
 
 _RETRY = "The next run tries again."
-_QUESTIONS = 24  # to uv, for one update
+_QUESTIONS = 30  # to uv, for one update
 _NO_FILE = re.compile(r"Distribution `([\w.-]+)==([^`\s]+)[^`]*` can't be installed")
 _NO_BUILD = re.compile(r"Failed to (?:download and )?build `([\w.-]+)==([^`\s]+)`")
 
@@ -61,6 +62,8 @@ class Plan(msgspec.Struct, frozen=True):
     held: frozenset[str] = frozenset()
     #: Holds on versions that cannot be installed here, and on those that a commit of a person has left.
     holds: tuple[VersionHold, ...] = ()
+    #: The packages that the index has lost, with their versions: they are installed from the live venv.
+    lost: Mapping[str, str] = {}
 
     @property
     def installs_what_is_live(self) -> bool:
@@ -173,6 +176,8 @@ class _Task(msgspec.Struct, frozen=True):
     #: The content of uv.lock in the tree.
     committed: str
     asked: list[str] = []
+    #: The packages that the index has lost, with their versions.
+    lost: dict[str, str] = {}
 
     @property
     def path(self) -> Path:
@@ -184,13 +189,23 @@ class _Task(msgspec.Struct, frozen=True):
         """True if the live venv has the interpreter of the candidate, so that both can be compared."""
         return bool(self.live.python_version) and Path(self.python).is_relative_to(self.live.venv)
 
-    def ask(self, *words: str) -> Finished:
-        """Run uv. Raises BuildError after too many questions."""
+    def ask(self, *words: str, index: Path | None = None) -> Finished:
+        """Run uv, also with an index of what its own has lost. Raises BuildError after too many questions."""
         self.asked.append(words[0])
         if len(self.asked) > _QUESTIONS:
             message = f"uv was asked {_QUESTIONS} times, and still chooses what cannot be taken here."
             raise BuildError(message, "Run `uv lock --upgrade`, correct what it chooses, and commit the lock.")
-        return self.site.run_uv(*words, "--python", self.python, cwd=self.tree, mark=self.mark, check=False)
+        indexes = [index.as_uri()] if index and any(index.iterdir()) else []
+        indexes += self.site.environ.get("UV_INDEX", "").split()
+        return self.site.run_uv(
+            *words,
+            "--python",
+            self.python,
+            cwd=self.tree,
+            mark=self.mark,
+            check=False,
+            variables={"UV_INDEX": " ".join(indexes)} if indexes else {},
+        )
 
 
 def resolve(site: Site, tree: Path, live: LiveVenv, rules: Rules, *, mark: str) -> Plan:
@@ -220,6 +235,7 @@ def resolve(site: Site, tree: Path, live: LiveVenv, rules: Rules, *, mark: str) 
             for name, reasons in rules.unfit.items()
             for label, reason in reasons.items()
         ),
+        task.lost,
     )
 
 
@@ -233,8 +249,10 @@ def _upgrade(task: _Task, rules: Rules) -> tuple[Rules, tuple[PackageChange, ...
         try:
             _lock_within(task, rules)
             lowered = find_lowered(find_floors(rules, task.before), read_lock(task.path))
+            changes = None if lowered else _compare(task)
+            lowered = lowered or find_lowered_forks(rules, task.before, changes or ())
             if not lowered:
-                return rules, _compare(task)
+                return rules, changes
         except BuildError as error:
             unfit = find_unfit(error.output)
             if not unfit or all(version in rules.unfit.get(name, {}) for name, version, _ in unfit):
@@ -298,27 +316,51 @@ def _lock_from(task: _Task, text: str, bounds: dict[str, Bound], rules: Rules) -
 def _lock(task: _Task, text: str, bounds: dict[str, Bound], rules: Rules) -> None:
     """Upgrade a lock within bounds. Raises BuildError.
 
-    A package that uv would lower stays although the index lacks its version, has yanked it, or has it too lately: uv
-    gets a file of it that has its metadata alone, and the entry of the lock stays.
+    A package that must stay is given to uv by an index of releaser if its own has lost that version, or has it too
+    lately; the entry of the lock stays as it was.
     """
     task.path.write_text(text, encoding="utf-8")
-    names = read_lock(task.path).names
-    words = lock_arguments(names, bounds, rules.choose(names))
-    words += ["--exclude-newer", rules.cutoff.isoformat()] if rules.cutoff else []
-    for name in rules.fixes if rules.cutoff else ():
-        words += ["--exclude-newer-package", f"{name}=false"] if rules.find_fix(name) else []
+    names, age = read_lock(task.path).names, ["--exclude-newer", rules.cutoff.isoformat()] if rules.cutoff else []
+    age += [f"--exclude-newer-package={name}=false" for name in rules.fixes if age and rules.find_fix(name)]
+    only = rules.choose(names)
     with tempfile.TemporaryDirectory(prefix=task.site.paths.temporary_prefix) as place:
-        stays = [name for name, floor in rules.floors.items() if write_stub(task.live.venv, name, floor, Path(place))]
-        links = [place, *task.site.environ.get("UV_FIND_LINKS", "").split()] if stays else []
-        finished = task.ask(*words, *(word for link in links for word in ("--find-links", link)))
+        finished = task.ask(*lock_arguments(names, bounds, only), *age)
+        index = Path(place)
+        if finished.status == 1:
+            bounds = _stand_in(task, bounds, rules.floors, age, index)
+            finished = task.ask(*lock_arguments(names, bounds, only), *age, index=index)
         if finished.status != 0:
             raise _explain_resolution(finished, rules)
-        if links or rules.cutoff:
+        if rules.cutoff or any(index.iterdir()):
             before = [text, task.live.lock.read_text(encoding="utf-8")]
-            task.path.write_text(put_back(task.path.read_text(encoding="utf-8"), before, Path(place).name), "utf-8")
+            task.path.write_text(put_back(task.path.read_text(encoding="utf-8"), before, index.name), encoding="utf-8")
             finished = task.ask("lock")  # it takes the lock as it is, or says why not
             if finished.status != 0:
                 raise _explain_resolution(finished, rules)
+
+
+def _stand_in(
+    task: _Task, bounds: dict[str, Bound], floors: Mapping[str, str], age: Sequence[str], index: Path
+) -> dict[str, Bound]:
+    """Return bounds that let packages stay at their version where the index has nothing else to offer.
+
+    uv takes a yanked version only if no other one is allowed; for one that the index has lost, it gets a wheel.
+    """
+    stays = {name: bound[0][2:] for name, bound in bounds.items() if bound and len(bound) == 1 and bound[0][:2] == "=="}
+    for name, version in {**stays, **floors}.items():
+        if name in floors and task.ask("lock", "--dry-run", "-P", f"{name}>={version}", *age).status == 0:
+            continue
+        is_there = task.ask("lock", "--dry-run", "-P", f"{name}=={version}", *age).status == 0
+        if is_there or _pack(task, name, version, index):
+            bounds = {**bounds, name: (f"=={version}",)}
+    return bounds
+
+
+def _pack(task: _Task, name: str, version: str, index: Path) -> bool:
+    """Put a package of the live venv into an index, and note that its own has lost it."""
+    is_packed = pack_wheel(task.live.venv, name, version, index)
+    task.lost.update({name: version} if is_packed else {})
+    return is_packed
 
 
 def _explain(task: _Task, rules: Rules) -> tuple[Skipped, ...]:
@@ -345,14 +387,16 @@ def _explain_floor(task: _Task, rules: Rules, lock: Lock, name: str) -> list[Ski
     words = ("lock", "--dry-run", "-P", f"{name}=={floor}", "--python", task.python)
     finished = task.site.run_uv(*words, cwd=task.tree, mark=task.mark, check=False)
     pattern = rf"`{re.escape(name)}=={re.escape(floor)}` is yanked(?: \(reason: (.*)\))?$"
-    yanked = re.search(pattern, finished.output, re.MULTILINE)
-    if yanked:
-        reason = f"was yanked{f': {yanked[1]}' if yanked[1] else ''}. It stays until a newer version is out"
+    found = re.search(pattern, finished.output, re.MULTILINE)
+    if found:
+        text = (found[1] or "").strip('"')
+        reason = f"was yanked{f': {text}' if text else ''}"
     elif finished.status == 1:
-        reason = "is not in the index any more, or too new for `exclude-newer`. It stays until a newer version is out"
+        is_young = rules.cutoff or "exclude-newer" in (task.tree / "pyproject.toml").read_text(encoding="utf-8")
+        reason = "is too new for `min_age` or `exclude-newer`" if is_young else "is not in the index any more"
     else:
         return []
-    return [Skipped(name, floor, reason)]
+    return [Skipped(name, floor, f"{reason}, and stays until a newer version may be taken")]
 
 
 def find_unfit(output: str) -> list[tuple[str, str, str]]:

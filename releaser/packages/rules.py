@@ -12,6 +12,7 @@ from packaging.version import Version
 from releaser.packages.changes import Bump, name_bump, parse_version
 from releaser.packages.holds import Hold, PackageHold, VersionHold
 from releaser.packages.lock import Lock, Package
+from releaser.releases.release import PackageChange
 from releaser.site.settings import Level, VersionSettings
 
 #: Specifiers for uv, one for each fork of the lock.
@@ -164,13 +165,15 @@ def follow_people(rules: Rules, lowered: Mapping[str, str], installed: Mapping[s
 def find_floors(rules: Rules, before: Baseline) -> dict[str, str]:
     """Return the version below which no package goes: the newest one that is live or committed.
 
-    Only a hold, a host or a commit of a person lowers one. No rule orders the commits of a package from git.
+    Only a hold, a host or a commit of a person lowers one. No rule orders the commits of a package from git. Which of
+    several versions of a lock is installed is up to uv: `find_lowered_forks` looks at that.
     """
     floors = {}
     for name in before.committed.names:
         labels = {*before.committed.versions[name], before.installed.get(name, "")} - rules.find_refused(name)
         labels = {rules.lowered[name]} if name in rules.lowered else labels
-        is_free = name in rules.kept or any(map(_is_from_git, labels))
+        is_forked = len(before.committed.find(name)) > 1
+        is_free = is_forked or name in rules.kept or any(map(_is_from_git, labels))
         versions = {version: label for label in labels if (version := parse_version(label))}
         if versions and not is_free:
             floors[name] = versions[max(versions)]
@@ -181,6 +184,17 @@ def find_lowered(floors: Mapping[str, str], lock: Lock) -> dict[str, str]:
     """Return those of the floors below which a lock is."""
     newest = {name: _find_newest(lock.versions.get(name, ())) for name in floors}
     return {name: floors[name] for name, version in newest.items() if version and version < Version(floors[name])}
+
+
+def find_lowered_forks(rules: Rules, before: Baseline, changes: Iterable[PackageChange]) -> dict[str, str]:
+    """Return the live version of each package that the lock has in several versions, if these changes lower it."""
+    return {
+        change.name: change.old
+        for change in changes
+        if change.old and change.new and len(before.committed.find(change.name)) > 1
+        if change.name not in rules.kept and change.old not in rules.find_refused(change.name)
+        if name_bump(change.new, change.old) != "other"
+    }
 
 
 def _find_newest(labels: Iterable[str]) -> Version | None:
@@ -227,7 +241,8 @@ def _bound_from_below(before: Baseline, name: str, floor: str, words: Sequence[s
     """Return the bound of a package that uv would lower; of each fork, if the lock has several."""
     forks = before.committed.find(name)
     if len(forks) > 1:
-        return tuple(f"{','.join([f'>={fork.version}', *words])}{_mark(fork)}" for fork in forks)
+        below = {fork.version: [f">={floor}"] if fork.version == floor else [] for fork in forks}
+        return tuple(f"{','.join([*below[fork.version], *words])}{_mark(fork)}" for fork in forks)
     return (",".join([f">={floor}", *words]),)
 
 

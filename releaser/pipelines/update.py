@@ -182,7 +182,7 @@ def find_passing(site: Site, run: SiteRun, decision: Build) -> Release:
 def try_attempt(site: Site, run: SiteRun, decision: Build, attempt: Attempt) -> Release:
     """Build, test and seal a candidate, and return its release. Raises _CandidateFailedError if it fails a gate."""
     prospect, repository = decision.prospect, decision.prospect.repository
-    trial = try_candidate(run, repository, attempt, prospect.live, LockInstaller(attempt.plan))
+    trial = try_candidate(run, repository, attempt, prospect.live, LockInstaller(attempt.plan, prospect.live.venv))
     was_failing = False
     if not trial.tests.passed:
         was_failing = not run_live_tests(site, run, repository, prospect.target.head, prospect.live).passed

@@ -1,0 +1,77 @@
+"""Keeps an installed version that its index has lost: uv gets a wheel of it, made again from the live venv."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import re
+import zipfile
+from collections.abc import Iterable
+from pathlib import Path
+from urllib.parse import quote
+
+from releaser.releases.venv import find_info
+
+_ENTRY = re.compile(r"^\[\[package\]\]\n.*?(?=^\[\[package\]\]|\Z)", re.MULTILINE | re.DOTALL)
+_OPTIONS = re.compile(r"^\[options(?:\.[\w-]+)?\]\n.*?(?=^\[)", re.MULTILINE | re.DOTALL)
+_IDENTITY = re.compile(r'^name = "([^"]*)"\nversion = "([^"]*)"', re.MULTILINE)
+_SHEBANG = re.compile(rb"#!.*python.*")
+_NOT_OF_WHEEL = {"INSTALLER", "REQUESTED", "RECORD", "direct_url.json", "uv_cache.json"}  # of `.dist-info`
+
+
+def pack_wheel(venv: Path, name: str, version: str, index: Path) -> bool:
+    """Write a wheel of an installed package into a simple index; False if another version is installed."""
+    info = find_info(venv, name)
+    stem = info.name.removesuffix(".dist-info") if info else ""
+    if info is None or stem.rpartition("-")[2] != version:
+        return False
+    file = index / name / f"{stem}-py3-none-any.whl"
+    with contextlib.suppress(OSError, csv.Error):
+        rows = csv.reader((info / "RECORD").read_text(encoding="utf-8").splitlines())
+        paths = {row[0]: info.parent / row[0] for row in rows if row and "__pycache__/" not in row[0]}
+        points = (info / "entry_points.txt").read_text(encoding="utf-8") if (info / "entry_points.txt").exists() else ""
+        file.parent.mkdir(exist_ok=True)
+        with zipfile.ZipFile(file, "w") as archive:
+            for path, source in paths.items():
+                if target := _place(path, stem, points):
+                    data = source.read_bytes()
+                    archive.writestr(target, _SHEBANG.sub(b"#!python", data, 1) if "/scripts/" in target else data)
+            archive.writestr(f"{stem}.dist-info/RECORD", "")
+        (file.parent / "index.html").write_text(f'<a href="{quote(file.name)}">{file.name}</a>', encoding="utf-8")
+        return True
+    return False
+
+
+def _place(path: str, stem: str, points: str) -> str:
+    """Return the place in a wheel of a file that is installed at a path; empty if the installer has made it."""
+    parts = Path(path).parts
+    if parts[0] == f"{stem}.dist-info" and parts[-1] in _NOT_OF_WHEEL:
+        return ""
+    if parts[0] != "..":
+        return path
+    inner = [part for part in parts if part != ".."]
+    if inner[0] != "bin":
+        return "/".join([f"{stem}.data", "data", *inner])
+    is_made = re.search(rf"^\s*{re.escape(inner[-1])}\s*=", points, re.MULTILINE)
+    return "" if is_made else "/".join([f"{stem}.data", "scripts", *inner[1:]])
+
+
+def put_back(text: str, before: Iterable[str], directory: str) -> str:
+    """Return a lock with the entries of earlier locks in the place of those from an index of such wheels.
+
+    Its options are those of the first one: an age that was given for one call must not stay.
+    """
+    before = list(before)
+    entries: dict[tuple[str, str], str] = {}
+    for entry in (entry for lock in before for entry in _ENTRY.findall(lock)):
+        if identity := _IDENTITY.search(entry):
+            entries.setdefault((identity[1], identity[2]), entry)
+
+    def choose(match: re.Match[str]) -> str:
+        identity = _IDENTITY.search(match[0])
+        is_lost = f"/{directory}" in match[0] and identity is not None
+        return entries.get((identity[1], identity[2]), match[0]) if is_lost and identity else match[0]
+
+    options = "".join(_OPTIONS.findall(before[0]))
+    head, mark, rest = _OPTIONS.sub("", text).partition("\n[")
+    return f"{head}\n{options}{mark[1:]}{_ENTRY.sub(choose, rest) if mark else ''}"
