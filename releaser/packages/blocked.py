@@ -17,7 +17,9 @@ from releaser.packages.rules import Rules, Skipped, explain_level
 from releaser.site.settings import Level
 from releaser.system.text import normalize_name
 
-By = Literal["pause", "hold", "level", "rule", "requirement", "python", "file", "yanked", "failed", "older", "uv"]
+By = Literal[
+    "pause", "hold", "level", "age", "constraint", "requirement", "python", "file", "yanked", "failed", "older", "uv"
+]
 
 
 class Blocked(msgspec.Struct, frozen=True):
@@ -95,9 +97,12 @@ def explain(facts: Facts, name: str, version: str) -> Blocked | None:
     needs = (need for need in facts.needs if need.name == name and not need.allows(version))
     if need := next(needs, None):
         return need.block(version)
-    if reason and reason != "was not chosen":
-        holder = next((each.holder for each in facts.skipped if each.name == name and each.holder), "")
-        return Blocked(version, "hold" if holder else "rule", reason, _allow_holder(facts.holds, holder))
+    if reason.startswith("is too new"):
+        return Blocked(version, "age", reason, "It comes with time, or with a shorter `min_age`.")
+    if reason.startswith("is kept back by `constraints`"):
+        return Blocked(version, "constraint", reason, "Change the file of `constraints`.")
+    if holder := next((each.holder for each in facts.skipped if each.name == name and each.holder), ""):
+        return Blocked(version, "hold", reason, _allow_holder(facts.holds, holder))
     return None
 
 
@@ -161,8 +166,9 @@ def read_answer(facts: Facts, name: str, version: str, output: str, python: str)
 
 
 def _block_by_python(version: str, needed: str, python: str) -> Blocked:
+    needed = needed.rstrip(",")
     allow = f"`requires-python` and the site's Python, {python}, must be {needed.removeprefix('Python')}."
-    return Blocked(version, "python", f"it needs {needed.rstrip(',')}", allow)
+    return Blocked(version, "python", f"it needs {needed}", allow)
 
 
 def read_unfit(name: str, output: str, python: str) -> list[Blocked]:

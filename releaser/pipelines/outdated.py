@@ -155,7 +155,7 @@ def _examine(  # noqa: PLR0913 - three of them are known before the decision
     asked = list[str]()
     for each in [name] if name else plan.lock.names:
         label, next_label = installed.get(each, ""), tonight.get(each)
-        skipped = [other.version for other in plan.skipped if other.name == each]
+        skipped = [other.version for other in plan.skipped if other.name == each and other.version != label]
         top = find_newest([*newest.get(each, ()), *skipped, next_label or ""], label)
         if not label or (top == label and not next_label):
             continue

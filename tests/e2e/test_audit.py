@@ -1,11 +1,13 @@
 """Known vulnerabilities: the command `audit`, the gate, mail and `status`, and fixes before all else."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from tests.e2e.scenes import changes, no_change, says
 from tests.support.commands import uv_executable
+from tests.support.index import serve_index
 from tests.support.servers import Advisories, advisory_service
 from tests.support.sites import SampleSite, SiteFactory
 from tests.support.smtp import mail_server, read_mail
@@ -24,7 +26,8 @@ def _use(site: SampleSite, service: Advisories, **settings: str) -> None:
     script = f'#!/bin/sh\ncase " $* " in *" audit "*) set -- "$@" --service-url {service.url};; esac\n'
     uv.write_text(f'{script}exec {uv_executable()} "$@"\n', encoding="utf-8")
     uv.chmod(0o755)
-    site.write_dotenv(**{"uv": str(uv), "audit": "report", **settings})
+    chosen = {"uv": str(uv), "audit": "report"} | settings
+    site.write_dotenv({f"RELEASER_{name.upper()}": value for name, value in chosen.items()})
 
 
 @pytest.mark.slow
@@ -70,6 +73,29 @@ def test_law_25_a_vulnerability_is_news_once_and_a_fix_alone_is_taken(
         answer = site.json("update", "--only", "security")
     assert changes(answer) == changes(preview) == {"alpha": ("1.0.0", "1.1.1")}
     assert site.json("status")["attention"] == []
+
+
+@pytest.mark.slow
+def test_law_25_a_fix_passes_the_age_limit(make_site: SiteFactory, service: Advisories, tmp_path: Path) -> None:
+    """With `min_age`, the lowest fixing version is taken although it is young; a newer one, and others, are not."""
+    with serve_index(tmp_path / "outer" / "index") as index:
+        site = make_site()
+        places = f'[[tool.uv.index]]\nname = "own"\nurl = "{index.url}"\ndefault = true'
+        site.replace("pyproject.toml", '[tool.uv]\nno-index = true\nfind-links = ["../index"]', places)
+        site.push_commit("An index", lock=True)
+        site.releaser("init", check=0)
+        index.ages.update({"alpha-1.2": 1, "alpha-1.3": 1, "beta-1.1": 1})
+        for name, version in (("alpha", "1.1.0"), ("alpha", "1.2.0"), ("alpha", "1.3.0"), ("beta", "1.1.0")):
+            site.publish(name, version)
+        _use(site, service, min_age="3d")
+        service.add("alpha", "GHSA-1", ("1.0.0", "1.1.0"), "1.2.0")
+        answer = site.json("update")
+        assert changes(answer) == {"alpha": ("1.0.0", "1.2.0")}
+        rows = {row["name"]: row["blocked"] for row in site.json("outdated")["packages"]}
+    assert {name: [(entry["version"], entry["by"]) for entry in blocked] for name, blocked in rows.items()} == {
+        "alpha": [("1.3.0", "age")],
+        "beta": [("1.1.0", "age")],
+    }
 
 
 @pytest.mark.slow
