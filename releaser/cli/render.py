@@ -259,12 +259,18 @@ def print_status(status: Status) -> None:
         _say_row("decided", f"{status.decision.kind}, {format_time(status.decision.at)}. {status.decision.sentence}")
         if status.decision.skipped:
             _say_row("skipped", "; ".join(skipped.sentence for skipped in status.decision.skipped))
+        if status.decision.unpublished:
+            _say_row("uv.lock", f"is not committed: {status.decision.unpublished.rstrip('.')}")
     if status.audit:
         _say_row("audit", f"{format_time(status.audit.at)}. {status.audit.headline}")
     shown = [hold for hold in status.on_hold if hold.kind != "everything"]
     for reason, by in dict.fromkeys((hold.reason, hold.by) for hold in shown):
         holds = [hold for hold in shown if (hold.reason, hold.by) == (reason, by)]
-        undo = f". Undo: `releaser unhold {holds[0].word if len(holds) == 1 else 'NAME…'}`" if by != "setting" else ""
+        undo = (
+            f". Undo: `releaser unhold {holds[0].word if len(holds) == 1 else 'NAME…'}`"
+            if by not in ("setting", "index")
+            else ""
+        )
         _say_row("on hold", f"{', '.join(hold.label for hold in holds)}: {reason.rstrip('.')}{undo}")
     for commit in status.pending:
         _say_row("pending", f"commit {commit[:12]} is not pushed")

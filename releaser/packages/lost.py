@@ -72,6 +72,5 @@ def put_back(text: str, before: Iterable[str], directory: str) -> str:
         is_lost = f"/{directory}" in match[0] and identity is not None
         return entries.get((identity[1], identity[2]), match[0]) if is_lost and identity else match[0]
 
-    options = "".join(_OPTIONS.findall(before[0]))
-    head, mark, rest = _OPTIONS.sub("", text).partition("\n[")
-    return f"{head}\n{options}{mark[1:]}{_ENTRY.sub(choose, rest) if mark else ''}"
+    head, mark, rest = _ENTRY.sub(choose, _OPTIONS.sub("", text)).partition("\n[")
+    return f"{head}\n{''.join(_OPTIONS.findall(before[0]))}{mark[1:]}{rest}"

@@ -328,6 +328,7 @@ def _lock(task: _Task, text: str, bounds: dict[str, Bound], rules: Rules) -> Non
         index = Path(place)
         if finished.status == 1:
             bounds = _stand_in(task, bounds, rules.floors, age, index)
+            age += [f"--exclude-newer-package={lost.name}=false" for lost in index.iterdir()]
             finished = task.ask(*lock_arguments(names, bounds, only), *age, index=index)
         if finished.status != 0:
             raise _explain_resolution(finished, rules)

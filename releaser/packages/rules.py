@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from typing import TypeAlias
 
 import msgspec
+from packaging.specifiers import SpecifierSet
 from packaging.version import Version
 
 from releaser.packages.changes import Bump, name_bump, parse_version
@@ -206,9 +207,9 @@ def make_bounds(rules: Rules, before: Baseline) -> dict[str, Bound]:
 
     A level bounds from above: by the newest version that is live or in the lock.
     """
-    lock = before.committed
-    bounds = {name: keep(before, name) for name in rules.kept if name in before.installed}
-    for name in {*lock.names, *rules.skipped, *rules.constraints} - rules.kept:
+    kept = {*rules.kept, *(name for name in rules.constraints if _is_beyond(rules, before, name))}
+    bounds = {name: keep(before, name) for name in kept if name in before.installed}
+    for name in {*before.committed.names, *rules.skipped, *rules.constraints} - kept:
         level = _bound_by_level(rules, name, before)
         refused = [f"!={version}" for version in sorted(rules.find_refused(name)) if not _is_from_git(version)]
         words = [*refused, *filter(None, [level, rules.constraints.get(name)])]
@@ -219,6 +220,12 @@ def make_bounds(rules: Rules, before: Baseline) -> dict[str, Bound]:
         elif words:
             bounds[name] = (",".join(words),)
     return bounds
+
+
+def _is_beyond(rules: Rules, before: Baseline, name: str) -> bool:
+    """Return True if the live version of a package is beyond `constraints`: it stays, as nothing is lowered."""
+    version = parse_version(before.installed.get(name, ""))
+    return version is not None and not SpecifierSet(rules.constraints[name]).contains(version, prereleases=True)
 
 
 def _bound_by_level(rules: Rules, name: str, before: Baseline) -> str | None:

@@ -154,7 +154,8 @@ def follow_up(site: Site, run: SiteRun, live: Release) -> None:
 
     A step asks first whether it is due; its failure is a problem of the run, and the next night tries it again.
     """
-    audit_live(site, run, live)
+    if run.command.is_nightly:  # a rollback waits for no server
+        audit_live(site, run, live)
     if not fill_reserve(site.paths.reserve):
         message = "The disk has no room for the 4 MiB that a rollback on a full disk needs."
         run.add_problem("no-reserve", message, "Free space: `releaser prune`.")

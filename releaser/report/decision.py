@@ -12,8 +12,9 @@ from releaser.checkout.repository import Repository
 from releaser.checkout.snapshot import Snapshot
 from releaser.checkout.target import Target
 from releaser.errors import Problem
-from releaser.packages.changes import describe_changes
+from releaser.packages.changes import describe_changes, find_older
 from releaser.packages.holds import Pause
+from releaser.packages.lock import parse_lock
 from releaser.packages.rules import Skipped
 from releaser.releases.release import PackageChange, Release
 from releaser.site.paths import Paths
@@ -171,13 +172,34 @@ class LastDecision(msgspec.Struct, frozen=True):
     at: Moment
     sentence: str
     skipped: tuple[Skipped, ...] = ()
+    #: Why the lock that is live differs from the committed one, if it does for longer than this run.
+    unpublished: str = ""
 
 
 def keep_decision(paths: Paths, decision: Decision) -> None:
     """Write down a decision for `status`; a disk that does not take it does not end the run."""
-    skipped = () if isinstance(decision, Refused | Paused | Adopt) else decision.prospect.skipped
+    prospect = None if isinstance(decision, Refused | Paused | Adopt) else decision.prospect
+    kept = LastDecision(
+        decision.kind,
+        now(),
+        redact(summarize(decision)),
+        prospect.skipped if prospect else (),
+        _explain_unpublished(paths, prospect) if prospect else "",
+    )
     with contextlib.suppress(OSError):
-        write_json(paths.decision, LastDecision(decision.kind, now(), redact(summarize(decision)), skipped))
+        write_json(paths.decision, kept)
+
+
+def _explain_unpublished(paths: Paths, prospect: Prospect) -> str:
+    """Return why the lock of a candidate will not be committed; empty if it is, or is the committed one."""
+    target, lock = prospect.target, prospect.attempt.plan.lock
+    text = prospect.repository.file_at(target.commit, paths.lockfile_in_tree)
+    committed = parse_lock(text) if text else None
+    if committed is None or committed.identities == lock.identities:
+        return ""
+    if older := find_older(committed, lock):
+        return f"commit {target.commit[:12]} has a newer version of {join_few(older)}: it is not lowered there"
+    return target.reason
 
 
 def summarize(decision: Decision) -> str:

@@ -37,17 +37,21 @@ def make_site(settings: Settings) -> Site:
 
 
 def make_lock(text: str) -> Lock:
-    """Return a lock by a text such as `a 1.0, b 1.1 > a`: b needs a. A version may have a source: `1.0@git:3f2a9c1`."""
+    """Return a lock by a text such as `a 1.0, b 1.1 > a`: b needs a. A version may have a source: `1.0@git:3f2a9c1`.
+
+    `a 1.0 ? MARKER` is one of a fork.
+    """
     return Lock(tuple(map(_make_package, filter(None, text.split(", ")))), "sha256")
 
 
 def _make_package(text: str) -> Package:
+    text, _, marker = text.partition(" ? ")
     entry, _, needs = text.partition(" > ")
     name, label = entry.split()
     version, _, place = label.partition("@")
     kind, _, location = place.partition(":")
     source: Any = Source(kind or "registry", location, location if kind == "git" else "")  # type: ignore[arg-type]
-    return Package(name, version, source, needs=frozenset(needs.split()))
+    return Package(name, version, source, markers=(marker,) if marker else (), needs=frozenset(needs.split()))
 
 
 def make_holds(text: str, by: Any = "person", reason: str = "") -> list[Hold]:

@@ -1,7 +1,8 @@
 """Packages: what locks say, how versions compare, what rules allow, and what is on hold."""
 
 from collections.abc import Mapping, Sequence
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -10,9 +11,11 @@ import pytest
 from releaser.errors import PreflightError
 from releaser.packages import holds, rules
 from releaser.packages.changes import compare_locks, compare_versions, find_older
-from releaser.packages.holds import CommitHold, Hold, HoldRow, PackageHold, Pause, read_holds, write_holds
-from releaser.packages.lock import Source, parse_lock
-from releaser.packages.rules import AS_LOCKED, Rules, make_rules
+from releaser.packages.holds import CommitHold, Hold, HoldRow, PackageHold, Pause, VersionHold, read_holds, write_holds
+from releaser.packages.lock import Lock, Source, parse_lock
+from releaser.packages.lost import put_back
+from releaser.packages.resolve import find_unfit, read_constraints
+from releaser.packages.rules import AS_LOCKED, Baseline, Bound, Rules, make_rules
 from releaser.releases.release import PackageChange
 from releaser.site.paths import Paths
 from releaser.site.settings import Level, Levels, VersionSettings
@@ -42,6 +45,16 @@ source = {{ git = "https://example.org/a?rev=main#{HASH}" }}
 name = "shop"
 source = {{ virtual = "." }}
 """
+
+
+def known(installed: Mapping[str, str], committed: str = "") -> Baseline:
+    """Return what is known before a resolution."""
+    return Baseline(installed, make_lock(""), make_lock(committed))
+
+
+def split(bounds: Mapping[str, str | None]) -> dict[str, Bound]:
+    """Return bounds of which each is given in words."""
+    return {name: AS_LOCKED if bound is None else tuple(bound.split()) for name, bound in bounds.items()}
 
 
 def test_a_lock_gives_each_entry_with_its_files_forks_and_needs() -> None:
@@ -114,13 +127,78 @@ def test_law_06_rules_follow_from_settings_and_holds() -> None:
 
 @pytest.mark.parametrize(
     ("wanted", "installed", "bounds"),
-    [("a 1.1", {"a": "1.0"}, {"a": "!=1.1"}), ("a 1.2, a 1.1", {"a": "1.0"}, {"a": "!=1.1,!=1.2"}),
-     ("a 1.1", {}, {"a": "!=1.1"}), ("a, a 1.1", {"a": "1.0"}, {"a": "==1.0"}), ("a", {}, {}),
+    [("a 1.1", {"a": "1.0"}, {"a": ("!=1.1",)}), ("a 1.2, a 1.1", {"a": "1.0"}, {"a": ("!=1.1,!=1.2",)}),
+     ("a 1.1", {}, {"a": ("!=1.1",)}), ("a, a 1.1", {"a": "1.0"}, {"a": ("==1.0",)}), ("a", {}, {}),
      ("a", {"a": GIT}, {"a": AS_LOCKED}), (f"a {GIT}", {"a": "1.0"}, {}),
-     (f"a {GIT}, a 1.1", {"a": "1.0"}, {"a": "!=1.1"})],
+     (f"a {GIT}, a 1.1", {"a": "1.0"}, {"a": ("!=1.1",)})],
 )  # fmt: skip
 def test_law_06_bounds_follow_from_holds(wanted: str, installed: Mapping[str, str], bounds: object) -> None:
-    assert rules.make_bounds(make_rules(VersionSettings(), make_holds(wanted)), installed, make_lock("")) == bounds
+    assert rules.make_bounds(make_rules(VersionSettings(), make_holds(wanted)), known(installed)) == bounds
+
+
+FORKS = "a 1.0 ? python_version < '3.11', a 2.0 ? python_version >= '3.11', b 1.0"
+
+
+@pytest.mark.parametrize(
+    ("wanted", "bounds"),
+    [(Rules(skipped={"a": frozenset({"2.1"})}), {"a": ("!=2.1",)}),  # of each fork
+     (Rules(kept=frozenset("a")), {"a": ("==1.0 ; (python_version < '3.11')", "==2.0 ; (python_version >= '3.11')")}),
+     (Rules(floors={"a": "2.0"}), {"a": (" ; (python_version < '3.11')", ">=2.0 ; (python_version >= '3.11')")}),
+     (Rules(floors={"a": "2.0"}, unfit={"a": {"2.2": "no file"}}),
+      {"a": ("!=2.2 ; (python_version < '3.11')", ">=2.0,!=2.2 ; (python_version >= '3.11')")}),
+     (Rules(floors={"b": "1.0"}), {"b": (">=1.0",)}),
+     (Rules(floors={"b": "1.0"}, constraints={"b": "<2"}), {"b": (">=1.0,<2",)}),
+     (Rules(level="minor", floors={"b": "1.0"}), {"a": ("<3",), "b": (">=1.0,<2",)}),
+     (Rules(constraints={"b": "<2", "c": "!=3"}), {"b": ("<2",), "c": ("!=3",)}),
+     (Rules(constraints={"b": "<1"}), {"b": ("==1.0",)}),  # what is live is beyond it
+     (Rules(skipped={"b": frozenset({"1.4"})}, constraints={"b": "<2"}, level="patch"),
+      {"a": ("<2.1",), "b": ("!=1.4,<1.1,<2",)})],
+)  # fmt: skip
+def test_law_06_23_bounds_of_forks_floors_and_constraints(wanted: Rules, bounds: object) -> None:
+    lock = make_lock(FORKS)
+    assert rules.make_bounds(wanted, Baseline({"a": "2.0", "b": "1.0"}, lock, lock)) == bounds
+
+
+@pytest.mark.parametrize(
+    ("wanted", "committed", "installed", "floors"),
+    [(Rules(), "a 1.1", "1.0", {"a": "1.1"}), (Rules(), "a 1.0", "1.1", {"a": "1.1"}),
+     (Rules(), "a 1.0", "", {"a": "1.0"}),
+     (Rules(), "a 1.10", "1.9", {"a": "1.10"}), (Rules(), "b 1.0", "1.0", {"b": "1.0"}),
+     (Rules(skipped={"a": frozenset({"1.1"})}), "a 1.1", "1.0", {"a": "1.0"}),  # merely held here
+     (Rules(unfit={"a": {"1.1": "no file"}}), "a 1.1", "1.0", {"a": "1.0"}),
+     (Rules(kept=frozenset("a")), "a 1.1", "1.0", {}),
+     (Rules(lowered={"a": "1.0"}, skipped={"a": frozenset({"1.1"})}), "a 1.0", "1.1", {"a": "1.0"}),
+     (Rules(), "a 1.0@git:1111111", "1.0", {}), (Rules(), "a odd", "", {}), (Rules(), "a 1@virtual:.", "", {}),
+     (Rules(), "a 1.0, a 2.0", "2.0", {})],  # uv knows which one is installed
+)  # fmt: skip
+def test_law_23_no_package_goes_below_what_is_live_or_committed(
+    wanted: Rules, committed: str, installed: str, floors: Mapping[str, str]
+) -> None:
+    before = Baseline({"a": installed} if installed else {}, make_lock(""), make_lock(committed))
+    assert rules.find_floors(wanted, before) == floors
+
+
+@pytest.mark.parametrize(
+    ("floor", "lock", "is_lowered"),
+    [("1.1", "a 1.0", True), ("1.1", "a 1.1", False), ("1.1", "a 1.2", False), ("1.1", "b 1.0", False),
+     ("1.10", "a 1.9", True), ("1.1", "a odd", False), ("1!1.0", "a 2.0", True), ("1.0", "a 1.0rc1", True)],
+)  # fmt: skip
+def test_law_23_what_a_lock_lowers(floor: str, lock: str, is_lowered: bool) -> None:
+    assert rules.find_lowered({"a": floor}, make_lock(lock)) == ({"a": floor} if is_lowered else {})
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new", "wanted", "is_lowered"),
+    [("a", "2.0", "1.9", Rules(), True), ("a", "2.0", "2.1", Rules(), False), ("a", "2.0", None, Rules(), False),
+     ("b", "1.0", "0.9", Rules(), False), ("a", "2.0", "1.9", Rules(kept=frozenset("a")), False),
+     ("a", "2.0", "1.9", Rules(skipped={"a": frozenset({"2.0"})}), False)],
+)  # fmt: skip
+def test_law_23_a_fork_is_lowered_if_the_installed_version_is(
+    name: str, old: str, new: str | None, wanted: Rules, is_lowered: bool
+) -> None:
+    changes = [PackageChange(name, old, new, "other")]
+    lock = make_lock(FORKS)
+    assert rules.find_lowered_forks(wanted, Baseline({}, lock, lock), changes) == ({name: old} if is_lowered else {})
 
 
 @pytest.mark.parametrize(
@@ -150,8 +228,8 @@ def test_law_23_bounds_follow_from_levels(
 ) -> None:
     table = Levels(dict([levels.split()]) if levels else {})  # type: ignore[arg-type]
     wanted = make_rules(VersionSettings(upgrade=level, upgrade_packages=table), [])
-    bounds = rules.make_bounds(wanted, {"a": installed} if installed else {}, make_lock(lock))
-    assert bounds == ({} if bound == "" else {"a": bound})
+    bounds = rules.make_bounds(wanted, known({"a": installed} if installed else {}, lock))
+    assert bounds == ({} if bound == "" else {"a": bound if bound is AS_LOCKED else (bound,)})
 
 
 @pytest.mark.parametrize(
@@ -160,7 +238,7 @@ def test_law_23_bounds_follow_from_levels(
 )  # fmt: skip
 def test_law_06_23_a_hold_and_a_level_bound_together(wanted: str, alone: str, bound: str) -> None:
     both = make_rules(VersionSettings(upgrade="minor"), make_holds(wanted), alone.split())
-    assert rules.make_bounds(both, {"a": "1.2"}, make_lock("a 1.2")) == {"a": bound}
+    assert rules.make_bounds(both, known({"a": "1.2"}, "a 1.2")) == {"a": (bound,)}
 
 
 @pytest.mark.parametrize(
@@ -180,20 +258,21 @@ def test_law_23_only_packages_that_may_move_are_named(
 @pytest.mark.parametrize(
     ("bounds", "words"),
     [({}, "lock --upgrade"), ({"b": "!=1.1,!=1.2"}, "lock -P a -P b!=1.1,!=1.2"),
-     ({"b": "==1.0", "new": "!=1.1"}, "lock -P a -P b==1.0 -P new!=1.1"), ({"b": AS_LOCKED}, "lock -P a")],
+     ({"b": "==1.0", "new": "!=1.1"}, "lock -P a -P b==1.0 -P new!=1.1"), ({"b": AS_LOCKED}, "lock -P a"),
+     ({"b": "==1;m ==2;n"}, "lock -P a -P b==1;m -P b==2;n")],
 )  # fmt: skip
 def test_bounds_become_words_of_uv(bounds: Mapping[str, str | None], words: str) -> None:
-    assert rules.lock_arguments(["b", "a"], bounds) == words.split()
+    assert rules.lock_arguments(["b", "a"], split(bounds)) == words.split()
 
 
 @pytest.mark.parametrize(
     ("bounds", "words"),
     [({}, "lock -P a"), ({"a": "<2"}, "lock -P a<2"), ({"b": "<2"}, "lock -P a"), ({"b": "!=1.1"}, "lock -P a"),
      ({"b": "==1.0"}, "lock -P a -P b==1.0"), ({"a": AS_LOCKED}, "lock"),
-     ({"b": AS_LOCKED, "a": "!=1"}, "lock -P a!=1")],
+     ({"b": AS_LOCKED, "a": "!=1"}, "lock -P a!=1"), ({"b": ">=1.0"}, "lock -P a -P b>=1.0")],
 )  # fmt: skip
 def test_law_23_packages_that_a_person_names_move_alone(bounds: Mapping[str, str | None], words: str) -> None:
-    assert rules.lock_arguments(["b", "a"], bounds, frozenset({"a"})) == words.split()
+    assert rules.lock_arguments(["b", "a"], split(bounds), frozenset({"a"})) == words.split()
 
 
 @pytest.mark.parametrize(
@@ -209,8 +288,18 @@ def test_law_23_packages_that_a_person_names_move_alone(bounds: Mapping[str, str
 )  # fmt: skip
 def test_law_06_no_version_between_live_and_held_is_taken(held: set[str], chosen: str, is_between: bool) -> None:
     wanted = Rules(skipped={"a": frozenset(held)})
-    assert rules.find_between(wanted, make_lock(chosen), {"a": "1.0"}) == ["a"] * is_between
-    assert rules.find_between(wanted, make_lock(chosen), {}) == []
+    assert rules.find_between(wanted, make_lock(chosen), known({"a": "1.0"})) == ["a"] * is_between
+    assert rules.find_between(wanted, make_lock(chosen), known({})) == []
+
+
+@pytest.mark.parametrize(
+    ("held", "chosen", "is_between"),
+    [("2.1", "a 1.0, a 2.0", False), ("2.1", "a 1.0, a 2.2", False), ("2.1", "a 1.0, a 2.1", True),
+     ("2.1", "a 1.0, a 1.9", True), ("2.1", "a 2.0", False)],
+)  # fmt: skip
+def test_law_06_the_other_forks_of_the_live_lock_are_not_between(held: str, chosen: str, is_between: bool) -> None:
+    before = Baseline({"a": "2.0"}, make_lock(FORKS), make_lock(""))
+    assert rules.find_between(Rules(skipped={"a": frozenset({held})}), make_lock(chosen), before) == ["a"] * is_between
 
 
 @pytest.mark.parametrize(
@@ -250,6 +339,129 @@ def test_law_20_23_what_levels_keep_back_is_explained(
     followed = make_rules(VersionSettings(upgrade=level, upgrade_packages=levels), [], alone.split())
     skipped = rules.explain_skipped(followed, make_lock("a 1.2, b 1.0"), make_lock(f"{newest}, b 1.0"))
     assert "; ".join(each.sentence for each in skipped) == sentences
+
+
+YOUNG, OLD = "2026-11-20T10:00:00Z", "2026-11-01T10:00:00Z"
+
+
+@pytest.mark.parametrize(
+    ("wanted", "lock", "newest", "sentences"),
+    [(Rules(unfit={"a": {"1.1": "has no file for this host"}}), "a 1.0", "a 1.1", "a 1.1 has no file for this host"),
+     (Rules(unfit={"a": {"1.1": "does not build here"}}), "a 1.0", "a 1.2", "a 1.2 was not chosen"),
+     (Rules(cutoff=NOW), "a 1.0", "a 1.1", "a 1.1 was not chosen"),  # the index has no times
+     (Rules(constraints={"a": "<1.1"}), "a 1.0", "a 1.1", "a 1.1 is kept back by `constraints`: a<1.1"),
+     (Rules(floors={"b": "1.1"}), "a 1.0, b 1.1", "a 1.1 > b, b 1.0", "a 1.1 would lower b 1.1"),
+     (Rules(floors={"b": "1.1", "c": "2"}), "a 1.0, b 1.1, c 2", "a 1.1 > d, b 1.0, c 1",
+      "a 1.1 would lower b 1.1, c 2"),
+     (Rules(floors={"b": "1.1"}), "a 1.0, b 1.1", "a 1.1, b 1.2", "a 1.1 was not chosen; b 1.2 was not chosen")],
+)  # fmt: skip
+def test_law_20_23_what_the_index_keeps_back_is_explained(
+    wanted: Rules, lock: str, newest: str, sentences: str
+) -> None:
+    skipped = rules.explain_skipped(wanted, make_lock(lock), make_lock(newest))
+    assert "; ".join(each.sentence for each in skipped) == sentences
+
+
+@pytest.mark.parametrize(("uploaded", "is_young"), [(YOUNG, True), (OLD, False), ("", False), ("odd", False)])
+def test_law_23_what_is_too_new_is_called_that(uploaded: str, is_young: bool) -> None:
+    (package,) = make_lock("a 1.1").packages
+    newest = Lock((msgspec.structs.replace(package, upload_time=uploaded),), "")
+    cutoff = datetime(2026, 11, 10, tzinfo=UTC)
+    (skipped,) = rules.explain_skipped(Rules(cutoff=cutoff), make_lock("a 1.0"), newest)
+    assert skipped.reason.startswith("is too new: it was uploaded on 2026-11-20 10:00" if is_young else "was not")
+
+
+@pytest.mark.parametrize(
+    ("lowered", "installed", "skipped", "kept_at"),
+    [({"a": "1.0"}, {"a": "1.1"}, {"a": frozenset({"1.1"})}, {"a": "1.0"}), ({"a": "1.0"}, {"a": "1.0"}, {}, {}),
+     ({"a": "1.0"}, {}, {}, {}), ({}, {"a": "1.1"}, {}, {})],
+)  # fmt: skip
+def test_law_23_what_a_person_lowers_is_held(
+    lowered: dict[str, str], installed: dict[str, str], skipped: object, kept_at: object
+) -> None:
+    followed = rules.follow_people(Rules(holders={"b": "by you"}), lowered, installed)
+    assert (followed.skipped, followed.lowered, followed.holders["b"]) == (skipped, kept_at, "by you")
+
+
+NO_FILE = """\
+error: Distribution `tea==1.2 @ registry+../wheels` can't be installed because it doesn't have a source distribution
+hint: You're on Linux (`manylinux_2_36_x86_64`), but `tea` (v1.2) only has wheels for the following platform: `any`; see
+"""
+
+
+@pytest.mark.parametrize(
+    ("output", "unfit"),
+    [(NO_FILE, [("tea", "1.2", "has no file for this host, only for `any`")]), ("error: no solution", []),
+     ("error: Distribution `a-b==1!2.0+x @ registry+w` can't be installed",
+      [("a-b", "1!2.0+x", "has no file for this host")]),
+     ("Failed to build `tea==1.2`", [("tea", "1.2", "does not build here")]),
+     ("Failed to download and build `tea==1.2`", [("tea", "1.2", "does not build here")]),
+     ("Failed to build `tea @ file:///srv/tea`", [])],
+)  # fmt: skip
+def test_law_23_uv_names_what_cannot_be_installed(output: str, unfit: object) -> None:
+    assert find_unfit(output) == unfit
+
+
+BEFORE = """version = 1
+
+[options]
+exclude-newer = "2026-01-01"
+
+[[package]]
+name = "a"
+version = "1.1"
+source = { registry = "https://own/simple" }
+
+[[package]]
+name = "b"
+version = "1.0"
+source = { registry = "https://own/simple" }
+"""
+PLACE = 'source = { registry = "/tmp/lost-1" }'
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [(BEFORE, BEFORE), (BEFORE.replace("2026-01-01", "2026-02-02"), BEFORE),
+     (BEFORE.replace('source = { registry = "https://own/simple" }', PLACE), BEFORE),
+     (BEFORE.replace('[options]\nexclude-newer = "2026-01-01"\n\n', ""), BEFORE),
+     (BEFORE.replace('[options]\n', '[options]\nexclude-newer-package = { a = false }\n'), BEFORE),
+     (BEFORE.replace('"1.0"', '"2.0"'), BEFORE.replace('"1.0"', '"2.0"'))],
+)  # fmt: skip
+def test_entries_and_options_of_a_lock_are_put_back(text: str, expected: str) -> None:
+    assert put_back(text, [BEFORE], "lost-1") == expected
+    without = BEFORE.replace('[options]\nexclude-newer = "2026-01-01"\n\n', "")
+    assert put_back(BEFORE, [without], "lost-1") == without
+
+
+@pytest.mark.parametrize(
+    ("text", "bounds"),
+    [("django<6\n# a comment\n\nDjango != 5.1 # x\n", {"django": "<6,!=5.1"}), ("", {}),
+     ("a-B_c~=1.0", {"a-b-c": "~=1.0"}),
+     ("django", "Line 1"), ("a<2\n-c other.txt", "Line 2"), ("a<2; python_version<'3'", "Line 1"),
+     ("a @ https://example.org/a.whl", "Line 1"), (None, "cannot be read")],
+)  # fmt: skip
+def test_law_28_constraints_are_bounds_or_are_refused(tmp_path: Path, text: str | None, bounds: object) -> None:
+    if text is not None:
+        (tmp_path / "bounds.txt").write_text(text)
+    if isinstance(bounds, str):
+        with pytest.raises(PreflightError, match=bounds):
+            read_constraints(tmp_path, "bounds.txt")
+    else:
+        assert read_constraints(tmp_path, "bounds.txt") == bounds
+    assert read_constraints(tmp_path, "") == {}
+
+
+def test_law_23_holds_of_the_index_are_those_of_the_last_night(paths: Paths) -> None:
+    mine, *others = make_holds("a 1.1, b 1.1, c 1.1")
+    index, commit = (msgspec.structs.replace(hold, by=by) for hold, by in zip(others, ("index", "commit"), strict=True))
+    write_holds(paths, [mine, index, commit])
+    assert isinstance(index, VersionHold)
+    again = msgspec.structs.replace(index, reason="another", since=NOW)
+    holds.replace_index_holds(paths, [again])
+    assert read_holds(paths) == (mine, commit, msgspec.structs.replace(again, since=None))
+    holds.replace_index_holds(paths, [])
+    assert read_holds(paths) == (mine, commit)
 
 
 @pytest.mark.parametrize(
