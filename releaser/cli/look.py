@@ -10,8 +10,8 @@ import click
 from releaser.checkout.repository import open_repository
 from releaser.cli import render
 from releaser.cli.common import Common, common_options
+from releaser.packages.audit import audit_venv
 from releaser.packages.changes import compare_releases
-from releaser.pipelines.audit import audit_release
 from releaser.pipelines.verify import verify_release
 from releaser.releases.store import Store
 from releaser.report.details import describe_release, find_log
@@ -78,9 +78,14 @@ def verify_command(common: Common, release: str) -> None:
 @common_options(takes_lock=False)
 def audit_command(common: Common, release: str) -> None:
     """Ask for known vulnerabilities of RELEASE, or the live one; exit 10 if there are any, 4 if not all is known."""
-    audited = audit_release(open_site(common.project, os.environ), release)
-    render.print_answer(audited) if common.as_json else render.print_audit(audited)
-    sys.exit(audited.exit_code)
+    site = open_site(common.project, os.environ)
+    chosen = Store(site.paths).find(release)
+    audit = audit_venv(site, chosen.venv, mark="audit")
+    if common.as_json:
+        render.print_answer(audit, release=chosen.id, problems=audit.problems)
+    else:
+        render.print_audit(audit)
+    sys.exit(10 if audit.advisories else 4 if audit.unknown or audit.unasked else 0)
 
 
 @click.command("logs")

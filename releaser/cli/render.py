@@ -15,8 +15,8 @@ import click
 import msgspec
 
 from releaser.errors import Problem
+from releaser.packages.audit import Audit
 from releaser.packages.changes import describe_changes
-from releaser.pipelines.audit import Audited
 from releaser.pipelines.check import Check
 from releaser.pipelines.outdated import Outdated
 from releaser.pipelines.verify import Verification
@@ -201,10 +201,10 @@ def print_check(check: Check, *, quiet: bool) -> None:
         _say(hint)
 
 
-def print_audit(audited: Audited) -> None:
+def print_audit(audit: Audit) -> None:
     """Print the known vulnerabilities of a release."""
-    _say_row("audit", audited.headline)
-    _print_attention(audited.problems)
+    _say_row("audit", audit.headline)
+    _print_attention(audit.problems)
 
 
 def print_verification(verification: Verification) -> None:

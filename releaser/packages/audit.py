@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 from packaging.version import Version
 
-from releaser.errors import Problem, ToolError
+from releaser.errors import Problem, ToolError, explain_error
 from releaser.packages.changes import parse_version
 from releaser.releases.venv import list_installed, list_sources
 from releaser.site.site import Site
@@ -83,6 +83,11 @@ class Audit(msgspec.Struct, frozen=True):
     unasked: tuple[str, ...] = ()
 
     @property
+    def problems(self) -> list[Problem]:
+        """Each vulnerability as a problem."""
+        return [advisory.problem for advisory in self.advisories]
+
+    @property
     def headline(self) -> str:
         """The result, in a sentence."""
         names = sorted({advisory.name for advisory in self.advisories})
@@ -148,17 +153,17 @@ def _ask(site: Site, packages: Mapping[str, str], *, mark: str) -> tuple[list[Ad
     for name, version in packages.items():
         lock += f'[[package]]\nname = "{name}"\nversion = "{version}"\nsource = {{ registry = "." }}\n'
     words = ("audit", "--frozen", "--output-format", "json", "--preview-features", "audit-command,json-output")
-    with tempfile.TemporaryDirectory(prefix=site.paths.temporary_prefix) as place:
-        directory = Path(place, "audited")
-        directory.mkdir()
-        (directory / "pyproject.toml").write_text(f'[project]\n{head}requires-python = ">=3"\n', encoding="utf-8")
-        (directory / "uv.lock").write_text(lock, encoding="utf-8")
-        fresh = msgspec.structs.replace(site, uv_cache=Path(place, "cache"))  # uv would keep what was withdrawn
-        variables = {"UV_HTTP_RETRIES": "1"}
-        try:
-            finished = fresh.run_uv(*words, cwd=directory, mark=mark, check=False, variables=variables, timeout=LIMIT)
-        except ToolError as error:
-            return [], error.message
+    # With a workspace of its own, uv reads no configuration above.
+    pyproject = f'[project]\n{head}requires-python = ">=3"\n[tool.uv.workspace]\n'
+    variables = {"UV_HTTP_RETRIES": "1"}
+    try:
+        with tempfile.TemporaryDirectory(prefix=site.paths.temporary_prefix) as place:
+            Path(place, "pyproject.toml").write_text(pyproject, encoding="utf-8")
+            Path(place, "uv.lock").write_text(lock, encoding="utf-8")
+            fresh = msgspec.structs.replace(site, uv_cache=Path(place, "cache"))  # uv would keep what was withdrawn
+            finished = fresh.run_uv(*words, cwd=Path(place), mark=mark, check=False, variables=variables, timeout=LIMIT)
+    except (ToolError, OSError) as error:
+        return [], explain_error(error)
     if finished.status < 0:
         return [], f"no answer came within {LIMIT:g} s."
     if finished.status > 1:

@@ -110,11 +110,14 @@ def _explain_hold(hold: Hold, name: str, version: str) -> Blocked | None:
     if isinstance(hold, PackageHold):
         is_held = hold.name == name
     elif isinstance(hold, VersionHold):
-        is_held = hold.name == name and (hold.version == version or name_bump(hold.version, version) == "other")
+        is_older = hold.by != "index" and name_bump(hold.version, version) == "other"
+        is_held = hold.name == name and (hold.version == version or is_older)
     else:
         is_held = False
     if not is_held:
         return None
+    if hold.by == "index":
+        return Blocked(version, "file", hold.reason, "Each update asks for it again.")
     reason = hold.reason if hold.reason.startswith("by ") else f"by {hold.by}: {hold.reason}"
     end = f" until {hold.until:%Y-%m-%d %H:%M} UTC" if hold.until else ""
     return Blocked(version, "hold", f"it is on hold {reason}{end}", _allow_holder([hold], name))

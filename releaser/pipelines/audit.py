@@ -1,4 +1,4 @@
-"""The audit of releases: the command `audit`, the gate of an update, and what `status` and mail say each night."""
+"""The audit in an update: the gate before a release goes live, and what is said of the live one each night."""
 
 from __future__ import annotations
 
@@ -6,46 +6,13 @@ import contextlib
 
 import msgspec
 
-from releaser.errors import AuditError, BuildError, Problem
-from releaser.packages.audit import Advisory, audit_venv, list_current, read_audit
+from releaser.errors import AuditError, BuildError
+from releaser.packages.audit import audit_venv, list_current, read_audit
 from releaser.releases.release import Release
-from releaser.releases.store import Store
 from releaser.site.site import Site
 from releaser.system.files import write_json
 from releaser.system.run import Run
 from releaser.system.text import join_few
-
-
-class Audited(msgspec.Struct, frozen=True):
-    """The answer of `releaser audit`."""
-
-    headline: str
-    release: str
-    advisories: tuple[Advisory, ...]
-    unknown: str
-    unasked: tuple[str, ...]
-    ignored: tuple[str, ...]
-    problems: tuple[Problem, ...]
-
-    @property
-    def exit_code(self) -> int:
-        """10 with a known vulnerability, 4 without a complete answer."""
-        return 10 if self.advisories else 4 if self.unknown or self.unasked else 0
-
-
-def audit_release(site: Site, name: str) -> Audited:
-    """Ask for the known vulnerabilities of a release; nothing is written. Raises NoSuchReleaseError."""
-    release = Store(site.paths).find(name)
-    audit = audit_venv(site, release.venv, mark="audit")
-    return Audited(
-        audit.headline,
-        release.id,
-        audit.advisories,
-        audit.unknown,
-        audit.unasked,
-        site.settings.versions.audit_ignore,
-        tuple(advisory.problem for advisory in audit.advisories),
-    )
 
 
 def require_audit(site: Site, run: Run, release: Release, live: Release) -> None:

@@ -149,7 +149,7 @@ def _examine(  # noqa: PLR0913 - three of them are known before the decision
         advice = f"Did you mean `{close}`?" if close else "Run `releaser run -- uv pip list`."
         raise refuse("not-installed", f"`{name}` is not in the live release.", advice)
     pyproject = tomllib.loads((tree / "pyproject.toml").read_text(encoding="utf-8"))
-    facts = Facts(rules, holds, plan.lock, plan.skipped, find_needs(pyproject))
+    facts = Facts(rules, (*holds, *plan.holds), plan.lock, plan.skipped, find_needs(pyproject))
     place = _Tree(site, tree, plan, facts, installed)
     newest, tonight = _ask_newest(place), {change.name: change.new for change in plan.changes or ()}
     asked = list[str]()

@@ -160,7 +160,7 @@ def find_attention(site: Site, store: Store, holds: Sequence[Hold]) -> list[Prob
     attention = [*find_damage(site, store), *find_old_holds(holds), *_find_old_processes(site, store)]
     attention += _find_old_preparations(history) if find_pause(holds) is None else []
     if (audit := _read_audit(site, store)) is not None:
-        attention += [advisory.problem for advisory in audit.advisories]
+        attention += audit.problems
     names = {problem.name for problem in attention}
     attention += [problem for problem in _find_failed_steps(store, history) if problem.name not in names]
     try:

@@ -1,5 +1,6 @@
 """Known vulnerabilities: the command `audit`, the gate, mail and `status`, and fixes before all else."""
 
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -41,6 +42,10 @@ def test_law_25_no_known_vulnerabilities_only_if_the_service_answered(site: Samp
     answer = site.json("audit", check=4)
     assert "unknown" in answer["headline"], answer
     assert "No known" not in answer["headline"], answer
+    with socket.create_server(("127.0.0.1", 0)) as silent_server:
+        _use(site, Advisories(f"http://127.0.0.1:{silent_server.getsockname()[1]}"))
+        assert "no answer came within 10 s" in site.json("audit", check=4)["headline"]
+    _use(site, service)
     service.status = 200
     service.add("alpha", "GHSA-1", ("1.0.0",), "1.1.0")
     answer = site.json("audit", check=10)
