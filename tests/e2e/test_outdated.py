@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.scenes import changes, no_change
+from tests.e2e.scenes import changes, no_change, says
 from tests.support.sites import SampleSite, SiteFactory
 
 _NAMES = ("alpha", "beta", "gamma", "delta", "eta", "zeta")
@@ -58,3 +58,22 @@ def test_law_23_each_newer_version_has_its_reason_and_the_way_to_allow_it(blocke
     assert [(entry["version"], entry["by"]) for entry in zeta["blocked"]] == [("3.0.0", "file"), ("1.1.0", "older")]
     finished = blocked.releaser("outdated", check=0)
     assert "`releaser unhold alpha`" in finished.stdout, str(finished)
+
+
+@pytest.mark.slow
+def test_law_37_outdated_says_what_a_dry_run_says(make_site: SiteFactory) -> None:
+    """A candidate that failed, and a pause: the next update brings nothing, and the reason is the same."""
+    site = make_site.live(due="1.1.0")
+    site.publish("alpha", "1.2.0", broken=True)
+    site.releaser("update", check=5)
+    row = _list_rows(site, "alpha")["alpha"]
+    assert (row["tonight"], [(entry["version"], entry["by"]) for entry in row["blocked"]]) == (
+        None,
+        [("1.2.0", "failed"), ("1.1.0", "older")],
+    )
+    site.releaser("pause", check=0)
+    for command in ("outdated", "update --dry-run"):
+        answer = site.json(command)
+        assert (answer["decision"], answer["changes"]) == ("paused", []), answer
+    with no_change(site):
+        says(site.releaser("outdated", "alhpa", check=3), "Did you mean `alpha`?")
