@@ -167,7 +167,7 @@ def _ask(site: Site, packages: Mapping[str, str], *, mark: str) -> tuple[list[Ad
     if finished.status < 0:
         return [], f"no answer came within {LIMIT:g} s."
     if finished.status > 1:
-        return [], failure(finished).message
+        return [], f"the service of advisories did not answer ({failure(finished).message})."
     return read_report(finished.stdout, packages)
 
 

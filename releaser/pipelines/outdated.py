@@ -112,16 +112,16 @@ def list_outdated(site: Site, name: str) -> Outdated:
         kind, refusal = Paused.kind, Blocked("", "pause", pause.sentence.rstrip("."), pause.undo)
     elif isinstance(decision, StillFailing):
         reason = f"release {decision.failed.id} with it failed: {decision.failed.manifest.failure}"
-        refusal = Blocked(
-            "", "failed", reason, "`releaser update --force` tries again, `releaser hold NAME` goes without."
-        )
+        allow = "`releaser update --force` tries again, `releaser hold NAME` goes without."
+        refusal = Blocked("", "failed", reason, allow)
     if refusal is not None:
         rows, changes = [_refuse(row, refusal) for row in rows], ()
     notes = [f"First, an interrupted run is finished or undone ({outlook.interrupted})."] if outlook.interrupted else []
     notes += [f"{refusal.reason[0].upper()}{refusal.reason[1:]}."] if refusal else []
-    bring = (
-        f"The next update would bring {describe_changes(changes)}." if changes else "The next update would bring none."
-    )
+    live = outlook.store.find("live")
+    stays = {(each.name, each.version): each.sentence for each in decision.prospect.skipped}
+    notes += [f"{stays[package]}." for package in list_installed(live.venv).items() if package in stays]
+    bring = f"The next update would bring {describe_changes(changes) or 'none'}."
     headline = f"{count(len(rows), 'package is', 'packages are')} outdated. {bring}" if rows else summarize(decision)
     return Outdated(headline, kind, changes, tuple(rows), tuple(notes))
 
@@ -160,6 +160,7 @@ def _examine(  # noqa: PLR0913 - three of them are known before the decision
         if not label or (top == label and not next_label):
             continue
         versions, unfit = _list_versions(place, each) if name else ([top], [])
+        versions = versions if versions or unfit else [top]
         blocked = list(unfit)
         for version in dict.fromkeys([*skipped, *versions]):
             if version == next_label or version in {entry.version for entry in blocked}:
@@ -202,22 +203,26 @@ def _ask_newest(place: _Tree) -> dict[str, list[str]]:
 
 def _list_versions(place: _Tree, name: str) -> tuple[list[str], list[Blocked]]:
     """Return the newer versions of a package that can be installed here, newest first, and those that cannot."""
-    if any(package.source.kind != "registry" for package in place.plan.lock.find(name)):
+    packages = place.plan.lock.find(name)
+    if any(package.source.kind != "registry" for package in packages):
         return [], []
     versions = list[str]()
     while len(versions) < _MOST:
         bounds = [f"{name}>{place.installed[name]}", *(f"!={version}" for version in versions)]
-        newest, finished = _ask_for(place, [",".join(bounds)], place.plan.lock.find(name)[0].source.location)
+        newest, finished = _ask_for(place, [",".join(bounds)], packages[0].source.location if packages else "")
         if name not in newest:
-            return versions, read_unfit(name, finished.stderr, place.plan.python_version)
+            is_held = name in place.facts.rules.kept
+            return versions, [] if is_held else read_unfit(name, finished.stderr, place.plan.python_version)
         versions += newest[name]
     return versions, []
 
 
 def _ask_for(place: _Tree, requirements: list[str], index: str) -> tuple[dict[str, list[str]], Finished]:
     """Return the newest version of each requirement that can be installed here, whatever it needs itself."""
-    words = ["pip", "compile", "newer.in", "--no-deps", "--no-header", "--no-annotate", "--no-build", "--quiet"]
+    words = ["pip", "compile", "newer.in", "--no-deps", "--no-header", "--no-annotate", "--quiet"]
     words += ["--prerelease", "disallow", "--python", place.plan.python]
+    # No code of what is on hold runs for that.
+    words += [f"--only-binary={name}" for name in (*place.facts.rules.kept, *place.facts.rules.skipped)]
     words += ["--default-index", index] if _is_url(index) else []
     (place.path / "newer.in").write_text("\n".join(requirements), encoding="utf-8")
     finished = place.run_uv(*words)
@@ -236,7 +241,7 @@ def _find_reason(place: _Tree, name: str, version: str, asked: list[str]) -> Blo
         return Blocked(version, "uv", "it was not chosen", f"`releaser outdated {name}` says more.")
     asked.append(name)
     words = ["lock", "--dry-run", "-P", f"{name}=={version}", *pin_others(place.facts, place.installed, name)]
-    finished = place.run_uv(*words, "--no-build-package", name, "--python", place.plan.python)
+    finished = place.run_uv(*words, "--python", place.plan.python)
     if finished.status == 0:
         return block_otherwise(name, version, finished.stderr)
     blocked, need = read_answer(place.facts, name, version, finished.stderr, place.plan.python_version)
