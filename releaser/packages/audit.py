@@ -16,7 +16,7 @@ from releaser.site.site import Site
 from releaser.system.process import failure
 from releaser.system.run import Moment, now
 from releaser.system.state import read_state
-from releaser.system.text import clip, count, join_few
+from releaser.system.text import clip, count, escape, join_few
 
 LIMIT = 10.0  # seconds
 _SCHEMA = "preview"  # of uv 0.13
@@ -49,10 +49,15 @@ class Advisory(msgspec.Struct, frozen=True):
         return frozenset(name.lower() for name in (self.id, *self.aliases))
 
     @property
+    def claims(self) -> tuple[str, ...]:
+        """How the sentence begins, by which people have heard of it, whatever is known beside."""
+        return tuple(f"{self.name} {self.version} has a known vulnerability, {self.id}{end}" for end in ",:.")
+
+    @property
     def sentence(self) -> str:
         """The package, the vulnerability and what fixes it."""
-        severity = f", severity {self.severity.lower()}" if self.severity else ""
-        names = f"{', '.join([self.id, *self.aliases])}{severity}"
+        severity = [f"severity {self.severity.lower()}"] if self.severity else []
+        names = ", ".join([self.id, *self.aliases, *severity])
         summary = f": {clip(' '.join(self.summary.split()), _LONGEST).rstrip('.')}" if self.summary else ""
         link = f", see {self.link}" if self.link else ""
         fixed = f"Fixed in {', '.join(self.fixes)}." if self.fixes else "No version fixes it yet."
@@ -181,7 +186,7 @@ def read_report(text: str, packages: Mapping[str, str]) -> tuple[list[Advisory],
         Advisory(
             each.dependency.name,
             each.dependency.version,
-            each.id,
+            escape(each.id),
             tuple(each.aliases),
             each.severity or "",
             each.summary or "",

@@ -22,6 +22,9 @@ By = Literal[
 ]
 
 
+PYPROJECT, CONSTRAINTS = "pyproject.toml", "`constraints`"
+
+
 class Blocked(msgspec.Struct, frozen=True):
     """A version that the next update does not take: by what kind of thing, the reason, and how to allow it."""
 
@@ -49,8 +52,10 @@ class Need(msgspec.Struct, frozen=True):
     def block(self, version: str) -> Blocked:
         """Return that a version is blocked by it."""
         reason, who = f"{self.who} requires `{self.name}{self.specifier}`", self.who.partition(" ")[0]
+        if who == CONSTRAINTS:
+            return Blocked(version, "constraint", reason, "Change that file.")
         allow = f"It takes another version of {who}: `releaser outdated {who}`."
-        if who == "pyproject.toml":
+        if who == PYPROJECT:
             allow = "Change that requirement, run `uv lock`, and commit."
         return Blocked(version, "requirement", reason, allow)
 
@@ -66,13 +71,14 @@ class Facts(msgspec.Struct, frozen=True):
     needs: list[Need]
 
 
-def find_needs(pyproject: Mapping[str, Any]) -> list[Need]:
-    """Return what pyproject.toml asks of packages, but for what depends on a marker."""
+def find_needs(pyproject: Mapping[str, Any], constraints: Mapping[str, str]) -> list[Need]:
+    """Return what pyproject.toml and constraints ask of packages, but for what depends on a marker."""
     project, uv = pyproject.get("project", {}), pyproject.get("tool", {}).get("uv", {})
     groups = [*project.get("optional-dependencies", {}).values(), *pyproject.get("dependency-groups", {}).values()]
     lists = [project.get("dependencies", []), *groups, uv.get("constraint-dependencies", [])]
     overridden = {need.name for need in _read_needs([uv.get("override-dependencies", [])])}
-    return [need for need in _read_needs(lists) if need.name not in overridden]
+    own = [need for need in _read_needs(lists) if need.name not in overridden]
+    return [*own, *(Need(CONSTRAINTS, name, specifier) for name, specifier in constraints.items())]
 
 
 def _read_needs(lists: Iterable[Any]) -> Iterator[Need]:
@@ -82,7 +88,7 @@ def _read_needs(lists: Iterable[Any]) -> Iterator[Need]:
         except InvalidRequirement:
             continue
         if requirement.marker is None and requirement.specifier:
-            yield Need("pyproject.toml", normalize_name(requirement.name), str(requirement.specifier))
+            yield Need(PYPROJECT, normalize_name(requirement.name), str(requirement.specifier))
 
 
 def explain(facts: Facts, name: str, version: str) -> Blocked | None:
@@ -90,19 +96,15 @@ def explain(facts: Facts, name: str, version: str) -> Blocked | None:
     for hold in facts.holds:
         if blocked := _explain_hold(hold, name, version):
             return blocked
-    reason = next((each.reason for each in facts.skipped if (each.name, each.version) == (name, version)), "")
     level = explain_level(facts.rules, facts.lock, Package(name, version, Source("registry", "")))
     if level:
         return Blocked(version, "level", level, _allow_level(facts.rules, facts.lock, name, version))
     needs = (need for need in facts.needs if need.name == name and not need.allows(version))
     if need := next(needs, None):
         return need.block(version)
-    if reason.startswith("is too new"):
-        return Blocked(version, "age", reason, "It comes with time, or with a shorter `min_age`.")
-    if reason.startswith("is kept back by `constraints`"):
-        return Blocked(version, "constraint", reason, "Change the file of `constraints`.")
-    if holder := next((each.holder for each in facts.skipped if each.name == name and each.holder), ""):
-        return Blocked(version, "hold", reason, _allow_holder(facts.holds, holder))
+    holding = (each for each in facts.skipped if (each.name, each.version) == (name, version) and each.holder)
+    if skipped := next(holding, None):
+        return Blocked(version, "hold", skipped.reason, _allow_holder(facts.holds, skipped.holder))
     return None
 
 
@@ -149,8 +151,8 @@ def read_answer(facts: Facts, name: str, version: str, output: str, python: str)
     for who, marker, specifier in re.findall(rf"(\S+) depends? on {me}(\{{.*?\}})?([=<>!~]\S*)", text):
         other = re.split(r"[=<>!~\[{:]", who, maxsplit=1)[0]
         packages = facts.lock.find(other)
-        label = f"{other} {packages[0].version}" if packages else "pyproject.toml"
-        label = f"pyproject.toml of {other}" if other in facts.lock.local else label
+        label = f"{other} {packages[0].version}" if packages else PYPROJECT
+        label = f"{PYPROJECT} of {other}" if other in facts.lock.local else label
         need = Need(label, name, specifier.rstrip(","))
         if not need.allows(version):
             return need.block(version), None if marker else need

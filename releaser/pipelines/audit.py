@@ -9,6 +9,7 @@ import msgspec
 from releaser.errors import AuditError, BuildError
 from releaser.packages.audit import audit_venv, list_current, read_audit
 from releaser.releases.release import Release
+from releaser.report.history import read_history
 from releaser.site.site import Site
 from releaser.system.files import write_json
 from releaser.system.run import Run
@@ -48,15 +49,13 @@ def audit_live(site: Site, run: Run, live: Release) -> None:
     with run.step("audit") as detail:
         audit = audit_venv(site, live.venv, mark=run.id)
         detail.append(audit.headline)
-    earlier = {advisory.key: advisory for advisory in before.advisories} if before else {}
     if audit.unknown:  # what was known stays so
         kept = {advisory.key: advisory for advisory in (*list_current(site, live.venv, before), *audit.advisories)}
         audit = msgspec.structs.replace(audit, advisories=tuple(kept.values()))
-    keys = {advisory.key for advisory in audit.advisories}
+    # By the history, people hear again of what a run was killed with.
+    heard = [note for record in read_history(site.paths) for note in record.notes]
     for advisory in audit.advisories:
-        if advisory.key not in earlier:
+        if not any(note.startswith(advisory.claims) for note in heard):
             run.note(advisory.sentence)
-    if not audit.unknown and (gone := [advisory for key, advisory in earlier.items() if key not in keys]):
-        run.note(f"No longer in the live release: {join_few([f'{each.id} of {each.name}' for each in gone])}.")
     with contextlib.suppress(OSError):
         write_json(site.paths.audit, audit)

@@ -73,6 +73,10 @@ class _Tree(msgspec.Struct, frozen=True):
     facts: Facts
     installed: Mapping[str, str]
 
+    def find_index(self, name: str) -> str:
+        """Return where a package comes from; empty if the lock does not have it."""
+        return next((package.source.location for package in self.plan.lock.find(name)), "")
+
     def run_uv(self, *words: str) -> Finished:
         """Ask uv, whatever its exit code is."""
         return self.site.run_uv(*words, cwd=self.path, mark="outdated", check=False)
@@ -149,7 +153,7 @@ def _examine(  # noqa: PLR0913 - three of them are known before the decision
         advice = f"Did you mean `{close}`?" if close else "Run `releaser run -- uv pip list`."
         raise refuse("not-installed", f"`{name}` is not in the live release.", advice)
     pyproject = tomllib.loads((tree / "pyproject.toml").read_text(encoding="utf-8"))
-    facts = Facts(rules, (*holds, *plan.holds), plan.lock, plan.skipped, find_needs(pyproject))
+    facts = Facts(rules, (*holds, *plan.holds), plan.lock, plan.skipped, find_needs(pyproject, rules.constraints))
     place = _Tree(site, tree, plan, facts, installed)
     newest, tonight = _ask_newest(place), {change.name: change.new for change in plan.changes or ()}
     asked = list[str]()
@@ -160,7 +164,7 @@ def _examine(  # noqa: PLR0913 - three of them are known before the decision
         if not label or (top == label and not next_label):
             continue
         versions, unfit = _list_versions(place, each) if name else ([top], [])
-        versions = versions if versions or unfit else [top]
+        versions = versions if top in versions or unfit else [top, *versions]
         blocked = list(unfit)
         for version in dict.fromkeys([*skipped, *versions]):
             if version == next_label or version in {entry.version for entry in blocked}:
@@ -209,7 +213,7 @@ def _list_versions(place: _Tree, name: str) -> tuple[list[str], list[Blocked]]:
     versions = list[str]()
     while len(versions) < _MOST:
         bounds = [f"{name}>{place.installed[name]}", *(f"!={version}" for version in versions)]
-        newest, finished = _ask_for(place, [",".join(bounds)], packages[0].source.location if packages else "")
+        newest, finished = _ask_for(place, [",".join(bounds)], place.find_index(name))
         if name not in newest:
             is_held = name in place.facts.rules.kept
             return versions, [] if is_held else read_unfit(name, finished.stderr, place.plan.python_version)
@@ -217,10 +221,10 @@ def _list_versions(place: _Tree, name: str) -> tuple[list[str], list[Blocked]]:
     return versions, []
 
 
-def _ask_for(place: _Tree, requirements: list[str], index: str) -> tuple[dict[str, list[str]], Finished]:
+def _ask_for(place: _Tree, requirements: list[str], index: str, *more: str) -> tuple[dict[str, list[str]], Finished]:
     """Return the newest version of each requirement that can be installed here, whatever it needs itself."""
     words = ["pip", "compile", "newer.in", "--no-deps", "--no-header", "--no-annotate", "--quiet"]
-    words += ["--prerelease", "disallow", "--python", place.plan.python]
+    words += ["--prerelease", "disallow", "--python", place.plan.python, *more]
     # No code of what is on hold runs for that.
     words += [f"--only-binary={name}" for name in (*place.facts.rules.kept, *place.facts.rules.skipped)]
     words += ["--default-index", index] if _is_url(index) else []
@@ -240,6 +244,12 @@ def _find_reason(place: _Tree, name: str, version: str, asked: list[str]) -> Blo
     if len(asked) >= _MOST:
         return Blocked(version, "uv", "it was not chosen", f"`releaser outdated {name}` says more.")
     asked.append(name)
+    cutoff = place.facts.rules.cutoff
+    age = ["--exclude-newer", cutoff.isoformat()] if cutoff else []
+    if age and not _ask_for(place, [f"{name}=={version}"], place.find_index(name), *age)[0]:
+        return Blocked(
+            version, "age", "it is too new for `min_age`", "It comes with time, or with a shorter `min_age`."
+        )
     words = ["lock", "--dry-run", "-P", f"{name}=={version}", *pin_others(place.facts, place.installed, name)]
     finished = place.run_uv(*words, "--python", place.plan.python)
     if finished.status == 0:

@@ -16,12 +16,18 @@ HOLDS = (*make_holds("a"), *make_holds("b 1.1", "rollback", "rolled back to X"))
 
 
 def make_facts(
-    *, holds: str = "", by: str = "person", levels: Mapping[str, Level] = {}, needs: str = "", skipped: str = ""
+    *,
+    holds: str = "",
+    by: str = "person",
+    levels: Mapping[str, Level] = {},
+    needs: str = "",
+    constraints: Mapping[str, str] = {},
+    holder: str = "",
 ) -> Facts:
-    """Return facts: `needs` is the list of dependencies of pyproject.toml, `skipped` why b 2.0 is skipped."""
+    """Return facts: `needs` is the list of dependencies of pyproject.toml, `holder` is why b 2.0 is skipped."""
     settings, wanted = VersionSettings(upgrade_packages=Levels(dict(levels))), tuple(make_holds(holds, by, f"by {by}"))
-    left = (Skipped("b", "2.0", skipped),) if skipped else ()
-    required = find_needs({"project": {"dependencies": needs.split("|")}})
+    left = (Skipped("b", "2.0", "is blocked by a, on hold by you", holder),) if holder else ()
+    required = find_needs({"project": {"dependencies": needs.split("|")}}, constraints)
     return Facts(make_rules(settings, wanted), wanted, LOCK, left, required)
 
 
@@ -41,9 +47,9 @@ def make_facts(
      ({"needs": "b<2"}, "1.9", None, ""),
      ({"needs": "b<2 ; python_version < '3.9'"}, "2.0", None, ""),
      ({"needs": "B~=1.0|not a requirement ]"}, "2.0", "requirement", "Change that"),
-     ({"skipped": "is too new: yesterday"}, "2.0", "age", "`min_age`"),
-     ({"skipped": "is kept back by `constraints`: b<2"}, "2.0", "constraint", "`constraints`"),
-     ({"skipped": "was not chosen"}, "2.0", None, "")],
+     ({"constraints": {"b": "<2"}}, "2.0", "constraint", "Change that file"),
+     ({"holds": "a", "holder": "a"}, "2.0", "hold", "`releaser unhold a`"),
+     ({"holds": "a", "holder": "a"}, "1.9", None, "")],
 )  # fmt: skip
 def test_law_23_rules_and_requirements_block(facts: Mapping[str, object], version: str, by: str, words: str) -> None:
     blocked = explain(make_facts(**facts), "b", version)  # type: ignore[arg-type]
