@@ -255,11 +255,24 @@ def _upgrade(task: _Task, rules: Rules) -> tuple[Rules, tuple[PackageChange, ...
                 return rules, changes
         except BuildError as error:
             unfit = find_unfit(error.output)
-            if not unfit or all(version in rules.unfit.get(name, {}) for name, version, _ in unfit):
+            required = {} if unfit or not rules.floors else _find_required(task, rules)
+            if required:
+                rules = msgspec.structs.replace(rules, lowered={**rules.lowered, **required}, floors={})
+            elif unfit and any(version not in rules.unfit.get(name, {}) for name, version, _ in unfit):
+                rules = rules.without(unfit)
+            else:
                 raise
-            rules = rules.without(unfit)
         else:
             rules = msgspec.structs.replace(rules, floors={**rules.floors, **lowered})
+
+
+def _find_required(task: _Task, rules: Rules) -> dict[str, str]:
+    """Return the packages that the project itself wants at an older version than its lock has, with that version."""
+    task.path.write_text(task.committed, encoding="utf-8")
+    if task.ask("lock").status != 0:
+        return {}
+    lock = read_lock(task.path)
+    return {name: next(iter(lock.versions[name])) for name in find_lowered(find_floors(rules, task.before), lock)}
 
 
 def _compare(task: _Task) -> tuple[PackageChange, ...] | None:

@@ -124,11 +124,21 @@ def test_law_23_a_commit_that_lowers_is_followed_and_held_and_a_revert_is_not(si
 
 
 @pytest.mark.slow
+def test_law_23_a_requirement_lowers_a_package_also_beside_a_lock_that_has_it_newer(site: SampleSite) -> None:
+    site.push_from_elsewhere(
+        {"pyproject.toml": (site.path / "pyproject.toml").read_text().replace('"alpha"', '"alpha<1.1"')}
+    )
+    site.publish("beta", "1.1.0")
+    assert changes(site.json("update")) == {"alpha": ("1.1.0", "1.0.0"), "beta": ("1.0.0", "1.1.0")}
+    silent(site.releaser("update"))
+
+
+@pytest.mark.slow
 def test_law_28_a_hold_that_a_requirement_contradicts_is_named(site: SampleSite) -> None:
     site.releaser("hold", "alpha", check=0)
     site.publish("alpha", "2.0.0")
     site.push_from_elsewhere(
-        {"pyproject.toml": site.path.joinpath("pyproject.toml").read_text().replace('"alpha"', '"alpha>=2"')}
+        {"pyproject.toml": (site.path / "pyproject.toml").read_text().replace('"alpha"', '"alpha>=2"')}
     )
     finished = site.releaser("update", check=4)
     assert "without what is on hold: alpha" in finished.stderr
