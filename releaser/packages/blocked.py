@@ -141,11 +141,17 @@ def _allow_level(rules: Rules, lock: Lock, name: str, version: str) -> str:
     return f"`upgrade_packages = {{ {table} }}` in `[tool.releaser]`"
 
 
-_NO_FILE = r"(?:has|have) no (?:wheels|usable wheels|source distribution|source and no wheels)[^,]*?"
 _LAST = r"(?= and | , |,? we can| \(|$)"
+#: The words of uv 0.13 about versions that cannot be installed, by the kind of thing, and how to allow them.
+_UNFIT: tuple[tuple[By, str, str], ...] = (
+    ("yanked", rf"(?:was|were) (yanked(?: \(.*?\))?){_LAST}", "uv takes it only where pyproject.toml names it: `==`."),
+    ("file", rf"(?:has|have) (no (?:wheels|usable wheels|source)[^,]*?){_LAST}", "It takes a file for this host."),
+    ("python", r"depends? on (Python[^\s,]+)", "`requires-python` and the site's Python must allow that."),
+)
+_BECAUSE: Mapping[By, str] = {"yanked": "it was ", "file": "it has ", "python": "it needs "}
 
 
-def read_answer(facts: Facts, name: str, version: str, output: str, python: str) -> tuple[Blocked, Need | None]:
+def read_answer(facts: Facts, name: str, version: str, output: str) -> tuple[Blocked, Need | None]:
     """Return what blocks a version by the words of uv that has no solution with it; with the need that uv names."""
     text, me = " ".join(output.split()), re.escape(name)
     for who, marker, specifier in re.findall(rf"(\S+) depends? on {me}(\{{.*?\}})?([=<>!~]\S*)", text):
@@ -156,48 +162,26 @@ def read_answer(facts: Facts, name: str, version: str, output: str, python: str)
         need = Need(label, name, specifier.rstrip(","))
         if not need.allows(version):
             return need.block(version), None if marker else need
-    if match := re.search(rf"{me}\S* depends on (Python\S+)", text):
-        return _block_by_python(version, match[1], python), None
+    unfit = read_unfit(name, output)
+    if blocked := next((each for each in unfit if each.by == "python" or each.version == version), None):
+        return msgspec.structs.replace(blocked, version=version), None
     if match := re.search(rf"{me}=={re.escape(version)} depends on ([\w.-]+)(\S*)", text):
         reason = f"it needs {match[1]}{match[2].rstrip(',')}"
         if hold := _allow_holder(facts.holds, match[1]):
             return Blocked(version, "hold", f"{reason}, and {match[1]} is on hold", hold), None
         return Blocked(version, "requirement", reason, f"See `releaser outdated {match[1]}`."), None
-    for blocked in read_unfit(name, output, python):
-        if blocked.version == version:
-            return blocked, None
     reason = text.partition("cause: ")[2] or text
     return Blocked(version, "uv", f"uv finds no solution with it: {reason[:300]}"), None
 
 
-def _block_by_python(version: str, needed: str, python: str) -> Blocked:
-    needed = needed.rstrip(",")
-    allow = f"`requires-python` and the site's Python, {python}, must be {needed.removeprefix('Python')}."
-    return Blocked(version, "python", f"it needs {needed}", allow)
-
-
-def read_unfit(name: str, output: str, python: str) -> list[Blocked]:
+def read_unfit(name: str, output: str) -> list[Blocked]:
     """Return the versions, or ranges of them, that cannot be installed here, by the words of uv that rejects all."""
-    text, me, blocked = " ".join(output.split()), re.escape(name), list[Blocked]()
-    for versions, reason in re.findall(
-        rf"((?:{me}[=<>][^\s]* )+)(?:was|were) yanked(?: \(reason: (.*?)\))?{_LAST}", text
-    ):
-        allow = "uv takes it only where pyproject.toml names it: `==`."
-        blocked += _block(versions, name, "yanked", f"it was yanked{f': {reason}' if reason else ''}", allow)
-    for versions, reason in re.findall(rf"((?:{me}[=<>][^\s]* )+)({_NO_FILE}){_LAST}", text):
-        words = re.sub(r"^ha(s|ve) no", "it has no", reason)
-        blocked += _block(
-            versions, name, "file", f"{words}, for this host", "It takes a file for this host and Python."
-        )
-    for versions, needed in re.findall(rf"((?:{me}[=<>][^\s]* )+)depends? on (Python[^\s,]+)", text):
-        one = _block_by_python("", needed, python)
-        blocked += _block(versions, name, "python", one.reason, one.allow)
-    return list({each.version: each for each in blocked}.values())
-
-
-def _block(versions: str, name: str, by: By, reason: str, allow: str) -> list[Blocked]:
-    labels = [word.removeprefix(name).removeprefix("==").rstrip(",") for word in versions.split()]
-    return [Blocked(label, by, reason, allow) for label in labels]
+    text, blocked = " ".join(output.split()), dict[str, Blocked]()
+    for by, words, allow in _UNFIT:
+        for versions, reason in re.findall(rf"((?:{re.escape(name)}[=<>][^\s]* )+){words}", text):
+            for label in (each.removeprefix(name).removeprefix("==").rstrip(",") for each in versions.split()):
+                blocked.setdefault(label, Blocked(label, by, f"{_BECAUSE[by]}{reason}", allow))
+    return list(blocked.values())
 
 
 def pin_others(facts: Facts, installed: Mapping[str, str], name: str) -> list[str]:

@@ -216,7 +216,7 @@ def _list_versions(place: _Tree, name: str) -> tuple[list[str], list[Blocked]]:
         newest, finished = _ask_for(place, [",".join(bounds)], place.find_index(name))
         if name not in newest:
             is_held = name in place.facts.rules.kept
-            return versions, [] if is_held else read_unfit(name, finished.stderr, place.plan.python_version)
+            return versions, [] if is_held else read_unfit(name, finished.stderr)
         versions += newest[name]
     return versions, []
 
@@ -254,7 +254,7 @@ def _find_reason(place: _Tree, name: str, version: str, asked: list[str]) -> Blo
     finished = place.run_uv(*words, "--python", place.plan.python)
     if finished.status == 0:
         return block_otherwise(name, version, finished.stderr)
-    blocked, need = read_answer(place.facts, name, version, finished.stderr, place.plan.python_version)
+    blocked, need = read_answer(place.facts, name, version, finished.stderr)
     if need is not None:
         place.facts.needs.append(need)
     return blocked

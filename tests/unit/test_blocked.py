@@ -66,12 +66,12 @@ def test_law_23_rules_and_requirements_block(facts: Mapping[str, object], versio
      ("your project depends on\n   b{python_full_version >= '3.12'}==1.0 and b", "requirement", "requires `b==1.0`"),
      ("and b==2.0 depends on Python>=3.12, we can conclude", "python", "it needs Python>=3.12"),
      ("Because b==2.0 depends on a>=2 and a==1.0", "requirement", "it needs a>=2"),
-     ("  cause: Because b==2.0 was yanked (reason: bad build) and you require b", "yanked", "yanked: bad build"),
+     ("  cause: Because b==2.0 was yanked (reason: bad build) and you require b", "yanked", "was yanked (reason"),
      ("Because b==2.0 has no wheels with a matching Python ABI tag (e.g., `cp314`) and you", "file", "Python ABI tag"),
      ("  cause: something new", "uv", "something new")],
 )  # fmt: skip
 def test_law_23_words_of_uv_say_what_blocks(output: str, by: str, reason: str) -> None:
-    blocked, _ = read_answer(make_facts(), "b", "2.0", output, "3.11.2")
+    blocked, _ = read_answer(make_facts(), "b", "2.0", output)
     assert (blocked.by, reason in blocked.reason) == (by, True), blocked
 
 
@@ -83,7 +83,7 @@ def test_law_23_uv_names_all_versions_that_cannot_be_installed() -> None:
       a>=6.0a1,<=6.0
       a>=6.0.2
   depend on Python>=3.12, we can conclude"""
-    unfit = [(blocked.version, blocked.by) for blocked in read_unfit("a", output, "3.11")]
+    unfit = [(blocked.version, blocked.by) for blocked in read_unfit("a", output)]
     assert unfit == [("1.3", "yanked"), ("1.4", "file"), (">=6.0a1,<=6.0", "python"), (">=6.0.2", "python")]
 
 
