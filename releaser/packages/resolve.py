@@ -334,7 +334,8 @@ def _lock(task: _Task, text: str, bounds: dict[str, Bound], rules: Rules) -> Non
     """
     task.path.write_text(text, encoding="utf-8")
     names, age = read_lock(task.path).names, ["--exclude-newer", rules.cutoff.isoformat()] if rules.cutoff else []
-    age += [f"--exclude-newer-package={name}=false" for name in rules.fixes if age and rules.find_fix(name)]
+    for name, fix in rules.fixes.items() if age else ():  # a fix is not too new
+        age += [f"--exclude-newer-package={name}=false"] if f"=={fix}" in ",".join(bounds.get(name) or ()) else []
     only = rules.choose(names)
     with tempfile.TemporaryDirectory(prefix=task.site.paths.temporary_prefix) as place:
         finished = task.ask(*lock_arguments(names, bounds, only), *age)

@@ -380,8 +380,7 @@ def explain_level(rules: Rules, lock: Lock, package: Package) -> str:
     if level == "none":
         return f"stays: `{setting}` is `none` for it"
     if level == "security":
-        return (
-            "" if package.label == rules.find_fix(package.name) else f"is no security fix, and `{setting}` is `{level}`"
-        )
+        is_fix = package.label == rules.find_fix(package.name)
+        return "" if is_fix else f"is no security fix, and `{setting}` is `{level}`"
     bump = next((bump for bump in _BEYOND[level] if bump in bumps), "")
     return f"is a {bump} upgrade, and `{setting}` is `{level}`" if bump else ""

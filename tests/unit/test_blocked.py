@@ -7,9 +7,9 @@ import pytest
 
 from releaser.packages.audit import Advisory, choose_fixes, read_report
 from releaser.packages.blocked import Facts, explain, find_needs, pin_others, read_answer, read_unfit
-from releaser.packages.rules import Rules, Skipped, make_rules
+from releaser.packages.rules import Baseline, Rules, Skipped, make_bounds, make_rules
 from releaser.site.settings import Level, Levels, VersionSettings
-from tests.unit.samples import make_holds, make_lock
+from tests.unit.samples import NOW, make_holds, make_lock
 
 LOCK = make_lock("a 1.0, b 1.0, shop 1@virtual:.")
 HOLDS = (*make_holds("a"), *make_holds("b 1.1", "rollback", "rolled back to X"))
@@ -135,3 +135,17 @@ def test_law_25_an_answer_in_another_form_is_no_answer(asked: int, found: object
 )  # fmt: skip
 def test_law_25_which_packages_a_security_update_moves(rules: Rules, chosen: set[str] | None, fix: str) -> None:
     assert (rules.choose(["a", "b"]), rules.find_fix("a")) == (chosen, fix)
+
+
+@pytest.mark.parametrize(
+    ("rules", "bounds"),
+    [(Rules("all", fixes={"a": "1.1"}), {}),
+     (Rules("all", fixes={"a": "1.1"}, cutoff=NOW), {"a": ("==1.1",)}),
+     (Rules("patch", fixes={"a": "1.1"}, cutoff=NOW), {"a": ("<1.1",), "b": ("<1.1",)}),
+     (Rules("security", fixes={"a": "1.1"}), {"a": ("==1.1",)}),
+     (Rules("security", fixes={"a": "1.1"}, kept=frozenset({"a"})), {"a": ("==1.0",)}),
+     (Rules("all", {"a": "security"}), {"a": ("==1.0",)}),
+     (Rules("none", fixes={"a": "1.1"}, cutoff=NOW), {})],
+)  # fmt: skip
+def test_law_25_a_fix_is_a_bound(rules: Rules, bounds: object) -> None:
+    assert make_bounds(rules, Baseline({"a": "1.0", "b": "1.0"}, LOCK, LOCK)) == bounds
