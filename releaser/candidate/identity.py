@@ -49,8 +49,9 @@ def find_failed(store: Store, key: Key) -> Release | None:
 
 
 def may_try_again(failed: Release) -> bool:
-    """Return True if a person may have removed the reason of a failure without a change of code or lock."""
-    return failed.manifest.was_failing or failed.manifest.failed_gate == "migrations"
+    """Return True if the reason of a failure may be gone without a change of code or lock."""
+    manifest = failed.manifest
+    return manifest.was_failing or bool(manifest.no_verdict) or manifest.failed_gate == "migrations"
 
 
 def choose_ready(site: Site, store: Store, key: Key, target: Target) -> Release | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import tempfile
 from pathlib import Path
 
@@ -16,10 +17,17 @@ from releaser.errors import Problem
 from releaser.packages.lock import Lock
 from releaser.site.site import Site
 from releaser.system import process
-from releaser.system.text import find_error_line, format_seconds
+from releaser.system.text import LONGEST_LINE, clip, find_error_line, format_seconds
 
 _RAN_NONE = re.compile(r"^(Ran 0 tests in |=+ no tests ran|collected 0 items\s*$|no tests ran in )", re.MULTILINE)
 _RAN_SOME = re.compile(r"^Ran [1-9]\d* tests? in |\b[1-9]\d* passed\b", re.MULTILINE)
+#: A lack of memory or disk, and what pytest-xdist and a pool of processes say of a process that was killed.
+_RAN_OUT = re.compile(
+    r"^(?:E +)?(?:MemoryError\b|(?:\w+\.)*BrokenProcessPool\b|OSError: \[Errno (?:12|28)\])|Not properly terminated$",
+    re.MULTILINE,
+)
+_ERROR = re.compile(r"^(?:E +)?((?:\w+\.)*\w*(?:Error|Exception)\b(?:: .+)?)$", re.MULTILINE)
+_FROM_OUTSIDE = (signal.SIGHUP, signal.SIGINT, signal.SIGKILL, signal.SIGTERM, signal.SIGXCPU)
 PYTEST_NONE = 5  # exit status of pytest and of unittest (Python 3.12) if no test ran
 
 
@@ -32,6 +40,8 @@ class TestResult(msgspec.Struct, frozen=True):
     reason: str
     output: str
     seconds: float
+    #: True if something outside of the tests may have ended them, such as a lack of memory: once is no verdict.
+    is_killed: bool = False
 
 
 def choose_command(site: Site, project: Path, lock: Lock) -> tuple[str, ...]:
@@ -80,7 +90,7 @@ def run_tests(site: Site, shadow: Shadow, venv: Path, lock: Lock, *, mark: str, 
         finally:
             process.end_marked(env[process.MARK])  # daemons of the tests, too
         reason = explain_ending(finished) or _explain_record(site, record)
-    return TestResult(not reason, reason, finished.output, finished.seconds)
+    return TestResult(not reason, reason, finished.output, finished.seconds, bool(reason) and was_killed(finished))
 
 
 def _explain_record(site: Site, record: Path) -> str:
@@ -94,6 +104,15 @@ def _explain_record(site: Site, record: Path) -> str:
     return f"the tests loaded `{live[0]}` of the live checkout, not of the candidate" if live else ""
 
 
+def was_killed(finished: process.Finished) -> bool:
+    """Return True if a time limit, a signal from outside, or a lack of memory or disk has ended a test run.
+
+    A shell reports a program that a signal ended by the sum of its number and 128.
+    """
+    status = finished.status - 128 if finished.status > 128 else -finished.status
+    return finished.timed_out or status in _FROM_OUTSIDE or _RAN_OUT.search(finished.output) is not None
+
+
 def explain_ending(finished: process.Finished) -> str:
     """Return why the end of a test run is no pass; empty if it is one."""
     if finished.timed_out:
@@ -104,6 +123,7 @@ def explain_ending(finished: process.Finished) -> str:
     if ran_none or (finished.status == PYTEST_NONE and not _RAN_SOME.search(finished.output)):
         return "no tests ran"
     if finished.status:
-        line = find_error_line(finished.output)
+        errors = _ERROR.findall(finished.output)  # the last line of unittest and pytest says how many there were
+        line = clip(errors[-1], LONGEST_LINE) if errors else find_error_line(finished.output)
         return f"the tests failed ({finished.ending})" + (f": {line}" if line else "")
     return ""

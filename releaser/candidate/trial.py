@@ -31,7 +31,7 @@ from releaser.errors import BuildError
 from releaser.packages.changes import compare_releases
 from releaser.packages.lock import read_lock
 from releaser.packages.resolve import Plan
-from releaser.releases.release import BUILT, Key, Manifest, Release, State, list_products
+from releaser.releases.release import BUILT, Key, Manifest, NoVerdict, Release, State, list_products
 from releaser.releases.sealed import Sealed, find_differences
 from releaser.releases.store import SiteRun, begin_release, seal_release, write_state
 from releaser.site.site import Site
@@ -85,14 +85,19 @@ class Trial(msgspec.Struct, frozen=True):
 
 
 def try_candidate(
-    run: SiteRun, repository: Repository, attempt: Attempt, live: Release | None, install: Installer
+    run: SiteRun,
+    repository: Repository,
+    attempt: Attempt,
+    live: Release | None,
+    install: Installer,
+    directory: Path | None = None,
 ) -> Trial:
-    """Build and test a candidate, as the installer makes it. Failed tests are no error.
+    """Build and test a candidate, as the installer makes it, in a new `directory`. Failed tests are no error.
 
     Raises BuildError, ToolError and OSError.
     """
     site = attempt.site
-    directory, began = begin_release(site.paths), now()
+    directory, began = directory or begin_release(site.paths), now()
     with make_shadow(site, repository, site.paths.shadow(run.id), attempt.target.commit, mark=run.id) as shadow:
         (shadow.project / "uv.lock").write_text(attempt.plan.lock_text, encoding="utf-8")
         deployed = find_deployed(site, repository, run.store, attempt.target.head)
@@ -188,10 +193,12 @@ def _advise_on_writes(place: Place, output: str) -> str:
     return place.shadow.advise_on_read_only(output)
 
 
-def seal(trial: Trial, run: Run, live: Release | None, *, was_failing: bool) -> Release:
+def seal(
+    trial: Trial, run: Run, live: Release | None, *, was_failing: bool = False, no_verdict: NoVerdict = ""
+) -> Release:
     """Make the release of a trial, ready or failed; `was_failing` says that the live one fails its tests, too.
 
-    Raises OSError.
+    `no_verdict` says why its failure is none. Raises OSError.
     """
     attempt, name = trial.attempt, trial.directory.name
     draft = Manifest(name, trial.began, "built", attempt.key, attempt.target.commit)
@@ -203,6 +210,7 @@ def seal(trial: Trial, run: Run, live: Release | None, *, was_failing: bool) -> 
         failed_gate=trial.failed_gate,
         failure=trial.failure,
         was_failing=was_failing,
+        no_verdict=no_verdict,
         run=run.id,
         project=str(attempt.site.paths.project),
         sealed=trial.sealed,

@@ -120,7 +120,11 @@ def _explain_hold(hold: Hold, name: str, version: str) -> Blocked | None:
         return None
     if hold.by == "index":
         return Blocked(version, "file", hold.reason, "Each update asks for it again.")
-    reason = hold.reason if hold.reason.startswith("by ") else f"by {hold.by}: {hold.reason}"
+    reason = (
+        hold.reason
+        if hold.reason.startswith("by ")
+        else f"by {'the ' if hold.by == 'tests' else ''}{hold.by}: {hold.reason}"
+    )
     end = f" until {hold.until:%Y-%m-%d %H:%M} UTC" if hold.until else ""
     return Blocked(version, "hold", f"it is on hold {reason}{end}", _allow_holder([hold], name))
 

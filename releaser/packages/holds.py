@@ -21,7 +21,7 @@ from releaser.system.text import format_time, join_few, normalize_name
 
 LONGEST = timedelta(days=7)  # a site that does not get what is newer for longer needs attention
 SHORTEST = 7  # characters of a commit that name it
-By: TypeAlias = Literal["rollback", "person", "setting", "commit", "index"]
+By: TypeAlias = Literal["rollback", "person", "setting", "tests", "commit", "index"]
 
 
 class _Hold(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind"):
@@ -266,10 +266,10 @@ def replace_index_holds(paths: Paths, holds: Sequence[VersionHold]) -> None:
         write_holds(paths, after)
 
 
-def make_version_holds(changes: Sequence[PackageChange], reason: str) -> list[Hold]:
-    """Return holds on the versions that a rollback removes, from the changes that it undoes."""
+def make_version_holds(changes: Sequence[PackageChange], reason: str, by: By = "rollback") -> list[Hold]:
+    """Return holds on the versions that changes bring: a rollback removes them, or they fail the tests."""
     versions = [(change.name, change.new) for change in changes if change.new is not None]
-    return [VersionHold(name=name, version=new, by="rollback", reason=reason, since=now()) for name, new in versions]
+    return [VersionHold(name=name, version=new, by=by, reason=reason, since=now()) for name, new in versions]
 
 
 def make_release_holds(left: Release, release: Release, reason: str) -> list[Hold]:
@@ -358,7 +358,7 @@ def find_old_holds(holds: Iterable[Hold]) -> list[Problem]:
         if days and isinstance(hold, Pause):
             message = f"Updates have been paused for {days} days."
             problems.append(Problem("old-pause", message, "Run `releaser resume`."))
-        elif days and hold.by == "rollback":
+        elif days and hold.by in ("rollback", "tests"):
             advice = f"Release a newer one, or try it again: `releaser unhold {name_for_unhold([hold])}`."
             problems.append(Problem("old-hold", f"{hold.label} has been on hold for {days} days.", advice))
     return problems

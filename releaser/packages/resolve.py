@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +29,10 @@ from releaser.packages.rules import (
     find_lowered_forks,
     find_moved,
     keep,
+    list_needed,
     lock_arguments,
     make_bounds,
+    pin_arguments,
 )
 from releaser.releases.release import PackageChange, Release
 from releaser.releases.venv import ask_python_version, find_python, list_installed
@@ -380,7 +382,8 @@ def _pack(task: _Task, name: str, version: str, index: Path) -> bool:
 
 def _explain(task: _Task, rules: Rules) -> tuple[Skipped, ...]:
     """Return what is newer and not taken, and what stays although the index lacks it, each with the reason."""
-    if not make_bounds(rules, task.before) and rules.cutoff is None and rules.choose([]) is None:
+    is_limited = rules.holders or rules.cutoff or rules.choose([]) is not None or make_bounds(rules, task.before)
+    if not is_limited:
         return ()
     chosen = task.path.read_text(encoding="utf-8")
     lock, names = read_lock(task.path), task.before.committed.names
@@ -441,6 +444,37 @@ def _explain_holds(names: Sequence[str], rules: Rules) -> BuildError:
     by_person = [name for name in names if rules.holders.get(name) != "by the setting `ignore`"]
     free = f"Run `releaser unhold {' '.join(by_person)}`" if by_person else "Take it out of `ignore`"
     return BuildError(message, f"{free}, or revert the commit that needs it.")
+
+
+def resolve_part(  # noqa: PLR0913 - all that a resolution needs
+    site: Site, tree: Path, live: LiveVenv, whole: Plan, before: Mapping[str, str], part: Collection[str], *, mark: str
+) -> Plan:
+    """Lock a part of the changes of a plan; the other changed packages stay at the versions `before`.
+
+    If that has no solution, the changes that the part needs come along, then those that need them. The tree has the
+    lock to which packages from git go back. Raises BuildError.
+    """
+    path, text = tree / "uv.lock", (tree / "uv.lock").read_text(encoding="utf-8")
+    needed = list_needed(whole.lock, part, before)
+    needing = [name for name in before if {*list_needed(whole.lock, [name], before)} & {*needed}]
+    for chosen in (part, needed, needing):
+        path.write_text(whole.lock_text if {*before} <= {*chosen} else text, encoding="utf-8")
+        words = [*pin_arguments(whole.lock, before, chosen), "--python", whole.python]
+        finished = site.run_uv(*words, cwd=tree, mark=mark, check=False)
+        if finished.status == 0:
+            break
+    else:
+        raise _explain_resolution(finished, Rules())
+    lock = read_lock(path)
+    changes = compare_with_venv(site, tree, live.venv, lock, mark=mark)
+    names = {change.name for change in changes}
+    return msgspec.structs.replace(
+        whole,
+        lock=lock,
+        lock_text=path.read_text(encoding="utf-8"),
+        changes=changes,
+        held=(whole.held | before.keys()) - names,
+    )
 
 
 def _explain_resolution(finished: Finished, rules: Rules) -> BuildError:

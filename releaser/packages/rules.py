@@ -28,7 +28,13 @@ _BEYOND: Mapping[Level, Sequence[Bump]] = {
     "security": (),
     "none": (),
 }
-_HOLDERS = {"person": "by you", "rollback": "by a rollback", "setting": "by a setting", "commit": "by a commit"}
+_HOLDERS = {
+    "person": "by you",
+    "rollback": "by a rollback",
+    "setting": "by a setting",
+    "tests": "by the tests",
+    "commit": "by a commit",
+}
 
 
 class Baseline(msgspec.Struct, frozen=True):
@@ -65,6 +71,8 @@ class Rules(msgspec.Struct, frozen=True):
     unfit: Mapping[str, Mapping[str, str]] = {}
     #: The packages that must not be lowered, with the version that is live or committed, whichever is newer.
     floors: Mapping[str, str] = {}
+    #: The packages of which the tests alone hold versions: a smaller upgrade than to those may be taken.
+    tested: frozenset[str] = frozenset()
 
     def find_level(self, name: str) -> Level:
         """Return how far a package moves. One that a person names moves, whatever is set for all others."""
@@ -130,6 +138,7 @@ def make_rules(
 
     Versions on hold because the index had no file for this host are asked for again.
     """
+    holds = tuple(holds)
     skipped, kept, holders = dict[str, frozenset[str]](), set[str](), dict[str, str]()
     for hold in holds:
         if isinstance(hold, VersionHold) and hold.by != "index":
@@ -139,6 +148,7 @@ def make_rules(
         else:
             continue
         holders[hold.name] = hold.reason if hold.by == "setting" else _HOLDERS[hold.by]
+    others = {hold.name for hold in holds if isinstance(hold, VersionHold | PackageHold) and hold.by != "tests"}
     return Rules(
         settings.upgrade,
         settings.upgrade_packages,
@@ -148,6 +158,7 @@ def make_rules(
         holders,
         constraints,
         cutoff=now - timedelta(seconds=settings.min_age) if settings.min_age and now else None,
+        tested=frozenset(skipped) - others,
     )
 
 
@@ -289,6 +300,42 @@ def lock_arguments(names: Sequence[str], bounds: Mapping[str, Bound], only: froz
     return words
 
 
+def pin_arguments(lock: Lock, before: Mapping[str, str], part: Collection[str]) -> list[str]:
+    """Return the arguments of `uv lock` that keep packages at the versions `before`, but for a part; others as locked.
+
+    No words of uv name a commit, or the versions of several forks: those of the part are asked for anew, and others
+    stay as the lock has them.
+    """
+    words = ["lock"]
+    for name in sorted({*lock.names, *before}):
+        labels = {before[name]} if name in before and name not in part else lock.versions.get(name, frozenset())
+        is_plain = len(labels) == 1 and len(lock.versions.get(name, ())) < 2
+        label = next(iter(labels)) if is_plain else ""
+        if label and not _is_from_git(label):
+            words += ["-P", f"{name}=={label}"]
+        elif name in part:
+            words += ["-P", name]
+    return words
+
+
+def list_needed(lock: Lock, names: Iterable[str], among: Collection[str]) -> list[str]:
+    """Return packages of a lock, each after those that it needs among some others, which come along."""
+    needed: dict[str, None] = {}
+    seen: set[str] = set()
+
+    def add(name: str) -> None:
+        if name not in seen:
+            seen.add(name)
+            for other in sorted({need for package in lock.find(name) for need in package.needs}):
+                add(other)
+            if name in among:
+                needed[name] = None
+
+    for name in names:
+        add(name)
+    return [*needed]
+
+
 def find_between(rules: Rules, lock: Lock, before: Baseline) -> list[str]:
     """Return the packages on hold for which a lock has a version that is neither live nor newer than those on hold."""
     installed = before.installed
@@ -298,7 +345,12 @@ def find_between(rules: Rules, lock: Lock, before: Baseline) -> list[str]:
         versions = lock.versions.get(name, frozenset())
         forks = before.live.versions.get(name, frozenset()) if len(before.live.find(name)) > 1 else frozenset()
         chosen = versions - {installed.get(name, ""), rules.lowered.get(name, "")} - (forks - highest)
-        is_older = any(name_bump(held, version) == "other" for version in chosen for held in highest)
+        is_older = any(
+            name_bump(held, version) == "other"
+            and not (name in rules.tested and _is_smaller(installed.get(name), version, held))
+            for version in chosen
+            for held in highest
+        )
         is_held = bool(chosen & highest)
         if name in installed and name not in between and (is_held or (is_older and not any(map(_is_from_git, chosen)))):
             between.append(name)
@@ -308,6 +360,13 @@ def find_between(rules: Rules, lock: Lock, before: Baseline) -> list[str]:
 def find_moved(rules: Rules, lock: Lock, before: Baseline) -> list[str]:
     """Return the packages that are to stay, and that a lock moves."""
     return [name for name in rules.kept if before.installed.get(name) not in {None, *lock.versions.get(name, ())}]
+
+
+def _is_smaller(live: str | None, version: str, held: str) -> bool:
+    """Return True if a version is in the series of the live one, and the one on hold is not: 5.2.9 for 6.0."""
+    sizes = ("patch", "minor", "major")
+    bump, other = name_bump(live, version), name_bump(live, held)
+    return bump in sizes and other in sizes and sizes.index(bump) < sizes.index(other)
 
 
 def explain_skipped(rules: Rules, lock: Lock, newest: Lock) -> tuple[Skipped, ...]:

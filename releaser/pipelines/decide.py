@@ -22,7 +22,7 @@ from releaser.checkout.pending import read_pending
 from releaser.checkout.products import find_deployed, find_missing_products, find_unchanged_products, plan_products
 from releaser.checkout.publish import is_worth_commit, may_push
 from releaser.checkout.repository import Repository
-from releaser.checkout.target import Lowered, choose_target, fetch_upstream, find_lowered, site_for_commit
+from releaser.checkout.target import Lowered, Target, choose_target, fetch_upstream, find_lowered, site_for_commit
 from releaser.checkout.tree import copy_repository
 from releaser.errors import BuildError, PreflightError, refuse, require
 from releaser.live.outlook import Outlook
@@ -30,12 +30,13 @@ from releaser.live.problems import find_problems
 from releaser.packages.audit import audit_venv, choose_fixes
 from releaser.packages.changes import describe_changes, find_newest
 from releaser.packages.hand_made import find_edited_venv, list_work
-from releaser.packages.holds import VersionHold, find_held_code, find_pause
+from releaser.packages.holds import Hold, VersionHold, find_held_code, find_pause, list_holds
 from releaser.packages.lock import read_lock
 from releaser.packages.resolve import LiveVenv, Plan, read_constraints, read_live_venv, resolve
 from releaser.packages.rules import Rules, Skipped, follow_people, make_rules
 from releaser.pipelines import checks
 from releaser.releases.journal import Entry
+from releaser.releases.release import Release
 from releaser.releases.store import SiteRun, Store
 from releaser.releases.verify import find_live_damage, list_faults
 from releaser.report.decision import (
@@ -134,17 +135,40 @@ def _decide(  # noqa: PLR0913 - all that a decision is made of
         unchanged = find_unchanged_products(site.paths.top, before.directory)
         require(find_obstacles(view.repository, head, target.commit, source, unchanged))
     site = site_for_commit(site, source, target)
-    deployed = head if live.state.commit == head else source.resolve(live.state.commit) or head
-    commits = source.describe_commits(deployed, target.commit)
+    commits = source.describe_commits(_find_commit(source, live, head), target.commit)
     keys = [source.code_key(commit, *site.committed_paths) for commit in (target.commit, head)]
     target = msgspec.structs.replace(target, code_key=keys[0], moves_code=keys[0] != keys[1])
+    attempt = make_attempt(site, run, options, source, target, live, outlook.holds, directory, examine)
+    problems = (target.problem,) if target.problem is not None and target.is_rewritten else ()
+    prospect = Prospect(source, snapshot, live, attempt, commits, problems)
+    return _compare(site, options, outlook, prospect)
+
+
+def _find_commit(source: Repository, live: Release, head: str) -> str:
+    """Return the commit of the live release; HEAD if the repository does not have it any more."""
+    return head if live.state.commit == head else source.resolve(live.state.commit) or head
+
+
+def make_attempt(  # noqa: PLR0913 - all that an attempt is made of
+    site: Site,
+    run: Run,
+    options: UpdateOptions,
+    source: Repository,
+    target: Target,
+    live: Release,
+    holds: Sequence[Hold],
+    directory: Path,
+    examine: Examine | None = None,
+) -> Attempt:
+    """Return the attempt that takes a commit live with the newest packages. Raises PreflightError and BuildError."""
     with make_shadow(site, source, directory, target.commit, mark=run.id) as shadow:
         _require_programs(site, shadow)
         _require_names(shadow, options.names)
         with run.step("resolve") as detail:
-            venv, lowered = read_live_venv(site, live), find_lowered(site, source, deployed, target.commit)
+            venv, deployed = read_live_venv(site, live), _find_commit(source, live, target.head)
+            lowered = find_lowered(site, source, deployed, target.commit)
             constraints = read_constraints(shadow.project, site.settings.versions.constraints)
-            rules = make_rules(site.settings.versions, outlook.holds, options.names, constraints, now())
+            rules = make_rules(site.settings.versions, holds, options.names, constraints, now())
             rules = follow_people(rules, lowered.by_people, venv.installed)
             rules = _add_fixes(site, run, rules, options, venv, shadow.project)
             plan, rules = _resolve(site, run, shadow.project, venv, rules)
@@ -152,10 +176,21 @@ def _decide(  # noqa: PLR0913 - all that a decision is made of
             detail.append(describe_changes(plan.changes or ()) or "no changes")
         if examine is not None:
             examine(site, shadow.project, plan, rules)
-    attempt = Attempt(target, site, plan, make_key(site, plan, target.code_key))
-    problems = (target.problem,) if target.problem is not None and target.is_rewritten else ()
-    prospect = Prospect(source, snapshot, live, attempt, commits, problems)
-    return _compare(site, options, outlook, prospect)
+    return Attempt(target, site, plan, make_key(site, plan, target.code_key))
+
+
+def decide_without_commit(site: Site, run: Run, options: UpdateOptions, prospect: Prospect) -> Attempt:
+    """Return the attempt that takes packages alone live, on the code of HEAD; `site` has the settings of that code.
+
+    Raises PreflightError and BuildError.
+    """
+    holds, source, target = list_holds(site), prospect.repository, prospect.target
+    held_code = find_held_code(holds) | {target.code_key}
+    target = choose_target(
+        site, source, target.head, read_pending(site.paths), held_code, follow_remote=options.follow_remote
+    )
+    directory = site.paths.shadow(f"{run.id}-lock")
+    return make_attempt(site, run, options, source, target, prospect.live, holds, directory)
 
 
 def _add_fixes(site: Site, run: Run, rules: Rules, options: UpdateOptions, venv: LiveVenv, tree: Path) -> Rules:
@@ -227,7 +262,7 @@ def _compare(site: Site, options: UpdateOptions, outlook: Outlook, prospect: Pro
         entry = Entry("changing", "update", ready.id, deployed.id, ready.id, head=head, commit=commit)
         require(plan_products(site, prospect.repository, entry, back=False).problems)
         return Ready(prospect, ready)
-    return Build(prospect, (attempt,), tuple(damage), failed)
+    return Build(prospect, tuple(damage), failed)
 
 
 def _find_missing_products(site: Site, store: Store, prospect: Prospect) -> list[str]:

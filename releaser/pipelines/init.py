@@ -58,7 +58,7 @@ def _build_first(site: Site, run: SiteRun, view: Look) -> Outcome:
         plan = Plan(lock, text, *choose_python(site, shadow.project, None, mark=run.id))
     attempt = Attempt(target, site, plan, make_key(site, plan, target.code_key))
     trial = try_candidate(run, repository, attempt, None, LockInstaller(plan))
-    release = seal(trial, run, None, was_failing=False)
+    release = seal(trial, run, None)
     run.store = run.store.having(release)
     if trial.failed_gate:
         return make_failed(explain_failure(release, trial.tests.output, trial.advice), release, (), is_known=False)

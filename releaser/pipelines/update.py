@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Sequence
 
 import msgspec
 
 from releaser.candidate.build import LockInstaller
-from releaser.candidate.trial import Attempt, let_go_of_ready, run_live_tests, seal, try_candidate
+from releaser.candidate.trial import Trial, let_go_of_ready, seal, try_candidate
 from releaser.checkout.move import find_missing_room_for_move, move_checkout, require_free_way
 from releaser.checkout.own_files import has_lock_of
 from releaser.checkout.pending import read_pending
@@ -20,16 +21,17 @@ from releaser.live.change import make_entry, make_live, undo_change
 from releaser.live.hooks import run_before_live
 from releaser.live.outlook import Outlook, foresee
 from releaser.packages.hand_made import find_new_work
-from releaser.packages.holds import list_holds, replace_index_holds
+from releaser.packages.holds import Hold, describe_skipped, list_holds, read_holds, replace_index_holds, write_holds
 from releaser.pipelines.adopt import adopt
 from releaser.pipelines.audit import require_audit
+from releaser.pipelines.blame import Findings, find_blame
 from releaser.pipelines.conclude import conclude, follow_up
 from releaser.pipelines.decide import UpdateOptions, decide
 from releaser.pipelines.prune import prune_releases
 from releaser.releases.journal import Entry, write_entry
 from releaser.releases.release import Release
 from releaser.releases.sealed import find_differences
-from releaser.releases.store import SiteRun, Store
+from releaser.releases.store import SiteRun, Store, delete_release
 from releaser.report.decision import (
     Adopt,
     Build,
@@ -45,6 +47,8 @@ from releaser.report.decision import (
 )
 from releaser.report.history import has_heard, read_history
 from releaser.report.outcomes import (
+    NO_BLAME,
+    Blame,
     Outcome,
     explain_failure,
     make_failed,
@@ -63,11 +67,11 @@ from releaser.system.text import join_few
 
 
 class _CandidateFailedError(GateError):
-    """A candidate failed: its release, and whether people have heard of it."""
+    """A candidate failed: its release, what is to blame, and whether people have heard of it."""
 
-    def __init__(self, error: GateError, release: Release, *, is_known: bool) -> None:
+    def __init__(self, error: GateError, release: Release, blame: Blame = NO_BLAME, *, is_known: bool) -> None:
         super().__init__(error.message, error.advice, output=error.output)
-        self.release, self.is_known = release, is_known
+        self.release, self.blame, self.is_known = release, blame, is_known
 
 
 def update(site: Site, run: SiteRun, options: UpdateOptions) -> Outcome:
@@ -131,7 +135,11 @@ def _update(site: Site, run: SiteRun, decision: Ready | Build, options: UpdateOp
     commits, live, target = prospect.new_commits, prospect.live, prospect.target
     key = prospect.attempt.key
     try:
-        release = decision.release if isinstance(decision, Ready) else find_passing(site, run, decision)
+        if isinstance(decision, Ready):
+            release, blame = decision.release, NO_BLAME
+        else:
+            release, prospect, blame = find_passing(site, run, decision, options)
+            commits, target = prospect.new_commits, prospect.target
         let_go_of_ready(run, prospect.attempt, release)
         if options.prepare and release is live:
             return make_quiet(Nothing(prospect))
@@ -143,11 +151,11 @@ def _update(site: Site, run: SiteRun, decision: Ready | Build, options: UpdateOp
         _ask_before_live(site, run, release, live)
     except AuditError as error:
         prune_releases(site, run, key)
-        return make_failed(error, release, commits, error.name, is_known=_is_known(site, release))
+        return make_failed(error, release, commits, error.name, blame, is_known=_is_known(site, release))
     except _CandidateFailedError as error:
         prune_releases(site, run, key)
         gate = "" if error.release.manifest.failed_gate else HookError.name
-        return make_failed(error, error.release, commits, gate, is_known=error.is_known)
+        return make_failed(error, error.release, commits, gate, error.blame, is_known=error.is_known)
     require_unchanged(site, repository, prospect.snapshot)
     entry = _plan_change(site, run, prospect, release)
     require(find_new_work(live, prospect.edits))
@@ -161,37 +169,58 @@ def _update(site: Site, run: SiteRun, decision: Ready | Build, options: UpdateOp
     if target.problem is not None and not target.is_rewritten:
         run.add(target.problem)
     changes = () if release.id == live.id else None
-    return make_updated(release, result, published.commit, changes, commits)
+    return make_updated(release, result, published.commit, changes, commits, blame)
 
 
-def find_passing(site: Site, run: SiteRun, decision: Build) -> Release:
-    """Return the first release that passes its tests; `site` has the settings of the live code.
+def find_passing(site: Site, run: SiteRun, decision: Build, options: UpdateOptions) -> tuple[Release, Prospect, Blame]:
+    """Return the release that passes its tests, its prospect, and what it is without.
 
-    Raises _CandidateFailedError if none does, and BuildError.
+    `site` has the settings of the live code.
+
+    What breaks the tests goes on hold. Raises _CandidateFailedError if nothing does, and
+    BuildError.
     """
+    prospect, attempt = decision.prospect, decision.prospect.attempt
     if decision.damage:
-        run.note(f"Release {decision.prospect.live.id} was not as it was built: {join_few(decision.damage)}.")
-    if decision.damage or decision.prospect.edits:
+        run.note(f"Release {prospect.live.id} was not as it was built: {join_few(decision.damage)}.")
+    if decision.damage or prospect.edits:
         empty_cache(site)  # a file that was changed in place may be a link to one of uv's
-    for attempt in decision.attempts[:-1]:
-        with contextlib.suppress(_CandidateFailedError):
-            return try_attempt(site, run, decision, attempt)
-    return try_attempt(site, run, decision, decision.attempts[-1])
-
-
-def try_attempt(site: Site, run: SiteRun, decision: Build, attempt: Attempt) -> Release:
-    """Build, test and seal a candidate, and return its release. Raises _CandidateFailedError if it fails a gate."""
-    prospect, repository = decision.prospect, decision.prospect.repository
-    trial = try_candidate(run, repository, attempt, prospect.live, LockInstaller(attempt.plan, prospect.live.venv))
-    was_failing = False
+    install = LockInstaller(attempt.plan, prospect.live.venv)
+    trial, blame = try_candidate(run, prospect.repository, attempt, prospect.live, install), NO_BLAME
+    is_known = decision.failed is not None
     if not trial.tests.passed:
-        was_failing = not run_live_tests(site, run, repository, prospect.target.head, prospect.live).passed
-    release = seal(trial, run, prospect.live, was_failing=was_failing)
-    run.store = run.store.having(release)
+        findings = find_blame(site, run, decision, options, trial)
+        blame = findings.blame
+        _hold_culprits(site, run, findings.holds)
+        if findings.passed is None:
+            release = _seal(run, trial, prospect.live, findings)
+            error = explain_failure(release, trial.tests.output, trial.advice, blame)
+            is_same = decision.failed is not None and decision.failed.manifest.no_verdict == findings.no_verdict
+            raise _CandidateFailedError(error, release, blame, is_known=is_same and not findings.holds)
+        if findings.passed.attempt.key == attempt.key:
+            delete_release(trial.directory)
+        else:
+            _seal(run, trial, prospect.live, findings)
+        trial, attempt = findings.passed, findings.passed.attempt
+        for sentence in blame.sentences:
+            run.note(sentence)
+    release = _seal(run, trial, prospect.live, Findings())
     if trial.failed_gate:
-        error = explain_failure(release, trial.tests.output, trial.advice)
-        raise _CandidateFailedError(error, release, is_known=decision.failed is not None)
+        raise _CandidateFailedError(explain_failure(release, "", ""), release, blame, is_known=is_known)
+    commits = prospect.new_commits if attempt.target.commit == prospect.target.commit else ()
+    return release, msgspec.structs.replace(prospect, attempt=attempt, new_commits=commits), blame
+
+
+def _seal(run: SiteRun, trial: Trial, live: Release, findings: Findings) -> Release:
+    release = seal(trial, run, live, was_failing=findings.was_failing, no_verdict=findings.no_verdict)
+    run.store = run.store.having(release)
     return release
+
+
+def _hold_culprits(site: Site, run: SiteRun, holds: Sequence[Hold]) -> None:
+    if holds:
+        write_holds(site.paths, [*read_holds(site.paths), *holds])
+        run.note(describe_skipped(holds))
 
 
 def _ask_before_live(site: Site, run: SiteRun, release: Release, live: Release) -> None:

@@ -21,6 +21,8 @@ ID = re.compile(r"\d{8}T\d{6}Z(-\d+)?", re.ASCII)
 
 #: A ready release that another one has overtaken is `outdated`; it did not fail.
 StateName = Literal["ready", "good", "failed", "outdated", "rolled-back"]
+#: Why a failure of tests is no verdict: they were killed for the first time, or fail now and then.
+NoVerdict = Literal["", "killed", "flaky"]
 
 
 def order_of_id(release: str) -> tuple[str, int]:
@@ -68,6 +70,8 @@ class Manifest(msgspec.Struct, frozen=True, rename={"kind": "origin"}):
     failure: str = ""
     #: True if the live release failed its tests, too.
     was_failing: bool = False
+    #: Why its failure is no verdict; empty if it is one.
+    no_verdict: NoVerdict = ""
     #: The run that made it.
     run: str = ""
     #: The project's directory at that time.

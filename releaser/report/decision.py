@@ -112,14 +112,13 @@ class Ready(msgspec.Struct, frozen=True):
 
 
 class Build(msgspec.Struct, frozen=True):
-    """Something is new: these are tried, in this order. `damage` says why the live release is built again.
+    """Something is new, and is tried. `damage` says why the live release is built again.
 
     `failed` is the release that failed as this candidate, and is tried again.
     """
 
     kind: ClassVar[str] = "build"
     prospect: Prospect
-    attempts: tuple[Attempt, ...]
     damage: tuple[str, ...] = ()
     failed: Release | None = None
 

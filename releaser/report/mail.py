@@ -17,7 +17,7 @@ from releaser.report.outcomes import Outcome, make_unchanged
 from releaser.site.paths import Paths
 from releaser.system.run import Command, Moment, Run, format_time_id, now
 from releaser.system.state import read_state
-from releaser.system.text import clip, count, escape, format_seconds, format_time, name_project, word
+from releaser.system.text import clip, count, escape, format_seconds, format_time, join_few, name_project, word
 
 LONGEST = 60  # characters of a subject
 _NIGHTLY = 0.95  # of `heartbeat`: nights are not all of the same length
@@ -136,10 +136,18 @@ def _name_outcome(command: Command, outcome: Outcome) -> tuple[str, Colour]:
 def _name_reason(outcome: Outcome) -> str:
     if outcome.is_updated or outcome.result == "ready":
         problems = f", {count(len(outcome.problems), 'problem')}" if outcome.problems else ""
-        return _name_changes(outcome) + problems
+        return _name_changes(outcome) + _name_blame(outcome, ", without ") + problems
+    if outcome.payload.culprits or outcome.payload.suspects:
+        return _name_blame(outcome, f"{outcome.payload.failed_gate} with ")
     if outcome.payload.failed_gate:
         return f"{outcome.payload.failed_gate} with {_name_changes(outcome)}"
     return outcome.problems[0].message if outcome.problems else outcome.headline
+
+
+def _name_blame(outcome: Outcome, words: str) -> str:
+    """Return what is to blame, or else what is suspect, after some words; empty if nothing is."""
+    names = outcome.payload.culprits or (() if outcome.is_updated else outcome.payload.suspects)
+    return words + join_few(names, 2) if names else ""
 
 
 def _name_changes(outcome: Outcome) -> str:

@@ -29,12 +29,23 @@ from releaser.report.decision import (
 )
 from releaser.site.site import Site
 from releaser.system.run import Run, Step
-from releaser.system.text import LONGEST_SENTENCE, clip, clip_end, escape, redact
+from releaser.system.text import LONGEST_SENTENCE, clip, clip_end, escape, join_few, redact
 
 Result = Literal["no-changes", "updated", "updated-not-restarted", "ready", "done", "refused", "failed", "rolled-back"]
 #: `new` is mailed in any case, `once` unless the same was mailed last; of `heard` the person at the terminal knows;
 #: `quiet` says nothing without a terminal; `nothing` is not even recorded.
 News = Literal["new", "once", "heard", "quiet", "nothing"]
+
+
+class Blame(msgspec.Struct, frozen=True):
+    """What breaks the tests of a candidate, in sentences, and by name; `suspects` are in the failure's traceback."""
+
+    sentences: tuple[str, ...] = ()
+    culprits: tuple[str, ...] = ()
+    suspects: tuple[str, ...] = ()
+
+
+NO_BLAME = Blame()
 
 
 class Payload(msgspec.Struct, frozen=True):
@@ -48,6 +59,9 @@ class Payload(msgspec.Struct, frozen=True):
     failed_release: str = ""
     failed_gate: str = ""
     output: str = ""
+    #: What breaks the tests, and so is on hold; and the changes of packages through which a traceback passes.
+    culprits: tuple[str, ...] = ()
+    suspects: tuple[str, ...] = ()
 
 
 class Outcome(msgspec.Struct, frozen=True):
@@ -100,7 +114,7 @@ def describe_outcome(outcome: Outcome) -> dict[str, Any]:
         name: getattr(outcome, name)
         for name in ("result", "exit_code", "headline", "notes", "release", "previous", "commits", "steps", "problems")
     }
-    names = ("changes", "new_commits", "failed_gate", "failed_release", "output")
+    names = ("changes", "new_commits", "failed_gate", "failed_release", "output", "culprits", "suspects")
     fields |= {name: getattr(outcome.payload, name) for name in names}
     return fields | {"on_hold": list(map(describe_hold, outcome.on_hold)), "decision": outcome.decision}
 
@@ -220,19 +234,29 @@ def make_prepared(release: Release, new_commits: Sequence[str], *, is_known: boo
 
 
 def make_failed(
-    error: GateError, release: Release, new_commits: Sequence[str], gate: str = "", *, is_known: bool
+    error: GateError,
+    release: Release,
+    new_commits: Sequence[str],
+    gate: str = "",
+    blame: Blame = NO_BLAME,
+    *,
+    is_known: bool,
 ) -> Outcome:
     """Return the outcome for a candidate that failed a gate; quiet if people know of it."""
     manifest = release.manifest
     output = clip_end(error.output, 20, 2000)
-    payload = Payload(manifest.changes, tuple(new_commits), release.id, manifest.failed_gate or gate, output)
+    gate, culprits = manifest.failed_gate or gate, blame.culprits
+    payload = Payload(manifest.changes, tuple(new_commits), release.id, gate, output, culprits, blame.suspects)
     is_to_blame = manifest.failed_gate == "tests" and not manifest.was_failing
     news: News = "quiet" if is_known else "new" if is_to_blame else "once"
     return Outcome("failed", 5, error.message, payload=payload, news=news, problems=error.problems)
 
 
-def explain_failure(release: Release, output: str, advice: str) -> GateError:
-    """Return the error for a candidate that failed, with true blame. `advice` is that of the shadow, if it has one."""
+def explain_failure(release: Release, output: str, advice: str, blame: Blame = NO_BLAME) -> GateError:
+    """Return the error for a candidate that failed, with true blame. `advice` is that of the shadow, if it has one.
+
+    What is to blame is named first, or else what is suspect.
+    """
     manifest = release.manifest
     if manifest.failed_gate == "migrations":
         message = f"Release {release.id} passed its tests, but {manifest.failure}."
@@ -240,13 +264,24 @@ def explain_failure(release: Release, output: str, advice: str) -> GateError:
         return GateError(
             message, f"If they can be applied after the flip: {commands}. Else apply them, and update again."
         )
-    blame = ""
+    end = " ".join(["", *blame.sentences])
     remedy = f"See {release.tests_log}. The next commit or version is tried; `releaser update --force` tries again."
     if manifest.was_failing:
-        blame = " The live release fails its tests, too: the site was already failing."
+        end = " The live release fails its tests, too: the site was already failing."
         remedy = f"Correct the site or its tests; see {release.tests_log}."
+    elif manifest.no_verdict:
+        remedy = f"See {release.tests_log}. The next update tries again."
+        remedy += " The same end twice is a verdict." if manifest.no_verdict == "killed" else ""
+    elif blame.suspects and not blame.culprits:
+        name = blame.suspects[0].partition(" ")[0]
+        remedy = f"To go without it, run `releaser hold {name}`. {remedy}"
     changes = describe_changes(manifest.changes) or "new code"
-    message = f"Release {release.id} ({changes}) failed its tests: {manifest.failure}.{blame}"
+    if blame.suspects:
+        changes = f"suspect by its traceback: {join_few(blame.suspects, 3)}; all: {changes}"
+    message = f"Release {release.id} ({changes}) failed its tests: {manifest.failure}.{end}"
+    if blame.culprits:
+        message = " ".join(blame.sentences)
+        remedy = f"See {release.tests_log}. The next commit or version is tried."
     return GateError(message, advice or remedy, output=clip_end(output))
 
 
@@ -275,14 +310,17 @@ def make_updated(
     commit: str,
     changes: tuple[PackageChange, ...] | None = None,
     new_commits: Sequence[str] = (),
+    blame: Blame = NO_BLAME,
 ) -> Outcome:
     """Return the outcome of a release that is live; `changes` are those of its manifest unless they are given."""
     changes = release.manifest.changes if changes is None else changes
     headline = f"Release {release.id} is live: {describe_changes(changes) or 'the same packages'}."
     headline = result.problem.message if result.has_failed and result.problem else headline
+    headline += f" On hold by the tests: {join_few(blame.culprits)}." if blame.culprits else ""
     commits = (commit,) if commit else ()
     word: Result = "updated" if result.is_restarted else "updated-not-restarted"
-    return Outcome(word, 0, headline, release.id, Payload(changes, tuple(new_commits)), "new", commits)
+    payload = Payload(changes, tuple(new_commits), culprits=blame.culprits, suspects=blame.suspects)
+    return Outcome(word, 0, headline, release.id, payload, "new", commits)
 
 
 def make_refused(decision: Refused) -> Outcome:

@@ -124,6 +124,13 @@ class TestSettings(msgspec.Struct, frozen=True):
     tests_get_environment_file: Annotated[
         bool, Meta(description="Run the tests with the variables of `environment_file`, too.")
     ] = False
+    culprits: Annotated[
+        int,
+        Meta(description="Test runs at most to find what breaks the tests, so that the rest goes live; 0: none.", ge=0),
+    ] = 16
+    test_jobs: Annotated[
+        int, Meta(description="Candidates that are tested side by side while a culprit is searched for.", ge=1)
+    ] = 1
 
 
 class LiveSettings(msgspec.Struct, frozen=True):

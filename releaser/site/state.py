@@ -18,7 +18,7 @@ _BESIDE_WORKTREES = ".releaser"  # in a bare repository with worktrees in it
 _MADE_BY_SYSTEM = "lost+found"
 _RELEASE = re.compile(r"\d{8}T\d{6}Z(-\d+)?", re.ASCII)
 _BROKEN = re.compile(r"\.broken(-\d+)?$", re.ASCII)  # of what was set aside
-_SHADOW = re.compile(r"shadow-\d{8}T\d{6}Z(-\d+)?(-lock)?", re.ASCII)
+_SHADOW = re.compile(r"shadow-\d{8}T\d{6}Z(-\d+)*(-lock|-live)?", re.ASCII)
 
 
 def find_foreign_state(paths: Paths) -> list[Problem]:

@@ -6,6 +6,7 @@ import contextlib
 import ctypes
 import logging
 import os
+import pickle
 import resource
 import shlex
 import signal
@@ -13,11 +14,11 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import NoReturn, TypeVar
 
 import msgspec
 
-from releaser.errors import ToolError
+from releaser.errors import BuildError, ReleaserError, ToolError, explain_error
 from releaser.system import signals
 from releaser.system.text import find_error_line, format_bytes, format_seconds, keep_end, redact
 
@@ -31,6 +32,7 @@ _LOGGED = 16 * 1024  # characters of an answer in the log
 LONGEST_ANSWER = 64 << 20  # bytes
 LARGEST_CHILD = 256 << 20  # bytes of memory for what `call_in_child` calls
 PUNCH_HOLE = 0x01 | 0x02  # fallocate(2): with FALLOC_FL_KEEP_SIZE
+_FOR_EVER = 30 * 86400.0  # seconds: what is called has its own limits
 _TICK = 0.1  # seconds between two looks at such a file
 _ROUNDS = 64  # reads of what a program has left in a pipe
 MARK = "_RELEASER_RUN"  # the variable by which the next run finds the children of a dead one
@@ -270,6 +272,60 @@ def call_in_child(function: Callable[[], T], kind: type[T], timeout: float) -> T
             return msgspec.json.decode(output.decode(), type=kind)
         except msgspec.MsgspecError:
             return None
+
+
+def call_at_once(functions: Sequence[Callable[[], T]]) -> list[T]:
+    """Return what functions return, each called in a child of its own, all at once; one alone is called here.
+
+    What they change in memory is lost. A signal ends the children, and all that they run. Raises the first error.
+    """
+    if len(functions) == 1:
+        return [functions[0]()]
+    prepare, answers = _die_with_parent(), list[T | ToolError]()
+    outputs = [_Output(is_answer=True, is_file=False) for _ in functions]
+    pids: list[int] = []
+    try:
+        for function, output in zip(functions, outputs, strict=True):
+            if (pid := os.fork()) == 0:
+                prepare()
+                _answer(function, output.writer)
+            pids.append(pid)
+        for pid, output in zip(pids, outputs, strict=True):
+            _wait(pid, _FOR_EVER, *outputs)
+            data = output.decode().encode(errors="surrogateescape")
+            (answer,) = pickle.loads(data) if data else [ToolError("A child was killed.")]  # noqa: S301 - of our own
+            answers.append(answer)
+    finally:
+        with signals.defer_signals():
+            for pid in pids:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGTERM)
+            for pid in pids:
+                _wait(pid, 2 * GRACE, *outputs)
+                os.kill(pid, signal.SIGKILL)
+                os.waitpid(pid, 0)
+            for output in outputs:
+                output.close()
+    errors = [answer for answer in answers if isinstance(answer, Exception)]
+    if errors:
+        raise errors[0]
+    return [answer for answer in answers if not isinstance(answer, Exception)]
+
+
+def _answer(function: Callable[[], object], descriptor: int) -> NoReturn:
+    """Write what a function returns, or its error, to a pipe, and end this child."""
+    try:
+        with signals.raise_on_signals():
+            try:
+                answer = function()
+            except (ReleaserError, OSError) as error:
+                answer = BuildError(explain_error(error), getattr(error, "advice", ""))
+            data = pickle.dumps((answer,))
+            while data:
+                data = data[os.write(descriptor, data) :]
+    except BaseException:
+        logger.exception("a child failed")
+    os._exit(0)
 
 
 @contextlib.contextmanager

@@ -237,9 +237,9 @@ def prospect(code: str = "code", changes: tuple[PackageChange, ...] = (), *skipp
       "Would prepare: {}."),
      (kinds.Ready(prospect("new"), LIVE), f"commit 0123456789ab; {LIVE.id} is live, and not built again.",
       "Would prepare: {}."),
-     (kinds.Build(prospect("new", CHANGES), ()), "commit 0123456789ab; a 1.0 → 1.1.", "Would prepare: {}."),
-     (kinds.Build(prospect(), (), ("x is gone",)), "the live release is damaged: x is gone.", "Would prepare: {}."),
-     (kinds.Build(prospect(), ()), "the same packages on another Python.", "Would prepare: {}.")],
+     (kinds.Build(prospect("new", CHANGES)), "commit 0123456789ab; a 1.0 → 1.1.", "Would prepare: {}."),
+     (kinds.Build(prospect(), ("x is gone",)), "the live release is damaged: x is gone.", "Would prepare: {}."),
+     (kinds.Build(prospect()), "the same packages on another Python.", "Would prepare: {}.")],
 )  # fmt: skip
 def test_law_20_a_decision_is_a_sentence(decision: kinds.Decision, summary: str, preview: str) -> None:
     outcome = make_preview(decision, "", prepares=True)
@@ -260,7 +260,7 @@ def test_law_20_a_quiet_night_names_what_holds_keep_back() -> None:
 def test_an_outcome_has_all_fields(payload: Payload) -> None:
     fields = describe_outcome(Outcome("failed", 5, "headline", payload=payload))
     words = "result exit_code headline notes release previous commits steps problems changes new_commits failed_gate"
-    assert " ".join(fields) == f"{words} failed_release output on_hold decision"
+    assert " ".join(fields) == f"{words} failed_release output culprits suspects on_hold decision"
     assert (fields["changes"], fields["new_commits"]) == (payload.changes, payload.new_commits)
     failure = (payload.failed_gate, payload.failed_release, payload.output)
     assert (fields["failed_gate"], fields["failed_release"], fields["output"]) == failure
@@ -309,7 +309,7 @@ SETTINGS |= {"shadow": "off", "shadow_copy": ["*.db"], "before_build": "make", "
 def test_law_20_what_failed_stays_known_to_a_newer_version(settings: dict[str, Any]) -> None:
     values = load_settings({}, {}, settings)[0]
     names = "test_command test_timeout test_environment shadow shadow_copy"
-    assert " ".join(TestSettings.__struct_fields__) == f"{names} tests_get_environment_file"
+    assert " ".join(TestSettings.__struct_fields__) == f"{names} tests_get_environment_file culprits test_jobs"
     tests = {name: getattr(values.tests, name) for name in names.split()}
     hashed = (tests, values.live.before_build, values.live.migrations, values.site.python)
     recipe = hash_text(msgspec.json.encode(hashed).decode())
@@ -327,6 +327,12 @@ def test_law_22_a_failure_is_known_by_its_key_and_tried_again_if_a_person_may_ha
     assert find_failed(store := Store(paths), KEY) == store.get(failed.id)
     assert find_failed(store, msgspec.structs.replace(KEY, code_key="other")) is None
     assert find_failed(store.without(failed.id), KEY) is None
-    for gate, was_failing, may in (("tests", False, False), ("tests", True, True), ("migrations", False, True)):
-        manifest = msgspec.structs.replace(failed.manifest, failed_gate=gate, was_failing=was_failing)
+    for changes, may in (
+        ({}, False),
+        ({"was_failing": True}, True),
+        ({"no_verdict": "killed"}, True),
+        ({"no_verdict": "flaky"}, True),
+        ({"failed_gate": "migrations"}, True),
+    ):
+        manifest = msgspec.structs.replace(failed.manifest, **changes)
         assert may_try_again(msgspec.structs.replace(failed, manifest=manifest)) == may
