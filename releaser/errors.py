@@ -93,6 +93,12 @@ class HookError(GateError):
     name = "before_live"
 
 
+class AuditError(GateError):
+    """A release would bring known vulnerabilities."""
+
+    name = "audit"
+
+
 class ChangeError(ReleaserError):
     """A step after the flip failed: static files, restart or health."""
 

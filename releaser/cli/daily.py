@@ -1,4 +1,4 @@
-"""The daily commands: update, rollback, list, status and check."""
+"""The daily commands: update, rollback, list, status, outdated and check."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from releaser.cli.common import Common, common_options, preview_and_exit, run_an
 from releaser.pipelines.check import check, check_first_tests, check_tests, is_before_init
 from releaser.pipelines.checks import look
 from releaser.pipelines.decide import UpdateOptions
+from releaser.pipelines.outdated import list_outdated
 from releaser.pipelines.rollback import end_update, preview_rollback, rollback
 from releaser.pipelines.update import preview_update, update
 from releaser.releases.store import Store
@@ -29,6 +30,7 @@ from releaser.system.text import normalize_name
 @click.option("--prepare", is_flag=True, help="Stop when the release is ready; the next update makes it live.")
 @click.option("--accept", "accepted", multiple=True, metavar="NAME", help="Take a package whose source has changed.")
 @click.option("--follow-remote", is_flag=True, help="Follow a remote that moved back or was rewritten.")
+@click.option("--only", type=click.Choice(["security"]), help="Take only the lowest versions that fix vulnerabilities.")
 @click.option("--dry-run", is_flag=True, help="Only say what would be updated.")
 @common_options(takes_lock=True)
 def update_command(
@@ -38,6 +40,7 @@ def update_command(
     prepare: bool,
     accepted: tuple[str, ...],
     follow_remote: bool,
+    only: str | None,
     dry_run: bool,
 ) -> None:
     """Update packages and code: resolve, build, test, flip, restart, push.
@@ -51,6 +54,7 @@ def update_command(
         dry_run=dry_run,
         names=tuple(map(normalize_name, names)),
         accepted=tuple(map(normalize_name, accepted)),
+        only_security=only == "security",
     )
     if dry_run:
         preview_and_exit(common, lambda site: preview_update(site, options))
@@ -93,6 +97,18 @@ def status_command(common: Common) -> None:
     status = make_status(site, store, look(site, store).problems)
     render.print_answer(status, problems=status.attention) if common.as_json else render.print_status(status)
     sys.exit(0 if status.well else 10)
+
+
+@click.command("outdated")
+@click.argument("name", required=False)
+@common_options(takes_lock=False)
+def outdated_command(common: Common, name: str | None) -> None:
+    """Show what is newer, what the next update would bring, and what blocks the rest.
+
+    With NAME, show all its newer versions.
+    """
+    answer = list_outdated(open_site(common.project, os.environ), normalize_name(name or ""))
+    render.print_answer(answer) if common.as_json else render.print_outdated(answer)
 
 
 @click.command("check")

@@ -1,4 +1,4 @@
-"""The commands that look: show, diff, history, logs and verify."""
+"""The commands that look: show, diff, history, logs, audit and verify."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import click
 from releaser.checkout.repository import open_repository
 from releaser.cli import render
 from releaser.cli.common import Common, common_options
+from releaser.packages.audit import audit_venv
 from releaser.packages.changes import compare_releases
 from releaser.pipelines.verify import verify_release
 from releaser.releases.store import Store
@@ -70,6 +71,21 @@ def verify_command(common: Common, release: str) -> None:
     else:
         render.print_verification(verification)
     sys.exit(0 if verification.well else 10)
+
+
+@click.command("audit")
+@click.argument("release", default="live")
+@common_options(takes_lock=False)
+def audit_command(common: Common, release: str) -> None:
+    """Ask for known vulnerabilities of RELEASE, or the live one; exit 10 if there are any, 4 if not all is known."""
+    site = open_site(common.project, os.environ)
+    chosen = Store(site.paths).find(release)
+    audit = audit_venv(site, chosen.venv, mark="audit")
+    if common.as_json:
+        render.print_answer(audit, release=chosen.id, problems=audit.problems)
+    else:
+        render.print_audit(audit)
+    sys.exit(10 if audit.advisories else 4 if audit.unknown or audit.unasked else 0)
 
 
 @click.command("logs")

@@ -14,8 +14,10 @@ import click
 import msgspec
 
 from releaser.errors import Problem
+from releaser.packages.audit import Audit
 from releaser.packages.changes import describe_changes
 from releaser.pipelines.check import Check
+from releaser.pipelines.outdated import Outdated
 from releaser.pipelines.verify import Verification
 from releaser.releases.release import PackageChange
 from releaser.report.details import Details
@@ -168,6 +170,22 @@ def print_history(records: Sequence[Record]) -> None:
     _print_table(table, right=4)
 
 
+def print_outdated(outdated: Outdated) -> None:
+    """Print what is newer as a table, and below it what blocks each version, with the way to allow it."""
+    rows = [(row.name, row.live, row.tonight or "-", row.newest) for row in outdated.packages]
+    if rows:
+        _print_table([("package", "live", "next update", "newest"), *rows])
+    for row in outdated.packages:
+        for reason, allow in dict.fromkeys((blocked.reason, blocked.allow) for blocked in row.blocked):
+            alike = [blocked.version for blocked in row.blocked if (blocked.reason, blocked.allow) == (reason, allow)]
+            _say_row("-", f"{row.name} {', '.join(alike)}: {reason}.", 2)
+            if allow:
+                _say_row("  allow:", allow, 9)
+    for note in outdated.notes:
+        _say(note)
+    _say(outdated.headline)
+
+
 def print_check(check: Check, *, quiet: bool) -> None:
     """Print whether a site is fit for updates, and what to know of its tests and its mail."""
     print_problems(check.problems)
@@ -180,6 +198,12 @@ def print_check(check: Check, *, quiet: bool) -> None:
         _say(f"A test mail went to {', '.join(check.mail.to)} by {check.mail.server}.")
     for hint in check.hints:
         _say(hint)
+
+
+def print_audit(audit: Audit) -> None:
+    """Print the known vulnerabilities of a release."""
+    _say_row("audit", audit.headline)
+    _print_attention(audit.problems)
 
 
 def print_verification(verification: Verification) -> None:
@@ -236,6 +260,8 @@ def print_status(status: Status) -> None:
             _say_row("skipped", "; ".join(skipped.sentence for skipped in status.decision.skipped))
         if status.decision.unpublished:
             _say_row("uv.lock", f"is not committed: {status.decision.unpublished.rstrip('.')}")
+    if status.audit:
+        _say_row("audit", f"{format_time(status.audit.at)}. {status.audit.headline}")
     shown = [hold for hold in status.on_hold if hold.kind != "everything"]
     for reason, by in dict.fromkeys((hold.reason, hold.by) for hold in shown):
         holds = [hold for hold in shown if (hold.reason, hold.by) == (reason, by)]

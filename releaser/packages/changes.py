@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal
 
 from packaging.version import InvalidVersion, Version
@@ -65,6 +65,15 @@ def find_older(before: Lock, after: Lock) -> list[str]:
     """Return the packages of which the second lock has only older versions than the first."""
     pairs = {name: (before.versions[name], after.versions.get(name)) for name in before.names}
     return [name for name, (old, new) in pairs.items() if new and _newest(new) < _newest(old)]
+
+
+def find_newest(labels: Iterable[str], live: str) -> str:
+    """Return the newest of these versions, or that which is live if none is newer."""
+    newest = live
+    for label in filter(None, labels):
+        if name_bump(newest, label) != "other" or (" " in label and label != live):
+            newest = label
+    return newest
 
 
 def _newest(labels: frozenset[str]) -> Version:

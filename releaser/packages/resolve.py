@@ -212,16 +212,14 @@ class _Task(msgspec.Struct, frozen=True):
         if len(self.asked) > _QUESTIONS:
             message = f"uv was asked {_QUESTIONS} times, and still chooses what cannot be taken here."
             raise BuildError(message, "Run `uv lock --upgrade`, correct what it chooses, and commit the lock.")
-        indexes = [index.as_uri()] if index and any(index.iterdir()) else []
-        indexes += self.site.environ.get("UV_INDEX", "").split()
+        lost, variables = [*index.iterdir()] if index else [], dict[str, str]()
+        if index and lost:
+            known = self.site.uv_variables  # an option would take their place
+            variables["UV_INDEX"] = " ".join([index.as_uri(), *known.get("UV_INDEX", "").split()])
+            links = known.get("UV_FIND_LINKS", "").replace(",", " ").split()
+            variables["UV_FIND_LINKS"] = ",".join([*map(str, lost), *links])  # of a project without an index
         return self.site.run_uv(
-            *words,
-            "--python",
-            self.python,
-            cwd=self.tree,
-            mark=self.mark,
-            check=False,
-            variables={"UV_INDEX": " ".join(indexes)} if indexes else {},
+            *words, "--python", self.python, cwd=self.tree, mark=self.mark, check=False, variables=variables
         )
 
 
@@ -352,6 +350,8 @@ def _lock(task: _Task, text: str, bounds: dict[str, Bound], rules: Rules) -> Non
     """
     task.path.write_text(text, encoding="utf-8")
     names, age = read_lock(task.path).names, ["--exclude-newer", rules.cutoff.isoformat()] if rules.cutoff else []
+    for name, fix in rules.fixes.items() if age else ():  # a fix is not too new
+        age += [f"--exclude-newer-package={name}=false"] if f"=={fix}" in ",".join(bounds.get(name) or ()) else []
     only = rules.choose(names)
     with tempfile.TemporaryDirectory(prefix=task.site.paths.temporary_prefix) as place:
         finished = task.ask(*lock_arguments(names, bounds, only), *age)

@@ -10,7 +10,7 @@ import msgspec
 from packaging.specifiers import SpecifierSet
 from packaging.version import Version
 
-from releaser.packages.changes import name_bump, parse_version
+from releaser.packages.changes import Bump, name_bump, parse_version
 from releaser.packages.holds import Hold, PackageHold, VersionHold
 from releaser.packages.lock import Lock, Package
 from releaser.releases.release import PackageChange
@@ -20,6 +20,14 @@ from releaser.site.settings import Level, VersionSettings
 Bound: TypeAlias = tuple[str, ...] | None
 #: The bound of a package that uv leaves as the lock has it, since no words of uv name a commit.
 AS_LOCKED = None
+#: The upgrades that a level does not allow.
+_BEYOND: Mapping[Level, Sequence[Bump]] = {
+    "all": (),
+    "minor": ("major",),
+    "patch": ("major", "minor"),
+    "security": (),
+    "none": (),
+}
 _HOLDERS = {
     "person": "by you",
     "rollback": "by a rollback",
@@ -51,6 +59,8 @@ class Rules(msgspec.Struct, frozen=True):
     skipped: Mapping[str, frozenset[str]] = {}
     kept: frozenset[str] = frozenset()
     holders: Mapping[str, str] = {}
+    #: The lowest versions without known vulnerabilities, of packages that have some.
+    fixes: Mapping[str, str] = {}
     #: Bounds by a file of the site.
     constraints: Mapping[str, str] = {}
     #: The packages that a commit of a person has lowered, with the version there.
@@ -67,13 +77,25 @@ class Rules(msgspec.Struct, frozen=True):
     def find_level(self, name: str) -> Level:
         """Return how far a package moves. One that a person names moves, whatever is set for all others."""
         level = self.levels.get(name, self.level)
-        return "all" if level == "none" and name in self.alone else level
+        return "all" if level in ("none", "security") and name in self.alone else level
+
+    def find_fix(self, name: str) -> str:
+        """Return the lowest version without known vulnerabilities, if an update takes that one; else an empty text.
+
+        It does where nothing else is taken, and where newer ones are too new.
+        """
+        fix, level = self.fixes.get(name, ""), self.find_level(name)
+        is_wanted = level == "security" or (level != "none" and self.cutoff is not None)
+        return fix if is_wanted and fix not in self.find_refused(name) else ""
 
     def choose(self, names: Iterable[str]) -> frozenset[str] | None:
         """Return those of the names that uv is to upgrade; None for all of them."""
-        if not self.alone and self.level != "none":
+        if not self.alone and self.level not in ("none", "security"):
             return None
-        return frozenset(name for name in self.alone or names if self.find_level(name) != "none")
+        levels = {name: self.find_level(name) for name in self.alone or names}
+        return frozenset(
+            name for name, level in levels.items() if level != "none" and (level != "security" or self.find_fix(name))
+        )
 
     def find_refused(self, name: str) -> frozenset[str]:
         """Return the versions of a package that are on hold or cannot be installed here."""
@@ -221,9 +243,12 @@ def _bound_by_level(rules: Rules, name: str, before: Baseline) -> str | None:
     """Return the bound of a package by its level, in relation to the newest version that is live or in the lock."""
     level, labels = rules.find_level(name), before.committed.versions.get(name, frozenset())
     newest = _find_newest({*labels, before.installed.get(name, "")})
-    if level == "all" or newest is None or not labels or (level == "none" and name not in rules.levels):
+    if (fix := rules.find_fix(name)) and not any(name_bump(label, fix) in _BEYOND[level] for label in labels):
+        return f"=={fix}"
+    is_still = level in ("none", "security")
+    if level == "all" or newest is None or not labels or (is_still and name not in rules.levels):
         return ""
-    if level == "none":
+    if is_still:
         label = next(iter(labels))
         return AS_LOCKED if len(labels) > 1 or _is_from_git(label) else f"=={label}"
     next_one = str(newest.major + 1) if level == "minor" else f"{newest.major}.{newest.minor + 1}"
@@ -372,7 +397,7 @@ def _explain(
         return reason, ""
     if package.name in held:
         return f"is on hold {rules.holders[package.name]}", package.name
-    if reason := _explain_level(rules, lock, package) or _explain_age(rules, package):
+    if reason := explain_level(rules, lock, package) or _explain_age(rules, package):
         return reason, ""
     if package.name in rules.constraints:
         return f"is kept back by `constraints`: {package.name}{rules.constraints[package.name]}", ""
@@ -406,13 +431,15 @@ def read_time(text: str) -> datetime | None:
         return None
 
 
-def _explain_level(rules: Rules, lock: Lock, package: Package) -> str:
+def explain_level(rules: Rules, lock: Lock, package: Package) -> str:
     """Return why the level of a package does not let it move so far; empty if it does."""
     level = rules.find_level(package.name)
     bumps = {name_bump(version, package.label) for version in lock.versions[package.name]}
     setting = "upgrade_packages" if package.name in rules.levels else "upgrade"
     if level == "none":
         return f"stays: `{setting}` is `none` for it"
-    beyond = {"all": (), "minor": ("major",), "patch": ("major", "minor")}[level]
-    bump = next((bump for bump in beyond if bump in bumps), "")
+    if level == "security":
+        is_fix = package.label == rules.find_fix(package.name)
+        return "" if is_fix else f"is no security fix, and `{setting}` is `{level}`"
+    bump = next((bump for bump in _BEYOND[level] if bump in bumps), "")
     return f"is a {bump} upgrade, and `{setting}` is `{level}`" if bump else ""

@@ -20,6 +20,7 @@ from releaser.packages.holds import (
     read_holds,
     write_holds,
 )
+from releaser.pipelines.audit import audit_live
 from releaser.pipelines.prune import prune_releases
 from releaser.releases.journal import Entry, write_entry
 from releaser.releases.link import read_link
@@ -153,6 +154,8 @@ def follow_up(site: Site, run: SiteRun, live: Release) -> None:
 
     A step asks first whether it is due; its failure is a problem of the run, and the next night tries it again.
     """
+    if run.command.is_nightly:  # a rollback waits for no server
+        audit_live(site, run, live)
     if not fill_reserve(site.paths.reserve):
         message = "The disk has no room for the 4 MiB that a rollback on a full disk needs."
         run.add_problem("no-reserve", message, "Free space: `releaser prune`.")

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import contextlib
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import TypeAlias
 
 import msgspec
 
@@ -23,18 +24,19 @@ from releaser.checkout.publish import is_worth_commit, may_push
 from releaser.checkout.repository import Repository
 from releaser.checkout.target import Lowered, Target, choose_target, fetch_upstream, find_lowered, site_for_commit
 from releaser.checkout.tree import copy_repository
-from releaser.errors import PreflightError, refuse, require
+from releaser.errors import BuildError, PreflightError, refuse, require
 from releaser.live.outlook import Outlook
 from releaser.live.problems import find_problems
 from releaser.packages import complaints
 from releaser.packages.another_python import explain_python, plan_stages
-from releaser.packages.changes import describe_changes
+from releaser.packages.audit import audit_venv, choose_fixes
+from releaser.packages.changes import describe_changes, find_newest
 from releaser.packages.hand_made import find_edited_venv, list_work
 from releaser.packages.holds import Hold, VersionHold, find_held_code, find_pause, list_holds
 from releaser.packages.indexes import explain_moves, find_host_indexes, find_moves, find_other_files, may_change_index
 from releaser.packages.lock import Lock, parse_lock, read_lock
-from releaser.packages.resolve import Plan, read_constraints, read_live_venv, resolve
-from releaser.packages.rules import Skipped, follow_people, make_rules
+from releaser.packages.resolve import LiveVenv, Plan, read_constraints, read_live_venv, resolve
+from releaser.packages.rules import Rules, Skipped, follow_people, make_rules
 from releaser.pipelines import checks
 from releaser.releases.journal import Entry
 from releaser.releases.release import Key, Release
@@ -57,12 +59,16 @@ from releaser.system.run import Run, now
 from releaser.system.space import require_room
 from releaser.system.text import find_close, join_few
 
+#: Looks at the tree of a commit with the upgraded lock, which is deleted after the decision.
+Examine: TypeAlias = Callable[[Site, Path, Plan, Rules], None]
+
 
 class UpdateOptions(msgspec.Struct, frozen=True):
     """`force` tries again what failed, `prepare` stops when the release is ready.
 
     `follow_remote` goes to the head of the remote, also if that moved back or was rewritten. A `dry_run` only decides.
     `names` are the packages to upgrade, empty for all; `accepted` those that may come from elsewhere than before.
+    `only_security` takes fixes of vulnerabilities alone.
     """
 
     force: bool = False
@@ -71,10 +77,13 @@ class UpdateOptions(msgspec.Struct, frozen=True):
     dry_run: bool = False
     names: tuple[str, ...] = ()
     accepted: tuple[str, ...] = ()
+    only_security: bool = False
 
 
-def decide(site: Site, run: SiteRun, options: UpdateOptions, outlook: Outlook) -> Decision:
-    """Return what an update does, on a site as `outlook` has it.
+def decide(
+    site: Site, run: SiteRun, options: UpdateOptions, outlook: Outlook, examine: Examine | None = None
+) -> Decision:
+    """Return what an update does, on a site as `outlook` has it; `examine` may look at the resolved tree.
 
     A dry run writes nothing in the site, its state or its repository; else the upstream is fetched. Raises BuildError.
     """
@@ -89,7 +98,7 @@ def decide(site: Site, run: SiteRun, options: UpdateOptions, outlook: Outlook) -
         view.require_fit()
         require_room(site.paths.releases)
         with make_workplace(site, view.repository, run, is_dry=options.dry_run) as (site, source, directory):
-            return _decide(site, run, options, outlook, view, source, directory)
+            return _decide(site, run, options, outlook, view, source, directory, examine)
     except PreflightError as error:
         return Refused(error.problems)
 
@@ -118,6 +127,7 @@ def _decide(  # noqa: PLR0913 - all that a decision is made of
     view: checks.Look,
     source: Repository,
     directory: Path,
+    examine: Examine | None,
 ) -> Decision:
     snapshot, live = view.require_fit(), outlook.store.find("live")
     head = snapshot.checkout.head
@@ -133,7 +143,7 @@ def _decide(  # noqa: PLR0913 - all that a decision is made of
     commits = source.describe_commits(_find_commit(source, live, head), target.commit)
     keys = [source.code_key(commit, *site.committed_paths) for commit in (target.commit, head)]
     target = msgspec.structs.replace(target, code_key=keys[0], moves_code=keys[0] != keys[1])
-    attempts, reason = make_attempts(site, run, options, source, target, live, outlook.holds, directory)
+    attempts, reason = make_attempts(site, run, options, source, target, live, outlook.holds, directory, examine)
     problems = (target.problem,) if target.problem is not None and target.is_rewritten else ()
     prospect = Prospect(source, snapshot, live, attempts[0], commits, problems, python=reason)
     return _compare(site, options, outlook, prospect, attempts)
@@ -153,6 +163,7 @@ def make_attempts(  # noqa: PLR0913 - all that an attempt is made of
     live: Release,
     holds: Sequence[Hold],
     directory: Path,
+    examine: Examine | None = None,
 ) -> tuple[list[Attempt], str]:
     """Return the attempts that take a commit live with the newest packages, and why their Python is another one.
 
@@ -175,13 +186,16 @@ def make_attempts(  # noqa: PLR0913 - all that an attempt is made of
             constraints = read_constraints(shadow.project, site.settings.versions.constraints)
             rules = make_rules(site.settings.versions, holds, options.names, constraints, now())
             rules = follow_people(rules, lowered.by_people, venv.installed)
-            plan = resolve(site, shadow.project, venv, rules, mark=run.id)
+            rules = _add_fixes(site, run, rules, options, venv, shadow.project)
+            plan, rules = _resolve(site, run, shadow.project, venv, rules)
             plan = _judge_moves(site, shadow, plan, known, committed, options.accepted)
             plans = [_explain_lowered(plan, lowered, venv.installed)]
             reason = explain_python(live, venv, plans[0])
             if reason:  # with the same versions first: one change at a time
                 plans = plan_stages(site, shadow.project, venv, rules, plans[0], text, mark=run.id)
             detail.append(describe_changes(plans[0].changes or ()) or "no changes")
+        if examine is not None:
+            examine(site, shadow.project, plan, rules)
     if plan.host_indexes and target.publishes:
         words = f"uv.lock is not committed: it names {join_few(plan.host_indexes)}, an index of this host alone."
         advice = "Name the index in pyproject.toml, or let another host upgrade, and set `upgrade` to `none` here."
@@ -226,6 +240,51 @@ def decide_without_commit(site: Site, run: SiteRun, options: UpdateOptions, pros
     directory = site.paths.shadow(f"{run.id}-lock")
     attempts, _ = make_attempts(site, run, options, source, target, prospect.live, holds, directory)
     return attempts[-1]
+
+
+def _add_fixes(site: Site, run: Run, rules: Rules, options: UpdateOptions, venv: LiveVenv, tree: Path) -> Rules:
+    """Return the rules with the versions that fix known vulnerabilities, where fixes are taken before all others.
+
+    Raises BuildError if a person asks for fixes alone, and the service does not answer.
+    """
+    if options.only_security:
+        rules = msgspec.structs.replace(rules, level="security", levels={}, alone=frozenset())
+    levels = {rules.level, *rules.levels.values()}
+    asks_for_age = rules.cutoff is not None and site.settings.versions.audit != "off"
+    if "security" not in levels and not asks_for_age:
+        return rules
+    lock = read_lock(tree / "uv.lock")
+    committed = {name: find_newest(labels, venv.installed.get(name, "0")) for name, labels in lock.versions.items()}
+    audit = audit_venv(site, venv.venv, mark=run.id, versions=committed)
+    if audit.unknown and options.only_security:
+        message = f"Which versions fix a known vulnerability is unknown: {audit.unknown}"
+        raise BuildError(message, "Run it again, or update all: `releaser update`.")
+    fixes = choose_fixes(audit.advisories)
+    names = options.names if options.only_security and options.names else tuple(fixes)
+    return msgspec.structs.replace(rules, fixes={name: fix for name, fix in fixes.items() if name in names})
+
+
+def _resolve(site: Site, run: Run, tree: Path, venv: LiveVenv, rules: Rules) -> tuple[Plan, Rules]:
+    """Return the plan within the rules; without the fixes that have no solution, which are skipped."""
+    committed = (tree / "uv.lock").read_bytes()
+    try:
+        return resolve(site, tree, venv, rules, mark=run.id), rules
+    except BuildError:
+        if not rules.fixes:
+            raise
+    fixes, left_out = dict[str, str](), list[Skipped]()
+    for name, fix in rules.fixes.items():
+        (tree / "uv.lock").write_bytes(committed)
+        tried = msgspec.structs.replace(rules, fixes={**fixes, name: fix})
+        try:
+            resolve(site, tree, venv, tried, mark=run.id)
+            fixes[name] = fix
+        except BuildError as error:
+            left_out.append(Skipped(name, fix, f"fixes a known vulnerability, but cannot be taken: {error.message}"))
+    (tree / "uv.lock").write_bytes(committed)
+    rules = msgspec.structs.replace(rules, fixes=fixes)
+    plan = resolve(site, tree, venv, rules, mark=run.id)
+    return msgspec.structs.replace(plan, skipped=(*left_out, *plan.skipped)), rules
 
 
 def _compare(

@@ -16,7 +16,7 @@ from releaser.checkout.products import find_deployed
 from releaser.checkout.publish import is_worth_commit, publish, push_pending, remember_remote
 from releaser.checkout.repository import open_repository
 from releaser.checkout.snapshot import require_unchanged
-from releaser.errors import BuildError, GateError, HookError, refuse, require
+from releaser.errors import AuditError, BuildError, GateError, HookError, refuse, require
 from releaser.live.change import make_entry, make_live, undo_change
 from releaser.live.hooks import run_before_live
 from releaser.live.outlook import Outlook, foresee
@@ -24,6 +24,7 @@ from releaser.packages.hand_made import find_new_work
 from releaser.packages.holds import Hold, describe_skipped, list_holds, read_holds, replace_index_holds, write_holds
 from releaser.packages.indexes import describe_moves
 from releaser.pipelines.adopt import adopt
+from releaser.pipelines.audit import require_audit
 from releaser.pipelines.blame import Findings, find_blame
 from releaser.pipelines.conclude import conclude, follow_up
 from releaser.pipelines.decide import UpdateOptions, decide
@@ -150,11 +151,15 @@ def take_live(site: Site, run: SiteRun, decision: Ready | Build, options: Update
         let_go_of_ready(run, prospect.attempt, release)
         if options.prepare and release is live:
             return make_quiet(Nothing(prospect))
+        require_audit(prospect.attempt.site, run, release, live)
         if options.prepare:
             prune_releases(site, run, key)
             return make_prepared(release, commits, is_known=has_heard(site.paths, release, "ready"))
         site = prospect.attempt.site
         _ask_before_live(site, run, release, live)
+    except AuditError as error:
+        prune_releases(site, run, key)
+        return make_failed(error, release, commits, error.name, blame, is_known=_is_known(site, release))
     except _CandidateFailedError as error:
         prune_releases(site, run, key)
         gate = "" if error.release.manifest.failed_gate else HookError.name
@@ -252,9 +257,13 @@ def _ask_before_live(site: Site, run: SiteRun, release: Release, live: Release) 
             message = f"`before_live` changed the venv of release {release.id}: {join_few(changes)}."
             raise HookError(message, "Let it write elsewhere. The next update builds the release again.")
     except GateError as error:
-        last = next((record for record in read_history(site.paths) if find_command(record.command).is_nightly), None)
-        is_known = last is not None and last.result == "failed" and last.release == release.id
-        raise _CandidateFailedError(error, release, is_known=is_known) from error
+        raise _CandidateFailedError(error, release, is_known=_is_known(site, release)) from error
+
+
+def _is_known(site: Site, release: Release) -> bool:
+    """Return True if people have heard of the failure of a release that stays ready."""
+    last = next((record for record in read_history(site.paths) if find_command(record.command).is_nightly), None)
+    return last is not None and last.result == "failed" and last.release == release.id
 
 
 def _push_due(site: Site, run: SiteRun, prospect: Prospect, *, prepares: bool = False) -> None:

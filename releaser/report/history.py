@@ -32,6 +32,7 @@ class Record(msgspec.Struct, frozen=True):
     steps: tuple[Step, ...] = ()
     changes: tuple[PackageChange, ...] = ()
     seconds: float = 0
+    notes: tuple[str, ...] = ()
 
     @property
     def is_trouble(self) -> bool:
@@ -65,6 +66,7 @@ def make_record(run: Run, outcome: Outcome, ended_at: datetime) -> Record:
         problems=outcome.problems,
         steps=outcome.steps,
         changes=outcome.payload.changes,
+        notes=outcome.notes,
         seconds=round(sum(step.seconds for step in outcome.steps), 3),
     )
 

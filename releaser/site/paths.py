@@ -33,6 +33,8 @@ class Paths(msgspec.Struct, frozen=True):
     #: The pause of an earlier version.
     pause: Path
     decision: Path
+    #: The known vulnerabilities of the live release, as they were last asked for.
+    audit: Path
     pending: Path
     history: Path
     logs: Path
@@ -64,6 +66,7 @@ class Paths(msgspec.Struct, frozen=True):
             self.holds,
             self.pause,
             self.decision,
+            self.audit,
             self.pending,
             self.history,
             self.logs,
@@ -99,6 +102,7 @@ def make_paths(project: Path, top: Path, link: Path, state: Path) -> Paths:
         holds=state / "holds.json",
         pause=state / "pause.json",
         decision=state / "decision.json",
+        audit=state / "audit.json",
         pending=state / "pending.json",
         history=state / "history.jsonl",
         logs=state / "logs",

@@ -33,7 +33,7 @@ _PORT_ALIAS = "AUTO_UPDTR__EMAIL_HOST_PORT"
 Seconds = NewType("Seconds", float)
 Command = NewType("Command", tuple[str, ...])  # a list of arguments; empty if there is none
 Words = NewType("Words", tuple[str, ...])
-Level = Literal["all", "minor", "patch", "none"]
+Level = Literal["all", "minor", "patch", "security", "none"]
 Levels = NewType("Levels", dict[str, Level])  # by the names of packages, as uv.lock has them
 Table = NewType("Table", dict[str, str])
 Sender = NewType("Sender", str)  # `Name <address>`, or an address
@@ -85,7 +85,7 @@ class VersionSettings(msgspec.Struct, frozen=True):
         Level,
         Meta(
             description="`all` upgrades packages, `minor` within their major version, `patch` within their minor one; "
-            "`none` deploys the committed lock."
+            "`security` takes the lowest versions without known vulnerabilities; `none` deploys the committed lock."
         ),
     ] = "all"
     upgrade_packages: Annotated[
@@ -96,6 +96,14 @@ class VersionSettings(msgspec.Struct, frozen=True):
     constraints: Annotated[
         str, Meta(description="File with bounds such as `django<6`, a line each, relative to the project.")
     ] = ""
+    audit: Annotated[
+        Literal["report", "refuse", "off"],
+        Meta(
+            description="`report` known vulnerabilities of the live release, by `uv audit`; `refuse` a candidate that "
+            "brings one, too; `off` sends no names of packages to the service of advisories."
+        ),
+    ] = "report"
+    audit_ignore: Annotated[Words, Meta(description="Ids of vulnerabilities that do not count.")] = Words(())
 
 
 class TestSettings(msgspec.Struct, frozen=True):

@@ -171,12 +171,18 @@ class Site(msgspec.Struct, frozen=True):
         return self.tool_environment(venv, mark) | dict(self.service)
 
     def run_uv(
-        self, *arguments: str | Path, cwd: Path, mark: str, check: bool = True, variables: Mapping[str, str] = {}
+        self,
+        *arguments: str | Path,
+        cwd: Path,
+        mark: str,
+        check: bool = True,
+        variables: Mapping[str, str] = {},
+        timeout: float = UV_TIMEOUT,
     ) -> process.Finished:
         """Run uv with these arguments and variables. Raises ToolError."""
         words, env = self.uv_command(*arguments, mark=mark, variables=variables)
         asks = arguments[:2] in (("python", "find"), ("workspace", "dir")) or "--dry-run" in arguments
-        return process.run(words, cwd=cwd, env=env, timeout=UV_TIMEOUT, check=check, is_answer=True, is_question=asks)
+        return process.run(words, cwd=cwd, env=env, timeout=timeout, check=check, is_answer=True, is_question=asks)
 
     def uv_command(
         self, *arguments: str | Path, mark: str, variables: Mapping[str, str] = {}

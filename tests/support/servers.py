@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 #: A test module for a sample site: where a test of ours has opened a meeting, it waits until it may go on.
 WAITING_TESTS = """\
@@ -164,3 +165,63 @@ def package_index(root: Path, is_open: Callable[[str], bool] = lambda authorizat
 
 def _hash(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+@dataclass
+class Advisories:
+    """A stand-in for the service of advisories; `known` are records by the package, with the versions that have one.
+
+    `status` is that of each answer; `asked` are the names of packages.
+    """
+
+    url: str
+    known: dict[str, tuple[dict[str, object], tuple[str, ...]]] = field(default_factory=dict)
+    status: int = 200
+    asked: list[str] = field(default_factory=list)
+
+    def add(self, name: str, id: str, versions: tuple[str, ...], *fixes: str) -> None:
+        """Let versions of a package have a vulnerability, which newer ones fix."""
+        events = [{"introduced": "0"}, *({"fixed": fix} for fix in fixes)]
+        affected = {"package": {"ecosystem": "PyPI", "name": name}, "ranges": [{"type": "ECOSYSTEM", "events": events}]}
+        record: dict[str, object] = {"id": id, "modified": "2026-01-01T00:00:00Z", "affected": [affected]}
+        record |= {"aliases": [f"CVE-{len(self.known)}"], "summary": f"{name} runs what strangers send"}
+        self.known[name] = (record, versions)
+
+
+@contextlib.contextmanager
+def advisory_service() -> Iterator[Advisories]:
+    """Serve advisories on the loopback, in the form of OSV."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self._send(next(record for record, _ in service.known.values() if self.path.endswith(f"/{record['id']}")))
+
+        def do_POST(self) -> None:
+            queries = json.loads(self.rfile.read(int(self.headers["Content-Length"])))["queries"]
+            service.asked += [query["package"]["name"] for query in queries]
+            self._send({"results": [self._find(query) for query in queries]})
+
+        def _find(self, query: dict[str, Any]) -> dict[str, object]:
+            record, versions = service.known.get(query["package"]["name"], ({}, ()))
+            return (
+                {"vulns": [{"id": record["id"], "modified": record["modified"]}]}
+                if query["version"] in versions
+                else {}
+            )
+
+        def _send(self, value: object) -> None:
+            data = json.dumps(value).encode()
+            self.send_response(service.status)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(data)))
+            self.end_headers()
+            self.wfile.write(data)
+
+        def log_message(self, format: str, *args: object) -> None:
+            """Print nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        service = Advisories(url=f"http://127.0.0.1:{server.server_port}")
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+        yield service
+        server.shutdown()
