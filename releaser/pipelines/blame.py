@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import logging
 from collections.abc import Sequence
@@ -154,6 +153,7 @@ class _PartTrials:
         self.before = _list_before([*self.changes.values()], parse_lock(lock) if lock else None)
         names = [name for name, label in self.before.items() if label != self.changes[name].new]
         self.asked: set[Part] = {()}
+        self.made: dict[frozenset[str], Attempt] = {}
         suspects = [name for name in find_suspects(bench.failed.tests.output, _list_owners(bench)) if name in names]
         self.suspects = suspects if self.can_leave_out(suspects, names) else []
         ordered = [name for name in list_needed(whole.plan.lock, sorted(names), names) if name not in self.suspects]
@@ -169,7 +169,9 @@ class _PartTrials:
 
     def make_part(self, part: Sequence[str]) -> Attempt:
         """Return the attempt with a part of the changes. Raises BuildError."""
-        bench, whole = self.bench, self.whole
+        bench, whole, names = self.bench, self.whole, frozenset(part)
+        if names in self.made:
+            return self.made[names]
         run = bench.open_run()
         with make_shadow(
             whole.site, bench.repository, bench.site.paths.shadow(run.id), whole.target.commit, mark=run.id
@@ -177,7 +179,9 @@ class _PartTrials:
             if not whole.target.moves_code:  # a commit may have locked what is not live yet
                 (shadow.project / "uv.lock").write_bytes(bench.prospect.live.lock.read_bytes())
             plan: Plan = resolve_part(whole.site, shadow.project, self.live, whole.plan, self.before, part, mark=run.id)
-        return msgspec.structs.replace(whole, plan=plan, key=make_key(whole.site, plan, whole.target.code_key))
+        key = make_key(whole.site, plan, whole.target.code_key)
+        attempt = self.made[names] = msgspec.structs.replace(whole, plan=plan, key=key)
+        return attempt
 
     def search(self) -> Search:
         """Return what is to blame among the changes, which have failed twice while the base has passed."""
@@ -206,12 +210,9 @@ class _PartTrials:
 
     def explain(self, part: Sequence[str]) -> str:
         """Return why a part has failed, in words; that of the whole if it was not tested alone."""
-        with contextlib.suppress(BuildError, PreflightError):
-            attempt = self.make_part(part)
-            result = self.bench.results.get(self.bench.identify(attempt))
-            if result is not None and not result.passed:
-                return result.reason
-        return self.bench.failed.tests.reason
+        attempt = self.made.get(frozenset(part), self.whole)
+        result = self.bench.results.get(self.bench.identify(attempt))
+        return (result if result is not None and not result.passed else self.bench.failed.tests).reason
 
 
 def _list_before(changes: Sequence[PackageChange], committed: Lock | None) -> dict[str, str]:
