@@ -61,6 +61,8 @@ class _Bench:
         tests = failed.attempt.site.settings.tests
         self.left, self.jobs, self.number = tests.culprits, tests.test_jobs, 0
         self.passed: Trial | None = None
+        #: The packages through whose files the traceback passes, the innermost first.
+        self.suspects = find_suspects(failed.tests.output, _list_owners(failed.venv))
         #: How the tests of a lock with a commit have ended.
         self.results: dict[tuple[str, str], TestResult] = {}
 
@@ -154,7 +156,7 @@ class _PartTrials:
         names = [name for name, label in self.before.items() if label != self.changes[name].new]
         self.asked: set[Part] = {()}
         self.made: dict[frozenset[str], Attempt] = {}
-        suspects = [name for name in find_suspects(bench.failed.tests.output, _list_owners(bench)) if name in names]
+        suspects = [name for name in bench.suspects if name in names]
         self.suspects = suspects if self.can_leave_out(suspects, names) else []
         ordered = [name for name in list_needed(whole.plan.lock, sorted(names), names) if name not in self.suspects]
         self.items: Part = (*ordered, *reversed(self.suspects))
@@ -225,10 +227,10 @@ def _list_before(changes: Sequence[PackageChange], committed: Lock | None) -> di
     return before
 
 
-def _list_owners(bench: _Bench) -> dict[str, str]:
-    """Return the package of each file in the failed candidate, and of each module, by paths in site-packages."""
+def _list_owners(venv: Path) -> dict[str, str]:
+    """Return the package of each file in a venv, and of each module, by paths in site-packages."""
     owners: dict[str, str] = {}
-    for record, files in read_records(bench.failed.venv).items():
+    for record, files in read_records(venv).items():
         name = normalize_name(Path(record).parent.name.removesuffix(".dist-info").rpartition("-")[0])
         for path in map(shorten, files):
             owners[path] = name
@@ -247,10 +249,8 @@ def find_blame(site: Site, run: SiteRun, decision: Build, options: UpdateOptions
     if failed.tests.is_killed and not was_killed:
         return Findings(no_verdict="killed")
     bench = _Bench(site, run, decision, failed, counts_kills=failed.tests.is_killed)
-    owners, changes = _list_owners(bench), failed.attempt.plan.changes or ()
-    named = find_suspects(failed.tests.output, owners)
-    by_name = {change.name: describe_changes([change]) for change in changes}
-    suspects = tuple(by_name[name] for name in named if name in by_name)
+    changes = {change.name: describe_changes([change]) for change in failed.attempt.plan.changes or ()}
+    suspects = tuple(changes[name] for name in bench.suspects if name in changes)
     passes, again = bench.ask_live(again=True)
     if passes and again:
         return _find_flaky(bench)
@@ -259,7 +259,7 @@ def find_blame(site: Site, run: SiteRun, decision: Build, options: UpdateOptions
         return findings
     if failed.attempt.target.moves_code:
         return _split_from_commit(bench, options, findings)
-    return _search(bench, options, findings, failed.attempt)
+    return _search(bench, options, findings, _PartTrials(bench, failed.attempt))
 
 
 def _find_flaky(bench: _Bench) -> Findings:
@@ -271,7 +271,8 @@ def _split_from_commit(bench: _Bench, options: UpdateOptions, findings: Findings
     whole, target = bench.failed.attempt, bench.failed.attempt.target
     try:
         packages = decide_without_commit(bench.site, bench.run, options, bench.prospect)
-        code = _PartTrials(bench, whole).make_part(())
+        parts = _PartTrials(bench, whole)
+        code = parts.make_part(())
     except (BuildError, PreflightError) as error:
         logger.warning("the commit could not be tried alone: %s", error)
         return findings
@@ -284,23 +285,26 @@ def _split_from_commit(bench: _Bench, options: UpdateOptions, findings: Findings
     packages_pass, code_passes = verdicts.get(target.head, True), verdicts.get(target.commit, False)
     commit = f"commit {target.commit[:12]}"
     if code_passes:
-        return _search(bench, options, findings, whole, commit if packages_pass else "")
+        return _search(bench, options, findings, parts, commit if packages_pass else "")
     if packages not in attempts and not bench.ask_live(again=False)[0]:
         return _find_flaky(bench)
     reason = (bench.results[bench.identify(code)] if code in attempts else bench.failed.tests).reason
     hold = CommitHold(commit=target.commit[:12], code_key=target.code_key, by="tests", reason=reason, since=now())
     blame = Blame((f"C{commit[1:]} is on hold: {reason}.",), (commit,), findings.blame.suspects)
     findings = Findings(bench.passed, (hold,), blame)
-    return findings if packages_pass else _search(bench, options, findings, packages)
+    return findings if packages_pass else _search(bench, options, findings, _PartTrials(bench, packages))
 
 
-def _search(bench: _Bench, options: UpdateOptions, findings: Findings, whole: Attempt, commit: str = "") -> Findings:
+def _search(
+    bench: _Bench, options: UpdateOptions, findings: Findings, parts: _PartTrials, commit: str = ""
+) -> Findings:
     """Find what is to blame among packages; with a `commit`, they break the tests together with it."""
-    parts = _PartTrials(bench, whole)
     found = parts.search()
     if found.is_flaky:
         return _find_flaky(bench)
     blame = findings.blame
+    if found.is_cut_off and not found.culprits and bench.passed is None:
+        return Findings(blame=Blame(suspects=blame.suspects))  # nor has the commit been proven
     holds, sentences, culprits = [*findings.holds], [*blame.sentences], [*blame.culprits]
     for culprit in found.culprits:
         change = parts.changes[culprit.item]
@@ -310,12 +314,10 @@ def _search(bench: _Bench, options: UpdateOptions, findings: Findings, whole: At
         holds += make_version_holds([change], reason, "tests")
         sentences.append(f"{describe_changes([change])} is on hold: {reason}.")
         culprits.append(f"{change.name} {change.new}")
-    if found.is_cut_off and bench.passed is None:
-        holds, sentences, culprits = [], [], []
-    elif found.is_cut_off:
+    if found.is_cut_off:
         sentences.append("More may be wrong: the next update goes on.")
     findings = Findings(bench.passed, tuple(holds), Blame(tuple(sentences), tuple(culprits), blame.suspects))
-    return _try_series(bench, options, findings, whole) if found.culprits and bench.left > 0 else findings
+    return _try_series(bench, options, findings, parts.whole) if found.culprits and bench.left > 0 else findings
 
 
 def _try_series(bench: _Bench, options: UpdateOptions, findings: Findings, whole: Attempt) -> Findings:
