@@ -156,18 +156,9 @@ class _PartTrials:
         names = [name for name, label in self.before.items() if label != self.changes[name].new]
         self.asked: set[Part] = {()}
         self.made: dict[frozenset[str], Attempt] = {}
-        suspects = [name for name in bench.suspects if name in names]
-        self.suspects = suspects if self.can_leave_out(suspects, names) else []
+        self.suspects = [name for name in bench.suspects if name in names]
         ordered = [name for name in list_needed(whole.plan.lock, sorted(names), names) if name not in self.suspects]
         self.items: Part = (*ordered, *reversed(self.suspects))
-
-    def can_leave_out(self, suspects: Sequence[str], names: Sequence[str]) -> bool:
-        """Return True if no other change needs one of the suspects."""
-        try:
-            part = self.make_part([name for name in names if name not in suspects])
-        except BuildError:
-            return False
-        return not {change.name for change in part.plan.changes or ()} & {*suspects}
 
     def make_part(self, part: Sequence[str]) -> Attempt:
         """Return the attempt with a part of the changes. Raises BuildError."""
