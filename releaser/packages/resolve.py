@@ -30,8 +30,8 @@ from releaser.packages.rules import (
     find_lowered,
     find_lowered_forks,
     find_moved,
+    is_pinnable,
     keep,
-    list_needed,
     lock_arguments,
     make_bounds,
     pin_arguments,
@@ -43,6 +43,7 @@ from releaser.system.process import Finished, failure
 from releaser.system.run import now
 from releaser.system.text import join_few, normalize_name, word
 
+_ROUNDS = 4  # attempts to find out which changes fit to a part
 _RETRY = "The next run tries again."
 _QUESTIONS = 30  # to uv, for one update
 _NO_FILE = re.compile(r"Distribution `([\w.-]+)==([^`\s]+)[^`]*` can't be installed")
@@ -465,19 +466,25 @@ def resolve_part(  # noqa: PLR0913 - all that a resolution needs
 ) -> Plan:
     """Lock a part of the changes of a plan; the other changed packages stay at the versions `before`.
 
-    If that has no solution, the changes that the part needs come along, then those that need them. The tree has the
-    lock to which packages from git go back. Raises BuildError.
+    What does not fit to these is left out of the part. The tree has the lock to which packages from git go back.
+    Raises BuildError.
     """
     path, text = tree / "uv.lock", (tree / "uv.lock").read_text(encoding="utf-8")
-    needed = list_needed(whole.lock, part, before)
-    needing = [name for name in before if {*list_needed(whole.lock, [name], before)} & {*needed}]
-    for chosen in (part, needed, needing):
-        path.write_text(whole.lock_text if {*before} <= {*chosen} else text, encoding="utf-8")
-        words = [*pin_arguments(whole.lock, before, chosen), "--python", whole.python]
-        finished = site.run_uv(*words, cwd=tree, mark=mark, check=False)
-        if finished.status == 0:
+    others = {name: version for name, version in before.items() if name not in part}
+    if all(is_pinnable(whole.lock, name, version) for name, version in others.items()):
+        text = whole.lock_text
+    for _ in range(_ROUNDS):
+        for may_differ in (False, True):
+            path.write_text(text, encoding="utf-8")
+            words = pin_arguments(whole.lock, before, part, may_differ=may_differ)
+            finished = site.run_uv(*words, "--python", whole.python, cwd=tree, mark=mark, check=False)
+            if finished.status == 0:
+                break
+        if finished.status != 0 or not may_differ:
             break
-    else:
+        chosen = read_lock(path).versions
+        part = [name for name in part if chosen.get(name) == whole.lock.versions[name]]
+    if finished.status != 0 or may_differ:
         raise _explain_resolution(finished, Rules())
     lock = read_lock(path)
     changes = compare_with_venv(site, tree, live.venv, lock, mark=mark)

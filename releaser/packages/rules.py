@@ -300,22 +300,28 @@ def lock_arguments(names: Sequence[str], bounds: Mapping[str, Bound], only: froz
     return words
 
 
-def pin_arguments(lock: Lock, before: Mapping[str, str], part: Collection[str]) -> list[str]:
-    """Return the arguments of `uv lock` that keep packages at the versions `before`, but for a part; others as locked.
+def pin_arguments(
+    lock: Lock, before: Mapping[str, str], part: Collection[str], *, may_differ: bool = False
+) -> list[str]:
+    """Return the arguments of `uv lock` that take a part of the changes; other packages stay at the versions `before`.
 
-    No words of uv name a commit, or the versions of several forks: those of the part are asked for anew, and others
-    stay as the lock has them.
+    With `may_differ`, the part may have other versions. No words of uv name a commit, or the versions of several forks:
+    those of the part are asked for anew, and others stay as the lock has them.
     """
     words = ["lock"]
-    for name in sorted({*lock.names, *before}):
-        labels = {before[name]} if name in before and name not in part else lock.versions.get(name, frozenset())
-        is_plain = len(labels) == 1 and len(lock.versions.get(name, ())) < 2
-        label = next(iter(labels)) if is_plain else ""
-        if label and not _is_from_git(label):
-            words += ["-P", f"{name}=={label}"]
-        elif name in part:
-            words += ["-P", name]
+    for name, version in sorted(before.items()):
+        is_plain = is_pinnable(lock, name, version)
+        if name in part:
+            words += ["-P", f"{name}=={next(iter(lock.versions[name]))}" if is_plain and not may_differ else name]
+        elif is_plain:
+            words += ["-P", f"{name}=={version}"]
     return words
+
+
+def is_pinnable(lock: Lock, name: str, version: str) -> bool:
+    """Return True if words of uv name the version of a package: it is from no repository, and has no forks."""
+    labels = lock.versions.get(name, frozenset())
+    return len(labels) == 1 and not any(map(_is_from_git, (version, *labels)))
 
 
 def list_needed(lock: Lock, names: Iterable[str], among: Collection[str]) -> list[str]:

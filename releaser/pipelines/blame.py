@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import logging
 from collections.abc import Sequence
@@ -63,6 +62,8 @@ class _Bench:
         tests = failed.attempt.site.settings.tests
         self.left, self.jobs, self.number = tests.culprits, tests.test_jobs, 0
         self.passed: Trial | None = None
+        #: The packages through whose files the traceback passes, the innermost first.
+        self.suspects = find_suspects(failed.tests.output, _list_owners(failed.venv))
         #: How the tests of a lock with a commit have ended.
         self.results: dict[tuple[str, str], TestResult] = {}
 
@@ -155,22 +156,16 @@ class _PartTrials:
         self.before = _list_before([*self.changes.values()], parse_lock(lock) if lock else None)
         names = [name for name, label in self.before.items() if label != self.changes[name].new]
         self.asked: set[Part] = {()}
-        suspects = [name for name in find_suspects(bench.failed.tests.output, _list_owners(bench)) if name in names]
-        self.suspects = suspects if self.can_leave_out(suspects, names) else []
+        self.made: dict[frozenset[str], Attempt] = {}
+        self.suspects = [name for name in bench.suspects if name in names]
         ordered = [name for name in list_needed(whole.plan.lock, sorted(names), names) if name not in self.suspects]
         self.items: Part = (*ordered, *reversed(self.suspects))
 
-    def can_leave_out(self, suspects: Sequence[str], names: Sequence[str]) -> bool:
-        """Return True if no other change needs one of the suspects."""
-        try:
-            part = self.make_part([name for name in names if name not in suspects])
-        except BuildError:
-            return False
-        return not {change.name for change in part.plan.changes or ()} & {*suspects}
-
     def make_part(self, part: Sequence[str]) -> Attempt:
         """Return the attempt with a part of the changes. Raises BuildError."""
-        bench, whole = self.bench, self.whole
+        bench, whole, names = self.bench, self.whole, frozenset(part)
+        if names in self.made:
+            return self.made[names]
         run = bench.open_run()
         with make_shadow(
             whole.site, bench.repository, bench.site.paths.shadow(run.id), whole.target.commit, mark=run.id
@@ -178,7 +173,9 @@ class _PartTrials:
             if not whole.target.moves_code:  # a commit may have locked what is not live yet
                 (shadow.project / "uv.lock").write_bytes(bench.prospect.live.lock.read_bytes())
             plan: Plan = resolve_part(whole.site, shadow.project, self.live, whole.plan, self.before, part, mark=run.id)
-        return msgspec.structs.replace(whole, plan=plan, key=make_key(whole.site, plan, whole.target.code_key))
+        key = make_key(whole.site, plan, whole.target.code_key)
+        attempt = self.made[names] = msgspec.structs.replace(whole, plan=plan, key=key)
+        return attempt
 
     def search(self) -> Search:
         """Return what is to blame among the changes, which have failed twice while the base has passed."""
@@ -207,12 +204,9 @@ class _PartTrials:
 
     def explain(self, part: Sequence[str]) -> str:
         """Return why a part has failed, in words; that of the whole if it was not tested alone."""
-        with contextlib.suppress(BuildError, PreflightError):
-            attempt = self.make_part(part)
-            result = self.bench.results.get(self.bench.identify(attempt))
-            if result is not None and not result.passed:
-                return result.reason
-        return self.bench.failed.tests.reason
+        attempt = self.made.get(frozenset(part), self.whole)
+        result = self.bench.results.get(self.bench.identify(attempt))
+        return (result if result is not None and not result.passed else self.bench.failed.tests).reason
 
 
 def _list_before(changes: Sequence[PackageChange], committed: Lock | None) -> dict[str, str]:
@@ -225,10 +219,10 @@ def _list_before(changes: Sequence[PackageChange], committed: Lock | None) -> di
     return before
 
 
-def _list_owners(bench: _Bench) -> dict[str, str]:
-    """Return the package of each file in the failed candidate, and of each module, by paths in site-packages."""
+def _list_owners(venv: Path) -> dict[str, str]:
+    """Return the package of each file in a venv, and of each module, by paths in site-packages."""
     owners: dict[str, str] = {}
-    for record, files in read_records(bench.failed.venv).items():
+    for record, files in read_records(venv).items():
         name = normalize_name(Path(record).parent.name.removesuffix(".dist-info").rpartition("-")[0])
         for path in map(shorten, files):
             owners[path] = name
@@ -247,10 +241,8 @@ def find_blame(site: Site, run: SiteRun, decision: Build, options: UpdateOptions
     if failed.tests.is_killed and not was_killed:
         return Findings(no_verdict="killed")
     bench = _Bench(site, run, decision, failed, counts_kills=failed.tests.is_killed)
-    owners, changes = _list_owners(bench), failed.attempt.plan.changes or ()
-    named = find_suspects(failed.tests.output, owners)
-    by_name = {change.name: describe_changes([change]) for change in changes}
-    suspects = tuple(by_name[name] for name in named if name in by_name)
+    changes = {change.name: describe_changes([change]) for change in failed.attempt.plan.changes or ()}
+    suspects = tuple(changes[name] for name in bench.suspects if name in changes)
     if not has_its_python(site, live):  # which no test of the live release could start
         return Findings(blame=Blame(suspects=suspects))
     passes, again = bench.ask_live(again=not decision.prospect.python)  # packages are not to blame for another Python
@@ -261,7 +253,7 @@ def find_blame(site: Site, run: SiteRun, decision: Build, options: UpdateOptions
         return findings
     if failed.attempt.target.moves_code:
         return _split_from_commit(bench, options, findings)
-    return _search(bench, options, findings, failed.attempt)
+    return _search(bench, options, findings, _PartTrials(bench, failed.attempt))
 
 
 def _find_flaky(bench: _Bench) -> Findings:
@@ -273,7 +265,8 @@ def _split_from_commit(bench: _Bench, options: UpdateOptions, findings: Findings
     whole, target = bench.failed.attempt, bench.failed.attempt.target
     try:
         packages = decide_without_commit(bench.site, bench.run, options, bench.prospect)
-        code = _PartTrials(bench, whole).make_part(())
+        parts = _PartTrials(bench, whole)
+        code = parts.make_part(())
     except (BuildError, PreflightError) as error:
         logger.warning("the commit could not be tried alone: %s", error)
         return findings
@@ -286,23 +279,26 @@ def _split_from_commit(bench: _Bench, options: UpdateOptions, findings: Findings
     packages_pass, code_passes = verdicts.get(target.head, True), verdicts.get(target.commit, False)
     commit = f"commit {target.commit[:12]}"
     if code_passes:
-        return _search(bench, options, findings, whole, commit if packages_pass else "")
+        return _search(bench, options, findings, parts, commit if packages_pass else "")
     if packages not in attempts and not bench.ask_live(again=False)[0]:
         return _find_flaky(bench)
     reason = (bench.results[bench.identify(code)] if code in attempts else bench.failed.tests).reason
     hold = CommitHold(commit=target.commit[:12], code_key=target.code_key, by="tests", reason=reason, since=now())
     blame = Blame((f"C{commit[1:]} is on hold: {reason}.",), (commit,), findings.blame.suspects)
     findings = Findings(bench.passed, (hold,), blame)
-    return findings if packages_pass else _search(bench, options, findings, packages)
+    return findings if packages_pass else _search(bench, options, findings, _PartTrials(bench, packages))
 
 
-def _search(bench: _Bench, options: UpdateOptions, findings: Findings, whole: Attempt, commit: str = "") -> Findings:
+def _search(
+    bench: _Bench, options: UpdateOptions, findings: Findings, parts: _PartTrials, commit: str = ""
+) -> Findings:
     """Find what is to blame among packages; with a `commit`, they break the tests together with it."""
-    parts = _PartTrials(bench, whole)
     found = parts.search()
     if found.is_flaky:
         return _find_flaky(bench)
     blame = findings.blame
+    if found.is_cut_off and not found.culprits and bench.passed is None:
+        return Findings(blame=Blame(suspects=blame.suspects))  # nor has the commit been proven
     holds, sentences, culprits = [*findings.holds], [*blame.sentences], [*blame.culprits]
     for culprit in found.culprits:
         change = parts.changes[culprit.item]
@@ -312,12 +308,10 @@ def _search(bench: _Bench, options: UpdateOptions, findings: Findings, whole: At
         holds += make_version_holds([change], reason, "tests")
         sentences.append(f"{describe_changes([change])} is on hold: {reason}.")
         culprits.append(f"{change.name} {change.new}")
-    if found.is_cut_off and bench.passed is None:
-        holds, sentences, culprits = [], [], []
-    elif found.is_cut_off:
+    if found.is_cut_off:
         sentences.append("More may be wrong: the next update goes on.")
     findings = Findings(bench.passed, tuple(holds), Blame(tuple(sentences), tuple(culprits), blame.suspects))
-    return _try_series(bench, options, findings, whole) if found.culprits and bench.left > 0 else findings
+    return _try_series(bench, options, findings, parts.whole) if found.culprits and bench.left > 0 else findings
 
 
 def _try_series(bench: _Bench, options: UpdateOptions, findings: Findings, whole: Attempt) -> Findings:

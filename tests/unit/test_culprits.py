@@ -1,5 +1,7 @@
 """The search for what breaks the tests: a table of what is planted, and how many test runs it takes."""
 
+import os
+import signal
 from collections.abc import Sequence
 from itertools import combinations, cycle
 
@@ -7,9 +9,10 @@ import pytest
 
 from releaser.candidate.culprits import Part, Search, find_culprits, find_suspects
 from releaser.candidate.tests import was_killed
+from releaser.errors import BuildError, ToolError
 from releaser.packages.lock import parse_lock
 from releaser.packages.rules import list_needed, pin_arguments
-from releaser.system.process import Finished
+from releaser.system.process import Finished, call_at_once
 
 
 class Bench:
@@ -174,15 +177,30 @@ source = { git = "https://x/d#0123456789" }
 
 
 @pytest.mark.parametrize(
-    ("part", "words"),
-    [("", "a==1 b==1 c==1"), ("a", "a==2 b==1 c==1"), ("a b", "a==2 b==2 c==1"), ("d", "a==1 b==1 c==1 d")],
+    ("part", "words"), [("", "a==1 b==1"), ("a", "a==2 b==1"), ("a b", "a==2 b==2"), ("d", "a==1 b==1 d")]
 )
 def test_law_22_a_part_of_the_changes_is_pinned(part: str, words: str) -> None:
     before = {"a": "1", "b": "1", "d": "1 (0000000)"}
     arguments = pin_arguments(parse_lock(LOCK), before, part.split())
     assert arguments == ["lock", *(word for bound in words.split() for word in ("-P", bound))]
+    free = pin_arguments(parse_lock(LOCK), before, part.split(), may_differ=True)
+    assert free == [word.replace("==2", "") for word in arguments]
 
 
 def test_law_22_a_package_comes_after_those_that_it_needs() -> None:
     assert list_needed(parse_lock(LOCK), ["a", "c"], ["a", "b", "c"]) == ["b", "a", "c"]
     assert list_needed(parse_lock(LOCK), ["a"], ["a"]) == ["a"]
+
+
+def test_law_10_what_is_called_at_once_returns_or_raises() -> None:
+    assert call_at_once([lambda: 1, lambda: 2, lambda: 3]) == [1, 2, 3]
+    assert call_at_once([lambda: "x" * 300_000, lambda: ""]) == ["x" * 300_000, ""]
+    with pytest.raises(BuildError, match="no room"):
+        call_at_once([lambda: 1, fail])
+    with pytest.raises(ToolError, match="killed"):
+        call_at_once([lambda: 1, lambda: os.kill(os.getpid(), signal.SIGKILL)])
+
+
+def fail() -> int:
+    """Raise an error of a build."""
+    raise BuildError("no room", "Free some.")

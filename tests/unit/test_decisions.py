@@ -24,7 +24,7 @@ from releaser.releases.release import Key, Manifest, PackageChange, Release, Sta
 from releaser.releases.store import Store
 from releaser.report import decision as kinds
 from releaser.report import mail
-from releaser.report.outcomes import News, Outcome, Payload, describe_outcome, make_preview
+from releaser.report.outcomes import Blame, News, Outcome, Payload, describe_outcome, explain_failure, make_preview
 from releaser.site.paths import Paths
 from releaser.site.settings import GitSettings, Settings, TestSettings, load_settings
 from releaser.system.run import ROLLBACK, UPDATE, Command
@@ -338,3 +338,18 @@ def test_law_22_a_failure_is_known_by_its_key_and_tried_again_if_a_person_may_ha
     ):
         manifest = msgspec.structs.replace(failed.manifest, **changes)
         assert may_try_again(msgspec.structs.replace(failed, manifest=manifest)) == may
+
+
+def test_law_22_what_is_to_blame_is_named_first_or_else_what_is_suspect(paths: Paths) -> None:
+    failed = add_release(paths, failed_gate="tests")
+    error = explain_failure(failed, "", "", Blame(suspects=("pyotp 2.10.0 → 2.12.1",)))
+    assert f"Release {failed.id} (suspect by its traceback: pyotp 2.10.0 → 2.12.1; all: " in error.message
+    assert error.advice.startswith("To go without it, run `releaser hold pyotp`.")
+    error = explain_failure(failed, "", "", Blame(("a 1.0 → 1.1 is on hold: it broke.",), ("a 1.1",), ("b 1 → 2",)))
+    assert error.message == "a 1.0 → 1.1 is on hold: it broke."
+    for changes, words in (
+        ({"no_verdict": "killed"}, "tries again. The same end"),
+        ({"was_failing": True}, "Correct the"),
+    ):
+        other = msgspec.structs.replace(failed, manifest=msgspec.structs.replace(failed.manifest, **changes))
+        assert words in explain_failure(other, "", "").advice

@@ -303,6 +303,24 @@ def test_law_06_the_other_forks_of_the_live_lock_are_not_between(held: str, chos
 
 
 @pytest.mark.parametrize(
+    ("held", "chosen", "is_between"),
+    [({"6.0"}, "a 5.2.9", False), ({"6.0"}, "a 5.3", False),  # of the live series, major
+     ({"6.1"}, "a 6.0", True),  # of the series that fails
+     ({"5.3"}, "a 5.2.9", False), ({"5.3.1"}, "a 5.3", True), ({"5.2.9"}, "a 5.2.8", True),
+     ({"6.0", "5.2.9"}, "a 5.2.8", True),  # tried once, in the place of 6.0
+     ({"6.0", "5.2.9"}, "a 5.2.10", False)],
+)  # fmt: skip
+def test_law_22_a_hold_by_the_tests_keeps_no_newer_version_of_the_live_series_back(
+    held: set[str], chosen: str, is_between: bool
+) -> None:
+    of_tests = [holds.VersionHold(name="a", version=version, by="tests", reason="") for version in held]
+    wanted = make_rules(VersionSettings(), of_tests)
+    assert rules.find_between(wanted, make_lock(chosen), known({"a": "5.2.1"})) == ["a"] * is_between
+    more = [*of_tests, holds.VersionHold(name="a", version="7.0", by="rollback", reason="")]
+    assert rules.find_between(make_rules(VersionSettings(), more), make_lock(chosen), known({"a": "5.2.1"})) == ["a"]
+
+
+@pytest.mark.parametrize(
     ("wanted", "lock", "newest", "sentences"),
     [("alpha 1.1", "alpha 1.0, beta 1.0", "alpha 1.1, beta 1.1 > alpha",
       "alpha 1.1 is on hold by you; beta 1.1 needs alpha 1.1, which is on hold by you"),
