@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TypeAlias
@@ -12,15 +11,14 @@ import msgspec
 from releaser.errors import BuildError, ToolError, refuse
 from releaser.packages.changes import compare_versions, find_older, name_bump
 from releaser.packages.lock import Lock, parse_lock
-from releaser.packages.resolve import LiveVenv, Plan, choose_python, group_arguments, resolve
+from releaser.packages.resolve import LiveVenv, Plan, choose_python, find_unfit, group_arguments, resolve
 from releaser.packages.rules import Rules
 from releaser.releases.release import PackageChange, Release
 from releaser.site.site import Site
-from releaser.system.text import join_few, normalize_name
+from releaser.system.text import join_few
 
 Versions: TypeAlias = Mapping[str, frozenset[str]]
 _MOST_QUESTIONS = 10  # to uv, for one plan
-_UNFIT = re.compile(r"(?:Distribution|Failed to (?:download and )?build) `([\w.-]+)==([^`\s]+)")  # uv 0.13
 
 
 def explain_python(live: Release, venv: LiveVenv, plan: Plan) -> str:
@@ -95,7 +93,7 @@ def resolve_same(site: Site, tree: Path, live: LiveVenv, rules: Rules, moving: V
             if any(name in moving for name in find_older(lock, plan.lock)):
                 raise BuildError("only older versions fit.")
         except BuildError as error:
-            unfit = find_unfit(error.output)
+            unfit = {name: version for name, version, _ in find_unfit(error.output)}
             if (
                 all(version in moving.get(name, ()) for name, version in unfit.items())
                 or len(moving) >= _MOST_QUESTIONS
@@ -131,11 +129,6 @@ def require_files(site: Site, tree: Path, python: str, *, mark: str) -> None:
     except ToolError as error:
         advice = "Set `python` to one that has builds, or commit a lock that fits: `uv lock --upgrade`."
         raise BuildError(f"The lock cannot be installed here: {error.message}", advice, output=error.output) from error
-
-
-def find_unfit(output: str) -> dict[str, str]:
-    """Return the version of each package that has no build here, from what uv wrote."""
-    return {normalize_name(name): version for name, version in _UNFIT.findall(output)}
 
 
 def require_lasting(site: Site, tree: Path, live: LiveVenv, plan: Plan, *, mark: str) -> None:

@@ -21,7 +21,7 @@ from releaser.system.text import format_time, join_few, normalize_name
 
 LONGEST = timedelta(days=7)  # a site that does not get what is newer for longer needs attention
 SHORTEST = 7  # characters of a commit that name it
-By: TypeAlias = Literal["rollback", "person", "setting", "tests", "commit", "index"]
+By: TypeAlias = Literal["rollback", "person", "setting", "tests", "commit", "index", "build"]
 
 
 class _Hold(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind"):

@@ -45,6 +45,7 @@ from releaser.system.text import join_few, normalize_name, word
 
 _ROUNDS = 4  # attempts to find out which changes fit to a part
 _RETRY = "The next run tries again."
+DOES_NOT_BUILD = "does not build here"
 _QUESTIONS = 30  # to uv, for one update
 _NO_FILE = re.compile(r"Distribution `([\w.-]+)==([^`\s]+)[^`]*` can't be installed")
 _NO_BUILD = re.compile(r"Failed to (?:download and )?build `([\w.-]+)==([^`\s]+)`")
@@ -437,7 +438,9 @@ def find_unfit(output: str) -> list[tuple[str, str, str]]:
     only = re.search(r"only has wheels \w+ the following [\w ]+: (.+?)(?:;|$)", output, re.MULTILINE)
     reason = f"has no file for this host{f', only for {only[1]}' if only else ''}"
     unfit = [(name, version, reason) for name, version in _NO_FILE.findall(output)]
-    return unfit + [(name, version, "does not build here") for name, version in _NO_BUILD.findall(output)]
+    is_backend = "build backend returned an error" in output  # else a download failed, which is tried again
+    unbuilt = dict.fromkeys(_NO_BUILD.findall(output)) if is_backend else {}
+    return unfit + [(name, version, DOES_NOT_BUILD) for name, version in unbuilt]
 
 
 def require_free_of_holds(task: _Task, rules: Rules) -> None:

@@ -34,6 +34,7 @@ _HOLDERS = {
     "setting": "by a setting",
     "tests": "by the tests",
     "commit": "by a commit",
+    "build": "since it does not build here",
 }
 
 

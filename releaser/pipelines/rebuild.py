@@ -15,12 +15,12 @@ from releaser.candidate.trial import Attempt
 from releaser.checkout.target import Target, may_commit_older
 from releaser.errors import BuildError, refuse, require
 from releaser.live.outlook import Outlook, foresee
-from releaser.packages.another_python import Versions, explain_python, find_unfit, require_lasting, resolve_same
+from releaser.packages.another_python import Versions, explain_python, require_lasting, resolve_same
 from releaser.packages.changes import compare_locks, describe_changes
 from releaser.packages.hand_made import find_edited_venv, list_work
 from releaser.packages.holds import find_held_code, list_holds
 from releaser.packages.lock import read_lock
-from releaser.packages.resolve import Plan, choose_python, read_live_venv
+from releaser.packages.resolve import Plan, choose_python, find_unfit, read_live_venv
 from releaser.packages.rules import Rules, make_rules
 from releaser.pipelines import checks
 from releaser.pipelines.decide import UpdateOptions, make_workplace
@@ -48,7 +48,8 @@ def rebuild(site: Site, run: SiteRun, python: str) -> Outcome:
         try:
             return take_live(site, run, decision, UpdateOptions(force=True))
         except BuildError as error:
-            unfit = find_unfit(error.output) if decision.prospect.python else {}
+            found = find_unfit(error.output) if decision.prospect.python else []
+            unfit = {name: version for name, version, _ in found}
             if not unfit or unfit.keys() & moving.keys():
                 raise
             moving |= {name: frozenset([version]) for name, version in unfit.items()}  # from source, as it turned out

@@ -21,8 +21,18 @@ from releaser.live.change import make_entry, make_live, undo_change
 from releaser.live.hooks import run_before_live
 from releaser.live.outlook import Outlook, foresee
 from releaser.packages.hand_made import find_new_work
-from releaser.packages.holds import Hold, describe_skipped, list_holds, read_holds, replace_index_holds, write_holds
+from releaser.packages.holds import (
+    LONGEST,
+    Hold,
+    VersionHold,
+    describe_skipped,
+    list_holds,
+    read_holds,
+    replace_index_holds,
+    write_holds,
+)
 from releaser.packages.indexes import describe_moves
+from releaser.packages.resolve import DOES_NOT_BUILD, find_unfit
 from releaser.pipelines.adopt import adopt
 from releaser.pipelines.audit import require_audit
 from releaser.pipelines.blame import Findings, find_blame
@@ -62,9 +72,11 @@ from releaser.report.outcomes import (
 )
 from releaser.site.site import Site, empty_cache, find_state_problems
 from releaser.system.files import remove_path
-from releaser.system.run import UPDATE, find_command
+from releaser.system.run import UPDATE, find_command, now
 from releaser.system.signals import defer_signals
 from releaser.system.text import join_few
+
+_MOST = 10  # versions that do not build, and are left out in one night
 
 
 class _CandidateFailedError(GateError):
@@ -100,10 +112,36 @@ def update(site: Site, run: SiteRun, options: UpdateOptions) -> Outcome:
             outcome = make_quiet(decision, is_known=has_heard(site.paths, failed, "failed"))
         case Ready(prospect=prospect) | Build(prospect=prospect):
             _push_due(site, run, prospect)
-            outcome = take_live(site, run, decision, options)
+            outcome = _take_live_what_builds(site, run, decision, options)
     if not outcome.is_change and run.store.live is not None:  # else it was followed up as it went live
         follow_up(site, run, run.store.live)
     return msgspec.structs.replace(outcome, decision=decision.kind)
+
+
+def _take_live_what_builds(site: Site, run: SiteRun, decision: Ready | Build, options: UpdateOptions) -> Outcome:
+    """Make a release live; without the new versions that do not build here, which goes back to `update`."""
+    try:
+        return take_live(site, run, decision, options)
+    except BuildError as error:
+        if not _hold_unbuilt(site, run, decision.prospect, error):
+            raise
+        return update(site, run, options)
+
+
+def _hold_unbuilt(site: Site, run: SiteRun, prospect: Prospect, error: BuildError) -> bool:
+    """Put the new versions on hold that do not build here, for a week; False if the error is about something else."""
+    news, before = {(change.name, change.new) for change in prospect.changes}, read_holds(site.paths)
+    unbuilt = [(name, version) for name, version, reason in find_unfit(error.output) if reason == DOES_NOT_BUILD]
+    holds = [
+        VersionHold(name=name, version=version, by="build", reason=error.message, since=now(), until=now() + LONGEST)
+        for name, version in unbuilt
+        if (name, version) in news
+    ]
+    labels = {hold.label for hold in before}
+    if not holds or any(hold.label in labels for hold in holds) or sum(hold.by == "build" for hold in before) >= _MOST:
+        return False
+    _hold(site, run, holds)
+    return True
 
 
 def _decide(site: Site, run: SiteRun, options: UpdateOptions) -> Decision:
@@ -198,7 +236,7 @@ def find_passing(site: Site, run: SiteRun, decision: Build, options: UpdateOptio
     if not trial.tests.passed:
         findings = find_blame(site, run, decision, options, trial)
         blame = findings.blame
-        _hold_culprits(site, run, findings.holds)
+        _hold(site, run, findings.holds)
         if findings.passed is None:
             release = _seal(run, trial, prospect.live, findings)
             error = explain_failure(release, trial.tests.output, trial.advice, blame, prospect.live)
@@ -242,7 +280,7 @@ def _seal(run: SiteRun, trial: Trial, live: Release, findings: Findings) -> Rele
     return release
 
 
-def _hold_culprits(site: Site, run: SiteRun, holds: Sequence[Hold]) -> None:
+def _hold(site: Site, run: SiteRun, holds: Sequence[Hold]) -> None:
     if holds:
         write_holds(site.paths, [*read_holds(site.paths), *holds])
         run.note(describe_skipped(holds))
