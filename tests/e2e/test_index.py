@@ -9,6 +9,7 @@ import pytest
 from tests.e2e.scenes import changes, silent
 from tests.support.index import Index, serve_index
 from tests.support.sites import SampleSite, SiteFactory
+from tests.support.wheels import build_sdist
 
 
 @pytest.fixture
@@ -145,3 +146,20 @@ def test_law_28_a_hold_that_a_requirement_contradicts_is_named(site: SampleSite)
     assert "releaser unhold alpha" in finished.stderr
     site.releaser("unhold", "alpha", check=0)
     assert changes(site.json("update")) == {"alpha": ("1.1.0", "2.0.0")}
+
+
+@pytest.mark.slow
+def test_law_23_what_does_not_build_waits_and_the_others_go_live(site: SampleSite) -> None:
+    build_sdist(site.index, "alpha", "1.2.0", "def build_wheel(*args):\n    raise OSError('no compiler')\n")
+    site.publish("beta", "1.1.0")
+    answer = site.json("update")
+    assert changes(answer) == {"beta": ("1.0.0", "1.1.0")}
+    (hold,) = answer["on_hold"]
+    assert (hold["name"], hold["version"], hold["by"], bool(hold["until"])) == ("alpha", "1.2.0", "build", True)
+    assert "alpha==1.2.0" in hold["reason"]
+    runs = len(site.test_runs())
+    silent(site.releaser("update"))
+    assert len(site.test_runs()) == runs
+    site.publish("alpha", "1.3.0")
+    answer = site.json("update")
+    assert (changes(answer), answer["on_hold"]) == ({"alpha": ("1.1.0", "1.3.0")}, [])

@@ -24,7 +24,8 @@ class Index:
 
     def describe(self, name: str) -> bytes:
         """Return what the index says about a package."""
-        wheels = sorted(self.directory.glob(f"{name.replace('-', '_')}-*.whl"))
+        stem = name.replace("-", "_")
+        wheels = sorted([*self.directory.glob(f"{stem}-*.whl"), *self.directory.glob(f"{stem}-*.tar.gz")])
         files = [self._describe_file(wheel) for wheel in wheels]
         return json.dumps({"meta": {"api-version": "1.1"}, "name": name, "files": files}).encode()
 

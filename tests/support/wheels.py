@@ -2,7 +2,9 @@
 
 import base64
 import hashlib
+import io
 import re
+import tarfile
 import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -47,3 +49,22 @@ def _record_line(path: str, text: str) -> str:
     data = text.encode()
     digest = base64.urlsafe_b64encode(hashlib.sha256(data).digest()).rstrip(b"=").decode()
     return f"{path},sha256={digest},{len(data)}\n"
+
+
+def build_sdist(directory: Path, name: str, version: str, backend: str) -> Path:
+    """Write a source distribution with static metadata, and the code of its build backend."""
+    stem = f"{module_name(name)}-{version}"
+    system = '[build-system]\nrequires = []\nbuild-backend = "backend"\nbackend-path = ["."]\n'
+    project = f'[project]\nname = "{name}"\nversion = "{version}"\n'
+    files = {
+        "PKG-INFO": f"Metadata-Version: 2.2\nName: {name}\nVersion: {version}\n",
+        "pyproject.toml": project + system,
+        "backend.py": backend,
+    }
+    sdist = directory / f"{stem}.tar.gz"
+    with tarfile.open(sdist, "w:gz") as archive:
+        for path, text in files.items():
+            entry = tarfile.TarInfo(f"{stem}/{path}")
+            entry.size = len(text.encode())
+            archive.addfile(entry, io.BytesIO(text.encode()))
+    return sdist
