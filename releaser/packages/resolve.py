@@ -236,7 +236,7 @@ def resolve(site: Site, tree: Path, live: LiveVenv, rules: Rules, *, mark: str) 
     task = _Task(site, tree, live, python, mark, before, committed)
     if rules.choose(before.committed.names) == frozenset():
         require_fitting_lock(site, tree, python, mark=mark)
-        changes, skipped = _compare(task), tuple[Skipped, ...]()
+        changes, skipped = _compare(task) if task.is_same_python else None, tuple[Skipped, ...]()
     else:
         rules, changes = _upgrade(task, rules)
         skipped = _explain(task, rules)
@@ -278,6 +278,8 @@ def _upgrade(task: _Task, rules: Rules) -> tuple[Rules, tuple[PackageChange, ...
                 rules = msgspec.structs.replace(rules, lowered={**rules.lowered, **required}, floors={})
             elif unfit and any(version not in rules.unfit.get(name, {}) for name, version, _ in unfit):
                 rules = rules.without(unfit)
+            elif unfit and not task.is_same_python:
+                return rules, None  # which versions may stay on another Python is decided by `plan_stages`
             else:
                 raise
         else:

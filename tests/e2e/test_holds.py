@@ -178,6 +178,13 @@ def edition(site: SampleSite) -> str:
 def with_gamma(make_site: SiteFactory) -> SampleSite:
     """A site with a live release that needs the first edition of gamma, from a git repository."""
     site = make_site()
+    add_gamma(site)
+    site.releaser("init", check=0)
+    return site
+
+
+def add_gamma(site: SampleSite) -> None:
+    """Let a site need the first edition of gamma."""
     library = site.base / "gamma"
     library.mkdir()
     site.git("init", "--quiet", cwd=library)
@@ -186,8 +193,6 @@ def with_gamma(make_site: SiteFactory) -> SampleSite:
     text = (site.path / "pyproject.toml").read_text(encoding="utf-8")
     source = f'[tool.uv.sources]\ngamma = {{ git = "file://{library}" }}\n'
     site.push_commit("Add gamma", {"pyproject.toml": f"{text}\n{source}"}, lock=True)
-    site.releaser("init", check=0)
-    return site
 
 
 @pytest.mark.slow

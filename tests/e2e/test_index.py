@@ -1,14 +1,18 @@
 """What an index does to a site: it yanks, loses or lacks a version, or has it since yesterday."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from tests.e2e.scenes import changes, silent
+from tests.e2e.scenes import changes, mostly_slow, says, silent
+from tests.e2e.test_holds import add_gamma, commit_gamma
+from tests.support.commands import HOUSE
 from tests.support.index import Index, serve_index
 from tests.support.sites import SampleSite, SiteFactory
+from tests.support.smtp import mail_server
 from tests.support.wheels import build_sdist
 
 
@@ -22,13 +26,19 @@ def index(tmp_path: Path) -> Iterator[Index]:
 @pytest.fixture
 def site(make_site: SiteFactory, index: Index) -> SampleSite:
     """A live site with alpha 1.1.0 and beta 1.0.0 from an index."""
+    site = make_indexed_site(make_site, index)
+    site.releaser("init", check=0)
+    return site
+
+
+def make_indexed_site(make_site: SiteFactory, index: Index) -> SampleSite:
+    """Make a site with alpha 1.1.0 and beta 1.0.0 from an index, without a venv."""
     site = make_site(packages={"alpha": "1.1.0", "beta": "1.0.0"})
     assert index.directory == site.index
     site.publish("alpha", "1.0.0")
     places = f'[[tool.uv.index]]\nname = "own"\nurl = "{index.url}"\ndefault = true'
     site.replace("pyproject.toml", '[tool.uv]\nno-index = true\nfind-links = ["../index"]', places)
     site.push_commit("An index", lock=True)
-    site.releaser("init", check=0)
     return site
 
 
@@ -163,3 +173,115 @@ def test_law_23_what_does_not_build_waits_and_the_others_go_live(site: SampleSit
     site.publish("alpha", "1.3.0")
     answer = site.json("update")
     assert (changes(answer), answer["on_hold"]) == ({"alpha": ("1.1.0", "1.3.0")}, [])
+
+
+Act = Callable[[SampleSite, Index], object]
+FORKED = "\"alpha>=1.1; sys_platform == 'linux'\", \"alpha<1.1; sys_platform != 'linux'\""
+
+
+def lose(site: SampleSite, index: Index) -> None:
+    """Delete the live version of alpha from the index."""
+    (index.directory / "alpha-1.1.0-py3-none-any.whl").unlink()
+
+
+def lower(site: SampleSite, index: Index) -> None:
+    """Commit a lock that has an older alpha."""
+    clone = site.elsewhere()
+    site.uv("lock", "-P", "alpha==1.0.0", cwd=clone)
+    site.git("commit", "--quiet", "--all", "--message", "An older alpha", cwd=clone)
+    site.git("push", "--quiet", cwd=clone)
+
+
+def offer_young(site: SampleSite, index: Index) -> None:
+    """Offer a version of today."""
+    index.ages["alpha-1.2.0"] = 0
+    site.publish("alpha", "1.2.0")
+    site.write_dotenv({"RELEASER_MIN_AGE": "3d", **dict(_dotenv(site))})
+
+
+def hold(site: SampleSite, index: Index) -> None:
+    """Hold alpha, and offer a newer one."""
+    site.releaser("hold", "alpha", check=0)
+    site.publish("alpha", "1.2.0")
+
+
+def fork(site: SampleSite) -> None:
+    """Let the lock have two versions of alpha."""
+    site.replace("pyproject.toml", '"alpha"', FORKED)
+    site.push_commit("Two alphas", lock=True)
+
+
+def hold_fork(site: SampleSite, index: Index) -> None:
+    """Roll back to the first release, and so hold a version of alpha that the lock has beside another one."""
+    site.update_to("1.2.0")
+    site.releaser("rollback", check=0)
+
+
+def _dotenv(site: SampleSite) -> Iterator[tuple[str, str]]:
+    for line in (site.outer / ".env").read_text(encoding="utf-8").splitlines():
+        name, _, value = line.partition("=")
+        yield name, value.strip("'\"")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Night:
+    """What is planted beside a new beta, and what is seen the next morning; `before` comes before the first release."""
+
+    act: Act
+    live: str = "alpha 1.1.0, beta 1.1.0"
+    held: str = ""
+    subject: str = "Updated: site, beta 1.1.0"
+    before: Callable[[SampleSite], object] = lambda site: None
+
+
+NIGHTS = {
+    "the live version is yanked": Night(act=lambda site, index: index.yanked.update({"alpha-1.1.0": "it breaks"})),
+    "the live version vanishes from its index": Night(act=lose),
+    "a version without a file for this host": Night(
+        act=lambda site, index: publish_elsewhere(site, "alpha", "1.2.0", "cp311-cp311-macosx_13_0_arm64"),
+        held="alpha 1.2.0",
+    ),
+    "a version that does not build": Night(
+        act=lambda site, index: build_sdist(index.directory, "alpha", "1.2.0", "raise OSError('no compiler')\n"),
+        held="alpha 1.2.0",
+    ),
+    'a version of today, with `min_age = "3d"`': Night(act=offer_young),
+    "a version of a package that a person holds": Night(act=hold, held="alpha"),
+    "a rolled back version that the lock has beside another one": Night(act=hold_fork, held="alpha 1.2.0", before=fork),
+    "a commit of a git dependency, whose version stays": Night(
+        act=lambda site, index: commit_gamma(site, 2),
+        live="alpha 1.1.0, beta 1.1.0, gamma 1.0 (new)",
+        subject="Updated: site, 2 packages",
+        before=add_gamma,
+    ),
+    "a lock of a person with an older version": Night(
+        act=lower, live="alpha 1.0.0, beta 1.1.0", held="alpha 1.1.0", subject="Updated: site, 2 packages"
+    ),
+}
+
+
+@pytest.mark.parametrize("name", mostly_slow(NIGHTS))
+def test_law_23_planted_nights_of_the_index(make_site: SiteFactory, index: Index, name: str) -> None:
+    """docs/reliability.md has the row that this prints; the night after is quiet."""
+    night = NIGHTS[name]
+    with mail_server() as server:
+        site = make_indexed_site(make_site, index)
+        night.before(site)
+        site.write_dotenv({"ADMINS_JSON": '[["Ada", "ada@example.org"]]', "RELEASER_SMTP_HOST": server.host})
+        site.releaser("init", check=0)
+        night.act(site, index)
+        site.publish("beta", "1.1.0")
+        sent, before, gamma = len(server.mails), len(site.test_runs()), site.lock()
+        finished = site.releaser("update", check=0)
+        runs, mails = len(site.test_runs()) - before, server.mails[sent:]
+        says(finished)
+    names = {"alpha", "beta", "gamma"}
+    live = [f"{package} {version}" for package, version in sorted(site.versions().items()) if package in names]
+    live = [f"{each} (new)" if each.startswith("gamma") and gamma != site.lock() else each for each in live]
+    held = [f"{each['name']} {each['version'] or ''}".strip() for each in site.json("status")["on_hold"]]
+    seen = (", ".join(live), ", ".join(held), runs, mails[0][1]["Subject"].partition(" [")[0] if mails else "")
+    print(row := f"| {' | '.join([name, *(str(cell) or 'nothing' for cell in seen)])} |")
+    assert seen == (night.live, night.held, 1, night.subject), finished
+    silent(site.releaser("update"))
+    assert len(site.test_runs()) - before == runs
+    assert row in (HOUSE / "docs" / "reliability.md").read_text(encoding="utf-8")
