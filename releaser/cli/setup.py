@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 
@@ -10,13 +11,13 @@ import msgspec
 
 from releaser.cli import render
 from releaser.cli.common import Common, common_options, preview_and_exit, run_and_exit
-from releaser.packages.first_lock import Origin, find_origin
+from releaser.packages.first_lock import find_origin
 from releaser.pipelines.init import init, init_lock, preview_init, preview_lock
 from releaser.pipelines.uninstall import describe_uninstall, preview_uninstall, uninstall
 from releaser.site.crontab import install_line, make_line
 from releaser.site.project import guess_environment
 from releaser.site.settings import find_setting, list_settings
-from releaser.site.site import Site, open_site
+from releaser.site.site import open_site
 from releaser.system.run import INIT, INIT_LOCK, Command
 
 
@@ -40,14 +41,11 @@ def init_command(common: Common, from_venv: str | None, from_requirements: str |
 
     A project without uv.lock gets it first, by one of the two `--from` options.
     """
-    if from_venv is not None or from_requirements is not None:
-
-        def choose(site: Site) -> Origin:
-            return find_origin(site, from_venv, from_requirements)
-
+    if (from_venv, from_requirements) != (None, None):
+        find = functools.partial(find_origin, venv=from_venv, requirements=from_requirements)
         if dry_run:
-            preview_and_exit(common, lambda site: preview_lock(site, choose(site)), makes_project=True)
-        run_and_exit(common, INIT_LOCK, lambda site, run, recovery: init_lock(site, run, choose(site)))
+            preview_and_exit(common, lambda site: preview_lock(site, find(site)), makes_project=True)
+        run_and_exit(common, INIT_LOCK, lambda site, run, recovery: init_lock(site, run, find(site)))
     if dry_run:
         preview_and_exit(common, preview_init)
     run_and_exit(common, INIT, lambda site, run, recovery: init(site, run))

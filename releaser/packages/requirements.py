@@ -6,29 +6,32 @@ import argparse
 import os
 import re
 import shlex
-from collections.abc import Collection, Iterator
 from pathlib import Path
-from typing import Literal, NoReturn
+from typing import Literal
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import msgspec
-from packaging.requirements import InvalidRequirement, Requirement
-from packaging.utils import canonicalize_version, parse_sdist_filename, parse_wheel_filename
-from packaging.version import InvalidVersion, Version
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+from packaging.version import Version
 
 from releaser.errors import Problem
 from releaser.site.project import get_table, read_pyproject, read_text
-from releaser.system.text import find_secrets, normalize_name, redact
+from releaser.system.text import normalize_name, redact
 
 #: `direct` is what the project itself needs, `needed` what others do; of a `listed` one, only the lock can say it.
 #: A `bound` one is not installed for its own sake.
 Role = Literal["direct", "needed", "listed", "bound"]
-_VIA = re.compile(r"^\s*via\b[: ]?")
-_OF_PROJECT = re.compile(r"-r\s|\((?:pyproject\.toml|setup\.(?:py|cfg))\)|\.in\b")
-_VERSION = re.compile(r"\d\.\d|^[0-9a-f]{7,40}$")  # in a tag or the name of a file; or a commit
 #: What `venv` of older Debians puts into each venv, and `pip freeze` lists; no index has it.
 NO_PACKAGE = "pkg-resources"
-_KEPT = "A commit, a tag with a version, or a file with one in its name can be locked."
+_LINE = re.compile(r"[ \t]*#.*|(?:\\\n|.)+")  # one that ends with a backslash goes on in the next
+_COMMENT = re.compile(r"(?:^|(?<=\s))#")
+_OPTION = re.compile(r"(?:^|\s)(?=--?[a-z])")
+_VIA = re.compile(r"\s*via\b")  # of pip-tools and uv, before the names of those that need a package
+_OF_PROJECT = re.compile(r"-r\s|\((?:pyproject\.toml|setup\.(?:py|cfg))\)")
+_DIRECTORY = re.compile(r"file:|[\w.-]*/")
+_VERSION = re.compile(r"\d\.\d|^[0-9a-f]{7,40}$")  # in a tag or the name of a file; or a commit
+_SECRET = re.compile(r"https?://[^/\s]*@|\$\{")
 
 
 class Entry(msgspec.Struct, frozen=True):
@@ -38,7 +41,7 @@ class Entry(msgspec.Struct, frozen=True):
     """
 
     requirement: Requirement
-    place: str
+    place: str = ""
     role: Role = "listed"
     hashes: frozenset[str] = frozenset()
     directory: str = ""
@@ -55,44 +58,15 @@ class Entry(msgspec.Struct, frozen=True):
         return find_pin(self.requirement)
 
     @property
-    def marker(self) -> str:
-        """The condition under which it is installed; empty if it always is."""
-        return str(self.requirement.marker or "")
-
-    @property
     def is_from_index(self) -> bool:
         """True unless it comes from a URL, a repository or a directory."""
         return not (self.requirement.url or self.directory)
 
 
-class Index(msgspec.Struct, frozen=True):
-    """An index of a file; `is_default` if it takes the place of the public one."""
-
-    url: str
-    is_default: bool
-
-    @property
-    def name(self) -> str:
-        """Its name, by which uv finds user and password in the environment."""
-        return re.sub(r"[^a-z0-9]+", "-", self.url.partition("://")[2].lower()).strip("-")
-
-
-class Requirements(msgspec.Struct, frozen=True):
-    """The content of a requirements file, and of those that it names; `problems` are what no lock can keep."""
-
-    entries: tuple[Entry, ...] = ()
-    indexes: tuple[Index, ...] = ()
-    #: URLs, and directories relative to the project.
-    find_links: tuple[str, ...] = ()
-    has_no_index: bool = False
-    problems: tuple[Problem, ...] = ()
-
-
 def find_pin(requirement: Requirement) -> str:
     """Return the one version that a requirement allows; empty if it allows several."""
-    exact = (bound for bound in requirement.specifier if bound.operator in ("==", "==="))
-    pins = {canonicalize_version(bound.version): bound.version for bound in exact if not bound.version.endswith(".*")}
-    return next(iter(pins.values())) if len(pins) == 1 else ""
+    exact = [bound.version for bound in requirement.specifier if bound.operator in ("==", "===")]
+    return max((version for version in exact if not version.endswith(".*")), default="")
 
 
 def loosen(requirement: Requirement) -> str:
@@ -100,220 +74,123 @@ def loosen(requirement: Requirement) -> str:
 
     A pre-release and a local version stay.
     """
-    bound, pin = str(requirement.specifier), find_pin(requirement)
-    if pin and "===" not in bound:
+    loose, pin = Requirement(str(requirement)), find_pin(requirement)
+    if pin and "===" not in str(requirement.specifier):
         version = Version(pin)
-        parts = (*version.release, 0, 0)[: max(3, len(version.release))]
-        epoch = f"{version.epoch}!" if version.epoch else ""
-        post = "" if version.post is None else f".post{version.post}"
-        is_final = not version.is_prerelease and version.local is None
-        bound = f"~={epoch}{'.'.join(map(str, parts))}{post}" if is_final else f"=={pin}"
-    extras = f"[{','.join(sorted(requirement.extras))}]" if requirement.extras else ""
-    marker = f" ; {requirement.marker}" if requirement.marker else ""
-    return f"{requirement.name}{extras}{bound}{marker}"
+        missing = 3 - len(version.release)
+        is_exact = version.is_prerelease or version.local or (version.is_postrelease and missing > 0)
+        loose.specifier = SpecifierSet(f"=={pin}" if is_exact else f"~={version}{'.0' * missing}")
+    return str(loose)
 
 
-def read_requirements(path: Path, project: Path, environ: Collection[str] = ()) -> Requirements:
-    """Return the content of a requirements file for a project; `environ` are the names of variables that uv gets."""
-    reader = _Reader(project, environ)
-    reader.read(path, is_bound=False)
-    entries, is_annotated = reader.entries, any(entry.role == "needed" for entry in reader.entries)
-    is_list = all(entry.version or not entry.is_from_index for entry in entries if entry.role != "bound")
-    if is_annotated or not is_list:  # else every line has a version, as `pip freeze` and exports write them
-        entries = [_change(entry, role="direct") if entry.role == "listed" else entry for entry in entries]
-    if not any(entry.role != "bound" for entry in entries) and not reader.problems:
-        reader.refuse(str(path), "no package is in it")
-    indexes, links = dict.fromkeys(reader.indexes), dict.fromkeys(reader.find_links)
-    return Requirements(tuple(entries), tuple(indexes), tuple(links), reader.has_no_index, tuple(reader.problems))
+def _parse_options(words: list[str]) -> argparse.Namespace:
+    """Return the options of a line, as pip reads them. Raises ValueError and ArgumentError."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    for names in ("-r --requirement", "-c --constraint", "-e --editable", "--extra-index-url", "--hash"):
+        parser.add_argument(*names.split(), action="append", default=[])
+    parser.add_argument("-i", "--index-url", "--pypi-url", default="")
+    for name in ("--require-hashes", "--prefer-binary"):  # they say nothing about a lock
+        parser.add_argument(name, action="store_true")
+    options, unknown = parser.parse_known_args(words)
+    if unknown:
+        raise ValueError(f"no lock can keep {' '.join(unknown)}")
+    return options
 
 
-def _change(entry: Entry, *, role: Role) -> Entry:
-    return msgspec.structs.replace(entry, role=role)
+class Requirements:
+    """What requirements files for a project say; `problems` are what no lock can keep."""
 
-
-class _Options(argparse.ArgumentParser):
-    """The options of a line, as pip reads them."""
-
-    def __init__(self) -> None:
-        super().__init__(add_help=False, allow_abbrev=False)
-        for names in ("-r --requirement", "-c --constraint", "-e --editable", "-f --find-links", "--extra-index-url"):
-            self.add_argument(*names.split(), action="append", default=[])
-        self.add_argument("-i", "--index-url", "--pypi-url")
-        self.add_argument("--hash", action="append", default=[])
-        for name in ("--no-index", "--require-hashes", "--prefer-binary"):  # the last two say nothing about a lock
-            self.add_argument(name, action="store_true")
-
-    def error(self, message: str) -> NoReturn:
-        """Raise ValueError."""
-        raise ValueError(message.replace("unrecognized arguments:", "no lock can keep"))
-
-
-class _Reader:
-    """Reads a requirements file, and those that it names."""
-
-    def __init__(self, project: Path, environ: Collection[str]) -> None:
-        self.project, self.environ = project, environ
+    def __init__(self, project: Path) -> None:
+        self.project = project
         self.entries: list[Entry] = []
-        self.indexes: list[Index] = []
-        self.find_links: list[str] = []
-        self.has_no_index = False
+        #: The index in the place of the public one, and those beside it.
+        self.index, self.extra_indexes = "", list[str]()
         self.problems: list[Problem] = []
-        self._files: set[tuple[Path, bool]] = set()
+        self._files: set[tuple[Path, Role]] = set()
 
-    def refuse(self, place: str, reason: str, advice: str = "Correct or remove it.") -> None:
-        """Note why something cannot be kept."""
-        self.problems.append(Problem("requirements", redact(f"{place}: {reason}."), redact(advice)))
-
-    def read(self, path: Path, *, is_bound: bool) -> None:
-        """Read a file; `is_bound` for one of constraints."""
+    def read(self, path: Path, role: Role = "listed") -> None:
+        """Read a file, and those that it names; its packages get a role."""
         path = Path(os.path.normpath(path))
-        if (path, is_bound) in self._files:
+        if (path, role) in self._files:
             return
-        self._files.add((path, is_bound))
+        self._files.add((path, role))
         text, problems = read_text(path)
         self.problems += problems
-        for place, line in _join_lines(text, path.name):
-            content, *comment = re.split(r"(?:^|(?<=\s))#", line, maxsplit=1)
-            before = len(self.entries)
-            if content := content.strip():
-                try:
-                    self._read_line(content, place, path.parent, is_bound=is_bound)
-                except (ValueError, InvalidRequirement, InvalidVersion) as error:
-                    self.refuse(place, f"`{content}`: {str(error).splitlines()[0].rstrip('.')}")
-            if comment and self.entries and (len(self.entries) > before or (not content and line[0].isspace())):
-                self._read_via(comment[0])
+        for match in _LINE.finditer(text):
+            content, *comment = _COMMENT.split(match[0].replace("\\\n", " "), maxsplit=1)
+            number = text.count("\n", 0, match.start()) + 1
+            place = f"{path.name}, line {number}"
+            try:
+                self._read_line(content.strip(), place, path.parent, role)
+            except (ValueError, argparse.ArgumentError) as error:
+                message = f"{place}: `{content.strip()}`: {str(error).splitlines()[0].rstrip('.')}."
+                advice = "Correct or remove it; indexes and directories with packages can stand in `[tool.uv]`, too."
+                self.problems.append(Problem("requirements", redact(message), advice))
+            if comment and self.entries:
+                self._read_comment(comment[0])
 
-    def _read_via(self, comment: str) -> None:
+    def _read_comment(self, comment: str) -> None:
         """Let the last entry be what a comment of pip-tools or uv says: of the project, or needed by others."""
         entry = self.entries[-1]
-        is_known = entry.role in ("direct", "needed")
-        if entry.role == "bound" or not (is_known or _VIA.match(comment)):
-            return
-        needers = [word for word in _VIA.sub("", comment).split(",") if word.strip()]
-        is_direct = entry.role == "direct" or any(map(_OF_PROJECT.search, needers))
-        self.entries[-1] = _change(entry, role="direct" if is_direct else "needed")
+        if entry.role == "needed" or (entry.role == "listed" and _VIA.match(comment)):
+            role: Role = "direct" if _OF_PROJECT.search(comment) else "needed"
+            self.entries[-1] = msgspec.structs.replace(entry, role=role)
 
-    def _read_line(self, line: str, place: str, directory: Path, *, is_bound: bool) -> None:
-        """Read what a line says. Raises ValueError if it cannot be kept."""
-        match = re.search(r"(?:^|\s)--?[a-z]", line)
-        text, rest = (line[: match.start()].strip(), line[match.start() :]) if match else (line, "")
-        options = _Options().parse_args(shlex.split(rest))
+    def _read_line(self, line: str, place: str, directory: Path, role: Role) -> None:
+        """Read what a line says. Raises ValueError and ArgumentError if it cannot be kept."""
+        check_secrets(line)
+        text, *rest = _OPTION.split(line, maxsplit=1)
+        options = _parse_options(shlex.split("".join(rest)))
         for name in options.requirement:
-            self.read(directory / name, is_bound=is_bound)
+            self.read(directory / name, role)
         for name in options.constraint:
-            self.read(directory / name, is_bound=True)
-        for url in filter(None, [options.index_url, *options.extra_index_url]):
-            self.indexes.append(self._read_index(url, is_default=url == options.index_url))
-        self.find_links += [self._find_links(link, directory) for link in options.find_links]
-        self.has_no_index |= options.no_index
-        role: Role = "bound" if is_bound else "listed"
-        for name in options.editable:
-            self.entries.append(self._read_package(name, place, role, is_editable=True))
-        if text:
-            entry = self._read_package(text, place, role, is_editable=False)
-            entry = msgspec.structs.replace(entry, hashes=frozenset(options.hash))
-            self.entries += [entry] if entry.name != NO_PACKAGE else []
-
-    def _read_index(self, url: str, *, is_default: bool) -> Index:
-        """Return an index without user and password, which uv takes from the environment. Raises ValueError."""
-        parts = urlsplit(url)
-        _, mark, host = parts.netloc.rpartition("@")
-        index = Index(parts._replace(netloc=host).geturl(), is_default)
-        variables = [f"UV_INDEX_{index.name.upper().replace('-', '_')}_{word}" for word in ("USERNAME", "PASSWORD")]
-        if mark and not all(name in self.environ for name in variables):
-            raise ValueError(f"git would keep that password. Set {' and '.join(variables)} in `../.env`")
-        if "${" in index.url or parts.scheme not in ("http", "https", "file"):
-            raise ValueError("no lock can keep a variable, or an index without a scheme")
-        return index
-
-    def _find_links(self, link: str, directory: Path) -> str:
-        if find_secrets(link):
-            raise ValueError("git would keep that password. Give it to uv by `~/.netrc`")
-        if urlsplit(link).scheme not in ("", "file"):
-            return link
-        path = unquote(urlsplit(link).path)
-        place = next((place for place in (self.project, directory) if (place / path).is_dir()), None)
-        if place is None:
-            raise ValueError("that directory does not exist")
-        return path if os.path.isabs(path) else os.path.relpath(place / path, self.project)
-
-    def _read_package(self, text: str, place: str, role: Role, *, is_editable: bool) -> Entry:
-        """Return the package of a line. Raises ValueError if it cannot be kept."""
-        if "${" in text:
-            raise ValueError("no lock can keep a variable")
-        try:
-            requirement = Requirement(text)
-        except InvalidRequirement:
-            if not is_editable and "://" not in text and not re.match(r"[./]|[\w.-]+/", text):
-                raise
-            return self._read_place(text, place, role, is_editable=is_editable)
-        if requirement.url and requirement.url.startswith("file:"):
-            return self._read_place(requirement.url, place, role, is_editable=is_editable)
-        if requirement.url:
-            check_url(requirement.url)
-        return Entry(requirement, place, role)
-
-    def _read_place(self, text: str, place: str, role: Role, *, is_editable: bool) -> Entry:
-        """Return the package of a URL, or of a directory. Raises ValueError."""
-        url, _, fragment = text.partition("#")
-        parts = parse_qs(fragment)
-        if "://" in url and not url.startswith("file:"):
-            check_url(url)
-            name = parts["egg"][0] if "egg" in parts else find_file_name(url)
-            below = f"#subdirectory={parts['subdirectory'][0]}" if "subdirectory" in parts else ""
-            return Entry(Requirement(f"{name} @ {url}{below}"), place, role)
-        match = re.fullmatch(r"(?:file://)?(.*?)(\[[^\]]*\])?", url)
-        path, extras = (match[1], match[2] or "") if match else (url, "")
-        return make_local_entry(Path(unquote(path)), self.project, place, extras=extras, is_editable=is_editable)
+            self.read(directory / name, "bound")
+        self.index = options.index_url or self.index
+        self.extra_indexes += options.extra_index_url
+        for package in filter(None, [*options.editable, text.strip()]):
+            entry = read_package(package, self.project)
+            if entry.name != NO_PACKAGE:
+                is_editable, hashes = package in options.editable, frozenset(options.hash)
+                changes = {"place": place, "role": role, "hashes": hashes, "is_editable": is_editable}
+                self.entries.append(msgspec.structs.replace(entry, **changes))
 
 
-def make_local_entry(
-    path: Path, project: Path, place: str, *, extras: str = "", role: Role = "listed", is_editable: bool
-) -> Entry:
+def read_package(text: str, project: Path) -> Entry:
+    """Return the package that a line names. Raises ValueError if no lock can keep it."""
+    url, _, fragment = text.partition("#")
+    named = parse_qs(fragment)
+    if "egg" in named:  # as `pip freeze` has an editable one from a repository
+        below = f"#subdirectory={named['subdirectory'][0]}" if "subdirectory" in named else ""
+        text = f"{named['egg'][0]} @ {url}{below}"
+    elif _DIRECTORY.match(text):
+        return _read_directory(text, project)
+    elif re.match(r"[\w+]+://", text):
+        raise ValueError("it does not say which package that is: write `NAME @ URL`")
+    requirement = Requirement(text)
+    if requirement.url and requirement.url.startswith("file:"):
+        return _read_directory(requirement.url, project)
+    if requirement.url:
+        path, is_git = urlsplit(requirement.url).path, requirement.url.startswith("git")
+        _, mark, name = path.rpartition("@" if is_git else "/")
+        if not mark or not _VERSION.search(name):
+            raise ValueError("that URL names no version: a commit, or a tag or a file with a version in its name")
+    return Entry(requirement)
+
+
+def _read_directory(url: str, project: Path) -> Entry:
     """Return the package in a directory. Raises ValueError if other hosts would not find it."""
-    directory = Path(os.path.normpath(project / path))
-    content, _ = read_pyproject(read_text(directory / "pyproject.toml")[0], "")
-    name = get_table(content, "project", "name")
+    directory = Path(os.path.normpath(project / unquote(urlsplit(url).path)))
     if not directory.is_dir() or not directory.is_relative_to(project.parent):
         raise ValueError(f"`{directory}` is no directory beside the project. Build a wheel of it for an index")
-    if directory != project and not isinstance(name, str):
+    content, _ = read_pyproject(read_text(directory / "pyproject.toml")[0], "")
+    name = get_table(content, "project").get("name", "project" if directory == project else "")
+    if not name:
         raise ValueError(f"`{directory}/pyproject.toml` names no package")
-    name = name if isinstance(name, str) else "project"
-    requirement = Requirement(f"{name}{extras}")
-    return Entry(requirement, place, role, directory=os.path.relpath(directory, project), is_editable=is_editable)
+    return Entry(Requirement(name), directory=os.path.relpath(directory, project))
 
 
-def check_url(url: str) -> None:
-    """Raise ValueError if a URL names no version, or has a password."""
-    if find_secrets(url):
-        raise ValueError("git would keep the password of that URL. Give it to git and uv by `~/.netrc`")
-    scheme, path = urlsplit(url).scheme, urlsplit(url).path
-    if not re.fullmatch(r"git(\+\w+)?|https?", scheme):
-        raise ValueError(f"uv knows no URL of `{scheme}`")
-    _, mark, name = path.rpartition("@" if scheme.startswith("git") else "/")
-    if not mark or not _VERSION.search(name):
-        raise ValueError(f"that URL names no version. {_KEPT}")
-
-
-def find_file_name(url: str) -> str:
-    """Return the name of the package that a file of an index has. Raises ValueError if it has no version."""
-    name = unquote(urlsplit(url).path).rpartition("/")[2]
-    try:
-        return parse_wheel_filename(name)[0] if name.endswith(".whl") else parse_sdist_filename(name)[0]
-    except ValueError as error:
-        raise ValueError(f"that URL names no version. {_KEPT}") from error
-
-
-def _join_lines(text: str, name: str) -> Iterator[tuple[str, str]]:
-    """Yield each line with its place; one that ends with a backslash goes on in the next."""
-    before, first = "", 0
-    for number, line in enumerate(text.removeprefix("\ufeff").splitlines(), 1):
-        first = first or number
-        if line.endswith("\\") and not line.lstrip().startswith("#"):
-            before += f"{line[:-1]} "
-        else:
-            if before + line:
-                yield f"{name}, line {first}", before + line
-            before, first = "", 0
-    if before:
-        yield f"{name}, line {first}", before
+def check_secrets(text: str) -> None:
+    """Raise ValueError if a URL in a text has a user or a password, or a variable that stands for one."""
+    if _SECRET.search(text):
+        advice = "Take it out, and give it to git and uv by `~/.netrc`; for an index by `UV_INDEX_NAME_PASSWORD`"
+        raise ValueError(f"git would keep that password, or variable. {advice}")

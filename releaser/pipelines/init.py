@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import tempfile
 from pathlib import Path
@@ -17,11 +16,11 @@ from releaser.checkout.problems import read_checkout
 from releaser.checkout.repository import open_repository
 from releaser.checkout.snapshot import require_unchanged
 from releaser.checkout.target import Target
-from releaser.errors import BuildError, explain_error, refuse, require
+from releaser.errors import refuse, require
 from releaser.live.change import make_entry, make_live
 from releaser.live.hooks import run_before_live
 from releaser.packages.complaints import require_fitting_lock
-from releaser.packages.first_lock import FirstLock, Origin, make_first_lock
+from releaser.packages.first_lock import FirstLock, Origin
 from releaser.packages.lock import read_lock
 from releaser.packages.resolve import Plan, choose_python
 from releaser.pipelines.adopt import adopt, ignore_link
@@ -39,7 +38,7 @@ from releaser.report.outcomes import (
     make_updated,
 )
 from releaser.site.site import Site
-from releaser.system.files import remove_path, replace_file
+from releaser.system.files import replace_file
 from releaser.system.text import count, word
 
 
@@ -103,40 +102,37 @@ def init_lock(site: Site, run: SiteRun, origin: Origin) -> Outcome:
 
     Called by session.run_command(). Raises PreflightError and BuildError: nothing is written then.
     """
-    path, before = site.paths.pyproject, _read_project(site)
-    with run.step("resolve") as detail:
+    before = _read_project(site)
+    with run.step("resolve"):
         first = _make_lock(site, origin, site.paths.shadow(f"{run.id}-lock"), mark=run.id)
-        detail.append(count(first.count, "package"))
     if _read_project(site) != before:
-        message = f"`{path}` was changed during this run. Nothing was written."
+        message = f"`{site.paths.pyproject}` was changed during this run. Nothing was written."
         raise refuse("changed-meanwhile", message, "Run the command again when the work is done.")
     mode = 0o664 if site.is_shared else 0o644
-    try:  # uv.lock comes last: until it exists, the command can be repeated
-        replace_file(path, first.pyproject.encode(), mode=mode)
-        replace_file(site.paths.lockfile, first.lock.encode(), mode=mode)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            replace_file(path, before, mode=mode) if before is not None else remove_path(path)
-        raise BuildError(
-            f"The first lock cannot be written: {explain_error(error)}", f"See `ls -ld {path}`."
-        ) from error
-    run.notes += first.notes
+    replace_file(site.paths.pyproject, first.pyproject.encode(), mode=mode)
+    replace_file(site.paths.lockfile, first.text.encode(), mode=mode)
     git = f"git -C {word(site.paths.project)}"
     commands = f"`{git} add pyproject.toml uv.lock && {git} commit -m 'Lock the packages' && {git} push`"
-    run.note(f"Look at both files, and commit them: {commands}. Then run `releaser init`.")
-    return make_done(_describe(first, origin, "have"))
+    run.notes += [*first.notes, f"Look at both files, and commit them: {commands}. Then run `releaser init`."]
+    return make_done(f"pyproject.toml and uv.lock have {count(len(first.installed), 'package')}, as {origin.label}.")
 
 
-def _describe(first: FirstLock, origin: Origin, verb: str) -> str:
-    return f"pyproject.toml and uv.lock {verb} {count(first.count, 'package')}, as {origin.label} has them."
+def preview_lock(site: Site, origin: Origin) -> Outcome:
+    """Say what `init_lock` would write. Writes nothing."""
+    _read_project(site)
+    with tempfile.TemporaryDirectory(prefix="releaser-") as place:
+        aside = msgspec.structs.replace(site, uv_cache=Path(place, "cache"))
+        first = _make_lock(aside, origin, Path(place, "shadow"), mark="")
+    headline = f"Would write pyproject.toml and uv.lock with {count(len(first.installed), 'package')}."
+    return msgspec.structs.replace(make_unchanged(headline), notes=first.notes)
 
 
-def _read_project(site: Site) -> bytes | None:
-    """Return pyproject.toml as it is; None without one. Raises PreflightError if a lock exists."""
+def _read_project(site: Site) -> bytes:
+    """Return pyproject.toml as it is; empty without one. Raises PreflightError if a lock exists."""
     if os.path.lexists(site.paths.lockfile):
         message = f"`{site.paths.lockfile}` exists: the project has a lock."
         raise refuse("lock-exists", message, "Run `releaser init`, which takes the versions of that lock.")
-    return site.paths.pyproject.read_bytes() if site.paths.pyproject.is_file() else None
+    return site.paths.pyproject.read_bytes() if site.paths.pyproject.is_file() else b""
 
 
 def _make_lock(site: Site, origin: Origin, directory: Path, *, mark: str) -> FirstLock:
@@ -146,19 +142,8 @@ def _make_lock(site: Site, origin: Origin, directory: Path, *, mark: str) -> Fir
     require(problems)
     if state is None or not state.head:
         raise refuse("no-commit", "The checkout has no commit.", "Commit the project first.")
-    name = site.paths.pyproject.relative_to(site.paths.top).as_posix()
-    if name in state.changed:
-        message, advice = f"`{name}` has changes that are not committed.", "Commit or stash them first."
-        raise refuse("changed-files", message, advice)
+    if (name := site.paths.pyproject.relative_to(site.paths.top).as_posix()) in state.changed:
+        raise refuse("changed-files", f"`{name}` has changes that are not committed.", "Commit or stash them first.")
     with make_shadow(site, repository, directory, state.head, mark=mark) as shadow:
         shadow.project.mkdir(parents=True, exist_ok=True)
-        return make_first_lock(site, shadow.project, origin, mark=mark)
-
-
-def preview_lock(site: Site, origin: Origin) -> Outcome:
-    """Say what `init_lock` would write. Writes nothing."""
-    _read_project(site)
-    with tempfile.TemporaryDirectory(prefix="releaser-") as place:
-        aside = msgspec.structs.replace(site, uv_cache=Path(place, "cache"))
-        first = _make_lock(aside, origin, Path(place, "shadow"), mark="")
-    return msgspec.structs.replace(make_unchanged(_describe(first, origin, "would have")), notes=first.notes)
+        return FirstLock(site, shadow.project, origin, mark=mark)
