@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import os
 import sys
 
@@ -11,7 +10,6 @@ import msgspec
 
 from releaser.cli import render
 from releaser.cli.common import Common, common_options, preview_and_exit, run_and_exit
-from releaser.packages.first_lock import find_origin
 from releaser.pipelines.init import init, init_lock, preview_init, preview_lock
 from releaser.pipelines.uninstall import describe_uninstall, preview_uninstall, uninstall
 from releaser.site.crontab import install_line, make_line
@@ -41,11 +39,11 @@ def init_command(common: Common, from_venv: str | None, from_requirements: str |
 
     A project without uv.lock gets it first, by one of the two `--from` options.
     """
-    if (from_venv, from_requirements) != (None, None):
-        find = functools.partial(find_origin, venv=from_venv, requirements=from_requirements)
+    origin = (from_venv, from_requirements)
+    if origin != (None, None):
         if dry_run:
-            preview_and_exit(common, lambda site: preview_lock(site, find(site)), makes_project=True)
-        run_and_exit(common, INIT_LOCK, lambda site, run, recovery: init_lock(site, run, find(site)))
+            preview_and_exit(common, lambda site: preview_lock(site, *origin), makes_project=True)
+        run_and_exit(common, INIT_LOCK, lambda site, run, recovery: init_lock(site, run, *origin))
     if dry_run:
         preview_and_exit(common, preview_init)
     run_and_exit(common, INIT, lambda site, run, recovery: init(site, run))

@@ -12,7 +12,6 @@ from typing import Any
 import msgspec
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_version
-from packaging.version import Version
 
 from releaser.errors import BuildError, Problem, ToolError, refuse, require
 from releaser.packages.lock import read_lock
@@ -22,7 +21,7 @@ from releaser.releases.venv import PYTHON_TIMEOUT, SEEDS, ask_python_version, fi
 from releaser.site.project import get_table, read_pyproject, read_text
 from releaser.site.site import Site, site_at
 from releaser.system import process
-from releaser.system.text import join_few, normalize_name, redact
+from releaser.system.text import count, join_few, normalize_name, redact
 
 FROM_VENV, FROM_BOTH = "releaser init --from-venv", "releaser init --from-venv --from-requirements FILE"
 PUBLIC = ""
@@ -40,48 +39,9 @@ for found in metadata.distributions():
 _ABSENT = re.compile(r"no versions? of ([\w.-]+?)(?:\[.*?\])?[=<>~ ]|([\w.-]+) was not found in")
 
 
-class Origin(msgspec.Struct, frozen=True):
-    """Where the versions come from: the Python of a venv or of the system, a requirements file, or both."""
-
-    python: Path | None = None
-    requirements: Path | None = None
-
-    @property
-    def label(self) -> str:
-        """The names of both."""
-        return " and ".join(f"`{path}`" for path in (self.requirements, self.python) if path)
-
-
-def find_origin(site: Site, venv: str | None, requirements: str | None) -> Origin:
-    """Return the origin that the options of a command name; the name of the site's own venv is empty."""
-    file = None if requirements is None else site.paths.project / requirements
-    if not venv:
-        return Origin(None if venv is None else _find_own_python(site) or _SYSTEM_PYTHON, file)
-    place = Path(os.path.abspath(venv))
-    return Origin(find_python(place) if place.is_dir() else place, file)
-
-
 def _find_own_python(site: Site) -> Path | None:
     pythons = [find_python(place) for place in (site.paths.link, site.paths.project / "venv")]
     return next((python for python in pythons if ask_python_version(site, python)), None)
-
-
-def _read_origin(site: Site, origin: Origin) -> Requirements:
-    """Return what was asked for; of both, the file says which packages, and the venv which versions.
-
-    Raises PreflightError with all that no lock can keep.
-    """
-    asked = Requirements(site.paths.project)
-    if origin.requirements:
-        asked.read(origin.requirements)
-    elsewhere = {entry.name for entry in asked.entries if not entry.is_from_index}
-    for entry in _list_packages(site, origin.python, asked.problems) if origin.python else ():
-        if not origin.requirements:
-            asked.entries.append(entry)
-        elif entry.name not in elsewhere:
-            asked.entries.append(msgspec.structs.replace(entry, role="bound"))
-    require(asked.problems)
-    return asked
 
 
 def _list_packages(site: Site, python: Path, problems: list[Problem]) -> Iterable[Entry]:
@@ -122,13 +82,12 @@ def _describe_installed(name: str, version: str, place: Path, url: Mapping[str, 
 def pin_arguments(entries: Sequence[Entry]) -> list[str]:
     """Return the arguments of `uv lock` that let it choose versions, and that leave no trace."""
     pins: dict[str, dict[str, str]] = {}
-    for entry in entries:
-        if entry.version:
-            pins.setdefault(entry.name, {})[str(Version(entry.version))] = str(entry.requirement.marker or "")
+    for entry in (entry for entry in entries if entry.version):
+        pins.setdefault(entry.name, {})[entry.version] = str(entry.requirement.marker or "")
     words = []
-    for name, markers in pins.items():
-        for version, marker in markers.items():
-            words += ["-P", f"{name}=={version}" + (f" ; {marker}" if marker and len(markers) > 1 else "")]
+    for name, versions in pins.items():
+        for version, marker in versions.items():
+            words += ["-P", f"{name}=={version}" + (f" ; {marker}" if marker and len(versions) > 1 else "")]
     return words
 
 
@@ -146,22 +105,32 @@ def merge(entries: Iterable[Entry]) -> list[str]:
 class FirstLock:
     """The first pyproject.toml and uv.lock, made in a copy of the project, which is `tree`.
 
-    Raises PreflightError with everything that would be another version or source than was asked for, and BuildError.
+    `venv` is the path of a venv or a Python, empty for the site's own; of a venv and a requirements file, the file says
+    which packages, and the venv which versions. Raises PreflightError with everything that no lock can keep, and with
+    what would be another version or source than was asked for; and BuildError.
     """
 
-    def __init__(self, site: Site, tree: Path, origin: Origin, *, mark: str) -> None:
-        self.tree, self.path, self.mark = tree, tree / "pyproject.toml", mark
-        self.asked, self.is_file = _read_origin(site, origin), origin.requirements is not None
-        found = origin.python or _find_own_python(site)
-        self.python = found or Path(choose_python(site, tree, None, mark=mark)[0])
+    def __init__(self, site: Site, tree: Path, venv: str | None, file: str | None, *, mark: str) -> None:
+        self.tree, self.path, self.mark, self.is_file = tree, tree / "pyproject.toml", mark, file is not None
+        own, place = _find_own_python(site), Path(os.path.abspath(venv or ""))
+        named = (find_python(place) if place.is_dir() else place) if venv else own or _SYSTEM_PYTHON
+        self.asked = Requirements(site.paths.project)
+        if file is not None:
+            self.asked.read(site.paths.project / file)
+        elsewhere = {entry.name for entry in self.asked.entries if not entry.is_from_index}
+        installed = _list_packages(site, named, self.asked.problems) if venv is not None else ()
+        for entry in (entry for entry in installed if entry.name not in elsewhere):
+            role: Role = "bound" if self.is_file else entry.role
+            self.asked.entries.append(msgspec.structs.replace(entry, role=role))
+        require(self.asked.problems)
+        self.python = named if venv is not None else own or Path(choose_python(site, tree, None, mark=mark)[0])
         self.version = ask_python_version(site, self.python)
-        major, minor = self.version.split(".")[:2]
-        self.series, self.next_series = f"{major}.{minor}", f"{major}.{int(minor) + 1}"
+        self.series = self.version.rpartition(".")[0]
         text, problems = read_text(site.paths.pyproject) if site.paths.pyproject.exists() else ("", [])
         require(problems)
-        self.content: Mapping[str, Any] = read_pyproject(text, "")[0]
-        self.project: Mapping[str, Any] = get_table(self.content, "project")
-        self.start = self._complete(text, site.paths.project.name)
+        self.before, content = text, read_pyproject(text, "")[0]
+        self.project: Mapping[str, Any] = get_table(content, "project")
+        self.start = self._complete(text, site.paths.project.name, is_package="build-system" in content)
         self.site = site_at(site, self.start, "HEAD")
         self.wanted = [entry for entry in self.asked.entries if entry.role != "bound" and not self._is_project(entry)]
         self.declared = {normalize_name(Requirement(line).name) for line in self.project.get("dependencies", ())}
@@ -172,6 +141,7 @@ class FirstLock:
             message = f"The first lock cannot be made: {error.message}"
             raise BuildError(message, "Nothing was written. See uv's message.", output=error.output) from error
         require(self._find_differences())
+        self.label = f"{count(len(self.installed), 'package')}, as `{file or named}` has them"
         self.notes = tuple(self._list_notes())
         self.pyproject, self.text = self.path.read_text("utf-8"), (tree / "uv.lock").read_text("utf-8")
 
@@ -180,22 +150,24 @@ class FirstLock:
         name = normalize_name(str(self.project.get("name", "")))
         return entry.directory == "." or (bool(entry.requirement.url) and entry.name == name)
 
-    def _complete(self, text: str, directory: str) -> str:
+    def _complete(self, text: str, directory: str, *, is_package: bool) -> str:
         """Return a pyproject.toml to which uv can add packages. Raises PreflightError."""
-        is_package = "build-system" in self.content
         if "dependencies" in self.project.get("dynamic", ()):
             message = "pyproject.toml takes its dependencies from another file (`dynamic`)."
             raise refuse("dynamic-dependencies", message, "Remove `dependencies` from `dynamic`, and commit.")
         if any(map(self._is_project, self.asked.entries)) and not (is_package and self.project):
             message = "The project itself is installed as a package, without `[project]` and `[build-system]`."
             raise refuse("no-build-system", message, "Write both into pyproject.toml, or take that package out.")
-        if self.project:
-            return text
-        if is_package:  # of Poetry, as the project of a site that is none
+        if is_package and not self.project:  # of Poetry, for a site that is none
             text = text if "[tool.uv]\n" in text else f"{text}\n[tool.uv]\n"
             text = text.replace("[tool.uv]\n", "[tool.uv]\npackage = false\n", 1)
-        name = re.sub(r"[^a-z0-9]+", "-", directory.lower()).strip("-")
-        text += f'\n[project]\nname = "{name}-site"\nversion = "0.1.0"\nrequires-python = ">={self.series}"\n'
+        if not self.project:
+            name = _make_name(f"{directory}-site")
+            text += f'\n[project]\nname = "{name}"\nversion = "0.1.0"\nrequires-python = ">={self.series}"\n'
+        for url, is_default in self.asked.indexes.items():
+            if url not in (PUBLIC, *text.split('"')):
+                default = "default = true\n" if is_default else ""
+                text += f'\n[[tool.uv.index]]\nname = "{_make_name(url)}"\nurl = "{url}"\n{default}'
         return text.lstrip()
 
     def _lock_asked(self) -> None:
@@ -222,8 +194,7 @@ class FirstLock:
         """Write both files, and ask uv what they install. Raises PreflightError and ToolError."""
         finished, absent = self._try_lock(), set[str]()
         if _is_unsolved(finished) and not self.project:  # newer Pythons may need other versions
-            before, after = f'python = ">={self.series}"', f'python = ">={self.version},<{self.next_series}"'
-            self.start = self.start.replace(before, after)
+            self.start = self.start.replace(f'python = ">={self.series}"', f'python = "=={self.series}.*"')
             finished = self._try_lock()
         while _is_unsolved(finished) and (found := _ABSENT.search(finished.output)) and len(absent) < MOST_ABSENT:
             absent.add(normalize_name(found[1] or found[2]))
@@ -251,7 +222,7 @@ class FirstLock:
         chosen = [entry for entry in self.wanted if entry.name in self.direct.difference(absent)]
         add: list[str | Path] = ["add", "--frozen", "--no-workspace", "--python", self.python]
         if lines := merge(chosen):
-            self._run_uv(*add, *_index_arguments(self.asked, self.start), *lines)
+            self._run_uv(*add, *lines)
         for entry in (entry for entry in chosen if entry.directory):
             self._run_uv(*add, *(["--editable"] if entry.is_editable else []), entry.directory)
         pins = pin_arguments([entry for entry in self.asked.entries if entry.name not in absent])
@@ -269,10 +240,6 @@ class FirstLock:
         """Return the packages that were asked for on this host, and would not be installed."""
         return [entry for entry in self.wanted if entry.name not in self.installed and self._is_here(entry)]
 
-    def _list_added(self) -> set[str]:
-        """Return the packages that would be installed, and that nobody has asked for."""
-        return self.installed.keys() - {entry.name for entry in self.asked.entries} - self.declared - self.lock.local
-
     def _find_differences(self) -> list[Problem]:
         """Return a problem for each package that would not be the one that was asked for."""
         sentences = [f"{entry.place}: {entry.name} would not be installed" for entry in self._list_missing()]
@@ -285,11 +252,11 @@ class FirstLock:
                 sentences.append(f"{entry.place}: `{entry.requirement}` names no version: it would be {version}")
             if version and entry.version and canonicalize_version(version) != canonicalize_version(entry.version):
                 sentences.append(f"{entry.place}: {entry.name} would be {version}, not {entry.version}")
-        indexes = [self.asked.index or PUBLIC, *self.asked.extra_indexes]
-        known = {url.rstrip("/") for url in indexes}
+        indexes = self.asked.indexes
+        known = {url.rstrip("/") for url in (*indexes, *([] if any(indexes.values()) else [PUBLIC]))}
         for package in (package for package in self.lock.packages if package.source.kind == "registry"):
             label, place = f"{package.name} {package.version}", package.source.location
-            if indexes != [PUBLIC] and place.rstrip("/") not in known:
+            if indexes and place.rstrip("/") not in known:
                 sentences.append(f"{label} would come from {place}, which the file does not name")
             hashes = {digest for entry in self.wanted if entry.name == package.name for digest in entry.hashes}
             if hashes and package.hashes and hashes.isdisjoint(package.hashes):
@@ -301,7 +268,8 @@ class FirstLock:
         """Return what a person should know of the two files, a sentence each."""
         loose = [line for line in merge(entry for entry in self.wanted if entry.name in self.direct) if "~=" in line]
         notes = [f"Exact versions let patch releases in from now on: {join_few(sorted(loose))}."] if loose else []
-        if added := [f"{name} {self.installed[name]}" for name in sorted(self._list_added())]:
+        known = {entry.name for entry in self.asked.entries} | self.declared | self.lock.local
+        if added := [f"{name} {version}" for name, version in sorted(self.installed.items()) if name not in known]:
             notes.append(f"uv chose the version of {join_few(added, 20)}: nobody has asked for one.")
         bare = [each.name for each in self.lock.packages if not each.hashes and each.source.kind == "registry"]
         if bare and any(entry.hashes for entry in self.wanted):
@@ -312,15 +280,9 @@ class FirstLock:
         return notes
 
 
-def _index_arguments(asked: Requirements, pyproject: str) -> list[str]:
-    """Return the arguments of `uv add` that write the indexes of a requirements file, by names, into pyproject.toml."""
-    indexes = [(url, "--index") for url in asked.extra_indexes]
-    indexes += [(asked.index, "--default-index")] if asked.index else []
-    words = []
-    for url, option in indexes:
-        name = re.sub(r"[^a-z0-9]+", "-", url.partition("://")[2].lower()).strip("-")
-        words += [option, f"{name}={url}"] if url not in (*pyproject.split('"'), PUBLIC) else []
-    return words
+def _make_name(text: str) -> str:
+    """Return a name that a project or an index may have; uv finds the password of an index by it."""
+    return re.sub(r"[^a-z0-9]+", "-", text.rpartition("://")[2].lower()).strip("-")
 
 
 def _is_unsolved(finished: process.Finished) -> bool:

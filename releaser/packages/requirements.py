@@ -86,11 +86,10 @@ def loosen(requirement: Requirement) -> str:
 def _parse_options(words: list[str]) -> argparse.Namespace:
     """Return the options of a line, as pip reads them. Raises ValueError and ArgumentError."""
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
-    for names in ("-r --requirement", "-c --constraint", "-e --editable", "--extra-index-url", "--hash"):
-        parser.add_argument(*names.split(), action="append", default=[])
-    parser.add_argument("-i", "--index-url", "--pypi-url", default="")
-    for name in ("--require-hashes", "--prefer-binary"):  # they say nothing about a lock
-        parser.add_argument(name, action="store_true")
+    names = ("-r --requirement", "-c --constraint", "-e --editable", "-i --index-url", "--extra-index-url", "--hash")
+    for name in names:
+        parser.add_argument(*name.split(), action="append", default=[])
+    parser.add_argument("--require-hashes", action="store_true")  # as uv does anyway
     options, unknown = parser.parse_known_args(words)
     if unknown:
         raise ValueError(f"no lock can keep {' '.join(unknown)}")
@@ -103,8 +102,8 @@ class Requirements:
     def __init__(self, project: Path) -> None:
         self.project = project
         self.entries: list[Entry] = []
-        #: The index in the place of the public one, and those beside it.
-        self.index, self.extra_indexes = "", list[str]()
+        #: The URL of each index; True for one in the place of the public one.
+        self.indexes: dict[str, bool] = {}
         self.problems: list[Problem] = []
         self._files: set[tuple[Path, Role]] = set()
 
@@ -145,8 +144,8 @@ class Requirements:
             self.read(directory / name, role)
         for name in options.constraint:
             self.read(directory / name, "bound")
-        self.index = options.index_url or self.index
-        self.extra_indexes += options.extra_index_url
+        self.indexes |= dict.fromkeys(options.extra_index_url, False)
+        self.indexes |= dict.fromkeys(options.index_url, True)
         for package in filter(None, [*options.editable, text.strip()]):
             entry = read_package(package, self.project)
             if entry.name != NO_PACKAGE:

@@ -20,7 +20,7 @@ from releaser.errors import refuse, require
 from releaser.live.change import make_entry, make_live
 from releaser.live.hooks import run_before_live
 from releaser.packages.complaints import require_fitting_lock
-from releaser.packages.first_lock import FirstLock, Origin
+from releaser.packages.first_lock import FirstLock
 from releaser.packages.lock import read_lock
 from releaser.packages.resolve import Plan, choose_python
 from releaser.pipelines.adopt import adopt, ignore_link
@@ -39,7 +39,7 @@ from releaser.report.outcomes import (
 )
 from releaser.site.site import Site
 from releaser.system.files import replace_file
-from releaser.system.text import count, word
+from releaser.system.text import word
 
 
 def init(site: Site, run: SiteRun) -> Outcome:
@@ -97,53 +97,46 @@ def preview_init(site: Site) -> Outcome:
     return make_unchanged("Would build, test and take live a first release from uv.lock.")
 
 
-def init_lock(site: Site, run: SiteRun, origin: Origin) -> Outcome:
-    """Write the first pyproject.toml and uv.lock, with the versions of an origin; a person commits them.
+def init_lock(site: Site, run: SiteRun, venv: str | None, requirements: str | None) -> Outcome:
+    """Write the first pyproject.toml and uv.lock, as FirstLock makes them; a person commits them.
 
     Called by session.run_command(). Raises PreflightError and BuildError: nothing is written then.
     """
-    before = _read_project(site)
     with run.step("resolve"):
-        first = _make_lock(site, origin, site.paths.shadow(f"{run.id}-lock"), mark=run.id)
-    if _read_project(site) != before:
-        message = f"`{site.paths.pyproject}` was changed during this run. Nothing was written."
-        raise refuse("changed-meanwhile", message, "Run the command again when the work is done.")
+        first = _make_lock(site, site.paths.shadow(f"{run.id}-lock"), venv, requirements, mark=run.id)
     mode = 0o664 if site.is_shared else 0o644
     replace_file(site.paths.pyproject, first.pyproject.encode(), mode=mode)
     replace_file(site.paths.lockfile, first.text.encode(), mode=mode)
     git = f"git -C {word(site.paths.project)}"
     commands = f"`{git} add pyproject.toml uv.lock && {git} commit -m 'Lock the packages' && {git} push`"
     run.notes += [*first.notes, f"Look at both files, and commit them: {commands}. Then run `releaser init`."]
-    return make_done(f"pyproject.toml and uv.lock have {count(len(first.installed), 'package')}, as {origin.label}.")
+    return make_done(f"Wrote pyproject.toml and uv.lock with {first.label}.")
 
 
-def preview_lock(site: Site, origin: Origin) -> Outcome:
+def preview_lock(site: Site, venv: str | None, requirements: str | None) -> Outcome:
     """Say what `init_lock` would write. Writes nothing."""
-    _read_project(site)
     with tempfile.TemporaryDirectory(prefix="releaser-") as place:
         aside = msgspec.structs.replace(site, uv_cache=Path(place, "cache"))
-        first = _make_lock(aside, origin, Path(place, "shadow"), mark="")
-    headline = f"Would write pyproject.toml and uv.lock with {count(len(first.installed), 'package')}."
-    return msgspec.structs.replace(make_unchanged(headline), notes=first.notes)
+        first = _make_lock(aside, Path(place, "shadow"), venv, requirements, mark="")
+    outcome = make_unchanged(f"Would write pyproject.toml and uv.lock with {first.label}.")
+    return msgspec.structs.replace(outcome, notes=first.notes)
 
 
-def _read_project(site: Site) -> bytes:
-    """Return pyproject.toml as it is; empty without one. Raises PreflightError if a lock exists."""
-    if os.path.lexists(site.paths.lockfile):
-        message = f"`{site.paths.lockfile}` exists: the project has a lock."
-        raise refuse("lock-exists", message, "Run `releaser init`, which takes the versions of that lock.")
-    return site.paths.pyproject.read_bytes() if site.paths.pyproject.is_file() else b""
-
-
-def _make_lock(site: Site, origin: Origin, directory: Path, *, mark: str) -> FirstLock:
+def _make_lock(site: Site, directory: Path, venv: str | None, requirements: str | None, *, mark: str) -> FirstLock:
     """Return the first lock, made in a copy of the project at `directory`. Raises PreflightError and BuildError."""
-    repository = open_repository(site, mark)
+    repository, path, lock = open_repository(site, mark), site.paths.pyproject, site.paths.lockfile
     state, problems = read_checkout(site, repository)
     require(problems)
+    if os.path.lexists(lock):
+        raise refuse("lock-exists", f"`{lock}` exists.", "Run `releaser init`, which takes the versions of that lock.")
     if state is None or not state.head:
         raise refuse("no-commit", "The checkout has no commit.", "Commit the project first.")
-    if (name := site.paths.pyproject.relative_to(site.paths.top).as_posix()) in state.changed:
-        raise refuse("changed-files", f"`{name}` has changes that are not committed.", "Commit or stash them first.")
+    if path.relative_to(site.paths.top).as_posix() in state.changed:
+        raise refuse("changed-files", f"`{path}` has changes that are not committed.", "Commit or stash them first.")
     with make_shadow(site, repository, directory, state.head, mark=mark) as shadow:
         shadow.project.mkdir(parents=True, exist_ok=True)
-        return FirstLock(site, shadow.project, origin, mark=mark)
+        first = FirstLock(site, shadow.project, venv, requirements, mark=mark)
+    if os.path.lexists(lock) or first.before != (path.read_text("utf-8") if path.exists() else ""):
+        message = f"`{path}` was changed during this run. Nothing was written."
+        raise refuse("changed-meanwhile", message, "Run the command again when the work is done.")
+    return first

@@ -109,8 +109,7 @@ def test_a_file_says_which_packages_which_files_and_for_whom(
     words = [[entry.name, entry.role, *sorted(entry.hashes), entry.requirement.url or ""] for entry in asked.entries]
     assert ", ".join(" ".join(each).strip() + at for each, at in zip(words, place, strict=True)) == entries
     if text == BY_HAND:
-        assert asked.index == "https://pypi.example.org/simple"
-        assert asked.extra_indexes == ["https://more.example.org/simple"]
+        assert asked.indexes == {"https://more.example.org/simple": False, "https://pypi.example.org/simple": True}
 
 
 @pytest.mark.parametrize(
