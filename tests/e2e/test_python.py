@@ -101,7 +101,7 @@ def test_law_11_removed_python_is_replaced_with_the_same_versions(make_site: Sit
     with mail_server() as server:
         mail = {"ADMINS_JSON": '[["Ada", "ada@example.org"]]', "RELEASER_SMTP_HOST": server.host}
         site.write_dotenv(mail, upgrade_packages='{"beta": "none"}')
-        says(refused(site, "update", code=4), "beta 1.0.0 has no build")
+        says(refused(site, "update", code=4), "beta 1.0.0 has no file for this host")
         site.write_dotenv(mail, upgrade_packages='{"beta": "minor"}')
         status = " ".join(site.releaser("status", check=10).stdout.split())
         assert "its Python does not start" in status
