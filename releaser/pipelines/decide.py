@@ -33,7 +33,7 @@ from releaser.packages.audit import audit_venv, choose_fixes
 from releaser.packages.changes import describe_changes, find_newest
 from releaser.packages.hand_made import find_edited_venv, list_work
 from releaser.packages.holds import Hold, VersionHold, find_held_code, find_pause, list_holds
-from releaser.packages.indexes import explain_moves, find_host_indexes, find_moves, find_other_files, may_change_index
+from releaser.packages.indexes import explain_moves, find_host_indexes, find_moves, may_change_index
 from releaser.packages.lock import Lock, parse_lock, read_lock
 from releaser.packages.resolve import LiveVenv, Plan, read_constraints, read_live_venv, resolve
 from releaser.packages.rules import Rules, Skipped, follow_people, make_rules
@@ -175,10 +175,10 @@ def make_attempts(  # noqa: PLR0913 - all that an attempt is made of
             require(complaints.find_problems(site, shadow.project, mark=run.id, commit=target.commit))
         committed = read_lock(shadow.project / "uv.lock", f"uv.lock of commit {target.commit[:12]}")
         _require_names(committed, (*options.names, *options.accepted))
-        is_head = target.commit == target.head
-        at_head = committed if is_head else _read_lock_at(source, target.head, site.paths.lockfile_in_tree)
-        ready = (read_lock(each.lock) for each in run.store.releases if each.state.state == "ready")
-        known = [read_lock(live.lock), *filter(None, [at_head]), *ready]
+        ready = [each for each in run.store.releases if each.state.state == "ready"]
+        known = [read_lock(release.lock) for release in (live, *ready)]
+        with contextlib.suppress(PreflightError):
+            known.append(parse_lock(source.file_at(target.head, site.paths.lockfile_in_tree) or ""))
         with run.step("resolve") as detail:
             venv, deployed = read_live_venv(site, live), _find_commit(source, live, target.head)
             text = (shadow.project / "uv.lock").read_bytes()
@@ -203,13 +203,6 @@ def make_attempts(  # noqa: PLR0913 - all that an attempt is made of
     return [Attempt(target, site, plan, make_key(site, plan, target.code_key)) for plan in plans], reason
 
 
-def _read_lock_at(source: Repository, commit: str, path: str) -> Lock | None:
-    """Return the lock of a commit; None if it has none."""
-    with contextlib.suppress(PreflightError):
-        return parse_lock(source.file_at(commit, path) or "")
-    return None
-
-
 def _judge_moves(
     site: Site, shadow: Shadow, plan: Plan, known: Sequence[Lock], committed: Lock, accepted: Sequence[str]
 ) -> Plan:
@@ -221,9 +214,10 @@ def _judge_moves(
     moves, own = find_moves(known, committed, plan.lock), find_host_indexes(site, committed, plan.lock)
     if may_change_index(site, shadow.project):
         moves = [move for move in moves if move.is_same_version]
-    refused = [move for move in moves if move.kind == "hash" or move.after not in own]
+    refused = [move for move in moves if move.has_other_files or move.after not in own]
     require(explain_moves([move for move in refused if move.name not in accepted], plan.lock))
-    renewed = find_other_files(known[0], plan.lock) | {move.name for move in refused if move.is_same_version}
+    others = [move for move in find_moves(known[:1], committed, plan.lock) if move.has_other_files]
+    renewed = frozenset(move.name for move in (*others, *refused) if move.is_same_version)
     return msgspec.structs.replace(plan, moves=tuple(moves), host_indexes=tuple(own), renewed=renewed)
 
 
@@ -324,8 +318,8 @@ def _compare(
 
 
 def _find_left(store: Store, key: Key) -> Release | None:
-    """Return the release of a candidate that an automatic rollback has left, as one that failed."""
-    left = (each for each in store.releases if each.manifest.key == key and each.state.left_by == "automatic")
+    """Return the release of a candidate that a rollback has left, as one that failed."""
+    left = (each for each in store.releases if each.manifest.key == key and each.state.state == "rolled-back")
     release = next(left, None)
     if release is None:
         return None
@@ -339,10 +333,10 @@ def _was_left(site: Site, store: Store, prospect: Prospect) -> bool:
     That is the content of a library beside the checkout, other files of a version, or a tag of git.
     """
     live, key = prospect.live, prospect.attempt.key
-    if not any(each.state.state == "rolled-back" and each.manifest.key == key for each in store.releases):
+    if _find_left(store, key) is None or key.python != live.manifest.key.python:
         return False
     paths = prospect.repository.changed_paths(live.manifest.commit, prospect.target.commit)
-    return key.python == live.manifest.key.python and {*paths} <= {*site.committed_paths}
+    return {*paths} <= {*site.committed_paths}
 
 
 def _find_missing_products(site: Site, store: Store, prospect: Prospect) -> list[str]:
