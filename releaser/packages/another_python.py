@@ -7,7 +7,7 @@ from pathlib import Path
 
 import msgspec
 
-from releaser.errors import BuildError, refuse
+from releaser.errors import refuse
 from releaser.packages.changes import compare_locks, find_newest
 from releaser.packages.lock import Lock, read_lock
 from releaser.packages.resolve import LiveVenv, Plan, choose_python, resolve
@@ -31,19 +31,6 @@ def choose_stays(rules: Rules, installed: Mapping[str, str], lock: Lock) -> dict
     """Return the versions at which packages stay: those of a lock, or live if that is newer."""
     names = set(lock.names) - rules.alone - rules.kept
     return {name: find_newest(lock.versions[name], installed.get(name, "0")) for name in names}
-
-
-def plan_stages(  # noqa: PLR0913 - all that a resolution needs
-    site: Site, tree: Path, live: LiveVenv, rules: Rules, newest: Plan, committed: bytes, *, mark: str
-) -> list[Plan]:
-    """Return the plans to try on another Python: with the versions of the committed lock, then the `newest` one."""
-    (tree / "uv.lock").write_bytes(committed)
-    try:
-        same = resolve_same(site, tree, live, rules, mark=mark)
-    except BuildError:
-        (tree / "uv.lock").write_text(newest.lock_text, encoding="utf-8")
-        return [newest]
-    return [same] if same.lock.sha256 == newest.lock.sha256 else [same, newest]
 
 
 def resolve_same(site: Site, tree: Path, live: LiveVenv, rules: Rules, *, mark: str) -> Plan:

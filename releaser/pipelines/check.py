@@ -7,10 +7,11 @@ import msgspec
 from releaser.candidate.namespace import describe_shadow
 from releaser.candidate.shadow import make_shadow
 from releaser.candidate.tests import TestResult
-from releaser.candidate.trial import run_live_tests, run_tests_of_person
+from releaser.candidate.trial import run_live_tests, run_tests_alone
 from releaser.errors import GateError, PreflightError, Problem, ReleaserError, refuse, require
 from releaser.packages.complaints import require_fitting_lock
 from releaser.packages.hand_made import EDITED, describe_coming, describe_patches
+from releaser.packages.lock import read_lock
 from releaser.packages.resolve import choose_python
 from releaser.pipelines.checks import Look, list_hints, look
 from releaser.pipelines.decide import make_workplace
@@ -108,7 +109,8 @@ def check_first_tests(site: Site) -> Outcome:
         require([*view.problems, problem])
     head = view.require_fit().checkout.head
     with make_workplace(site, view.repository, run, is_dry=True) as (site, source, directory):
-        return _explain_tests(run_tests_of_person(site, run, source, head, directory), f"`{link}`")
+        result = run_tests_alone(site, run, source, head, directory, link, read_lock(site.paths.lockfile))
+    return _explain_tests(result, f"`{link}`")
 
 
 def _explain_tests(result: TestResult, environment: str, release: str | None = None) -> Outcome:
