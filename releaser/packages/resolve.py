@@ -16,7 +16,6 @@ from releaser.errors import BuildError, ToolError, refuse
 from releaser.packages.changes import compare_versions
 from releaser.packages.complaints import explain_refusal, require_fitting_lock
 from releaser.packages.holds import VersionHold
-from releaser.packages.indexes import Move
 from releaser.packages.lock import Lock, parse_lock, read_lock
 from releaser.packages.lost import pack_wheel, put_back
 from releaser.packages.rules import (
@@ -72,9 +71,8 @@ class Plan(msgspec.Struct, frozen=True):
     lost: Mapping[str, str] = {}
     #: True if nothing of the live venv is taken over.
     is_anew: bool = False
-    #: The packages that come from elsewhere than before, and the indexes that the host names, not the project.
-    moves: tuple[Move, ...] = ()
-    host_indexes: tuple[str, ...] = ()
+    #: Sentences about packages that come from elsewhere than before.
+    notes: tuple[str, ...] = ()
     #: The packages that are installed again in the same version, as uv would leave their files.
     renewed: frozenset[str] = frozenset()
 

@@ -33,7 +33,7 @@ from releaser.packages.audit import audit_venv, choose_fixes
 from releaser.packages.changes import describe_changes, find_newest
 from releaser.packages.hand_made import find_edited_venv, list_work
 from releaser.packages.holds import Hold, VersionHold, find_held_code, find_pause, list_holds
-from releaser.packages.indexes import explain_moves, find_host_indexes, find_moves, may_change_index
+from releaser.packages.indexes import describe_moves, explain_moves, find_host_indexes, find_moves, may_change_index
 from releaser.packages.lock import Lock, parse_lock, read_lock
 from releaser.packages.resolve import LiveVenv, Plan, read_constraints, read_live_venv, resolve
 from releaser.packages.rules import Rules, Skipped, follow_people, make_rules
@@ -68,7 +68,7 @@ class UpdateOptions(msgspec.Struct, frozen=True):
 
     `follow_remote` goes to the head of the remote, also if that moved back or was rewritten. A `dry_run` only decides.
     `names` are the packages to upgrade, empty for all; `accepted` those that may come from elsewhere than before.
-    `only_security` takes fixes of vulnerabilities alone.
+    `only_security` takes fixes of vulnerabilities alone. `unfit` are versions that did not build on another Python.
     """
 
     force: bool = False
@@ -78,6 +78,7 @@ class UpdateOptions(msgspec.Struct, frozen=True):
     names: tuple[str, ...] = ()
     accepted: tuple[str, ...] = ()
     only_security: bool = False
+    unfit: tuple[tuple[str, str, str], ...] = ()
 
 
 def decide(
@@ -185,7 +186,7 @@ def make_attempt(  # noqa: PLR0913 - all that an attempt is made of
             lowered = find_lowered(site, source, deployed, target.commit)
             constraints = read_constraints(shadow.project, site.settings.versions.constraints)
             rules = make_rules(site.settings.versions, holds, options.names, constraints, now())
-            rules = follow_people(rules, lowered.by_people, venv.installed)
+            rules = follow_people(rules, lowered.by_people, venv.installed).without(options.unfit)
             rules = _add_fixes(site, run, rules, options, venv, shadow.project)
             plan, rules = _resolve(site, run, shadow.project, venv, rules)
             plan = _judge_moves(site, shadow, plan, known, committed, options.accepted)
@@ -197,8 +198,9 @@ def make_attempt(  # noqa: PLR0913 - all that an attempt is made of
             detail.append(describe_changes(plan.changes or ()) or "no changes")
         if examine is not None:
             examine(site, shadow.project, plan, rules)
-    if plan.host_indexes and target.publishes:
-        words = f"uv.lock is not committed: it names {join_few(plan.host_indexes)}, an index of this host alone."
+    own = find_host_indexes(site, committed, plan.lock)
+    if own and target.publishes:
+        words = f"uv.lock is not committed: it names {join_few(own)}, an index of this host alone."
         advice = "Name the index in pyproject.toml, or let another host upgrade, and set `upgrade` to `none` here."
         target = msgspec.structs.replace(target, publishes=False, reason=words, advice=advice, is_problem=True)
     return Attempt(target, site, plan, make_key(site, plan, target.code_key)), reason
@@ -231,7 +233,7 @@ def _judge_moves(
     require(explain_moves([move for move in refused if move.name not in accepted], plan.lock))
     others = [move for move in find_moves(known[:1], committed, plan.lock) if move.has_other_files]
     renewed = frozenset(move.name for move in (*others, *refused) if move.is_same_version)
-    return msgspec.structs.replace(plan, moves=tuple(moves), host_indexes=tuple(own), renewed=renewed)
+    return msgspec.structs.replace(plan, notes=tuple(describe_moves(moves, own)), renewed=renewed)
 
 
 def decide_without_commit(site: Site, run: SiteRun, options: UpdateOptions, prospect: Prospect) -> Attempt:

@@ -31,7 +31,6 @@ from releaser.packages.holds import (
     replace_index_holds,
     write_holds,
 )
-from releaser.packages.indexes import describe_moves
 from releaser.packages.resolve import DOES_NOT_BUILD, find_unfit
 from releaser.pipelines.adopt import adopt
 from releaser.pipelines.audit import require_audit
@@ -119,13 +118,14 @@ def update(site: Site, run: SiteRun, options: UpdateOptions) -> Outcome:
 
 
 def _take_live_what_builds(site: Site, run: SiteRun, decision: Ready | Build, options: UpdateOptions) -> Outcome:
-    """Make a release live; without the new versions that do not build here, which goes back to `update`."""
+    """Make a release live; without the versions that do not build here: `update` decides again."""
     try:
         return take_live(site, run, decision, options)
     except BuildError as error:
-        if not _hold_unbuilt(site, run, decision.prospect, error):
+        unfit = (*options.unfit, *(find_unfit(error.output) if decision.prospect.python else ()))
+        if not _hold_unbuilt(site, run, decision.prospect, error) and {*unfit} == {*options.unfit}:
             raise
-        return update(site, run, options)
+        return update(site, run, msgspec.structs.replace(options, unfit=unfit))
 
 
 def _hold_unbuilt(site: Site, run: SiteRun, prospect: Prospect, error: BuildError) -> bool:
@@ -175,8 +175,8 @@ def take_live(site: Site, run: SiteRun, decision: Ready | Build, options: Update
     """
     prospect, repository = decision.prospect, decision.prospect.repository
     commits, live, target = prospect.new_commits, prospect.live, prospect.target
-    key, plan = prospect.attempt.key, prospect.attempt.plan
-    for note in filter(None, [prospect.python, *describe_moves(plan.moves, plan.host_indexes)]):
+    key = prospect.attempt.key
+    for note in filter(None, [prospect.python, *prospect.attempt.plan.notes]):
         run.note(note)
     if libraries := key.find_changed_libraries(live.manifest.key):
         run.note(f"Changed beside the checkout: {join_few(libraries)}.")

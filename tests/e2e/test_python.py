@@ -1,5 +1,6 @@
 """Another Python: given by a path, replaced or removed by the system, or asked for by `rebuild`."""
 
+import base64
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +11,7 @@ from tests.e2e.scenes import changes, mostly_slow, no_change, refused, says, sil
 from tests.support.commands import require
 from tests.support.sites import SampleSite, SiteFactory
 from tests.support.smtp import mail_server, read_mail
+from tests.support.wheels import build_sdist
 from tests.unit.test_startup_module import RUNNING, find_interpreters
 
 Make = Callable[[SampleSite], str]
@@ -165,6 +167,32 @@ def test_law_11_rebuild_makes_the_same_lock_anew_also_on_another_python(make_sit
     assert f"the same packages on Python {after}" in answer["headline"]
     assert (site.version("alpha"), site.json("list")[0]["python"]) == ("1.1.0", after)
     silent(site.releaser("update"))
+
+
+@pytest.mark.slow
+def test_law_11_what_does_not_build_on_another_python_moves(make_site: SiteFactory) -> None:
+    site, other = make_site(), other_python()
+    wheel = site.index / "beta-1.0.0-py3-none-any.whl"
+    name = wheel.name.replace("py3", RUNNING.name.replace("python", "cp").replace(".", ""))
+    backend = f"""\
+import base64, sys
+def build_wheel(directory, *arguments):
+    if sys.version_info[1] != {RUNNING.name.rpartition(".")[2]}:
+        raise OSError("not on this Python")
+    with open(f"{{directory}}/{name}", "wb") as file:
+        file.write(base64.b64decode({base64.b64encode(wheel.read_bytes())!r}))
+    return "{name}"
+"""
+    wheel.unlink()
+    build_sdist(site.index, "beta", "1.0.0", backend)
+    (site.path / "uv.lock").unlink()  # it names the wheel
+    site.push_commit("Lock", lock=True)
+    site.releaser("init", check=0)
+    site.publish("alpha", "1.1.0")
+    says(site.releaser("rebuild", "--python", other, check=4), "beta")
+    site.publish("beta", "1.1.0")
+    assert changes(site.json("rebuild", "--python", other)) == {"beta": ("1.0.0", "1.1.0")}
+    assert changes(site.json("update")) == {"alpha": ("1.0.0", "1.1.0")}
 
 
 @pytest.mark.slow
