@@ -29,7 +29,7 @@ from releaser.checkout.repository import Repository
 from releaser.checkout.target import Target
 from releaser.errors import BuildError
 from releaser.packages.changes import compare_releases
-from releaser.packages.lock import read_lock
+from releaser.packages.lock import Lock, read_lock
 from releaser.packages.resolve import Plan
 from releaser.releases.release import BUILT, Key, Manifest, NoVerdict, Release, State, list_products
 from releaser.releases.sealed import Sealed, find_differences
@@ -221,32 +221,23 @@ def seal(
 def run_live_tests(site: Site, run: Run, repository: Repository, head: str, release: Release) -> TestResult:
     """Run the tests with the live release and the code of HEAD: if they fail, too, no candidate is to blame."""
     directory = site.paths.shadow(f"{run.id}-live")
+    return run_tests_alone(site, run, repository, head, directory, release.venv, read_lock(release.lock))
+
+
+def run_tests_alone(  # noqa: PLR0913 - all that the tests of a venv need
+    site: Site, run: Run, repository: Repository, head: str, directory: Path, venv: Path, lock: Lock
+) -> TestResult:
+    """Run the tests with a venv that exists and the code of HEAD, in a shadow."""
     with run.step("test") as detail, make_shadow(site, repository, directory, head, mark=run.id) as shadow:
-        venv = release.venv
-        if not can_mount(site, shadow.root, shadow.original):  # the tests could write into it
-            venv = shadow.root / ".releaser-venv"
-            copy_venv(site, release.venv, venv, mark=run.id)
+        is_of_person = venv == site.paths.link
+        name = "" if is_of_person else "the live release: "
+        if is_of_person or not can_mount(site, shadow.root, shadow.original):  # the tests could write into it
+            copy = shadow.root / ".releaser-venv"
+            copy_venv(site, venv, copy, mark=run.id)
+            venv = copy
         shadow = _complete_shadow(site, shadow, venv, None)
-        result = run_tests(site, shadow, venv, read_lock(release.lock), mark=run.id, is_candidate=False)
-        detail.append(f"the live release: {result.reason or 'passed'}")
-        detail.has_failed = not result.passed
-    return result
-
-
-def run_tests_of_person(site: Site, run: Run, repository: Repository, head: str, directory: Path) -> TestResult:
-    """Run the tests with the venv of a person and the code of HEAD; the shadow in `directory` has a copy of the venv.
-
-    Where it is mounted, that copy has the path of the venv.
-    """
-    link = site.paths.link
-    with run.step("test") as detail, make_shadow(site, repository, directory, head, mark=run.id) as shadow:
-        is_inside = link.is_relative_to(shadow.original)
-        copy = shadow.map_path(link) if is_inside else shadow.root / ".releaser-venv"
-        copy_venv(site, link, copy, mark=run.id)
-        shadow = _complete_shadow(site, shadow, copy, None)
-        venv, lock = link if is_inside and shadow.is_mounted else copy, read_lock(site.paths.lockfile)
         result = run_tests(site, shadow, venv, lock, mark=run.id, is_candidate=False)
-        detail.append(result.reason or "passed")
+        detail.append(f"{name}{result.reason or 'passed'}")
         detail.has_failed = not result.passed
     return result
 

@@ -125,9 +125,8 @@ def describe_coming(site: Site, *, mark: str) -> str:
     if not site.settings.site.default_groups:
         return ""
     with _without_state(site) as site:
-        coming = {change.name: str(change.new) for change in _compare(site, [], mark=mark) if change.old is None}
-        words = ["--no-default-groups"]
-        without = {change.name for change in _compare(site, words, mark=mark) if change.old is None} if coming else {}
+        choices = (_compare(site, words, mark=mark) for words in ([], ["--no-default-groups"]))
+        coming, without = ({each.name: str(each.new) for each in choice if each.old is None} for choice in choices)
     if not (added := {name: version for name, version in coming.items() if name not in without}):
         return ""
     message = f"The first update adds {_join(added)} to the venv, from dependency groups that are defaults of uv."

@@ -16,7 +16,6 @@ from releaser.errors import BuildError, ToolError, refuse
 from releaser.packages.changes import compare_versions
 from releaser.packages.complaints import explain_refusal, require_fitting_lock
 from releaser.packages.holds import VersionHold
-from releaser.packages.indexes import Move
 from releaser.packages.lock import Lock, parse_lock, read_lock
 from releaser.packages.lost import pack_wheel, put_back
 from releaser.packages.rules import (
@@ -72,9 +71,8 @@ class Plan(msgspec.Struct, frozen=True):
     lost: Mapping[str, str] = {}
     #: True if nothing of the live venv is taken over.
     is_anew: bool = False
-    #: The packages that come from elsewhere than before, and the indexes that the host names, not the project.
-    moves: tuple[Move, ...] = ()
-    host_indexes: tuple[str, ...] = ()
+    #: Sentences about packages that come from elsewhere than before.
+    notes: tuple[str, ...] = ()
     #: The packages that are installed again in the same version, as uv would leave their files.
     renewed: frozenset[str] = frozenset()
 
@@ -236,7 +234,7 @@ def resolve(site: Site, tree: Path, live: LiveVenv, rules: Rules, *, mark: str) 
     task = _Task(site, tree, live, python, mark, before, committed)
     if rules.choose(before.committed.names) == frozenset():
         require_fitting_lock(site, tree, python, mark=mark)
-        changes, skipped = _compare(task) if task.is_same_python else None, tuple[Skipped, ...]()
+        changes, skipped = _compare(task), tuple[Skipped, ...]()
     else:
         rules, changes = _upgrade(task, rules)
         skipped = _explain(task, rules)
@@ -278,12 +276,19 @@ def _upgrade(task: _Task, rules: Rules) -> tuple[Rules, tuple[PackageChange, ...
                 rules = msgspec.structs.replace(rules, lowered={**rules.lowered, **required}, floors={})
             elif unfit and any(version not in rules.unfit.get(name, {}) for name, version, _ in unfit):
                 rules = rules.without(unfit)
-            elif unfit and not task.is_same_python:
-                return rules, None  # which versions may stay on another Python is decided by `plan_stages`
+            elif rules.unfit:
+                raise _explain_unfit(rules, error) from error
             else:
                 raise
         else:
             rules = msgspec.structs.replace(rules, floors={**rules.floors, **lowered})
+
+
+def _explain_unfit(rules: Rules, error: BuildError) -> BuildError:
+    """Return the error of a resolution without the versions that cannot be installed here."""
+    names = [f"{name} {version} {why}" for name, found in rules.unfit.items() for version, why in found.items()]
+    message = f"No other version fits, where {join_few(names)}: {error.message}"
+    return BuildError(message, f"Allow one: see `upgrade`, and what is on hold. {error.advice}", output=error.output)
 
 
 def _find_required(task: _Task, rules: Rules) -> dict[str, str]:

@@ -72,6 +72,8 @@ class Rules(msgspec.Struct, frozen=True):
     unfit: Mapping[str, Mapping[str, str]] = {}
     #: The packages that must not be lowered, with the version that is live or committed, whichever is newer.
     floors: Mapping[str, str] = {}
+    #: The packages that stay at these versions, but for those that cannot be installed here.
+    stays: Mapping[str, str] = {}
     #: The packages of which the tests alone hold versions: a smaller upgrade than to those may be taken.
     tested: frozenset[str] = frozenset()
 
@@ -183,7 +185,8 @@ def find_floors(rules: Rules, before: Baseline) -> dict[str, str]:
     """
     floors = {}
     for name in before.committed.names:
-        labels = {*before.committed.versions[name], before.installed.get(name, "")} - rules.find_refused(name)
+        labels = {*before.committed.versions[name]} - rules.find_refused(name)
+        labels |= {before.installed.get(name, "")} - rules.skipped.get(name, frozenset())
         labels = {rules.lowered[name]} if name in rules.lowered else labels
         is_forked = len(before.committed.find(name)) > 1
         is_free = is_forked or name in rules.kept or any(map(_is_from_git, labels))
@@ -215,13 +218,15 @@ def _find_newest(labels: Iterable[str]) -> Version | None:
 
 
 def make_bounds(rules: Rules, before: Baseline) -> dict[str, Bound]:
-    """Return the bounds for uv: the live version alone of a package that is kept, else all but those on hold.
+    """Return the bounds for uv: the one version of a package that is kept or stays, else all but those on hold.
 
     A level bounds from above: by the newest version that is live or in the lock.
     """
     kept = {*rules.kept, *(name for name in rules.constraints if _is_beyond(rules, before, name))}
+    stays = {name: version for name, version in rules.stays.items() if name not in kept | rules.unfit.keys()}
     bounds = {name: keep(before, name) for name in kept if name in before.installed}
-    for name in {*before.committed.names, *rules.skipped, *rules.constraints} - kept:
+    bounds |= {name: keep(before, name, version) for name, version in stays.items()}
+    for name in {*before.committed.names, *rules.skipped, *rules.constraints} - kept - stays.keys():
         level = _bound_by_level(rules, name, before)
         refused = [f"!={version}" for version in sorted(rules.find_refused(name)) if not _is_from_git(version)]
         words = [*refused, *filter(None, [level, rules.constraints.get(name)])]

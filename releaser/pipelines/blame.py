@@ -23,7 +23,7 @@ from releaser.packages.holds import CommitHold, Hold, VersionHold, list_holds, m
 from releaser.packages.lock import Lock, parse_lock
 from releaser.packages.resolve import Plan, read_live_venv, resolve_part
 from releaser.packages.rules import list_needed
-from releaser.pipelines.decide import UpdateOptions, decide_without_commit, make_attempts
+from releaser.pipelines.decide import UpdateOptions, decide_without_commit, make_attempt
 from releaser.releases.release import NoVerdict, PackageChange, Release
 from releaser.releases.store import SiteRun, begin_release, delete_release
 from releaser.releases.venv import read_records, shorten
@@ -322,7 +322,7 @@ def _try_series(bench: _Bench, options: UpdateOptions, findings: Findings, whole
     directory = site.paths.shadow(f"{run.id}-lock")
     try:
         words = (site, run, options, bench.repository, whole.target, bench.prospect.live, holds, directory)
-        attempt = make_attempts(*words)[0][-1]
+        attempt = make_attempt(*words)[0]
     except (BuildError, PreflightError) as error:
         logger.warning("no other versions were found: %s", error)
         return findings

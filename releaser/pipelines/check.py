@@ -5,11 +5,15 @@ from __future__ import annotations
 import msgspec
 
 from releaser.candidate.namespace import describe_shadow
+from releaser.candidate.shadow import make_shadow
 from releaser.candidate.tests import TestResult
-from releaser.candidate.trial import run_live_tests, run_tests_of_person
-from releaser.errors import GateError, PreflightError, Problem, refuse, require
+from releaser.candidate.trial import run_live_tests, run_tests_alone
+from releaser.errors import GateError, PreflightError, Problem, ReleaserError, refuse, require
+from releaser.packages.complaints import require_fitting_lock
 from releaser.packages.hand_made import EDITED, describe_coming, describe_patches
-from releaser.pipelines.checks import find_stale_lock, list_hints, look
+from releaser.packages.lock import read_lock
+from releaser.packages.resolve import choose_python
+from releaser.pipelines.checks import Look, list_hints, look
 from releaser.pipelines.decide import make_workplace
 from releaser.releases.store import SiteRun, Store
 from releaser.releases.verify import has_its_python
@@ -57,6 +61,29 @@ def check(site: Site, *, sends_mail: bool) -> Check:
     return Check(tuple(problems), shadow, tuple(filter(None, hints)), delivery)
 
 
+def find_stale_lock(site: Site, store: Store, view: Look) -> list[Problem]:
+    """Return a problem if the committed lock does not fit pyproject.toml, where it is deployed as it is.
+
+    That is by the setting `upgrade`, and by the first release, if that is built.
+    """
+    levels = {site.settings.versions.upgrade, *site.settings.versions.upgrade_packages.values()}
+    if levels != {"none"} and (store.releases or store.link.kind != "missing"):
+        return []
+    head = view.require_fit().checkout.head
+    try:
+        with (
+            make_workplace(site, view.repository, Run("check", CHECK), is_dry=True) as (site, source, directory),
+            make_shadow(site, source, directory, head, mark="check") as shadow,
+        ):
+            python, _ = choose_python(site, shadow.project, None, mark="check")
+            require_fitting_lock(site, shadow.project, python, mark="check")
+    except PreflightError as error:
+        return list(error.problems)
+    except ReleaserError:  # no Python, or no index: that is said by an update
+        return []
+    return []
+
+
 def check_tests(site: Site, run: SiteRun) -> Outcome:
     """Run the tests of the project once, with the live release and the commit of the checkout; nothing is changed."""
     view = look(site, run.store, mark=run.id)
@@ -82,7 +109,8 @@ def check_first_tests(site: Site) -> Outcome:
         require([*view.problems, problem])
     head = view.require_fit().checkout.head
     with make_workplace(site, view.repository, run, is_dry=True) as (site, source, directory):
-        return _explain_tests(run_tests_of_person(site, run, source, head, directory), f"`{link}`")
+        result = run_tests_alone(site, run, source, head, directory, link, read_lock(site.paths.lockfile))
+    return _explain_tests(result, f"`{link}`")
 
 
 def _explain_tests(result: TestResult, environment: str, release: str | None = None) -> Outcome:

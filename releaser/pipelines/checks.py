@@ -5,29 +5,23 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
-import tempfile
-from collections.abc import Mapping
-from pathlib import Path
 
 import msgspec
 
 from releaser.candidate import tests
 from releaser.candidate.namespace import can_mount_shadow
-from releaser.candidate.shadow import make_shadow
 from releaser.checkout import problems as checkout
 from releaser.checkout.own_files import find_stale_export
 from releaser.checkout.problems import explain_git_error, read_checkout
 from releaser.checkout.repository import CheckoutState, Repository, open_repository
 from releaser.checkout.snapshot import Snapshot, take_snapshot
-from releaser.errors import PreflightError, Problem, ReleaserError, ToolError, require
+from releaser.errors import PreflightError, Problem, ToolError, require
 from releaser.live.problems import find_problems
 from releaser.packages import complaints, hand_made
-from releaser.packages.complaints import require_fitting_lock
 from releaser.packages.lock import read_lock
-from releaser.packages.resolve import choose_python
 from releaser.releases.store import Store
 from releaser.site.site import Site, find_state_problems, find_untrusted_programs, read_dotenv
-from releaser.system.text import find_secrets, join_few, word
+from releaser.system.text import find_secrets, word
 
 
 class Look(msgspec.Struct, frozen=True):
@@ -96,28 +90,6 @@ def _find_lock_problems(site: Site) -> list[Problem]:
         return list(error.problems)
 
 
-def find_stale_lock(site: Site, store: Store, view: Look) -> list[Problem]:
-    """Return a problem if the committed lock does not fit pyproject.toml, where it is deployed as it is.
-
-    That is by the setting `upgrade`, and by the first release, if that is built.
-    """
-    levels = {site.settings.versions.upgrade, *site.settings.versions.upgrade_packages.values()}
-    if levels != {"none"} and (store.releases or store.link.kind != "missing"):
-        return []
-    with tempfile.TemporaryDirectory(prefix=site.paths.temporary_prefix) as place:  # a check makes no state
-        site, directory = msgspec.structs.replace(site, uv_cache=Path(place, "cache")), Path(place, "shadow")
-        head = view.require_fit().checkout.head
-        try:
-            with make_shadow(site, view.repository, directory, head, mark="check") as shadow:
-                python, _ = choose_python(site, shadow.project, None, mark="check")
-                require_fitting_lock(site, shadow.project, python, mark="check")
-        except PreflightError as error:
-            return list(error.problems)
-        except ReleaserError:  # no Python, or no index: that is said by an update
-            return []
-    return []
-
-
 def _find_tracked_problems(site: Site, repository: Repository) -> list[Problem]:
     locks, submodules = repository.tracked_locks_and_submodules()
     problems = checkout.explain_submodules(site, submodules)
@@ -136,24 +108,21 @@ def _find_open_secrets(site: Site) -> list[str]:
     return hints
 
 
-def _find_unused_settings(environ: Mapping[str, str]) -> list[str]:
-    """Return a hint about settings of git in the environment, which releaser's own take the place of."""
-    names = [name for name in ("GIT_CONFIG_COUNT", "GIT_CONFIG_PARAMETERS") if environ.get(name)]
-    hint = f"The settings of git in `{', '.join(names)}` are not used: set them by `git config --global NAME VALUE`."
-    return [hint] if names else []
-
-
-def _find_unused_uv_variables(site: Site) -> list[str]:
-    """Return a hint about variables of uv that could change what is installed, which releaser does not pass on."""
-    names = [f"`{name}`" for name in site.unused_uv_variables]
-    hint = f"Not used: {join_few(names)}. Set it in `[tool.uv]`, or see `default_groups` and `min_age` of releaser."
-    return [hint] if names else []
+def _find_unused_settings(site: Site) -> list[str]:
+    """Return hints about settings of git and uv in the environment, which releaser does not pass on."""
+    git = [name for name in ("GIT_CONFIG_COUNT", "GIT_CONFIG_PARAMETERS") if os.environ.get(name)]
+    hints = {
+        f"The settings of git in `{', '.join(git)}` are not used: set them by `git config --global NAME VALUE`.": git,
+        f"Not used: `{', '.join(site.unused_uv_variables)}`. Set it in `[tool.uv]`, or see `default_groups` and "
+        "`min_age` of releaser.": site.unused_uv_variables,
+    }
+    return [hint for hint, names in hints.items() if names]
 
 
 def list_hints(site: Site) -> list[str]:
     """Return what could be better, for `check` and `init`."""
     hints = [find_stale_export(site), *_find_open_secrets(site), *find_untrusted_programs(os.environ)]
-    hints += [*_find_unused_settings(os.environ), *_find_unused_uv_variables(site)]
+    hints += _find_unused_settings(site)
     if site.paths.state.is_relative_to(site.paths.top):
         hint = f"The state directory `{site.paths.state}` lies in the repository: `git clean -fdx` would delete every"
         hints.append(f"{hint} release. Use `git clean -fd`, or set `state_dir` before the first release.")

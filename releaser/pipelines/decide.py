@@ -28,12 +28,12 @@ from releaser.errors import BuildError, PreflightError, refuse, require
 from releaser.live.outlook import Outlook
 from releaser.live.problems import find_problems
 from releaser.packages import complaints
-from releaser.packages.another_python import explain_python, plan_stages
+from releaser.packages.another_python import explain_python, resolve_same
 from releaser.packages.audit import audit_venv, choose_fixes
 from releaser.packages.changes import describe_changes, find_newest
 from releaser.packages.hand_made import find_edited_venv, list_work
 from releaser.packages.holds import Hold, VersionHold, find_held_code, find_pause, list_holds
-from releaser.packages.indexes import explain_moves, find_host_indexes, find_moves, find_other_files, may_change_index
+from releaser.packages.indexes import describe_moves, explain_moves, find_host_indexes, find_moves, may_change_index
 from releaser.packages.lock import Lock, parse_lock, read_lock
 from releaser.packages.resolve import LiveVenv, Plan, read_constraints, read_live_venv, resolve
 from releaser.packages.rules import Rules, Skipped, follow_people, make_rules
@@ -68,7 +68,7 @@ class UpdateOptions(msgspec.Struct, frozen=True):
 
     `follow_remote` goes to the head of the remote, also if that moved back or was rewritten. A `dry_run` only decides.
     `names` are the packages to upgrade, empty for all; `accepted` those that may come from elsewhere than before.
-    `only_security` takes fixes of vulnerabilities alone.
+    `only_security` takes fixes of vulnerabilities alone. `unfit` are versions that did not build on another Python.
     """
 
     force: bool = False
@@ -78,6 +78,7 @@ class UpdateOptions(msgspec.Struct, frozen=True):
     names: tuple[str, ...] = ()
     accepted: tuple[str, ...] = ()
     only_security: bool = False
+    unfit: tuple[tuple[str, str, str], ...] = ()
 
 
 def decide(
@@ -143,10 +144,10 @@ def _decide(  # noqa: PLR0913 - all that a decision is made of
     commits = source.describe_commits(_find_commit(source, live, head), target.commit)
     keys = [source.code_key(commit, *site.committed_paths) for commit in (target.commit, head)]
     target = msgspec.structs.replace(target, code_key=keys[0], moves_code=keys[0] != keys[1])
-    attempts, reason = make_attempts(site, run, options, source, target, live, outlook.holds, directory, examine)
+    attempt, reason = make_attempt(site, run, options, source, target, live, outlook.holds, directory, examine)
     problems = (target.problem,) if target.problem is not None and target.is_rewritten else ()
-    prospect = Prospect(source, snapshot, live, attempts[0], commits, problems, python=reason)
-    return _compare(site, options, outlook, prospect, attempts)
+    prospect = Prospect(source, snapshot, live, attempt, commits, problems, python=reason)
+    return _compare(site, options, outlook, prospect)
 
 
 def _find_commit(source: Repository, live: Release, head: str) -> str:
@@ -154,7 +155,7 @@ def _find_commit(source: Repository, live: Release, head: str) -> str:
     return head if live.state.commit == head else source.resolve(live.state.commit) or head
 
 
-def make_attempts(  # noqa: PLR0913 - all that an attempt is made of
+def make_attempt(  # noqa: PLR0913 - all that an attempt is made of
     site: Site,
     run: SiteRun,
     options: UpdateOptions,
@@ -164,8 +165,8 @@ def make_attempts(  # noqa: PLR0913 - all that an attempt is made of
     holds: Sequence[Hold],
     directory: Path,
     examine: Examine | None = None,
-) -> tuple[list[Attempt], str]:
-    """Return the attempts that take a commit live with the newest packages, and why their Python is another one.
+) -> tuple[Attempt, str]:
+    """Return the attempt that takes a commit live with the newest packages, and why its Python is another one.
 
     Raises PreflightError and BuildError.
     """
@@ -175,39 +176,46 @@ def make_attempts(  # noqa: PLR0913 - all that an attempt is made of
             require(complaints.find_problems(site, shadow.project, mark=run.id, commit=target.commit))
         committed = read_lock(shadow.project / "uv.lock", f"uv.lock of commit {target.commit[:12]}")
         _require_names(committed, (*options.names, *options.accepted))
-        is_head = target.commit == target.head
-        at_head = committed if is_head else _read_lock_at(source, target.head, site.paths.lockfile_in_tree)
-        ready = (read_lock(each.lock) for each in run.store.releases if each.state.state == "ready")
-        known = [read_lock(live.lock), *filter(None, [at_head]), *ready]
+        ready = [each for each in run.store.releases if each.state.state == "ready"]
+        known = [read_lock(release.lock) for release in (live, *ready)]
+        with contextlib.suppress(PreflightError):
+            known.append(parse_lock(source.file_at(target.head, site.paths.lockfile_in_tree) or ""))
         with run.step("resolve") as detail:
             venv, deployed = read_live_venv(site, live), _find_commit(source, live, target.head)
             text = (shadow.project / "uv.lock").read_bytes()
             lowered = find_lowered(site, source, deployed, target.commit)
             constraints = read_constraints(shadow.project, site.settings.versions.constraints)
             rules = make_rules(site.settings.versions, holds, options.names, constraints, now())
-            rules = follow_people(rules, lowered.by_people, venv.installed)
+            rules = follow_people(rules, lowered.by_people, venv.installed).without(options.unfit)
             rules = _add_fixes(site, run, rules, options, venv, shadow.project)
             plan, rules = _resolve(site, run, shadow.project, venv, rules)
             plan = _judge_moves(site, shadow, plan, known, committed, options.accepted)
-            plans = [_explain_lowered(plan, lowered, venv.installed)]
-            reason = explain_python(live, venv, plans[0])
-            if reason:  # with the same versions first: one change at a time
-                plans = plan_stages(site, shadow.project, venv, rules, plans[0], text, mark=run.id)
-            detail.append(describe_changes(plans[0].changes or ()) or "no changes")
+            plan = _explain_lowered(plan, lowered, venv.installed)
+            reason = explain_python(live, venv, plan)
+            if reason:
+                (shadow.project / "uv.lock").write_bytes(text)
+                plan = _choose_stage(site, run, shadow.project, venv, rules, plan, target)
+            detail.append(describe_changes(plan.changes or ()) or "no changes")
         if examine is not None:
             examine(site, shadow.project, plan, rules)
-    if plan.host_indexes and target.publishes:
-        words = f"uv.lock is not committed: it names {join_few(plan.host_indexes)}, an index of this host alone."
+    own = find_host_indexes(site, committed, plan.lock)
+    if own and target.publishes:
+        words = f"uv.lock is not committed: it names {join_few(own)}, an index of this host alone."
         advice = "Name the index in pyproject.toml, or let another host upgrade, and set `upgrade` to `none` here."
         target = msgspec.structs.replace(target, publishes=False, reason=words, advice=advice, is_problem=True)
-    return [Attempt(target, site, plan, make_key(site, plan, target.code_key)) for plan in plans], reason
+    return Attempt(target, site, plan, make_key(site, plan, target.code_key)), reason
 
 
-def _read_lock_at(source: Repository, commit: str, path: str) -> Lock | None:
-    """Return the lock of a commit; None if it has none."""
-    with contextlib.suppress(PreflightError):
-        return parse_lock(source.file_at(commit, path) or "")
-    return None
+def _choose_stage(  # noqa: PLR0913 - all that a plan is made of
+    site: Site, run: SiteRun, tree: Path, venv: LiveVenv, rules: Rules, newest: Plan, target: Target
+) -> Plan:
+    """Return the plan of the same versions on another Python, one change at a time; the newest if that has failed."""
+    with contextlib.suppress(BuildError):
+        same = resolve_same(site, tree, venv, rules, mark=run.id)
+        if find_failed(run.store, make_key(site, same, target.code_key)) is None:
+            return same
+    (tree / "uv.lock").write_text(newest.lock_text, encoding="utf-8")
+    return newest
 
 
 def _judge_moves(
@@ -221,10 +229,11 @@ def _judge_moves(
     moves, own = find_moves(known, committed, plan.lock), find_host_indexes(site, committed, plan.lock)
     if may_change_index(site, shadow.project):
         moves = [move for move in moves if move.is_same_version]
-    refused = [move for move in moves if move.kind == "hash" or move.after not in own]
+    refused = [move for move in moves if move.has_other_files or move.after not in own]
     require(explain_moves([move for move in refused if move.name not in accepted], plan.lock))
-    renewed = find_other_files(known[0], plan.lock) | {move.name for move in refused if move.is_same_version}
-    return msgspec.structs.replace(plan, moves=tuple(moves), host_indexes=tuple(own), renewed=renewed)
+    others = [move for move in find_moves(known[:1], committed, plan.lock) if move.has_other_files]
+    renewed = frozenset(move.name for move in (*others, *refused) if move.is_same_version)
+    return msgspec.structs.replace(plan, notes=tuple(describe_moves(moves, own)), renewed=renewed)
 
 
 def decide_without_commit(site: Site, run: SiteRun, options: UpdateOptions, prospect: Prospect) -> Attempt:
@@ -238,8 +247,7 @@ def decide_without_commit(site: Site, run: SiteRun, options: UpdateOptions, pros
         site, source, target.head, read_pending(site.paths), held_code, follow_remote=options.follow_remote
     )
     directory = site.paths.shadow(f"{run.id}-lock")
-    attempts, _ = make_attempts(site, run, options, source, target, prospect.live, holds, directory)
-    return attempts[-1]
+    return make_attempt(site, run, options, source, target, prospect.live, holds, directory)[0]
 
 
 def _add_fixes(site: Site, run: Run, rules: Rules, options: UpdateOptions, venv: LiveVenv, tree: Path) -> Rules:
@@ -287,18 +295,13 @@ def _resolve(site: Site, run: Run, tree: Path, venv: LiveVenv, rules: Rules) -> 
     return msgspec.structs.replace(plan, skipped=(*left_out, *plan.skipped)), rules
 
 
-def _compare(
-    site: Site, options: UpdateOptions, outlook: Outlook, prospect: Prospect, attempts: Sequence[Attempt]
-) -> Decision:
-    """Return the decision on candidates, by what is live, what failed and what is ready."""
-    live, store = prospect.live, outlook.store
-    failed = [find_failed(store, attempt.key) for attempt in attempts]
-    if prospect.python:  # of which no hold remembers that it was rolled back
-        failed = [each or _find_left(store, attempt.key) for each, attempt in zip(failed, attempts, strict=True)]
-    tried = [each is not None and not may_try_again(each) and not options.force for each in failed]
-    attempts = tuple(attempt for attempt, is_tried in zip(attempts, tried, strict=True) if not is_tried) or attempts[:1]
-    prospect, attempt = msgspec.structs.replace(prospect, attempt=attempts[0]), attempts[0]
+def _compare(site: Site, options: UpdateOptions, outlook: Outlook, prospect: Prospect) -> Decision:
+    """Return the decision on a candidate, by what is live, what failed and what is ready."""
+    live, store, attempt = prospect.live, outlook.store, prospect.attempt
     before, key = live.manifest.key, attempt.key
+    failed = find_failed(store, key)
+    if prospect.python:  # of which no hold remembers that it was rolled back
+        failed = failed or _find_left(store, key)
     is_same = attempt.plan.installs_what_is_live and (key.code_key, key.python) == (before.code_key, before.python)
     is_same = is_same and not key.find_changed_libraries(before)
     is_same = is_same or (attempt.plan.changes == () and _was_left(site, store, prospect))
@@ -312,20 +315,20 @@ def _compare(
         return _decide_on_lock(site, outlook, prospect)
     if is_same and not damage and live.manifest.kind == "built":
         return Ready(prospect, live)  # HEAD has come apart from it, by `--keep-code` or by a person's pull
-    if all(tried) and failed[0] is not None:
-        return StillFailing(prospect, failed[0])
+    if failed is not None and not may_try_again(failed) and not options.force:
+        return StillFailing(prospect, failed)
     if (ready := choose_ready(site, store, attempt.key, attempt.target)) is not None:
         head, commit = attempt.target.head, attempt.target.commit
         deployed = find_deployed(site, prospect.repository, store, head) or live
         entry = Entry("changing", "update", ready.id, deployed.id, ready.id, head=head, commit=commit)
         require(plan_products(site, prospect.repository, entry, back=False).problems)
         return Ready(prospect, ready)
-    return Build(prospect, tuple(damage), find_failed(store, attempt.key), tuple(attempts[1:]))
+    return Build(prospect, tuple(damage), find_failed(store, key))
 
 
 def _find_left(store: Store, key: Key) -> Release | None:
-    """Return the release of a candidate that an automatic rollback has left, as one that failed."""
-    left = (each for each in store.releases if each.manifest.key == key and each.state.left_by == "automatic")
+    """Return the release of a candidate that a rollback has left, as one that failed."""
+    left = (each for each in store.releases if each.manifest.key == key and each.state.state == "rolled-back")
     release = next(left, None)
     if release is None:
         return None
@@ -339,10 +342,10 @@ def _was_left(site: Site, store: Store, prospect: Prospect) -> bool:
     That is the content of a library beside the checkout, other files of a version, or a tag of git.
     """
     live, key = prospect.live, prospect.attempt.key
-    if not any(each.state.state == "rolled-back" and each.manifest.key == key for each in store.releases):
+    if _find_left(store, key) is None or key.python != live.manifest.key.python:
         return False
     paths = prospect.repository.changed_paths(live.manifest.commit, prospect.target.commit)
-    return key.python == live.manifest.key.python and {*paths} <= {*site.committed_paths}
+    return {*paths} <= {*site.committed_paths}
 
 
 def _find_missing_products(site: Site, store: Store, prospect: Prospect) -> list[str]:

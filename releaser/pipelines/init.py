@@ -24,7 +24,8 @@ from releaser.packages.first_lock import FirstLock
 from releaser.packages.lock import read_lock
 from releaser.packages.resolve import Plan, choose_python
 from releaser.pipelines.adopt import adopt, ignore_link
-from releaser.pipelines.checks import Look, find_stale_lock, list_hints, look
+from releaser.pipelines.check import find_stale_lock
+from releaser.pipelines.checks import Look, list_hints, look
 from releaser.pipelines.conclude import conclude
 from releaser.releases.journal import Entry, write_entry
 from releaser.releases.store import SiteRun, Store

@@ -15,7 +15,7 @@ from releaser.candidate.trial import Attempt
 from releaser.checkout.target import Target, may_commit_older
 from releaser.errors import BuildError, refuse, require
 from releaser.live.outlook import Outlook, foresee
-from releaser.packages.another_python import Versions, explain_python, require_lasting, resolve_same
+from releaser.packages.another_python import explain_python, require_lasting, resolve_same
 from releaser.packages.changes import compare_locks, describe_changes
 from releaser.packages.hand_made import find_edited_venv, list_work
 from releaser.packages.holds import find_held_code, list_holds
@@ -42,34 +42,33 @@ def rebuild(site: Site, run: SiteRun, python: str) -> Outcome:
     `python` is the interpreter as uv takes it; empty for that of an update.
     """
     write_entry(site.paths, Entry("building", run.command.name, run.id))
-    moving = dict[str, frozenset[str]]()
+    holds = list_holds(site)
+    rules = make_rules(site.settings.versions, holds)
     while True:
-        decision = _decide(site, run, python, Outlook(run.store, list_holds(site)), moving)
+        decision = _decide(site, run, python, Outlook(run.store, holds), rules)
         try:
             return take_live(site, run, decision, UpdateOptions(force=True))
         except BuildError as error:
-            found = find_unfit(error.output) if decision.prospect.python else []
-            unfit = {name: version for name, version, _ in found}
-            if not unfit or unfit.keys() & moving.keys():
+            further = rules.without(find_unfit(error.output))  # from source, as it turned out
+            if further == rules or not decision.prospect.python:
                 raise
-            moving |= {name: frozenset([version]) for name, version in unfit.items()}  # from source, as it turned out
+            rules = further
 
 
 def preview_rebuild(site: Site, python: str) -> Outcome:
     """Decide, as `rebuild` will, and print it: no lock, no write, no recovery."""
     run, outlook = SiteRun("preview", REBUILD), foresee(site, Store(site.paths))
     run.store = outlook.store
-    outcome = make_preview(_decide(site, run, python, outlook, {}, is_dry=True), outlook.interrupted, does="rebuild")
+    rules = make_rules(site.settings.versions, outlook.holds)
+    outcome = make_preview(_decide(site, run, python, outlook, rules, is_dry=True), outlook.interrupted, does="rebuild")
     previous = outlook.store.previous
     return msgspec.structs.replace(outcome, previous=previous.id if previous else None, on_hold=outlook.holds)
 
 
-def _decide(
-    site: Site, run: SiteRun, python: str, outlook: Outlook, moving: Versions, *, is_dry: bool = False
-) -> Build:
+def _decide(site: Site, run: SiteRun, python: str, outlook: Outlook, rules: Rules, *, is_dry: bool = False) -> Build:
     """Return what is built: the code of the checkout, with the lock of the live release.
 
-    The versions in `moving` do not build on another Python. Raises PreflightError and BuildError.
+    On another Python, versions may have to move within the rules. Raises PreflightError and BuildError.
     """
     live = outlook.store.find("live")
     view = checks.look(site, outlook.store, mark=run.id, instead=outlook.checkout)
@@ -89,8 +88,7 @@ def _decide(
         make_shadow(site, source, directory, head, mark=run.id) as shadow,
         run.step("resolve") as detail,
     ):
-        rules = make_rules(site.settings.versions, outlook.holds)
-        plan, reason = _plan(site, shadow.project, live, python, rules, moving, mark=run.id)
+        plan, reason = _plan(site, shadow.project, live, python, rules, mark=run.id)
         detail.append(describe_changes(plan.changes or ()) or "the same packages")
     attempt = Attempt(target, site, plan, make_key(site, plan, code_key))
     edits, damage = tuple(list_work(live, faults)), tuple(find_live_damage(live, faults, is_lost=True))
@@ -98,9 +96,7 @@ def _decide(
     return Build(prospect, damage)
 
 
-def _plan(  # noqa: PLR0913 - all that a plan is made of
-    site: Site, tree: Path, live: Release, python: str, rules: Rules, moving: Versions, *, mark: str
-) -> tuple[Plan, str]:
+def _plan(site: Site, tree: Path, live: Release, python: str, rules: Rules, *, mark: str) -> tuple[Plan, str]:
     """Return the plan of the lock of the live release, and why its Python is another one; empty if it is the same."""
     venv, lock, asked = read_live_venv(site, live), read_lock(live.lock), site
     if python:
@@ -112,5 +108,5 @@ def _plan(  # noqa: PLR0913 - all that a plan is made of
     reason = explain_python(live, venv, plan)
     if reason:
         require_lasting(site, tree, venv, plan, mark=mark)
-        plan = resolve_same(asked, tree, venv, rules, moving, mark=mark)
+        plan = resolve_same(asked, tree, venv, rules, mark=mark)
     return msgspec.structs.replace(plan, changes=compare_locks(lock, plan.lock), is_anew=True), reason

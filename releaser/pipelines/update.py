@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import msgspec
 
 from releaser.candidate.build import LockInstaller
-from releaser.candidate.trial import Attempt, Trial, let_go_of_ready, seal, try_candidate
+from releaser.candidate.trial import Trial, let_go_of_ready, seal, try_candidate
 from releaser.checkout.move import find_missing_room_for_move, move_checkout, require_free_way
 from releaser.checkout.own_files import has_lock_of
 from releaser.checkout.pending import read_pending
@@ -31,7 +31,6 @@ from releaser.packages.holds import (
     replace_index_holds,
     write_holds,
 )
-from releaser.packages.indexes import describe_moves
 from releaser.packages.resolve import DOES_NOT_BUILD, find_unfit
 from releaser.pipelines.adopt import adopt
 from releaser.pipelines.audit import require_audit
@@ -119,13 +118,14 @@ def update(site: Site, run: SiteRun, options: UpdateOptions) -> Outcome:
 
 
 def _take_live_what_builds(site: Site, run: SiteRun, decision: Ready | Build, options: UpdateOptions) -> Outcome:
-    """Make a release live; without the new versions that do not build here, which goes back to `update`."""
+    """Make a release live; without the versions that do not build here: `update` decides again."""
     try:
         return take_live(site, run, decision, options)
     except BuildError as error:
-        if not _hold_unbuilt(site, run, decision.prospect, error):
+        unfit = (*options.unfit, *(find_unfit(error.output) if decision.prospect.python else ()))
+        if not _hold_unbuilt(site, run, decision.prospect, error) and {*unfit} == {*options.unfit}:
             raise
-        return update(site, run, options)
+        return update(site, run, msgspec.structs.replace(options, unfit=unfit))
 
 
 def _hold_unbuilt(site: Site, run: SiteRun, prospect: Prospect, error: BuildError) -> bool:
@@ -175,8 +175,8 @@ def take_live(site: Site, run: SiteRun, decision: Ready | Build, options: Update
     """
     prospect, repository = decision.prospect, decision.prospect.repository
     commits, live, target = prospect.new_commits, prospect.live, prospect.target
-    key, plan = prospect.attempt.key, prospect.attempt.plan
-    for note in filter(None, [prospect.python, *describe_moves(plan.moves, plan.host_indexes)]):
+    key = prospect.attempt.key
+    for note in filter(None, [prospect.python, *prospect.attempt.plan.notes]):
         run.note(note)
     if libraries := key.find_changed_libraries(live.manifest.key):
         run.note(f"Changed beside the checkout: {join_few(libraries)}.")
@@ -231,7 +231,8 @@ def find_passing(site: Site, run: SiteRun, decision: Build, options: UpdateOptio
         run.note(f"Release {prospect.live.id} was not as it was built: {join_few(decision.damage)}.")
     if decision.damage or prospect.edits:
         empty_cache(site)  # a file that was changed in place may be a link to one of uv's
-    attempt, trial = _try(run, decision)
+    install = LockInstaller(attempt.plan, prospect.live.venv)
+    trial = try_candidate(run, prospect.repository, attempt, prospect.live, install)
     blame, is_known = NO_BLAME, decision.failed is not None
     if not trial.tests.passed:
         findings = find_blame(site, run, decision, options, trial)
@@ -254,24 +255,6 @@ def find_passing(site: Site, run: SiteRun, decision: Build, options: UpdateOptio
         raise _CandidateFailedError(explain_failure(release, "", ""), release, blame, is_known=is_known)
     commits = prospect.new_commits if attempt.target.commit == prospect.target.commit else ()
     return release, msgspec.structs.replace(prospect, attempt=attempt, new_commits=commits), blame
-
-
-def _try(run: SiteRun, decision: Build) -> tuple[Attempt, Trial]:
-    """Build and test candidates; return the first one that passes its tests, or the last. Raises BuildError."""
-    prospect = decision.prospect
-
-    def try_one(attempt: Attempt) -> tuple[Attempt, Trial]:
-        install = LockInstaller(attempt.plan, prospect.live.venv)
-        return attempt, try_candidate(run, prospect.repository, attempt, prospect.live, install)
-
-    *others, last = (prospect.attempt, *decision.others)
-    for attempt in others:
-        with contextlib.suppress(BuildError):  # it is in the steps; the next one may pass
-            _, trial = try_one(attempt)
-            if trial.tests.passed:
-                return attempt, trial
-            _seal(run, trial, prospect.live, Findings())
-    return try_one(last)
 
 
 def _seal(run: SiteRun, trial: Trial, live: Release, findings: Findings) -> Release:

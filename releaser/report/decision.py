@@ -116,14 +116,13 @@ class Ready(msgspec.Struct, frozen=True):
 class Build(msgspec.Struct, frozen=True):
     """Something is new, and is tried. `damage` says why the live release is built again.
 
-    `failed` is the release that failed as this candidate, and is tried again. If it fails, `others` are tried.
+    `failed` is the release that failed as this candidate, and is tried again.
     """
 
     kind: ClassVar[str] = "build"
     prospect: Prospect
     damage: tuple[str, ...] = ()
     failed: Release | None = None
-    others: tuple[Attempt, ...] = ()
 
 
 Decision: TypeAlias = Refused | Paused | Adopt | Nothing | LockNews | StillFailing | Ready | Build

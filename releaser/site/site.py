@@ -47,10 +47,10 @@ _KEPT_UV = re.compile(
     r"INSECURE_HOST|PYTHON_DOWNLOADS|PYTHON_INSTALL|PYTHON_PREFERENCE|PYTHON$|CONFIG_FILE|NO_CONFIG|CONCURRENT|"
     r"REQUEST_TIMEOUT|SSL)"
 )
-# Those of the others that change nothing here.
-_HARMLESS_UV = re.compile(
-    r"UV_(CACHE_DIR|NO_CACHE|LINK_MODE|PROJECT_ENVIRONMENT|NO_SYNC|NO_PROGRESS|COMPILE_BYTECODE|VENV_|TOOL_|PUBLISH_|"
-    r"PREVIEW|LOCK_TIMEOUT|INSTALL_DIR|INTERNAL_|RUN_|LOG_|NO_WRAP|SHOW_|STACK|INIT_|UNMANAGED_INSTALL)"
+# Those of the others that people set for what is installed.
+_UNUSED_UV = re.compile(
+    r"UV_(EXCLUDE|NO_(DEV|GROUP|DEFAULT_GROUPS|BINARY|BUILD|SOURCES|EDITABLE)|DEV|GROUP|RESOLUTION|PRERELEASE|"
+    r"FORK_STRATEGY|(BUILD_)?CONSTRAINT|OVERRIDE|TORCH_BACKEND|FROZEN|LOCKED)"
 )
 # Variables that mislead Python, or git, as in its hooks; but for those by which git reaches servers, and signs commits.
 _MISLEADING = re.compile(
@@ -162,9 +162,8 @@ class Site(msgspec.Struct, frozen=True):
 
     @property
     def unused_uv_variables(self) -> list[str]:
-        """The variables of uv that could change what is installed, and so are not used."""
-        names = sorted(name for name in {**self.dotenv, **self.environ} if name.startswith("UV_"))
-        return [name for name in names if not _KEPT_UV.match(name) and not _HARMLESS_UV.match(name)]
+        """The variables of uv that would change what is installed, and so are not used."""
+        return sorted(filter(_UNUSED_UV.match, {**self.dotenv, **self.environ}))
 
     def service_environment(self, venv: Path, mark: str = "") -> dict[str, str]:
         """Return the environment for programs of the site in a release: what its service gets is stronger."""
@@ -320,14 +319,15 @@ def read_dotenv(path: Path) -> tuple[dict[str, str], list[Problem]]:
     if problems and is_readable:  # the people who get mail can be read
         text = path.read_text(encoding="utf-8", errors="replace")
     logging.getLogger("dotenv").setLevel(logging.ERROR)
-    values = dotenv.dotenv_values(stream=StringIO(text), interpolate=False)
     for binding in parse_stream(StringIO(text)):
-        line, is_lost = binding.original.string, bool(binding.key) and values.get(binding.key or "") is None
-        is_ours = _OWN_NAME.match(line) and (binding.error or is_lost)
-        if is_ours or (binding.error and _ASSIGNMENT.match(line)):  # other lines may be for a shell
-            reason = "is a quote not closed?" if _ASSIGNMENT.match(line) else "a line must be NAME=value."
+        line = binding.original.string
+        is_assignment, is_lost = _ASSIGNMENT.match(line), bool(binding.key) and binding.value is None
+        # Other lines may be for a shell.
+        if (binding.error and is_assignment) or ((binding.error or is_lost) and _OWN_NAME.match(line)):
+            reason = "is a quote not closed?" if is_assignment else "a line must be NAME=value."
             message = f"Line {binding.original.line} of `{path}` cannot be read: {reason}"
             problems.append(Problem(BROKEN_LINE, message, f"Correct or remove it: `nano {word(path)}`."))
+    values = dotenv.dotenv_values(stream=StringIO(text), interpolate=False)
     return {name: value for name, value in values.items() if value is not None}, problems
 
 

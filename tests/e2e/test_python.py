@@ -1,5 +1,6 @@
 """Another Python: given by a path, replaced or removed by the system, or asked for by `rebuild`."""
 
+import base64
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +11,7 @@ from tests.e2e.scenes import changes, mostly_slow, no_change, refused, says, sil
 from tests.support.commands import require
 from tests.support.sites import SampleSite, SiteFactory
 from tests.support.smtp import mail_server, read_mail
+from tests.support.wheels import build_sdist
 from tests.unit.test_startup_module import RUNNING, find_interpreters
 
 Make = Callable[[SampleSite], str]
@@ -101,7 +103,7 @@ def test_law_11_removed_python_is_replaced_with_the_same_versions(make_site: Sit
     with mail_server() as server:
         mail = {"ADMINS_JSON": '[["Ada", "ada@example.org"]]', "RELEASER_SMTP_HOST": server.host}
         site.write_dotenv(mail, upgrade_packages='{"beta": "none"}')
-        says(refused(site, "update", code=4), "beta 1.0.0 has no build")
+        says(refused(site, "update", code=4), "beta 1.0.0 has no file for this host")
         site.write_dotenv(mail, upgrade_packages='{"beta": "minor"}')
         status = " ".join(site.releaser("status", check=10).stdout.split())
         assert "its Python does not start" in status
@@ -168,6 +170,32 @@ def test_law_11_rebuild_makes_the_same_lock_anew_also_on_another_python(make_sit
 
 
 @pytest.mark.slow
+def test_law_11_what_does_not_build_on_another_python_moves(make_site: SiteFactory) -> None:
+    site, other = make_site(), other_python()
+    wheel = site.index / "beta-1.0.0-py3-none-any.whl"
+    name = wheel.name.replace("py3", RUNNING.name.replace("python", "cp").replace(".", ""))
+    backend = f"""\
+import base64, sys
+def build_wheel(directory, *arguments):
+    if sys.version_info[1] != {RUNNING.name.rpartition(".")[2]}:
+        raise OSError("not on this Python")
+    with open(f"{{directory}}/{name}", "wb") as file:
+        file.write(base64.b64decode({base64.b64encode(wheel.read_bytes())!r}))
+    return "{name}"
+"""
+    wheel.unlink()
+    build_sdist(site.index, "beta", "1.0.0", backend)
+    (site.path / "uv.lock").unlink()  # it names the wheel
+    site.push_commit("Lock", lock=True)
+    site.releaser("init", check=0)
+    site.publish("alpha", "1.1.0")
+    says(site.releaser("rebuild", "--python", other, check=4), "beta")
+    site.publish("beta", "1.1.0")
+    assert changes(site.json("rebuild", "--python", other)) == {"beta": ("1.0.0", "1.1.0")}
+    assert changes(site.json("update")) == {"alpha": ("1.0.0", "1.1.0")}
+
+
+@pytest.mark.slow
 def test_check_runs_the_tests_before_init(fresh: SampleSite) -> None:
     """With the venv of a person, and without a trace."""
     site = fresh
@@ -184,8 +212,8 @@ def test_check_runs_the_tests_before_init(fresh: SampleSite) -> None:
         says(site.releaser("check", "--tests", check=5), "fails its tests", "the shop is closed")
     assert not site.state.exists()
     mounted, _, unmounted = site.test_runs()
-    assert (mounted["prefix"], mounted["versions"]["alpha"]) == (str(site.link), "1.0.0")
-    assert (unmounted["prefix"] != str(site.link), unmounted["versions"]["alpha"]) == (True, "1.0.0")
+    for test_run in (mounted, unmounted):
+        assert (test_run["prefix"] != str(site.link), test_run["versions"]["alpha"]) == (True, "1.0.0")
 
 
 @pytest.mark.slow

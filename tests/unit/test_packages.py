@@ -166,6 +166,7 @@ def test_law_06_23_bounds_of_forks_floors_and_constraints(wanted: Rules, bounds:
      (Rules(), "a 1.10", "1.9", {"a": "1.10"}), (Rules(), "b 1.0", "1.0", {"b": "1.0"}),
      (Rules(skipped={"a": frozenset({"1.1"})}), "a 1.1", "1.0", {"a": "1.0"}),  # merely held here
      (Rules(unfit={"a": {"1.1": "no file"}}), "a 1.1", "1.0", {"a": "1.0"}),
+     (Rules(unfit={"a": {"1.0": "no file"}}), "a 1.0", "1.0", {"a": "1.0"}),  # on another Python
      (Rules(kept=frozenset("a")), "a 1.1", "1.0", {}),
      (Rules(lowered={"a": "1.0"}, skipped={"a": frozenset({"1.1"})}), "a 1.0", "1.1", {"a": "1.0"}),
      (Rules(), "a 1.0@git:1111111", "1.0", {}), (Rules(), "a odd", "", {}), (Rules(), "a 1@virtual:.", "", {}),
@@ -570,19 +571,20 @@ def test_a_hold_ends_by_itself_and_is_replaced_by_another(paths: Paths, kind: ty
 
 
 @pytest.mark.parametrize(
-    ("installed", "moving", "bounds"),
+    ("installed", "unfit", "bounds"),
     [
         ("1.0", {}, "==1.0"),
         ("1.1", {}, "==1.1"),  # live, and not committed
         ("0.9", {}, "==1.0"),  # a commit has raised it
-        ("1.0", {"a": frozenset({"1.0"})}, "!=1.0,<2"),
+        ("1.0", {"a": {"1.0": "no file"}}, "!=1.0,<2"),
     ],
 )
 def test_law_11_versions_stay_on_another_python(
-    installed: str, moving: Mapping[str, frozenset[str]], bounds: str
+    installed: str, unfit: Mapping[str, Mapping[str, str]], bounds: str
 ) -> None:
-    lock = make_lock("a 1.0")
-    wanted = another_python.keep_versions(Rules("minor"), {"a": installed}, lock, moving)
+    wanted = Rules("minor", unfit=unfit)
+    stays = another_python.choose_stays(wanted, {"a": installed}, make_lock("a 1.0"))
+    wanted = msgspec.structs.replace(wanted, stays=stays)
     assert rules.make_bounds(wanted, known({"a": installed}, "a 1.0")) == {"a": (bounds,)}
 
 
