@@ -39,7 +39,7 @@ def find_culprits(trials: Trials, items: Part, *, head: int = 0, tail: int = 0, 
     The base has passed once. The first `head` and the last `tail` items are suspects, of which the very last one is
     looked at first; else an item comes after those that it needs. The shortest beginning that fails ends with a
     culprit. One is named only if the tests failed twice with it, without another culprit, and passed twice without it.
-    Unless all are suspects, two more must fail if runs are left.
+    Unless one is a suspect, two more must fail if runs are left.
     """
     book, failing, is_cut_off, rest, low = _Book(trials, items, runs, jobs), list[Part](), False, items, 0
     likely = [head, *([len(items) - 1, len(items) - tail] if tail else [])]
@@ -55,7 +55,7 @@ def find_culprits(trials: Trials, items: Part, *, head: int = 0, tail: int = 0, 
         with contextlib.suppress(_CutOffError):
             culprits.append(book.prove(part, rest))
     suspects = {*items[:head], *items[len(items) - tail :]}
-    if book.runs >= _SPARE + 2 and not {part[-1] for part in culprits} <= suspects:
+    if culprits and book.runs >= _SPARE + 2 and suspects.isdisjoint(part[-1] for part in culprits):
         with contextlib.suppress(_CutOffError):  # in a row, else tests that fail in every other run may agree with it
             book.ask(culprits[0], culprits[-1], again=True)
     if book.is_flaky:
@@ -81,12 +81,14 @@ class _Book:
         unknown = [part for part in parts if again or part not in known]
         if len(unknown) > self.runs:
             raise _CutOffError
-        found = self.trials(unknown) if unknown else ()
-        self.runs -= len(unknown)
-        self.verdicts += [(part, passed) for part, passed in zip(unknown, found, strict=True) if passed is not None]
-        if None in found or self.is_flaky:
-            self.runs = 0
-            raise _CutOffError
+        for start in range(0, len(unknown), self.jobs):
+            batch = unknown[start : start + self.jobs]
+            found = self.trials(batch)
+            self.runs -= len(batch)
+            self.verdicts += [(part, passed) for part, passed in zip(batch, found, strict=True) if passed is not None]
+            if None in found or self.is_flaky:
+                self.runs = 0
+                raise _CutOffError
         known = dict(self.verdicts)
         return [known[part] for part in parts]
 
