@@ -33,7 +33,6 @@ from releaser.packages.rules import (
     keep,
     lock_arguments,
     make_bounds,
-    pin_arguments,
 )
 from releaser.releases.release import PackageChange, Release
 from releaser.releases.venv import ask_python_version, find_python, is_same_installation, list_installed
@@ -42,7 +41,6 @@ from releaser.system.process import Finished, failure
 from releaser.system.run import now
 from releaser.system.text import join_few, normalize_name, word
 
-_ROUNDS = 4  # attempts to find out which changes fit to a part
 _RETRY = "The next run tries again."
 DOES_NOT_BUILD = "does not build here"
 _QUESTIONS = 30  # to uv, for one update
@@ -472,40 +470,35 @@ def _explain_holds(names: Sequence[str], rules: Rules) -> BuildError:
 
 
 def resolve_part(  # noqa: PLR0913 - all that a resolution needs
-    site: Site, tree: Path, live: LiveVenv, whole: Plan, before: Mapping[str, str], part: Collection[str], *, mark: str
+    site: Site, tree: Path, venv: Path, whole: Plan, before: Mapping[str, str], part: Collection[str], *, mark: str
 ) -> Plan:
     """Lock a part of the changes of a plan; the other changed packages stay at the versions `before`.
 
-    What does not fit to these is left out of the part. The tree has the lock to which packages from git go back.
-    Raises BuildError.
+    What does not fit to these is left out of the part. The tree has the lock to which packages go back of which no
+    words of uv name the version. Raises BuildError.
     """
-    path, text = tree / "uv.lock", (tree / "uv.lock").read_text(encoding="utf-8")
-    others = {name: version for name, version in before.items() if name not in part}
-    if all(is_pinnable(whole.lock, name, version) for name, version in others.items()):
+    path, text, versions = tree / "uv.lock", (tree / "uv.lock").read_text(encoding="utf-8"), whole.lock.versions
+    plain = {name for name, version in before.items() if is_pinnable(whole.lock, name, version)}
+    if before.keys() - part <= plain:
         text = whole.lock_text
-    for _ in range(_ROUNDS):
-        for may_differ in (False, True):
-            path.write_text(text, encoding="utf-8")
-            words = pin_arguments(whole.lock, before, part, may_differ=may_differ)
-            finished = site.run_uv(*words, "--python", whole.python, cwd=tree, mark=mark, check=False)
-            if finished.status == 0:
-                break
-        if finished.status != 0 or not may_differ:
+    for is_exact in (True, False, True):
+        words = ["lock", "--python", whole.python]
+        for name, version in before.items():
+            label = version if name not in part else next(iter(versions[name])) if is_exact else ""
+            if name in part or name in plain:
+                words += ["-P", f"{name}=={label}" if label and name in plain else name]
+        path.write_text(text, encoding="utf-8")
+        finished = site.run_uv(*words, cwd=tree, mark=mark, check=False)
+        lock = read_lock(path)
+        if is_exact and finished.status == 0:
             break
-        chosen = read_lock(path).versions
-        part = [name for name in part if chosen.get(name) == whole.lock.versions[name]]
-    if finished.status != 0 or may_differ:
+        part = [name for name in before if name in part and lock.versions.get(name) == versions[name]]
+    else:
         raise _explain_resolution(finished, Rules())
-    lock = read_lock(path)
-    changes = compare_with_venv(site, tree, live.venv, lock, mark=mark)
-    names = {change.name for change in changes}
-    return msgspec.structs.replace(
-        whole,
-        lock=lock,
-        lock_text=path.read_text(encoding="utf-8"),
-        changes=changes,
-        held=(whole.held | before.keys()) - names,
-    )
+    changes = compare_with_venv(site, tree, venv, lock, mark=mark)
+    held = (whole.held | before.keys()) - {change.name for change in changes}
+    text = path.read_text(encoding="utf-8")
+    return msgspec.structs.replace(whole, lock=lock, lock_text=text, changes=changes, held=held)
 
 
 def _explain_resolution(finished: Finished, rules: Rules) -> BuildError:

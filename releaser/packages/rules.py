@@ -306,46 +306,23 @@ def lock_arguments(names: Sequence[str], bounds: Mapping[str, Bound], only: froz
     return words
 
 
-def pin_arguments(
-    lock: Lock, before: Mapping[str, str], part: Collection[str], *, may_differ: bool = False
-) -> list[str]:
-    """Return the arguments of `uv lock` that take a part of the changes; other packages stay at the versions `before`.
-
-    With `may_differ`, the part may have other versions. No words of uv name a commit, or the versions of several forks:
-    those of the part are asked for anew, and others stay as the lock has them.
-    """
-    words = ["lock"]
-    for name, version in sorted(before.items()):
-        is_plain = is_pinnable(lock, name, version)
-        if name in part:
-            words += ["-P", f"{name}=={next(iter(lock.versions[name]))}" if is_plain and not may_differ else name]
-        elif is_plain:
-            words += ["-P", f"{name}=={version}"]
-    return words
-
-
 def is_pinnable(lock: Lock, name: str, version: str) -> bool:
     """Return True if words of uv name the version of a package: it is from no repository, and has no forks."""
     labels = lock.versions.get(name, frozenset())
     return len(labels) == 1 and not any(map(_is_from_git, (version, *labels)))
 
 
-def list_needed(lock: Lock, names: Iterable[str], among: Collection[str]) -> list[str]:
-    """Return packages of a lock, each after those that it needs among some others, which come along."""
-    needed: dict[str, None] = {}
-    seen: set[str] = set()
+def sort_by_needs(lock: Lock, names: Iterable[str]) -> list[str]:
+    """Return packages of a lock, each after those that it needs: it needs more than they do."""
+    needs = {package.name: package.needs for package in lock.packages}
 
-    def add(name: str) -> None:
-        if name not in seen:
-            seen.add(name)
-            for other in sorted({need for package in lock.find(name) for need in package.needs}):
-                add(other)
-            if name in among:
-                needed[name] = None
+    def count(name: str) -> int:
+        needed = [name]
+        for each in needed:
+            needed += needs.get(each, frozenset()).difference(needed)
+        return len(needed)
 
-    for name in names:
-        add(name)
-    return [*needed]
+    return sorted(sorted(names), key=count)
 
 
 def find_between(rules: Rules, lock: Lock, before: Baseline) -> list[str]:

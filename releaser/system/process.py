@@ -11,14 +11,15 @@ import resource
 import shlex
 import signal
 import subprocess
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NoReturn, TypeVar
+from typing import Any, BinaryIO, TypeVar
 
 import msgspec
 
-from releaser.errors import BuildError, ReleaserError, ToolError, explain_error
+from releaser.errors import ReleaserError, ToolError, explain_error
 from releaser.system import signals
 from releaser.system.text import find_error_line, format_bytes, format_seconds, keep_end, redact
 
@@ -277,55 +278,51 @@ def call_in_child(function: Callable[[], T], kind: type[T], timeout: float) -> T
 def call_at_once(functions: Sequence[Callable[[], T]]) -> list[T]:
     """Return what functions return, each called in a child of its own, all at once; one alone is called here.
 
-    What they change in memory is lost. A signal ends the children, and all that they run. Raises the first error.
+    What they change in memory is lost. A signal ends the children, and all that they run. Raises ToolError.
     """
     if len(functions) == 1:
         return [functions[0]()]
-    prepare, answers = _die_with_parent(), list[T | ToolError]()
-    outputs = [_Output(is_answer=True, is_file=False) for _ in functions]
-    pids: list[int] = []
-    try:
-        for function, output in zip(functions, outputs, strict=True):
-            if (pid := os.fork()) == 0:
-                prepare()
-                _answer(function, output.writer)
-            pids.append(pid)
-        for pid, output in zip(pids, outputs, strict=True):
-            _wait(pid, _FOR_EVER, *outputs)
-            data = output.decode().encode(errors="surrogateescape")
-            (answer,) = pickle.loads(data) if data else [ToolError("A child was killed.")]  # noqa: S301 - of our own
-            answers.append(answer)
-    finally:
-        with signals.defer_signals():
-            for pid in pids:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGTERM)
-            for pid in pids:
-                _wait(pid, 2 * GRACE, *outputs)
+    with contextlib.ExitStack() as stack:
+        return [_wait_for_answer(*child) for child in [stack.enter_context(_call(function)) for function in functions]]
+
+
+def _wait_for_answer(pid: int, file: BinaryIO) -> Any:
+    _wait(pid, _FOR_EVER)
+    if not file.seek(0, os.SEEK_END):
+        raise ToolError("A child was killed.")
+    file.seek(0)
+    answer = pickle.load(file)  # noqa: S301 - of our own
+    if isinstance(answer, ToolError):
+        raise answer
+    return answer
+
+
+@contextlib.contextmanager
+def _call(function: Callable[[], object]) -> Iterator[tuple[int, BinaryIO]]:
+    """Call a function in a child, which ends with the block; its answer is in the file."""
+    prepare = _die_with_parent()
+    with tempfile.TemporaryFile() as file:
+        if (pid := os.fork()) == 0:
+            prepare()
+            try:
+                with signals.raise_on_signals():
+                    try:
+                        answer = function()
+                    except (ReleaserError, OSError) as error:
+                        answer = ToolError(explain_error(error))
+                    file.write(pickle.dumps(answer))
+                    file.flush()
+            except BaseException:
+                logger.exception("a child failed")
+            os._exit(0)
+        try:
+            yield pid, file
+        finally:
+            with signals.defer_signals():
+                os.kill(pid, signal.SIGTERM)
+                _wait(pid, 2 * GRACE)
                 os.kill(pid, signal.SIGKILL)
                 os.waitpid(pid, 0)
-            for output in outputs:
-                output.close()
-    errors = [answer for answer in answers if isinstance(answer, Exception)]
-    if errors:
-        raise errors[0]
-    return [answer for answer in answers if not isinstance(answer, Exception)]
-
-
-def _answer(function: Callable[[], object], descriptor: int) -> NoReturn:
-    """Write what a function returns, or its error, to a pipe, and end this child."""
-    try:
-        with signals.raise_on_signals():
-            try:
-                answer = function()
-            except (ReleaserError, OSError) as error:
-                answer = BuildError(explain_error(error), getattr(error, "advice", ""))
-            data = pickle.dumps((answer,))
-            while data:
-                data = data[os.write(descriptor, data) :]
-    except BaseException:
-        logger.exception("a child failed")
-    os._exit(0)
 
 
 @contextlib.contextmanager
