@@ -157,7 +157,7 @@ def make_rules(
         skipped,
         frozenset(kept),
         holders,
-        constraints,
+        constraints=constraints,
         cutoff=now - timedelta(seconds=settings.min_age) if settings.min_age and now else None,
         tested=frozenset(skipped) - others,
     )
