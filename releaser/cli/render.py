@@ -176,13 +176,8 @@ def print_outdated(outdated: Outdated) -> None:
     if rows:
         _print_table([("package", "live", "next update", "newest"), *rows])
     for row in outdated.packages:
-        for reason, allow in dict.fromkeys((blocked.reason, blocked.allow) for blocked in row.blocked):
-            alike = [blocked.version for blocked in row.blocked if (blocked.reason, blocked.allow) == (reason, allow)]
-            _say_row("-", f"{row.name} {', '.join(alike)}: {reason}.", 2)
-            if allow:
-                _say_row("  allow:", allow, 9)
-    for note in outdated.notes:
-        _say(note)
+        for blocked in row.blocked:
+            _say_row("-", f"{row.name} {blocked.version} {blocked.reason}. {blocked.allow}", 2)
     _say(outdated.headline)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any
 
 import msgspec
 from packaging.version import Version
@@ -17,9 +17,10 @@ from releaser.site.site import Site
 from releaser.system.process import failure
 from releaser.system.run import Moment, now
 from releaser.system.state import read_state
-from releaser.system.text import clip, count, escape, join_few
+from releaser.system.text import clip, count, join_few
 
 LIMIT = 10.0  # seconds
+_SCHEMA = "preview"  # of uv 0.13
 _LONGEST = 120  # characters of a summary
 _WORDS = "audit --frozen --no-cache --output-format json --preview-features audit-command,json-output"
 _PROJECT = 'name = "audited"\nversion = "0"\n'
@@ -91,34 +92,6 @@ class Audit(msgspec.Struct, frozen=True):
         return " ".join(words) or f"No known vulnerabilities in {count(len(self.packages), 'package')}."
 
 
-class _Schema(msgspec.Struct):
-    version: Literal["preview"]  # of uv 0.13
-
-
-class _Summary(msgspec.Struct):
-    audited_packages: int
-
-
-class _Dependency(msgspec.Struct):
-    name: str
-    version: str
-
-
-class _Vulnerability(msgspec.Struct):
-    dependency: _Dependency
-    id: str
-    aliases: tuple[str, ...] = ()
-    summary: str | None = None
-    link: str | None = None
-    fix_versions: tuple[str, ...] = ()
-
-
-class _Report(msgspec.Struct):
-    schema: _Schema
-    summary: _Summary
-    vulnerabilities: list[_Vulnerability]
-
-
 def audit_venv(site: Site, venv: Path, *, mark: str, versions: Mapping[str, str] = {}) -> Audit:
     """Return the known vulnerabilities of what a venv has, or would have with other versions of some packages."""
     sources, installed = list_sources(venv), list_installed(venv)
@@ -150,9 +123,7 @@ def _ask(site: Site, packages: Mapping[str, str], *, mark: str) -> tuple[list[Ad
             finished = site.run_uv(*words, cwd=Path(place), mark=mark, check=False, variables=variables, timeout=LIMIT)
     except (ToolError, OSError) as error:
         return [], explain_error(error)
-    if finished.status < 0:
-        return [], f"no answer came within {LIMIT:g} s."
-    if finished.status > 1:
+    if finished.status not in (0, 1):
         return [], f"the service of advisories did not answer ({failure(finished).message})."
     return read_report(finished.stdout, packages)
 
@@ -160,24 +131,22 @@ def _ask(site: Site, packages: Mapping[str, str], *, mark: str) -> tuple[list[Ad
 def read_report(text: str, packages: Mapping[str, str]) -> tuple[list[Advisory], str]:
     """Return the vulnerabilities in an answer of uv, and the reason if it is not complete."""
     try:
-        report = msgspec.json.decode(text, type=_Report)
-    except msgspec.MsgspecError as error:
+        report = msgspec.json.decode(text)
+        advisories = [_read_advisory(each) for each in report["vulnerabilities"]]
+        version, number = report["schema"]["version"], report["summary"]["audited_packages"]
+    except (msgspec.MsgspecError, AttributeError, KeyError, TypeError) as error:
         return [], f"`uv audit` answered in another form ({error})."
-    advisories = [
-        Advisory(
-            each.dependency.name,
-            each.dependency.version,
-            escape(each.id),
-            each.aliases,
-            each.summary or "",
-            each.link or "",
-            tuple(sorted(filter(parse_version, each.fix_versions), key=Version)),
-        )
-        for each in report.vulnerabilities
-    ]
-    number = report.summary.audited_packages
+    if version != _SCHEMA:
+        return advisories, f"`uv audit` answered in another form (version `{version}`)."
     is_complete = number == len(packages)
     return advisories, "" if is_complete else f"the service answered for {number} of {len(packages)} packages."
+
+
+def _read_advisory(entry: Any) -> Advisory:
+    """Return an entry of an answer of uv. Raises MsgspecError, KeyError and TypeError."""
+    texts = {name: entry[name] or "" for name in ("id", "summary", "link")}
+    fixes = sorted(filter(parse_version, entry["fix_versions"]), key=Version)
+    return msgspec.convert({**entry["dependency"], **texts, "aliases": entry["aliases"], "fixes": fixes}, Advisory)
 
 
 def read_audit(site: Site, venv: Path) -> Audit | None:

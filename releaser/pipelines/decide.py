@@ -249,9 +249,8 @@ def _add_fixes(site: Site, run: Run, rules: Rules, options: UpdateOptions, venv:
     """
     if options.only_security:
         rules = msgspec.structs.replace(rules, level="security", levels={}, alone=frozenset())
-    levels = {rules.level, *rules.levels.values()}
-    asks_for_age = rules.cutoff is not None and site.settings.versions.audit != "off"
-    if "security" not in levels and not asks_for_age:
+    passes_age = rules.cutoff is not None and site.settings.versions.audit != "off"
+    if "security" not in {rules.level, *rules.levels.values()} and not passes_age:
         return rules
     lock = read_lock(tree / "uv.lock")
     committed = {name: find_newest(labels, venv.installed.get(name, "0")) for name, labels in lock.versions.items()}
@@ -260,31 +259,23 @@ def _add_fixes(site: Site, run: Run, rules: Rules, options: UpdateOptions, venv:
         message = f"Which versions fix a known vulnerability is unknown: {audit.unknown}"
         raise BuildError(message, "Run it again, or update all: `releaser update`.")
     fixes = choose_fixes(audit.advisories)
-    names = options.names if options.only_security and options.names else tuple(fixes)
-    return msgspec.structs.replace(rules, fixes={name: fix for name, fix in fixes.items() if name in names})
+    return msgspec.structs.replace(rules, fixes={name: fixes[name] for name in options.names or fixes if name in fixes})
 
 
 def _resolve(site: Site, run: Run, tree: Path, venv: LiveVenv, rules: Rules) -> tuple[Plan, Rules]:
-    """Return the plan within the rules; without the fixes that have no solution, which are skipped."""
+    """Return the plan within the rules; without the fixes, which are skipped, if there is no solution with them."""
     committed = (tree / "uv.lock").read_bytes()
     try:
         return resolve(site, tree, venv, rules, mark=run.id), rules
-    except BuildError:
+    except BuildError as error:
         if not rules.fixes:
             raise
-    fixes, left_out = dict[str, str](), list[Skipped]()
-    for name, fix in rules.fixes.items():
-        (tree / "uv.lock").write_bytes(committed)
-        tried = msgspec.structs.replace(rules, fixes={**fixes, name: fix})
-        try:
-            resolve(site, tree, venv, tried, mark=run.id)
-            fixes[name] = fix
-        except BuildError as error:
-            left_out.append(Skipped(name, fix, f"fixes a known vulnerability, but cannot be taken: {error.message}"))
+        reason = f"fixes a known vulnerability, but cannot be taken: {error.message}"
     (tree / "uv.lock").write_bytes(committed)
-    rules = msgspec.structs.replace(rules, fixes=fixes)
+    skipped = [Skipped(name, fix, reason) for name, fix in rules.fixes.items()]
+    rules = msgspec.structs.replace(rules, fixes={})
     plan = resolve(site, tree, venv, rules, mark=run.id)
-    return msgspec.structs.replace(plan, skipped=(*left_out, *plan.skipped)), rules
+    return msgspec.structs.replace(plan, skipped=(*skipped, *plan.skipped)), rules
 
 
 def _compare(

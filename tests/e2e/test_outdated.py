@@ -52,8 +52,8 @@ def test_law_23_each_newer_version_has_its_reason_and_the_way_to_allow_it(blocke
     }
     assert rows["alpha"]["blocked"][0]["allow"] == "`releaser unhold alpha`"
     assert '"beta" = "all"' in rows["beta"]["blocked"][0]["allow"]
-    assert "pyproject.toml requires `gamma<2`" in rows["gamma"]["blocked"][0]["reason"]
-    assert "epsilon 1.0.0 requires `delta<2`" in rows["delta"]["blocked"][0]["reason"]
+    assert "pyproject.toml requires: `gamma<2`" in rows["gamma"]["blocked"][0]["reason"]
+    assert "epsilon 1.0.0 requires: `delta<2`" in rows["delta"]["blocked"][0]["reason"]
     (zeta,) = blocked.json("outdated", "zeta")["packages"]
     assert [(entry["version"], entry["by"]) for entry in zeta["blocked"]] == [("3.0.0", "file"), ("1.1.0", "older")]
     finished = blocked.releaser("outdated", check=0)
