@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 import shutil
@@ -176,8 +177,8 @@ def print_outdated(outdated: Outdated) -> None:
     if rows:
         _print_table([("package", "live", "next update", "newest"), *rows])
     for row in outdated.packages:
-        for blocked in row.blocked:
-            _say_row("-", f"{row.name} {blocked.version} {blocked.reason}. {blocked.allow}", 2)
+        for reason, alike in itertools.groupby(row.blocked, lambda blocked: f"{blocked.reason}. {blocked.allow}"):
+            _say_row("-", f"{row.name} {', '.join(blocked.version for blocked in alike)}: {reason}", 2)
     _say(outdated.headline)
 
 

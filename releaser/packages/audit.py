@@ -133,7 +133,7 @@ def read_report(text: str, packages: Mapping[str, str]) -> tuple[list[Advisory],
     try:
         report = msgspec.json.decode(text)
         advisories = [_read_advisory(each) for each in report["vulnerabilities"]]
-        version, number = report["schema"]["version"], report["summary"]["audited_packages"]
+        number, version = report["summary"]["audited_packages"], report["schema"]["version"]
     except (msgspec.MsgspecError, AttributeError, KeyError, TypeError) as error:
         return [], f"`uv audit` answered in another form ({error})."
     if version != _SCHEMA:

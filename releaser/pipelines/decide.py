@@ -174,7 +174,7 @@ def make_attempts(  # noqa: PLR0913 - all that an attempt is made of
         if target.commit != target.head:
             require(complaints.find_problems(site, shadow.project, mark=run.id, commit=target.commit))
         committed = read_lock(shadow.project / "uv.lock", f"uv.lock of commit {target.commit[:12]}")
-        _require_names(committed, (*options.names, *options.accepted))
+        require_names(committed, (*options.names, *options.accepted))
         is_head = target.commit == target.head
         at_head = committed if is_head else _read_lock_at(source, target.head, site.paths.lockfile_in_tree)
         ready = (read_lock(each.lock) for each in run.store.releases if each.state.state == "ready")
@@ -381,7 +381,7 @@ def _explain_lowered(plan: Plan, lowered: Lowered, installed: Mapping[str, str])
     return msgspec.structs.replace(plan, holds=(*plan.holds, *holds), skipped=(*plan.skipped, *stays))
 
 
-def _require_names(lock: Lock, names: Sequence[str]) -> None:
+def require_names(lock: Lock, names: Sequence[str]) -> None:
     """Raise PreflightError if the lock does not have a package that a person has named."""
     known = lock.names if names else []
     for name in names:

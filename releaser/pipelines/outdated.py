@@ -8,14 +8,14 @@ from pathlib import Path
 
 import msgspec
 
-from releaser.errors import BuildError, refuse, require
+from releaser.errors import BuildError, require
 from releaser.live.outlook import foresee
 from releaser.packages.blocked import Blocked, Facts, explain, read_answer, read_unfit
 from releaser.packages.changes import describe_changes, find_newest, name_bump
 from releaser.packages.lock import Package, Source
 from releaser.packages.resolve import Plan
 from releaser.packages.rules import Rules, Skipped, find_rule, pin_arguments
-from releaser.pipelines.decide import UpdateOptions, decide
+from releaser.pipelines.decide import UpdateOptions, decide, require_names
 from releaser.releases.release import PackageChange
 from releaser.releases.store import SiteRun, Store
 from releaser.releases.venv import list_installed
@@ -23,7 +23,7 @@ from releaser.report.decision import Adopt, Paused, Refused, StillFailing, summa
 from releaser.site.site import Site
 from releaser.system.process import Finished, failure
 from releaser.system.run import UPDATE
-from releaser.system.text import count, find_close
+from releaser.system.text import count
 
 _MOST = 40  # versions of a package
 _TREE = "tree --outdated --frozen --universal --all-groups --format json"
@@ -87,12 +87,9 @@ def list_outdated(site: Site, name: str) -> Outdated:
     run.store = Store(site.paths)
     outlook = foresee(site, run.store)
     installed = list_installed(outlook.store.live.venv) if outlook.store.live else {}
-    if installed and name and name not in installed:
-        close = find_close(name, installed)
-        advice = f"Did you mean `{close}`?" if close else "Run `releaser run -- uv pip list`."
-        raise refuse("not-installed", f"`{name}` is not in the live release.", advice)
 
     def examine(site: Site, path: Path, plan: Plan, rules: Rules) -> None:
+        require_names(plan.lock, [name] if name else [])
         facts = Facts(rules, (*outlook.holds, *plan.holds), plan.lock)
         rows.extend(_list_rows(_Tree(site, path, plan, facts, installed), name))
 
@@ -160,15 +157,17 @@ def _is_url(index: str) -> bool:
 
 
 def _list_versions(tree: _Tree, name: str) -> tuple[list[str], list[Blocked]]:
-    """Return the newer versions of a package that can be installed here, newest first, and those that cannot."""
-    versions, packages = list[str](), tree.plan.lock.find(name)
-    while all(package.source.kind == "registry" for package in packages) and len(versions) < _MOST:
-        bounds = ",".join([f">{tree.installed[name]}", *(f"!={version}" for version in versions)])
-        newest, finished = tree.find_newest([name], bounds)
-        if name not in newest:
-            return versions, [] if name in tree.facts.rules.kept else read_unfit(name, finished.stderr)
-        versions.append(newest[name])
-    return versions, []
+    """Return the newer versions of a package that can be installed here, newest first, and still newer ones."""
+    versions, live = list[str](), tree.installed[name]
+    if any(package.source.kind != "registry" for package in tree.plan.lock.find(name)):
+        return [], []
+    while len(versions) < _MOST:
+        found, _ = tree.find_newest([name], ",".join([f">{live}", *(f"!={version}" for version in versions)]))
+        if name not in found:
+            break
+        versions.append(found[name])
+    _, finished = tree.find_newest([name], f">{[*versions, live][0]}")
+    return versions, [] if name in tree.facts.rules.kept else read_unfit(name, finished.stderr)
 
 
 def _find_reason(tree: _Tree, name: str, version: str, next_one: str | None) -> Blocked:
