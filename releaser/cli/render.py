@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 import shutil
@@ -176,13 +177,8 @@ def print_outdated(outdated: Outdated) -> None:
     if rows:
         _print_table([("package", "live", "next update", "newest"), *rows])
     for row in outdated.packages:
-        for reason, allow in dict.fromkeys((blocked.reason, blocked.allow) for blocked in row.blocked):
-            alike = [blocked.version for blocked in row.blocked if (blocked.reason, blocked.allow) == (reason, allow)]
-            _say_row("-", f"{row.name} {', '.join(alike)}: {reason}.", 2)
-            if allow:
-                _say_row("  allow:", allow, 9)
-    for note in outdated.notes:
-        _say(note)
+        for reason, alike in itertools.groupby(row.blocked, lambda blocked: f"{blocked.reason}. {blocked.allow}"):
+            _say_row("-", f"{row.name} {', '.join(blocked.version for blocked in alike)}: {reason}", 2)
     _say(outdated.headline)
 
 

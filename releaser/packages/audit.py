@@ -3,37 +3,36 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import msgspec
 from packaging.version import Version
 
 from releaser.errors import Problem, ToolError, explain_error
-from releaser.packages.changes import parse_version
+from releaser.packages.changes import name_bump, parse_version
 from releaser.releases.venv import list_installed, list_sources
 from releaser.site.site import Site
 from releaser.system.process import failure
 from releaser.system.run import Moment, now
 from releaser.system.state import read_state
-from releaser.system.text import clip, count, escape, join_few
+from releaser.system.text import clip, count, join_few
 
 LIMIT = 10.0  # seconds
 _SCHEMA = "preview"  # of uv 0.13
 _LONGEST = 120  # characters of a summary
+_WORDS = "audit --frozen --no-cache --output-format json --preview-features audit-command,json-output"
+_PROJECT = 'name = "audited"\nversion = "0"\n'
 
 
 class Advisory(msgspec.Struct, frozen=True):
-    """A known vulnerability of an installed version. `fixes` are the versions of the package that fix it.
-
-    uv 0.13 tells no severity: it is empty then.
-    """
+    """A known vulnerability of an installed version. `fixes` are the versions of the package that fix it."""
 
     name: str
     version: str
     id: str
     aliases: tuple[str, ...] = ()
-    severity: str = ""
     summary: str = ""
     link: str = ""
     fixes: tuple[str, ...] = ()
@@ -44,33 +43,21 @@ class Advisory(msgspec.Struct, frozen=True):
         return self.name, self.id
 
     @property
-    def ids(self) -> frozenset[str]:
-        """The names of the vulnerability, in lower case."""
-        return frozenset(name.lower() for name in (self.id, *self.aliases))
-
-    @property
-    def claims(self) -> tuple[str, ...]:
-        """How the sentence begins, by which people have heard of it, whatever is known beside."""
-        return tuple(f"{self.name} {self.version} has a known vulnerability, {self.id}{end}" for end in ",:.")
+    def claim(self) -> str:
+        """The beginning of the sentence, whatever is known beside: by it, people have heard of the vulnerability."""
+        return f"{self.name} {self.version} has a known vulnerability, {self.id}:"
 
     @property
     def sentence(self) -> str:
         """The package, the vulnerability and what fixes it."""
-        severity = [f"severity {self.severity.lower()}"] if self.severity else []
-        names = ", ".join([self.id, *self.aliases, *severity])
-        summary = f": {clip(' '.join(self.summary.split()), _LONGEST).rstrip('.')}" if self.summary else ""
-        link = f", see {self.link}" if self.link else ""
-        fixed = f"Fixed in {', '.join(self.fixes)}." if self.fixes else "No version fixes it yet."
-        return f"{self.name} {self.version} has a known vulnerability, {names}{summary}{link}. {fixed}"
+        fixed = f"fixed in {', '.join(self.fixes)}" if self.fixes else "no version fixes it yet"
+        summary = clip(" ".join(self.summary.split()), _LONGEST)
+        return f"{self.claim} {'; '.join(filter(None, [*self.aliases, summary, self.link, fixed]))}."
 
     @property
     def problem(self) -> Problem:
         """The vulnerability as a problem of a site."""
-        advice = (
-            "Run `releaser update --only security`"
-            if self.fixes
-            else f"Watch for a new version: `releaser outdated {self.name}`"
-        )
+        advice = "Run `releaser update --only security`" if self.fixes else "Watch for a new version"
         return Problem("vulnerable", self.sentence, f"{advice}, or add {self.id} to `audit_ignore`.")
 
 
@@ -105,36 +92,6 @@ class Audit(msgspec.Struct, frozen=True):
         return " ".join(words) or f"No known vulnerabilities in {count(len(self.packages), 'package')}."
 
 
-class _Dependency(msgspec.Struct):
-    name: str
-    version: str
-
-
-class _Vulnerability(msgspec.Struct):
-    dependency: _Dependency
-    id: str
-    aliases: list[str] = []
-    severity: str | None = None
-    summary: str | None = None
-    link: str | None = None
-    fix_versions: list[str] = []
-
-
-class _Schema(msgspec.Struct):
-    version: str
-
-
-class _Summary(msgspec.Struct):
-    audited_packages: int
-    vulnerabilities: int
-
-
-class _Report(msgspec.Struct):
-    schema: _Schema
-    summary: _Summary
-    vulnerabilities: list[_Vulnerability]
-
-
 def audit_venv(site: Site, venv: Path, *, mark: str, versions: Mapping[str, str] = {}) -> Audit:
     """Return the known vulnerabilities of what a venv has, or would have with other versions of some packages."""
     sources, installed = list_sources(venv), list_installed(venv)
@@ -142,8 +99,8 @@ def audit_venv(site: Site, venv: Path, *, mark: str, versions: Mapping[str, str]
     packages = {name: versions.get(name, version) for name, version in installed.items() if name not in local}
     asked = {name: version for name, version in packages.items() if name not in sources and " " not in version}
     advisories, unknown = _ask(site, asked, mark=mark) if asked else ([], "")
-    counted = (each for each in advisories if not _list_ignored(site) & each.ids)
-    return Audit(now(), packages, tuple(counted), unknown, tuple(sorted(packages.keys() - asked.keys())))
+    unasked = tuple(sorted(packages.keys() - asked.keys()))
+    return Audit(now(), packages, _without_ignored(site, advisories), unknown, unasked)
 
 
 def _ask(site: Site, packages: Mapping[str, str], *, mark: str) -> tuple[list[Advisory], str]:
@@ -151,27 +108,22 @@ def _ask(site: Site, packages: Mapping[str, str], *, mark: str) -> tuple[list[Ad
 
     The lock that uv reads has these packages alone: what is asked is what is installed, and private indexes are not.
     """
-    names = ", ".join(f'{{ name = "{name}" }}' for name in packages)
-    head = 'name = "audited"\nversion = "0"\n'
-    lock = f'version = 1\nrequires-python = ">=3"\n[[package]]\n{head}'
-    lock += f'source = {{ virtual = "." }}\ndependencies = [{names}]\n'
+    needs = ", ".join(f'{{ name = "{name}" }}' for name in packages)
+    lock = f'version = 1\nrequires-python = ">=3"\n[[package]]\n{_PROJECT}source = {{ virtual = "." }}\n'
+    lock += f"dependencies = [{needs}]\n"
     for name, version in packages.items():
         lock += f'[[package]]\nname = "{name}"\nversion = "{version}"\nsource = {{ registry = "." }}\n'
-    words = ("audit", "--frozen", "--output-format", "json", "--preview-features", "audit-command,json-output")
     # With a workspace of its own, uv reads no configuration above.
-    pyproject = f'[project]\n{head}requires-python = ">=3"\n[tool.uv.workspace]\n'
-    variables = {"UV_HTTP_RETRIES": "1"}
+    pyproject = f'[project]\n{_PROJECT}requires-python = ">=3"\n[tool.uv.workspace]\n'
+    words, variables = _WORDS.split(), {"UV_HTTP_RETRIES": "1"}
     try:
         with tempfile.TemporaryDirectory(prefix=site.paths.temporary_prefix) as place:
             Path(place, "pyproject.toml").write_text(pyproject, encoding="utf-8")
             Path(place, "uv.lock").write_text(lock, encoding="utf-8")
-            fresh = msgspec.structs.replace(site, uv_cache=Path(place, "cache"))  # uv would keep what was withdrawn
-            finished = fresh.run_uv(*words, cwd=Path(place), mark=mark, check=False, variables=variables, timeout=LIMIT)
+            finished = site.run_uv(*words, cwd=Path(place), mark=mark, check=False, variables=variables, timeout=LIMIT)
     except (ToolError, OSError) as error:
         return [], explain_error(error)
-    if finished.status < 0:
-        return [], f"no answer came within {LIMIT:g} s."
-    if finished.status > 1:
+    if finished.status not in (0, 1):
         return [], f"the service of advisories did not answer ({failure(finished).message})."
     return read_report(finished.stdout, packages)
 
@@ -179,65 +131,57 @@ def _ask(site: Site, packages: Mapping[str, str], *, mark: str) -> tuple[list[Ad
 def read_report(text: str, packages: Mapping[str, str]) -> tuple[list[Advisory], str]:
     """Return the vulnerabilities in an answer of uv, and the reason if it is not complete."""
     try:
-        report = msgspec.json.decode(text, type=_Report)
-    except msgspec.MsgspecError as error:
+        report = msgspec.json.decode(text)
+        advisories = [_read_advisory(each) for each in report["vulnerabilities"]]
+        number, version = report["summary"]["audited_packages"], report["schema"]["version"]
+    except (msgspec.MsgspecError, AttributeError, KeyError, TypeError) as error:
         return [], f"`uv audit` answered in another form ({error})."
-    advisories = [
-        Advisory(
-            each.dependency.name,
-            each.dependency.version,
-            escape(each.id),
-            tuple(each.aliases),
-            each.severity or "",
-            each.summary or "",
-            each.link or "",
-            tuple(sorted(filter(parse_version, each.fix_versions), key=Version)),
-        )
-        for each in report.vulnerabilities
-    ]
-    if report.schema.version != _SCHEMA or report.summary.vulnerabilities != len(advisories):
-        return advisories, f"`uv audit` answered in another form (version `{report.schema.version}`)."
-    if any(packages.get(each.name) != each.version for each in advisories):
-        return advisories, "`uv audit` answered for other packages."
-    if report.summary.audited_packages != len(packages):
-        number = f"{report.summary.audited_packages} of {count(len(packages), 'package')}"
-        return advisories, f"the service answered for {number}."
-    return advisories, ""
+    if version != _SCHEMA:
+        return advisories, f"`uv audit` answered in another form (version `{version}`)."
+    is_complete = number == len(packages)
+    return advisories, "" if is_complete else f"the service answered for {number} of {len(packages)} packages."
 
 
-def read_audit(site: Site) -> Audit | None:
-    """Return the last audit of the live release; None without one that can be read."""
-    return read_state(site.paths.audit, Audit)
+def _read_advisory(entry: Any) -> Advisory:
+    """Return an entry of an answer of uv. Raises MsgspecError, KeyError and TypeError."""
+    texts = {name: entry[name] or "" for name in ("id", "summary", "link")}
+    fixes = sorted(filter(parse_version, entry["fix_versions"]), key=Version)
+    return msgspec.convert({**entry["dependency"], **texts, "aliases": entry["aliases"], "fixes": fixes}, Advisory)
 
 
-def list_current(site: Site, venv: Path, audit: Audit | None) -> list[Advisory]:
-    """Return what an earlier audit has said of the versions that a venv still has, but for what settings ignore."""
-    installed, ignored = list_installed(venv), _list_ignored(site)
-    advisories = audit.advisories if audit and site.settings.versions.audit != "off" else ()
-    return [each for each in advisories if installed.get(each.name) == each.version and not ignored & each.ids]
+def read_audit(site: Site, venv: Path) -> Audit | None:
+    """Return the last audit of the live release, with what it said of the versions that the venv still has.
+
+    None without one that can be read, and where `audit` is off.
+    """
+    audit = read_state(site.paths.audit, Audit)
+    if audit is None or site.settings.versions.audit == "off":
+        return None
+    installed = list_installed(venv)
+    current = [each for each in audit.advisories if installed.get(each.name) == each.version]
+    return msgspec.structs.replace(audit, advisories=_without_ignored(site, current))
 
 
-def _list_ignored(site: Site) -> frozenset[str]:
-    return frozenset(name.lower() for name in site.settings.versions.audit_ignore)
+def _without_ignored(site: Site, advisories: Iterable[Advisory]) -> tuple[Advisory, ...]:
+    """Return the vulnerabilities that settings do not ignore, by their id or an alias."""
+    ignored = {name.lower() for name in site.settings.versions.audit_ignore}
+    return tuple(each for each in advisories if not ignored & {name.lower() for name in (each.id, *each.aliases)})
 
 
 def choose_fixes(advisories: Iterable[Advisory]) -> dict[str, str]:
     """Return the lowest newer version of each package that fixes all of its vulnerabilities that can be fixed."""
-    fixes: dict[str, str] = {}
-    by_name: dict[str, list[Sequence[Version]]] = {}
+    newer: dict[str, list[list[Version]]] = {}
     for each in advisories:
-        live = parse_version(each.version)
-        newer = [version for label in each.fixes if (version := parse_version(label)) and live and version > live]
-        by_name.setdefault(each.name, []).extend([newer] if newer else [])
-    for name, lists in by_name.items():
-        candidates = sorted({version for newer in lists for version in newer})
-        fixing = (version for version in candidates if all(_is_fixed(version, newer) for newer in lists))
-        if (lowest := next(fixing, None)) is not None:
-            fixes[name] = str(lowest)
-    return fixes
+        if versions := [Version(fix) for fix in each.fixes if name_bump(each.version, fix) != "other"]:
+            newer.setdefault(each.name, []).append(versions)
+    fixing = {
+        name: [version for fixes in lists for version in fixes if all(_is_fixed(version, each) for each in lists)]
+        for name, lists in newer.items()
+    }
+    return {name: str(min(versions)) for name, versions in fixing.items()}
 
 
-def _is_fixed(version: Version, fixes: Sequence[Version]) -> bool:
-    """Return True if a version is fixed: it is as new as all fixes, or as one of its own series, such as 4.2."""
+def _is_fixed(version: Version, fixes: Iterable[Version]) -> bool:
+    """Return True if a version is as new as all fixes, or as one of its own series, such as 4.2."""
     own = [fix for fix in fixes if fix.release[:2] == version.release[:2]]
     return version >= max(fixes) or any(version >= fix for fix in own)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 import msgspec
 from packaging.specifiers import SpecifierSet
@@ -18,6 +18,10 @@ from releaser.site.settings import Level, VersionSettings
 
 #: Specifiers for uv, one for each fork of the lock.
 Bound: TypeAlias = tuple[str, ...] | None
+#: The kinds of things that block a version.
+By: TypeAlias = Literal[
+    "hold", "level", "age", "constraint", "requirement", "python", "file", "yanked", "failed", "older", "uv"
+]
 #: The bound of a package that uv leaves as the lock has it, since no words of uv name a commit.
 AS_LOCKED = None
 #: The upgrades that a level does not allow.
@@ -121,6 +125,7 @@ class Skipped(msgspec.Struct, frozen=True):
     name: str
     version: str
     reason: str
+    by: By = "uv"
     #: The package on hold that keeps it back.
     holder: str = ""
 
@@ -159,7 +164,7 @@ def make_rules(
         skipped,
         frozenset(kept),
         holders,
-        constraints,
+        constraints=constraints,
         cutoff=now - timedelta(seconds=settings.min_age) if settings.min_age and now else None,
         tested=frozenset(skipped) - others,
     )
@@ -222,9 +227,10 @@ def make_bounds(rules: Rules, before: Baseline) -> dict[str, Bound]:
 
     A level bounds from above: by the newest version that is live or in the lock.
     """
-    kept = {*rules.kept, *(name for name in rules.constraints if _is_beyond(rules, before, name))}
+    installed = before.installed
+    kept = {*rules.kept, *(name for name in rules.constraints if _is_beyond(rules, name, installed.get(name, "")))}
     stays = {name: version for name, version in rules.stays.items() if name not in kept | rules.unfit.keys()}
-    bounds = {name: keep(before, name) for name in kept if name in before.installed}
+    bounds = {name: keep(before, name) for name in kept if name in installed}
     bounds |= {name: keep(before, name, version) for name, version in stays.items()}
     for name in {*before.committed.names, *rules.skipped, *rules.constraints} - kept - stays.keys():
         level = _bound_by_level(rules, name, before)
@@ -239,10 +245,10 @@ def make_bounds(rules: Rules, before: Baseline) -> dict[str, Bound]:
     return bounds
 
 
-def _is_beyond(rules: Rules, before: Baseline, name: str) -> bool:
-    """Return True if the live version of a package is beyond `constraints`: it stays, as nothing is lowered."""
-    version = parse_version(before.installed.get(name, ""))
-    return version is not None and not SpecifierSet(rules.constraints[name]).contains(version, prereleases=True)
+def _is_beyond(rules: Rules, name: str, label: str) -> bool:
+    """Return True if a version is beyond `constraints`; one that is live stays there, as nothing is lowered."""
+    version = parse_version(label)
+    return version is not None and not SpecifierSet(rules.constraints.get(name, "")).contains(version, prereleases=True)
 
 
 def _bound_by_level(rules: Rules, name: str, before: Baseline) -> str | None:
@@ -368,7 +374,7 @@ def explain_skipped(rules: Rules, lock: Lock, newest: Lock) -> tuple[Skipped, ..
     held = {package.name: package for package in waiting if package.name in rules.holders}
     lowered = [name for name, floor in find_lowered(rules.floors, newest).items() if lock.versions.get(name)]
     return tuple(
-        Skipped(package.name, package.label, *_explain(rules, lock, package, held, lowered)) for package in waiting
+        find_rule(rules, lock, package) or _explain_others(rules, lock, package, held, lowered) for package in waiting
     )
 
 
@@ -379,29 +385,38 @@ def _is_newer(package: Package, lock: Lock) -> bool:
     return bool(package.source.commit) or all(name_bump(version, package.label) != "other" for version in versions)
 
 
-def _explain(
+def find_rule(rules: Rules, lock: Lock, package: Package) -> Skipped | None:
+    """Return the newer version of a package with the rule that keeps itself back; None if none does."""
+    name, label, bound = package.name, package.label, rules.constraints.get(package.name, "")
+    is_held = name in rules.kept or any(name_bump(held, label) == "other" for held in rules.skipped.get(name, ()))
+    reasons: Mapping[By, str] = {
+        "file": rules.unfit.get(name, {}).get(label, ""),
+        "hold": f"is on hold {rules.holders[name]}" if is_held else "",
+        "level": _explain_level(rules, lock, package),
+        "age": _explain_age(rules, package),
+        "constraint": f"is kept back by `constraints`: {name}{bound}" if _is_beyond(rules, name, label) else "",
+    }
+    found = ((by, reason) for by, reason in reasons.items() if reason)
+    return next((Skipped(name, label, reason, by, name if by == "hold" else "") for by, reason in found), None)
+
+
+def _explain_others(
     rules: Rules, lock: Lock, package: Package, held: Mapping[str, Package], lowered: Collection[str]
-) -> tuple[str, str]:
-    if reason := rules.unfit.get(package.name, {}).get(package.label):
-        return reason, ""
-    if package.name in held:
-        return f"is on hold {rules.holders[package.name]}", package.name
-    if reason := explain_level(rules, lock, package) or _explain_age(rules, package):
-        return reason, ""
-    if package.name in rules.constraints:
-        return f"is kept back by `constraints`: {package.name}{rules.constraints[package.name]}", ""
-    needed = sorted(package.needs & held.keys())
-    if needed:
-        names = " and ".join(f"{name} {held[name].label}" for name in needed)
-        verb = "is" if len(needed) == 1 else "are"
-        return f"needs {names}, which {verb} on hold {rules.holders[needed[0]]}", needed[0]
+) -> Skipped:
+    """Return the newer version of a package with what keeps it back of other packages."""
+    name, label = package.name, package.label
+    if needed := sorted(package.needs & held.keys()):
+        names = " and ".join(f"{other} {held[other].label}" for other in needed)
+        reason = f"needs {names}, which {'is' if len(needed) == 1 else 'are'} on hold {rules.holders[needed[0]]}"
+        return Skipped(name, label, reason, "hold", needed[0])
     if lowering := sorted(package.needs & {*lowered}) or sorted(lowered):
-        return f"would lower {', '.join(f'{name} {rules.floors[name]}' for name in lowering)}", ""
-    needing = sorted(name for name in held if any(package.name in other.needs for other in lock.find(name)))
-    holding = needing or sorted(held)
-    if not holding:
-        return "was not chosen", ""
-    return f"is blocked by {', '.join(holding)}, on hold {rules.holders[holding[0]]}", holding[0]
+        floors = ", ".join(f"{other} {rules.floors[other]}" for other in lowering)
+        return Skipped(name, label, f"would lower {floors}", "requirement")
+    needing = sorted(other for other in held if any(name in entry.needs for entry in lock.find(other)))
+    if holding := needing or sorted(held):
+        reason = f"is blocked by {', '.join(holding)}, on hold {rules.holders[holding[0]]}"
+        return Skipped(name, label, reason, "hold", holding[0])
+    return Skipped(name, label, "was not chosen")
 
 
 def _explain_age(rules: Rules, package: Package) -> str:
@@ -420,7 +435,7 @@ def read_time(text: str) -> datetime | None:
         return None
 
 
-def explain_level(rules: Rules, lock: Lock, package: Package) -> str:
+def _explain_level(rules: Rules, lock: Lock, package: Package) -> str:
     """Return why the level of a package does not let it move so far; empty if it does."""
     level = rules.find_level(package.name)
     bumps = {name_bump(version, package.label) for version in lock.versions[package.name]}

@@ -175,7 +175,7 @@ def make_attempt(  # noqa: PLR0913 - all that an attempt is made of
         if target.commit != target.head:
             require(complaints.find_problems(site, shadow.project, mark=run.id, commit=target.commit))
         committed = read_lock(shadow.project / "uv.lock", f"uv.lock of commit {target.commit[:12]}")
-        _require_names(committed, (*options.names, *options.accepted))
+        require_names(committed, (*options.names, *options.accepted))
         ready = [each for each in run.store.releases if each.state.state == "ready"]
         known = [read_lock(release.lock) for release in (live, *ready)]
         with contextlib.suppress(PreflightError):
@@ -257,9 +257,8 @@ def _add_fixes(site: Site, run: Run, rules: Rules, options: UpdateOptions, venv:
     """
     if options.only_security:
         rules = msgspec.structs.replace(rules, level="security", levels={}, alone=frozenset())
-    levels = {rules.level, *rules.levels.values()}
-    asks_for_age = rules.cutoff is not None and site.settings.versions.audit != "off"
-    if "security" not in levels and not asks_for_age:
+    passes_age = rules.cutoff is not None and site.settings.versions.audit != "off"
+    if "security" not in {rules.level, *rules.levels.values()} and not passes_age:
         return rules
     lock = read_lock(tree / "uv.lock")
     committed = {name: find_newest(labels, venv.installed.get(name, "0")) for name, labels in lock.versions.items()}
@@ -268,12 +267,11 @@ def _add_fixes(site: Site, run: Run, rules: Rules, options: UpdateOptions, venv:
         message = f"Which versions fix a known vulnerability is unknown: {audit.unknown}"
         raise BuildError(message, "Run it again, or update all: `releaser update`.")
     fixes = choose_fixes(audit.advisories)
-    names = options.names if options.only_security and options.names else tuple(fixes)
-    return msgspec.structs.replace(rules, fixes={name: fix for name, fix in fixes.items() if name in names})
+    return msgspec.structs.replace(rules, fixes={name: fixes[name] for name in options.names or fixes if name in fixes})
 
 
 def _resolve(site: Site, run: Run, tree: Path, venv: LiveVenv, rules: Rules) -> tuple[Plan, Rules]:
-    """Return the plan within the rules; without the fixes that have no solution, which are skipped."""
+    """Return the plan within the rules; without the fixes, which are skipped, if there is no solution with them."""
     committed = (tree / "uv.lock").read_bytes()
     try:
         return resolve(site, tree, venv, rules, mark=run.id), rules
@@ -283,9 +281,8 @@ def _resolve(site: Site, run: Run, tree: Path, venv: LiveVenv, rules: Rules) -> 
     fixes, left_out = dict[str, str](), list[Skipped]()
     for name, fix in rules.fixes.items():
         (tree / "uv.lock").write_bytes(committed)
-        tried = msgspec.structs.replace(rules, fixes={**fixes, name: fix})
         try:
-            resolve(site, tree, venv, tried, mark=run.id)
+            resolve(site, tree, venv, msgspec.structs.replace(rules, fixes={**fixes, name: fix}), mark=run.id)
             fixes[name] = fix
         except BuildError as error:
             left_out.append(Skipped(name, fix, f"fixes a known vulnerability, but cannot be taken: {error.message}"))
@@ -393,7 +390,7 @@ def _explain_lowered(plan: Plan, lowered: Lowered, installed: Mapping[str, str])
     return msgspec.structs.replace(plan, holds=(*plan.holds, *holds), skipped=(*plan.skipped, *stays))
 
 
-def _require_names(lock: Lock, names: Sequence[str]) -> None:
+def require_names(lock: Lock, names: Sequence[str]) -> None:
     """Raise PreflightError if the lock does not have a package that a person has named."""
     known = lock.names if names else []
     for name in names:

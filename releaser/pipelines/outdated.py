@@ -2,45 +2,32 @@
 
 from __future__ import annotations
 
-import functools
 import re
-import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import msgspec
 
-from releaser.errors import BuildError, refuse, require
+from releaser.errors import BuildError, require
 from releaser.live.outlook import foresee
-from releaser.packages.blocked import (
-    Blocked,
-    Facts,
-    block_otherwise,
-    explain,
-    find_needs,
-    pin_others,
-    read_answer,
-    read_unfit,
-)
+from releaser.packages.blocked import Blocked, Facts, explain, read_answer, read_unfit
 from releaser.packages.changes import describe_changes, find_newest, name_bump
-from releaser.packages.holds import Hold, Pause, find_pause
+from releaser.packages.lock import Package, Source
 from releaser.packages.resolve import Plan
-from releaser.packages.rules import Rules
-from releaser.pipelines.decide import UpdateOptions, decide
-from releaser.releases.release import PackageChange, Release
+from releaser.packages.rules import Rules, Skipped, find_rule, is_pinnable
+from releaser.pipelines.decide import UpdateOptions, decide, require_names
+from releaser.releases.release import PackageChange
 from releaser.releases.store import SiteRun, Store
 from releaser.releases.venv import list_installed
 from releaser.report.decision import Adopt, Paused, Refused, StillFailing, summarize
 from releaser.site.site import Site
 from releaser.system.process import Finished, failure
 from releaser.system.run import UPDATE
-from releaser.system.text import count, find_close
+from releaser.system.text import count
 
-_MOST = 40  # versions that uv is asked about
-#: With a Python that is newer than any, uv names the versions that need a newer one than the site allows.
-_PYTHON, _ANY_PYTHON = re.compile(r"^requires-python = .*$", re.MULTILINE), 'requires-python = ">=3.99"'
-
-
+_MOST = 40  # versions of a package
+_TREE = "tree --outdated --frozen --universal --all-groups --format json"
+_NEWEST = "pip compile newer.in --no-deps --no-header --no-annotate --quiet --prerelease disallow"
 _PINNED = re.compile(r"^([a-z0-9-]+)==(\S+)", re.MULTILINE)
 
 
@@ -61,7 +48,6 @@ class Outdated(msgspec.Struct, frozen=True):
     decision: str
     changes: tuple[PackageChange, ...] = ()
     packages: tuple[OutdatedRow, ...] = ()
-    notes: tuple[str, ...] = ()
 
 
 class _Tree(msgspec.Struct, frozen=True):
@@ -73,22 +59,23 @@ class _Tree(msgspec.Struct, frozen=True):
     facts: Facts
     installed: Mapping[str, str]
 
-    def find_index(self, name: str) -> str:
-        """Return where a package comes from; empty if the lock does not have it."""
-        return next((package.source.location for package in self.plan.lock.find(name)), "")
-
     def run_uv(self, *words: str) -> Finished:
         """Ask uv, whatever its exit code is."""
-        return self.site.run_uv(*words, cwd=self.path, mark="outdated", check=False)
+        return self.site.run_uv(*words, "--python", self.plan.python, cwd=self.path, mark="outdated", check=False)
 
+    def find_newest(self, names: Sequence[str], bounds: str = "", *words: str) -> tuple[dict[str, str], Finished]:
+        """Return the newest version of each package that can be installed here, whatever it needs itself.
 
-class _TreePackage(msgspec.Struct):
-    name: str = ""
-    latest_version: str | None = None
-
-
-class _TreeReport(msgspec.Struct):
-    resolution: dict[str, _TreePackage]
+        All are of one index, or of directories.
+        """
+        requirements = "\n".join(f"{name}{bounds}" for name in names)
+        (self.path / "newer.in").write_text(requirements, encoding="utf-8")
+        index, rules = self.plan.lock.find(names[0])[0].source.location, self.facts.rules
+        # No code of what is on hold runs for that.
+        more = [*words, *(f"--only-binary={name}" for name in (*rules.kept, *rules.skipped))]
+        more += ["--default-index", index] if _is_url(index) else []
+        finished = self.run_uv(*_NEWEST.split(), *more)
+        return dict(_PINNED.findall(finished.stdout)), finished
 
 
 def list_outdated(site: Site, name: str) -> Outdated:
@@ -99,162 +86,103 @@ def list_outdated(site: Site, name: str) -> Outdated:
     run, rows = SiteRun("outdated", UPDATE), list[OutdatedRow]()
     run.store = Store(site.paths)
     outlook = foresee(site, run.store)
-    holds = tuple(hold for hold in outlook.holds if not isinstance(hold, Pause))
-    decision = decide(
-        site,
-        run,
-        UpdateOptions(dry_run=True),
-        msgspec.structs.replace(outlook, holds=holds),
-        functools.partial(_examine, rows, holds, outlook.store.find("live"), name),
-    )
+    installed = list_installed(outlook.store.live.venv) if outlook.store.live else {}
+
+    def examine(site: Site, path: Path, plan: Plan, rules: Rules) -> None:
+        require_names(plan.lock, [name] if name else [])
+        facts = Facts(rules, (*outlook.holds, *plan.holds), plan.lock)
+        rows.extend(_list_rows(_Tree(site, path, plan, facts, installed), name))
+
+    decision = decide(site, run, UpdateOptions(dry_run=True), outlook, examine)
     if isinstance(decision, Refused):
         require(decision.problems)
     if isinstance(decision, Refused | Paused | Adopt):
         return Outdated(summarize(decision), decision.kind)
-    changes, kind, refusal = decision.prospect.changes, decision.kind, None
-    if (pause := find_pause(outlook.holds)) is not None:
-        kind, refusal = Paused.kind, Blocked("", "pause", pause.sentence.rstrip("."), pause.undo)
-    elif isinstance(decision, StillFailing):
-        reason = f"release {decision.failed.id} with it failed: {decision.failed.manifest.failure}"
-        allow = "`releaser update --force` tries again, `releaser hold NAME` goes without."
-        refusal = Blocked("", "failed", reason, allow)
-    if refusal is not None:
-        rows, changes = [_refuse(row, refusal) for row in rows], ()
-    notes = [f"First, an interrupted run is finished or undone ({outlook.interrupted})."] if outlook.interrupted else []
-    notes += [f"{refusal.reason[0].upper()}{refusal.reason[1:]}."] if refusal else []
-    live = outlook.store.find("live")
-    stays = {(each.name, each.version): each.sentence for each in decision.prospect.skipped}
-    notes += [f"{stays[package]}." for package in list_installed(live.venv).items() if package in stays]
-    bring = f"The next update would bring {describe_changes(changes) or 'none'}."
-    headline = f"{count(len(rows), 'package is', 'packages are')} outdated. {bring}" if rows else summarize(decision)
-    return Outdated(headline, kind, changes, tuple(rows), tuple(notes))
+    changes = decision.prospect.changes
+    words = f"The next update would bring {describe_changes(changes) or 'none'}."
+    if isinstance(decision, StillFailing):
+        changes, words = (), summarize(decision)
+        rows = [_refuse(row, decision) for row in rows]
+    headline = f"{count(len(rows), 'package is', 'packages are')} outdated. {words}" if rows else summarize(decision)
+    return Outdated(headline, decision.kind, changes, tuple(rows))
 
 
-def _refuse(row: OutdatedRow, refusal: Blocked) -> OutdatedRow:
+def _refuse(row: OutdatedRow, decision: StillFailing) -> OutdatedRow:
     """Return the row of a package that stays, though rules and index would let it move."""
-    blocked = [msgspec.structs.replace(refusal, version=row.tonight)] if row.tonight else []
-    return msgspec.structs.replace(row, tonight=None, blocked=(*blocked, *row.blocked))
+    if row.tonight is None:
+        return row
+    reason = f"is in release {decision.failed.id}, which failed: {decision.failed.manifest.failure}"
+    allow = "`releaser update --force` tries again, `releaser hold NAME` goes without."
+    blocked = (Blocked(row.tonight, "failed", reason, allow), *row.blocked)
+    return msgspec.structs.replace(row, tonight=None, blocked=blocked)
 
 
-def _examine(  # noqa: PLR0913 - three of them are known before the decision
-    rows: list[OutdatedRow],
-    holds: tuple[Hold, ...],
-    live: Release,
-    name: str,
-    site: Site,
-    tree: Path,
-    plan: Plan,
-    rules: Rules,
-) -> None:
-    """Add a row for each package, or the one that is named, of which the index has a newer version."""
-    installed = list_installed(live.venv)
-    if name and name not in installed:
-        close = find_close(name, installed)
-        advice = f"Did you mean `{close}`?" if close else "Run `releaser run -- uv pip list`."
-        raise refuse("not-installed", f"`{name}` is not in the live release.", advice)
-    pyproject = tomllib.loads((tree / "pyproject.toml").read_text(encoding="utf-8"))
-    facts = Facts(rules, (*holds, *plan.holds), plan.lock, plan.skipped, find_needs(pyproject, rules.constraints))
-    place = _Tree(site, tree, plan, facts, installed)
-    newest, tonight = _ask_newest(place), {change.name: change.new for change in plan.changes or ()}
-    asked = list[str]()
-    for each in [name] if name else plan.lock.names:
-        label, next_label = installed.get(each, ""), tonight.get(each)
-        skipped = [other.version for other in plan.skipped if other.name == each and other.version != label]
-        top = find_newest([*newest.get(each, ()), *skipped, next_label or ""], label)
-        if not label or (top == label and not next_label):
+def _list_rows(tree: _Tree, name: str) -> list[OutdatedRow]:
+    """Return a row for each package, or the one that is named, of which the index has a newer version."""
+    newest, rows = _ask_newest(tree), list[OutdatedRow]()
+    tonight = {change.name: change.new for change in tree.plan.changes or ()}
+    for each in sorted(tree.installed.keys() & {*([name] if name else tree.plan.lock.names)}):
+        live, next_one = tree.installed[each], tonight.get(each)
+        skipped = [other for other in tree.plan.skipped if other.name == each and other.version != live]
+        top = find_newest([newest.get(each, ""), *(other.version for other in skipped), next_one or ""], live)
+        versions, unfit = _list_versions(tree, each) if name else ([], [])
+        if top == live and not (next_one or unfit):
             continue
-        versions, unfit = _list_versions(place, each) if name else ([top], [])
-        versions = versions if top in versions or unfit else [top, *versions]
-        blocked = list(unfit)
-        for version in dict.fromkeys([*skipped, *versions]):
-            if version == next_label or version in {entry.version for entry in blocked}:
-                continue
-            if next_label and name_bump(next_label, version) == "other":
-                blocked.append(Blocked(version, "older", f"the next update takes {next_label}, which is newer"))
-            else:
-                blocked.append(_find_reason(place, each, version, asked))
-        rows.append(OutdatedRow(each, label, next_label, top, tuple(blocked)))
+        known = [*(explain(tree.facts, other) for other in skipped if other.by != "uv"), *unfit]
+        blocked = {other.version: other for other in known}
+        for version in versions or [top]:
+            if version != next_one and version not in blocked:
+                blocked[version] = _find_reason(tree, each, version, next_one)
+        rows.append(OutdatedRow(each, live, next_one, top, tuple(blocked.values())))
+    return rows
 
 
-def _ask_newest(place: _Tree) -> dict[str, list[str]]:
-    """Return the newest versions of each package: for the Pythons of the project, and for any Python."""
-    lockfile, newest = place.path / "uv.lock", dict[str, list[str]]()
-    for text in (place.plan.lock_text, _PYTHON.sub(_ANY_PYTHON, place.plan.lock_text, count=1)):
-        lockfile.write_text(text, encoding="utf-8")
-        words = ("tree", "--outdated", "--frozen", "--universal", "--all-groups", "--format", "json")
-        is_first = text == place.plan.lock_text
-        finished = place.run_uv(*words, "--python", place.plan.python)
-        try:
-            report = msgspec.json.decode(finished.stdout, type=_TreeReport)
-        except msgspec.MsgspecError as error:
-            if is_first:
-                message = f"uv did not say what is newer: {failure(finished).message if finished.status else error}"
-                raise BuildError(message, "Run it again; see `uv tree --outdated`.") from error
-            continue  # such as a lock that no newer Python fits
-        for package in report.resolution.values():
-            newest.setdefault(package.name, []).extend(filter(None, [package.latest_version]))
-    lockfile.write_text(place.plan.lock_text, encoding="utf-8")
-    packages = [package for package in place.plan.lock.packages if package.source.kind == "registry"]
-    names = sorted({package.name for package in packages if not _is_url(package.source.location)} & {*place.installed})
-    if names:  # `uv tree` does not look into directories
-        found = _ask_for(place, names, "")[0] or {
-            key: value for name in names for key, value in _ask_for(place, [name], "")[0].items()
-        }
-        for name, versions in found.items():
-            newest.setdefault(name, []).extend(versions)
-    return newest
-
-
-def _list_versions(place: _Tree, name: str) -> tuple[list[str], list[Blocked]]:
-    """Return the newer versions of a package that can be installed here, newest first, and those that cannot."""
-    packages = place.plan.lock.find(name)
-    if any(package.source.kind != "registry" for package in packages):
-        return [], []
-    versions = list[str]()
-    while len(versions) < _MOST:
-        bounds = [f"{name}>{place.installed[name]}", *(f"!={version}" for version in versions)]
-        newest, finished = _ask_for(place, [",".join(bounds)], place.find_index(name))
-        if name not in newest:
-            is_held = name in place.facts.rules.kept
-            return versions, [] if is_held else read_unfit(name, finished.stderr)
-        versions += newest[name]
-    return versions, []
-
-
-def _ask_for(place: _Tree, requirements: list[str], index: str, *more: str) -> tuple[dict[str, list[str]], Finished]:
-    """Return the newest version of each requirement that can be installed here, whatever it needs itself."""
-    words = ["pip", "compile", "newer.in", "--no-deps", "--no-header", "--no-annotate", "--quiet"]
-    words += ["--prerelease", "disallow", "--python", place.plan.python, *more]
-    # No code of what is on hold runs for that.
-    words += [f"--only-binary={name}" for name in (*place.facts.rules.kept, *place.facts.rules.skipped)]
-    words += ["--default-index", index] if _is_url(index) else []
-    (place.path / "newer.in").write_text("\n".join(requirements), encoding="utf-8")
-    finished = place.run_uv(*words)
-    return {name: [version] for name, version in _PINNED.findall(finished.stdout)}, finished
+def _ask_newest(tree: _Tree) -> dict[str, str]:
+    """Return the newest version of each package that the Pythons of the project may have."""
+    finished = tree.run_uv(*_TREE.split())
+    try:
+        packages = msgspec.json.decode(finished.stdout)["resolution"].values()
+        newest = {package["name"]: package.get("latest_version") or "" for package in packages if "name" in package}
+    except (msgspec.MsgspecError, KeyError, TypeError) as error:
+        message = f"uv did not say what is newer: {failure(finished).message if finished.status else error}"
+        raise BuildError(message, "Run it again; see `uv tree --outdated`.") from error
+    packages = [package for package in tree.plan.lock.packages if package.source.kind == "registry"]
+    # `uv tree` does not look into directories.
+    names = {package.name for package in packages if not _is_url(package.source.location)} & tree.installed.keys()
+    return newest | (tree.find_newest(sorted(names))[0] if names else {})
 
 
 def _is_url(index: str) -> bool:
     return index.startswith(("http:", "https:"))
 
 
-def _find_reason(place: _Tree, name: str, version: str, asked: list[str]) -> Blocked:
-    """Return what blocks a version: by rules and requirements, else by what uv says of a lock with it."""
-    if (blocked := explain(place.facts, name, version)) is not None:
-        return blocked
-    if len(asked) >= _MOST:
-        return Blocked(version, "uv", "it was not chosen", f"`releaser outdated {name}` says more.")
-    asked.append(name)
-    cutoff = place.facts.rules.cutoff
-    age = ["--exclude-newer", cutoff.isoformat()] if cutoff else []
-    if age and not _ask_for(place, [f"{name}=={version}"], place.find_index(name), *age)[0]:
-        return Blocked(
-            version, "age", "it is too new for `min_age`", "It comes with time, or with a shorter `min_age`."
-        )
-    words = ["lock", "--dry-run", "-P", f"{name}=={version}", *pin_others(place.facts, place.installed, name)]
-    finished = place.run_uv(*words, "--python", place.plan.python)
-    if finished.status == 0:
-        return block_otherwise(name, version, finished.stderr)
-    blocked, need = read_answer(place.facts, name, version, finished.stderr)
-    if need is not None:
-        place.facts.needs.append(need)
-    return blocked
+def _list_versions(tree: _Tree, name: str) -> tuple[list[str], list[Blocked]]:
+    """Return the newer versions of a package that can be installed here, newest first, and still newer ones."""
+    versions, live = list[str](), tree.installed[name]
+    if any(package.source.kind != "registry" for package in tree.plan.lock.find(name)):
+        return [], []
+    while len(versions) < _MOST:
+        found, _ = tree.find_newest([name], ",".join([f">{live}", *(f"!={version}" for version in versions)]))
+        if name not in found:
+            break
+        versions.append(found[name])
+    _, finished = tree.find_newest([name], f">{[*versions, live][0]}")
+    return versions, [] if name in tree.facts.rules.kept else read_unfit(name, finished.stderr)
+
+
+def _find_reason(tree: _Tree, name: str, version: str, next_one: str | None) -> Blocked:
+    """Return what blocks a version: the next update, a rule, or what uv says of a lock with it."""
+    if next_one and name_bump(next_one, version) == "other":
+        return Blocked(version, "older", f"is older than {next_one}, which the next update takes")
+    rules, lock = tree.facts.rules, tree.plan.lock
+    if skipped := find_rule(rules, lock, Package(name, version, Source("registry", ""))):
+        return explain(tree.facts, skipped)
+    if rules.cutoff and not tree.find_newest([name], f"=={version}", "--exclude-newer", rules.cutoff.isoformat())[0]:
+        return explain(tree.facts, Skipped(name, version, "is too new for `min_age`", "age"))
+    others = {other: next(iter(lock.versions[other])) for other in lock.names if other != name}
+    pins = [f"{other}=={locked}" for other, locked in others.items() if is_pinnable(lock, other, locked)]
+    finished = tree.run_uv("lock", "--dry-run", *(f"-P={pin}" for pin in [*pins, f"{name}=={version}"]))
+    if finished.status != 0:
+        return read_answer(tree.facts, name, version, finished.stderr)
+    allow = f"`uv lock --upgrade-package '{name}=={version}'`, and commit."
+    return Blocked(version, "uv", "was not chosen by uv", allow)

@@ -11,7 +11,7 @@ import msgspec
 from releaser.checkout.pending import read_pending
 from releaser.errors import BuildError, Problem
 from releaser.live.health import is_healthy_now, is_url_asked
-from releaser.packages.audit import Audit, list_current, read_audit
+from releaser.packages.audit import Audit, read_audit
 from releaser.packages.hand_made import find_edited_venv
 from releaser.packages.holds import LONGEST, Hold, HoldRow, Pause, describe_hold, find_old_holds, find_pause, list_holds
 from releaser.releases.lease import is_used
@@ -119,16 +119,8 @@ def make_status(site: Site, store: Store, problems: Sequence[Problem]) -> Status
         ready=next((each.id for each in store.releases if each.state.state == "ready" and each != store.live), None),
         decision=_read_decision(site, holds),
         running=running,
-        audit=_read_audit(site, store),
+        audit=read_audit(site, store.live.venv) if store.live else None,
     )
-
-
-def _read_audit(site: Site, store: Store) -> Audit | None:
-    """Return the last audit, with what counts of it now."""
-    audit = read_audit(site)
-    if audit is None or store.live is None or site.settings.versions.audit == "off":
-        return None
-    return msgspec.structs.replace(audit, advisories=tuple(list_current(site, store.live.venv, audit)))
 
 
 def _read_decision(site: Site, holds: Sequence[Hold]) -> LastDecision | None:
@@ -159,7 +151,7 @@ def find_attention(site: Site, store: Store, holds: Sequence[Hold]) -> list[Prob
     history = [record for record in read_history(site.paths) if find_command(record.command).takes_live]
     attention = [*find_damage(site, store), *find_old_holds(holds), *_find_old_processes(site, store)]
     attention += _find_old_preparations(history) if find_pause(holds) is None else []
-    if (audit := _read_audit(site, store)) is not None:
+    if store.live is not None and (audit := read_audit(site, store.live.venv)):
         attention += audit.problems
     names = {problem.name for problem in attention}
     attention += [problem for problem in _find_failed_steps(store, history) if problem.name not in names]
