@@ -11,7 +11,7 @@ from tests.faults.tally import turn
 from tests.support.commands import Identity, copy_for_every_user, reachable_python
 from tests.support.sites import SampleSite, SiteFactory, Templates, user_directory
 
-LARGE = 8  # rows of a table
+LARGE = 4  # rows of a table
 ORDINARY = 61234  # a number that no user has
 
 
