@@ -24,7 +24,6 @@ from releaser.system import process
 from releaser.system.text import count, join_few, normalize_name, redact
 
 FROM_VENV, FROM_BOTH = "releaser init --from-venv", "releaser init --from-venv --from-requirements FILE"
-PUBLIC = ""
 MOST_ABSENT = 100  # packages that no index has, before uv is asked no more
 _SYSTEM_PYTHON = Path("/usr/bin/python3")
 _NAME_FILE = f"or write what the site needs into a file, a name a line, and run `{FROM_BOTH}`."
@@ -165,7 +164,7 @@ class FirstLock:
             name = _make_name(f"{directory}-site")
             text += f'\n[project]\nname = "{name}"\nversion = "0.1.0"\nrequires-python = ">={self.series}"\n'
         for url, is_default in self.asked.indexes.items():
-            if url not in (PUBLIC, *text.split('"')):
+            if url not in text.split('"'):
                 default = "default = true\n" if is_default else ""
                 text += f'\n[[tool.uv.index]]\nname = "{_make_name(url)}"\nurl = "{url}"\n{default}'
         return text.lstrip()
@@ -253,10 +252,10 @@ class FirstLock:
             if version and entry.version and canonicalize_version(version) != canonicalize_version(entry.version):
                 sentences.append(f"{entry.place}: {entry.name} would be {version}, not {entry.version}")
         indexes = self.asked.indexes
-        known = {url.rstrip("/") for url in (*indexes, *([] if any(indexes.values()) else [PUBLIC]))}
+        known = {url.rstrip("/") for url in indexes} if any(indexes.values()) else set()  # else uv's own comes along
         for package in (package for package in self.lock.packages if package.source.kind == "registry"):
             label, place = f"{package.name} {package.version}", package.source.location
-            if indexes and place.rstrip("/") not in known:
+            if known and place.rstrip("/") not in known:
                 sentences.append(f"{label} would come from {place}, which the file does not name")
             hashes = {digest for entry in self.wanted if entry.name == package.name for digest in entry.hashes}
             if hashes and package.hashes and hashes.isdisjoint(package.hashes):
