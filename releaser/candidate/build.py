@@ -90,7 +90,8 @@ class LockInstaller(msgspec.Struct, frozen=True):
             wanted = [f"{name}=={version}" for name, version in self.plan.lost.items()]
             for name, version in self.plan.lost.items():
                 pack_wheel(live, name, version, Path(index))
-            words = ["pip", "install", "--no-deps", "--default-index", Path(index).as_uri(), *wanted]
+            links = [word for name in self.plan.lost for word in ("--find-links", f"{index}/{name}")]
+            words = ["pip", "install", "--no-deps", "--no-index", *links, *wanted]
             words += ["--python", str(find_python(place.venv)), "--no-config", "--compile-bytecode"]
             place.site.run_uv(*words, cwd=place.shadow.project, mark=place.mark, variables={"UV_LINK_MODE": "copy"})
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Mapping
 
@@ -12,13 +13,13 @@ from releaser.checkout.problems import explain_submodules
 from releaser.checkout.repository import Repository
 from releaser.errors import BuildError, PreflightError, Problem, ToolError, refuse, require
 from releaser.packages.changes import find_older
-from releaser.packages.lock import parse_lock
+from releaser.packages.lock import Lock, parse_lock
 from releaser.releases.release import Release
 from releaser.site.site import Site, site_at
 from releaser.system.run import Run
 from releaser.system.text import count, join_few, word
 
-_OWN_COMMIT = re.compile(r"\w+ (Update|Roll back) (\d+ packages?|uv\.lock)$", re.MULTILINE)  # as `describe_commit` says
+_OWN_COMMIT = re.compile(r"\w+ (Update|Roll back) \d+ packages?$", re.MULTILINE)  # as `describe_commit` says
 
 
 class Target(msgspec.Struct, frozen=True):
@@ -165,20 +166,33 @@ class Lowered(msgspec.Struct, frozen=True):
 def find_lowered(site: Site, repository: Repository, before: str, after: str) -> Lowered:
     """Return what commits of people have lowered in uv.lock between two commits. A rollback elsewhere is none."""
     path = site.paths.lockfile_in_tree
-    old, new = (repository.file_at(commit, path) for commit in (before, after))
-    if before == after or not old or not new:
-        return Lowered()
-    lock = parse_lock(new, f"uv.lock of {after[:12]}")
-    older = {name: [*lock.versions[name]] for name in find_older(parse_lock(old), lock)}
-    names = {name: labels[0] for name, labels in older.items() if len(labels) == 1}
+    lock = _read_lock_at(repository, after, path)
+    names = _list_lowered(repository, before, after, path) if before != after and lock else {}
     log = repository.read("log", "--format=%H %B%x00", f"{before}..{after}", "--", path) if names else ""
-    commits = [commit.strip() for commit in log.split("\0") if commit.strip()]
-    commits = [commit for commit in commits if not _OWN_COMMIT.match(commit)]
-    by_people = [commit for commit in commits if "\nThis reverts commit " not in commit]
-    chosen = by_people or commits
-    if not chosen:
-        return Lowered()
-    return Lowered(names if by_people else {}, {} if by_people else names, chosen[0][:12])
+    by_people, reverted, newest = dict[str, str](), dict[str, str](), ""
+    for commit in filter(None, map(str.strip, log.split("\0"))):
+        if not _OWN_COMMIT.match(commit):
+            sha = commit.split()[0]
+            chosen = reverted if "\nThis reverts commit " in commit else by_people
+            found = {name: names[name] for name in _list_lowered(repository, f"{sha}^", sha, path) if name in names}
+            chosen |= found
+            newest = newest or (sha[:12] if found else "")
+    return Lowered(by_people, {name: label for name, label in reverted.items() if name not in by_people}, newest)
+
+
+def _list_lowered(repository: Repository, before: str, after: str, path: str) -> dict[str, str]:
+    """Return the packages of which the lock of a commit has one version, older than in another one, with that."""
+    old, new = (_read_lock_at(repository, commit, path) for commit in (before, after))
+    older = {name: [*new.versions[name]] for name in find_older(old, new)} if old and new else {}
+    return {name: labels[0] for name, labels in older.items() if len(labels) == 1}
+
+
+def _read_lock_at(repository: Repository, commit: str, path: str) -> Lock | None:
+    """Return the lock of a commit; None if it has none that can be read."""
+    with contextlib.suppress(PreflightError):
+        text = repository.file_at(commit, path) if repository.resolve(commit) else None
+        return parse_lock(text) if text else None
+    return None
 
 
 # Of a rollback

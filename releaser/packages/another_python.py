@@ -30,7 +30,8 @@ def explain_python(live: Release, venv: LiveVenv, plan: Plan) -> str:
 def choose_stays(rules: Rules, installed: Mapping[str, str], lock: Lock) -> dict[str, str]:
     """Return the versions at which packages stay: those of a lock, or live if that is newer."""
     names = set(lock.names) - rules.alone - rules.kept
-    return {name: find_newest(lock.versions[name], installed.get(name, "0")) for name in names}
+    free = {name: lock.versions[name] - rules.skipped.get(name, frozenset()) for name in names}
+    return {name: rules.lowered.get(name) or find_newest(free[name], installed.get(name, "0")) for name in names}
 
 
 def resolve_same(site: Site, tree: Path, live: LiveVenv, rules: Rules, *, mark: str) -> Plan:

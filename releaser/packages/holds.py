@@ -11,6 +11,7 @@ import msgspec
 
 from releaser.errors import Problem
 from releaser.packages.changes import compare_releases, name_bump
+from releaser.packages.lock import Lock
 from releaser.releases.release import PackageChange, Release
 from releaser.site.paths import Paths
 from releaser.site.site import Site
@@ -253,6 +254,13 @@ def hold_package(paths: Paths, name: str, seconds: float | None) -> None:
     hold = PackageHold(name=normalize_name(name), by="person", reason="by you", since=now(), until=until)
     others = [each for each in read_holds(paths) if not (isinstance(each, PackageHold) and each.name == hold.name)]
     write_holds(paths, [*others, hold])
+
+
+def is_locked_again(hold: Hold, committed: Lock) -> bool:
+    """Return True for a version that a commit of a person has left, if the committed lock has it again."""
+    return (
+        isinstance(hold, VersionHold) and hold.by == "commit" and hold.version in committed.versions.get(hold.name, ())
+    )
 
 
 def replace_index_holds(paths: Paths, holds: Sequence[VersionHold]) -> None:

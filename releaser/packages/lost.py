@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import csv
 import re
+import stat
 import zipfile
 from collections.abc import Iterable
 from pathlib import Path
@@ -35,7 +36,10 @@ def pack_wheel(venv: Path, name: str, version: str, index: Path) -> bool:
             for path, source in paths.items():
                 if target := _place(path, stem, points):
                     data = source.read_bytes()
-                    archive.writestr(target, _SHEBANG.sub(b"#!python", data, 1) if "/scripts/" in target else data)
+                    is_script = "/scripts/" in target and _SHEBANG.match(data)
+                    entry = zipfile.ZipInfo(target)
+                    entry.external_attr = (stat.S_IFREG | stat.S_IMODE(source.stat().st_mode)) << 16
+                    archive.writestr(entry, _SHEBANG.sub(b"#!python", data, count=1) if is_script else data)
             archive.writestr(f"{stem}.dist-info/RECORD", "")
         (file.parent / "index.html").write_text(f'<a href="{quote(file.name)}">{file.name}</a>', encoding="utf-8")
         return True

@@ -33,6 +33,7 @@ from releaser.packages.rules import (
     keep,
     lock_arguments,
     make_bounds,
+    read_time,
 )
 from releaser.releases.release import PackageChange, Release
 from releaser.releases.venv import ask_python_version, find_python, is_same_installation, list_installed
@@ -193,6 +194,8 @@ class _Task(msgspec.Struct, frozen=True):
     asked: list[str] = []
     #: The packages that the index has lost, with their versions.
     lost: dict[str, str] = {}
+    #: The packages that stay since their indexes offer nothing that may be taken, with their versions.
+    stays: dict[str, str] = {}
 
     @property
     def path(self) -> Path:
@@ -230,8 +233,10 @@ def resolve(site: Site, tree: Path, live: LiveVenv, rules: Rules, *, mark: str) 
     committed = (tree / "uv.lock").read_text(encoding="utf-8")
     before = Baseline(live.installed, read_lock(live.lock), read_lock(tree / "uv.lock"))
     task = _Task(site, tree, live, python, mark, before, committed)
-    if rules.choose(before.committed.names) == frozenset():
+    is_deployed = rules.choose(before.committed.names) == frozenset()
+    if is_deployed:
         require_fitting_lock(site, tree, python, mark=mark)
+    if is_deployed and rules.level == "none" and not rules.holders and not rules.stays:
         changes, skipped = _compare(task), tuple[Skipped, ...]()
     else:
         rules, changes = _upgrade(task, rules)
@@ -352,24 +357,27 @@ def _lock_from(task: _Task, text: str, bounds: dict[str, Bound], rules: Rules) -
 def _lock(task: _Task, text: str, bounds: dict[str, Bound], rules: Rules) -> None:
     """Upgrade a lock within bounds. Raises BuildError.
 
-    A package that must stay is given to uv by an index of releaser if its own has lost that version, or has it too
-    lately; the entry of the lock stays as it was.
+    A package that must stay is given to uv by an index of releaser if its own has lost that version; the entry of the
+    lock stays as it was.
     """
     task.path.write_text(text, encoding="utf-8")
-    names, age = read_lock(task.path).names, ["--exclude-newer", rules.cutoff.isoformat()] if rules.cutoff else []
-    for name, fix in rules.fixes.items() if age else ():  # a fix is not too new
-        age += [f"--exclude-newer-package={name}=false"] if f"=={fix}" in ",".join(bounds.get(name) or ()) else []
+    bounds, age = _bound_by_age(task, bounds, rules)
+    names, done = read_lock(task.path).names, set[str]()
     only = rules.choose(names)
     with tempfile.TemporaryDirectory(prefix=task.site.paths.temporary_prefix) as place:
-        finished = task.ask(*lock_arguments(names, bounds, only), *age)
         index = Path(place)
-        if finished.status == 1:
-            bounds = _stand_in(task, bounds, rules.floors, age, index)
-            age += [f"--exclude-newer-package={lost.name}=false" for lost in index.iterdir()]
+        finished = task.ask(*lock_arguments(names, bounds, only), *age)
+        while finished.status == 1 and (lost := _find_unavailable(task, bounds, rules, age, finished.output, done)):
+            done |= lost.keys()
+            task.stays.update(lost)
+            for name, version in lost.items():
+                bounds[name] = (f"=={version}",)
+                if task.ask("lock", "--dry-run", "-P", f"{name}=={version}", *age).status != 0:
+                    age += [f"--exclude-newer-package={name}=false"] if _pack(task, name, version, index) else []
             finished = task.ask(*lock_arguments(names, bounds, only), *age, index=index)
         if finished.status != 0:
             raise _explain_resolution(finished, rules)
-        if rules.cutoff or any(index.iterdir()):
+        if age:
             before = [text, task.live.lock.read_text(encoding="utf-8")]
             task.path.write_text(put_back(task.path.read_text(encoding="utf-8"), before, index.name), encoding="utf-8")
             finished = task.ask("lock")  # it takes the lock as it is, or says why not
@@ -377,21 +385,36 @@ def _lock(task: _Task, text: str, bounds: dict[str, Bound], rules: Rules) -> Non
                 raise _explain_resolution(finished, rules)
 
 
-def _stand_in(
-    task: _Task, bounds: dict[str, Bound], floors: Mapping[str, str], age: Sequence[str], index: Path
-) -> dict[str, Bound]:
-    """Return bounds that let packages stay at their version where the index has nothing else to offer.
+def _bound_by_age(task: _Task, bounds: dict[str, Bound], rules: Rules) -> tuple[dict[str, Bound], list[str]]:
+    """Return the bounds and the words of uv for the age limit. What is live or committed stays, however new it is."""
+    if rules.cutoff is None:
+        return dict(bounds), []
+    floors, packages = find_floors(rules, task.before), (*task.before.live.packages, *task.before.committed.packages)
+    uploaded = {(package.name, package.version): read_time(package.upload_time) for package in packages}
+    times = {name: uploaded.get((name, version)) for name, version in floors.items()}
+    fixes = {name for name, fix in rules.fixes.items() if f"=={fix}" in ",".join(bounds.get(name) or ())}
+    timeless = {name for name, time in times.items() if time is None}  # its index names no times
+    young = {name for name, time in times.items() if time is not None and time >= rules.cutoff} - fixes
+    age = ["--exclude-newer", rules.cutoff.isoformat()]
+    age += [f"--exclude-newer-package={name}=false" for name in sorted({*timeless, *young, *fixes})]
+    return {**bounds, **{name: (f"=={floors[name]}",) for name in young}}, age
 
-    uv takes a yanked version only if no other one is allowed; for one that the index has lost, it gets a wheel.
+
+def _find_unavailable(
+    task: _Task, bounds: Mapping[str, Bound], rules: Rules, age: Sequence[str], output: str, done: Collection[str]
+) -> dict[str, str]:
+    """Return the packages that must stay, of which uv says that it has no such version, without those that are done.
+
+    uv takes a yanked version only if no other one is allowed.
     """
     stays = {name: bound[0][2:] for name, bound in bounds.items() if bound and len(bound) == 1 and bound[0][:2] == "=="}
-    for name, version in {**stays, **floors}.items():
-        if name in floors and task.ask("lock", "--dry-run", "-P", f"{name}>={version}", *age).status == 0:
-            continue
-        is_there = task.ask("lock", "--dry-run", "-P", f"{name}=={version}", *age).status == 0
-        if is_there or _pack(task, name, version, index):
-            bounds = {**bounds, name: (f"=={version}",)}
-    return bounds
+    floors = {name: floor for name, floor in find_floors(rules, task.before).items() if name not in stays}
+    named = {*re.findall(r"[\w.-]*\w", output)} - {*done}
+    lost = {name: version for name, version in stays.items() if name in named}
+    for name, version in floors.items():
+        if name in named and task.ask("lock", "--dry-run", "-P", f"{name}>={version}", *age).status != 0:
+            lost[name] = version
+    return lost
 
 
 def _pack(task: _Task, name: str, version: str, index: Path) -> bool:
@@ -403,7 +426,9 @@ def _pack(task: _Task, name: str, version: str, index: Path) -> bool:
 
 def _explain(task: _Task, rules: Rules) -> tuple[Skipped, ...]:
     """Return what is newer and not taken, and what stays although the index lacks it, each with the reason."""
-    is_limited = rules.holders or rules.cutoff or rules.choose([]) is not None or make_bounds(rules, task.before)
+    is_limited = (
+        rules.holders or rules.cutoff or rules.choose([]) is not None or make_bounds(rules, task.before) or task.stays
+    )
     if not is_limited:
         return ()
     chosen = task.path.read_text(encoding="utf-8")
@@ -415,13 +440,13 @@ def _explain(task: _Task, rules: Rules) -> tuple[Skipped, ...]:
     text = task.path.read_text(encoding="utf-8")
     task.path.write_text(chosen, encoding="utf-8")
     skipped = explain_skipped(rules, lock, parse_lock(text)) if newest.status == 0 else ()
-    return (*(each for name in sorted(rules.floors) for each in _explain_floor(task, rules, lock, name)), *skipped)
+    stays = {**rules.floors, **task.stays}
+    return (*(each for name in sorted(stays) for each in _explain_stay(task, rules, lock, name, stays[name])), *skipped)
 
 
-def _explain_floor(task: _Task, rules: Rules, lock: Lock, name: str) -> list[Skipped]:
+def _explain_stay(task: _Task, rules: Rules, lock: Lock, name: str, floor: str) -> list[Skipped]:
     """Return why a package stays at a version that the index has yanked, or has not any more."""
-    floor, packages = rules.floors[name], lock.find(name)
-    if floor not in lock.versions.get(name, ()) or len(packages) > 1:
+    if lock.versions.get(name) != frozenset({floor}) or name in rules.kept:
         return []
     words = ("lock", "--dry-run", "-P", f"{name}=={floor}", "--python", task.python)
     finished = task.site.run_uv(*words, cwd=task.tree, mark=task.mark, check=False)

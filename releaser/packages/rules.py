@@ -188,7 +188,9 @@ def find_floors(rules: Rules, before: Baseline) -> dict[str, str]:
     Only a hold, a host or a commit of a person lowers one. No rule orders the commits of a package from git. Which of
     several versions of a lock is installed is up to uv: `find_lowered_forks` looks at that.
     """
-    floors = {}
+    floors = dict[str, str]()
+    if rules.level == "none" and not rules.choose(before.committed.names):
+        return floors  # the committed lock is deployed, also an older one
     for name in before.committed.names:
         labels = {*before.committed.versions[name]} - rules.find_refused(name)
         labels |= {before.installed.get(name, "")} - rules.skipped.get(name, frozenset())

@@ -32,7 +32,7 @@ from releaser.packages.another_python import explain_python, resolve_same
 from releaser.packages.audit import audit_venv, choose_fixes
 from releaser.packages.changes import describe_changes, find_newest
 from releaser.packages.hand_made import find_edited_venv, list_work
-from releaser.packages.holds import Hold, VersionHold, find_held_code, find_pause, list_holds
+from releaser.packages.holds import Hold, VersionHold, find_held_code, find_pause, is_locked_again, list_holds
 from releaser.packages.indexes import describe_moves, explain_moves, find_host_indexes, find_moves, may_change_index
 from releaser.packages.lock import Lock, parse_lock, read_lock
 from releaser.packages.resolve import LiveVenv, Plan, read_constraints, read_live_venv, resolve
@@ -185,16 +185,17 @@ def make_attempt(  # noqa: PLR0913 - all that an attempt is made of
             text = (shadow.project / "uv.lock").read_bytes()
             lowered = find_lowered(site, source, deployed, target.commit)
             constraints = read_constraints(shadow.project, site.settings.versions.constraints)
+            holds = [hold for hold in holds if not is_locked_again(hold, committed)]
             rules = make_rules(site.settings.versions, holds, options.names, constraints, now())
             rules = follow_people(rules, lowered.by_people, venv.installed).without(options.unfit)
             rules = _add_fixes(site, run, rules, options, venv, shadow.project)
             plan, rules = _resolve(site, run, shadow.project, venv, rules)
-            plan = _judge_moves(site, shadow, plan, known, committed, options.accepted)
-            plan = _explain_lowered(plan, lowered, venv.installed)
             reason = explain_python(live, venv, plan)
             if reason:
                 (shadow.project / "uv.lock").write_bytes(text)
                 plan = _choose_stage(site, run, shadow.project, venv, rules, plan, target)
+            plan = judge_moves(site, shadow.project, plan, known, committed, options.accepted)
+            plan = _explain_lowered(plan, lowered, venv.installed)
             detail.append(describe_changes(plan.changes or ()) or "no changes")
         if examine is not None:
             examine(site, shadow.project, plan, rules)
@@ -218,8 +219,8 @@ def _choose_stage(  # noqa: PLR0913 - all that a plan is made of
     return newest
 
 
-def _judge_moves(
-    site: Site, shadow: Shadow, plan: Plan, known: Sequence[Lock], committed: Lock, accepted: Sequence[str]
+def judge_moves(
+    site: Site, tree: Path, plan: Plan, known: Sequence[Lock], committed: Lock, accepted: Sequence[str]
 ) -> Plan:
     """Return the plan with the packages that come from elsewhere than before. Raises PreflightError if one may not.
 
@@ -227,7 +228,7 @@ def _judge_moves(
     another index, but not have other files.
     """
     moves, own = find_moves(known, committed, plan.lock), find_host_indexes(site, committed, plan.lock)
-    if may_change_index(site, shadow.project):
+    if may_change_index(site, tree):
         moves = [move for move in moves if move.is_same_version]
     refused = [move for move in moves if move.has_other_files or move.after not in own]
     require(explain_moves([move for move in refused if move.name not in accepted], plan.lock))

@@ -5,6 +5,7 @@ It decides by itself, as it asks neither the remote nor the index for anything n
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import msgspec
@@ -18,12 +19,12 @@ from releaser.live.outlook import Outlook, foresee
 from releaser.packages.another_python import explain_python, require_lasting, resolve_same
 from releaser.packages.changes import compare_locks, describe_changes
 from releaser.packages.hand_made import find_edited_venv, list_work
-from releaser.packages.holds import find_held_code, list_holds
+from releaser.packages.holds import Hold, find_held_code, list_holds
 from releaser.packages.lock import read_lock
-from releaser.packages.resolve import Plan, choose_python, find_unfit, read_live_venv
+from releaser.packages.resolve import Plan, choose_python, find_unfit, read_constraints, read_live_venv
 from releaser.packages.rules import Rules, make_rules
 from releaser.pipelines import checks
-from releaser.pipelines.decide import UpdateOptions, make_workplace
+from releaser.pipelines.decide import UpdateOptions, judge_moves, make_workplace
 from releaser.pipelines.update import take_live
 from releaser.releases.journal import Entry, write_entry
 from releaser.releases.release import Release
@@ -32,7 +33,7 @@ from releaser.releases.verify import find_live_damage, list_faults
 from releaser.report.decision import Build, Prospect
 from releaser.report.outcomes import Outcome, make_preview
 from releaser.site.site import Site
-from releaser.system.run import REBUILD
+from releaser.system.run import REBUILD, now
 from releaser.system.space import require_room
 
 
@@ -43,7 +44,7 @@ def rebuild(site: Site, run: SiteRun, python: str) -> Outcome:
     """
     write_entry(site.paths, Entry("building", run.command.name, run.id))
     holds = list_holds(site)
-    rules = make_rules(site.settings.versions, holds)
+    rules = _make_rules(site, holds)
     while True:
         decision = _decide(site, run, python, Outlook(run.store, holds), rules)
         try:
@@ -55,11 +56,16 @@ def rebuild(site: Site, run: SiteRun, python: str) -> Outcome:
             rules = further
 
 
+def _make_rules(site: Site, holds: Iterable[Hold]) -> Rules:
+    constraints = read_constraints(site.paths.project, site.settings.versions.constraints)
+    return make_rules(site.settings.versions, holds, (), constraints, now())
+
+
 def preview_rebuild(site: Site, python: str) -> Outcome:
     """Decide, as `rebuild` will, and print it: no lock, no write, no recovery."""
     run, outlook = SiteRun("preview", REBUILD), foresee(site, Store(site.paths))
     run.store = outlook.store
-    rules = make_rules(site.settings.versions, outlook.holds)
+    rules = _make_rules(site, outlook.holds)
     outcome = make_preview(_decide(site, run, python, outlook, rules, is_dry=True), outlook.interrupted, does="rebuild")
     previous = outlook.store.previous
     return msgspec.structs.replace(outcome, previous=previous.id if previous else None, on_hold=outlook.holds)
@@ -109,4 +115,5 @@ def _plan(site: Site, tree: Path, live: Release, python: str, rules: Rules, *, m
     if reason:
         require_lasting(site, tree, venv, plan, mark=mark)
         plan = resolve_same(asked, tree, venv, rules, mark=mark)
+        plan = judge_moves(asked, tree, plan, [lock], lock, ())
     return msgspec.structs.replace(plan, changes=compare_locks(lock, plan.lock), is_anew=True), reason

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Sequence
+from datetime import timedelta
 
 import msgspec
 
@@ -138,7 +139,11 @@ def _hold_unbuilt(site: Site, run: SiteRun, prospect: Prospect, error: BuildErro
         if (name, version) in news
     ]
     labels = {hold.label for hold in before}
-    if not holds or any(hold.label in labels for hold in holds) or sum(hold.by == "build" for hold in before) >= _MOST:
+
+    def is_of_tonight(hold: Hold) -> bool:
+        return hold.by == "build" and hold.since is not None and now() - hold.since < timedelta(days=1)
+
+    if not holds or any(hold.label in labels for hold in holds) or sum(map(is_of_tonight, before)) >= _MOST:
         return False
     _hold(site, run, holds)
     return True

@@ -285,3 +285,54 @@ def test_law_23_planted_nights_of_the_index(make_site: SiteFactory, index: Index
     silent(site.releaser("update"))
     assert len(site.test_runs()) - before == runs
     assert row in (HOUSE / "docs" / "reliability.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.slow
+def test_law_06_23_a_hold_holds_although_nothing_is_upgraded(site: SampleSite) -> None:
+    site.write_dotenv(upgrade="none")
+    site.releaser("hold", "alpha", check=0)
+    for name in ("alpha", "beta"):
+        site.publish(name, "2.0.0")
+    site.push_from_elsewhere({}, upgrade=True)
+    assert changes(site.json("update")) == {"beta": ("1.0.0", "2.0.0")}
+    assert site.version("alpha") == "1.1.0"
+    silent(site.releaser("update"))
+    site.releaser("unhold", "alpha", check=0)
+    assert changes(site.json("update")) == {"alpha": ("1.1.0", "2.0.0")}
+
+
+BOUND = {"yanked": "was yanked", "lost": "is not in the index any more"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", BOUND)
+def test_law_23_a_version_stays_also_where_the_project_allows_no_older_one(
+    site: SampleSite, index: Index, how: str
+) -> None:
+    site.replace("pyproject.toml", '"alpha"', '"alpha~=1.1.0"')
+    site.push_commit("A bound", lock=True)
+    if how == "yanked":
+        index.yanked["alpha-1.1.0"] = ""
+    else:
+        lose(site, index)
+    site.publish("beta", "1.1.0")
+    assert changes(site.json("update")) == {"beta": ("1.0.0", "1.1.0")}
+    assert f"alpha 1.1.0 {BOUND[how]}, and stays" in shown(site)
+    silent(site.releaser("update"))
+
+
+@pytest.mark.slow
+def test_law_17_23_a_young_version_that_a_colleague_has_locked_is_taken(site: SampleSite, index: Index) -> None:
+    index.ages["alpha-1.2.0"] = 1
+    site.write_dotenv(min_age="7d")
+    site.publish("alpha", "1.2.0")
+    site.push_from_elsewhere({}, upgrade=True, message="Update uv.lock")
+    assert changes(site.json("update")) == {"alpha": ("1.1.0", "1.2.0")}
+    clone = site.elsewhere()
+    site.uv("lock", "-P", "alpha==1.0.0", cwd=clone)
+    site.git("commit", "--quiet", "--all", "--message", "Update uv.lock", cwd=clone)  # as a forge calls it
+    site.git("push", "--quiet", cwd=clone)
+    assert changes(site.json("update")) == {"alpha": ("1.2.0", "1.0.0")}
+    site.push_from_elsewhere({}, upgrade=True)
+    answer = site.json("update")
+    assert (changes(answer), answer["on_hold"]) == ({"alpha": ("1.0.0", "1.2.0")}, [])
