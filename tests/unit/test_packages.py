@@ -1,5 +1,6 @@
 """Packages: what locks say, how versions compare, what rules allow, and what is on hold."""
 
+import zipfile
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -13,7 +14,7 @@ from releaser.packages import another_python, holds, rules
 from releaser.packages.changes import compare_locks, compare_versions, find_older
 from releaser.packages.holds import CommitHold, Hold, HoldRow, PackageHold, Pause, VersionHold, read_holds, write_holds
 from releaser.packages.lock import Lock, Source, parse_lock
-from releaser.packages.lost import put_back
+from releaser.packages.lost import pack_wheel, put_back
 from releaser.packages.resolve import LiveVenv, Plan, find_unfit, read_constraints
 from releaser.packages.rules import AS_LOCKED, Baseline, Bound, Rules, make_rules
 from releaser.releases.release import Key, Manifest, PackageChange, Release, State
@@ -586,6 +587,49 @@ def test_law_11_versions_stay_on_another_python(
     stays = another_python.choose_stays(wanted, {"a": installed}, make_lock("a 1.0"))
     wanted = msgspec.structs.replace(wanted, stays=stays)
     assert rules.make_bounds(wanted, known({"a": installed}, "a 1.0")) == {"a": (bounds,)}
+
+
+@pytest.mark.parametrize(
+    ("wanted", "committed", "stays"),
+    [(Rules(lowered={"a": "1.0"}), "a 1.0", "1.0"),  # a person wants it
+     (Rules(skipped={"a": frozenset({"1.2"})}), "a 1.2", "1.1"),  # another host has taken it
+     (Rules(), "a 1.2", "1.2"), (Rules(), "a 1.0", "1.1")],
+)  # fmt: skip
+def test_law_11_23_another_python_undoes_no_wish_of_a_person(wanted: Rules, committed: str, stays: str) -> None:
+    assert another_python.choose_stays(wanted, {"a": "1.1"}, make_lock(committed)) == {"a": stays}
+
+
+ELF = b"\x7fELF\0#!/usr/bin/python\0"
+
+
+def test_law_23_a_wheel_made_from_a_venv_has_programs_and_modes_as_they_were(tmp_path: Path) -> None:
+    packages = tmp_path / "venv/lib/python3.11/site-packages"
+    files = {
+        "tea/__init__.py": (b"LEAF = 1\n", 0o644), "tea/brew": (ELF, 0o755), "../../../bin/brew": (ELF, 0o755),
+        "../../../bin/pour": (b"#!/srv/venv/bin/python3\nimport tea\n", 0o755), "../../../bin/made": (b"x", 0o755),
+        "../../../share/tea.txt": (b"tea", 0o644), "tea-1.0.dist-info/METADATA": (b"Name: tea\n", 0o644),
+        "tea-1.0.dist-info/entry_points.txt": (b"[console_scripts]\nmade = tea:made\n", 0o644),
+        "tea-1.0.dist-info/direct_url.json": (b"{}", 0o644),
+    }  # fmt: skip
+    for name, (data, mode) in files.items():
+        path = packages / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+        path.chmod(mode)
+    (packages / "tea-1.0.dist-info/RECORD").write_text("".join(f"{name},,\n" for name in files))
+    (tmp_path / "index").mkdir()
+    assert not pack_wheel(tmp_path / "venv", "tea", "1.1", tmp_path / "index")
+    assert pack_wheel(tmp_path / "venv", "tea", "1.0", tmp_path / "index")
+    with zipfile.ZipFile(tmp_path / "index/tea/tea-1.0-py3-none-any.whl") as wheel:
+        found = {entry.filename: (wheel.read(entry), entry.external_attr >> 16 & 0o777) for entry in wheel.infolist()}
+    assert found.pop("tea-1.0.dist-info/RECORD")[0] == b""
+    assert found == {
+        "tea/__init__.py": (b"LEAF = 1\n", 0o644), "tea/brew": (ELF, 0o755),
+        "tea-1.0.data/scripts/brew": (ELF, 0o755),
+        "tea-1.0.data/scripts/pour": (b"#!python\nimport tea\n", 0o755),
+        "tea-1.0.data/data/share/tea.txt": (b"tea", 0o644), "tea-1.0.dist-info/METADATA": (b"Name: tea\n", 0o644),
+        "tea-1.0.dist-info/entry_points.txt": (b"[console_scripts]\nmade = tea:made\n", 0o644),
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize(
