@@ -33,15 +33,25 @@ class _CutOffError(Exception):
     """No further test run is possible, or of use."""
 
 
-def find_culprits(trials: Trials, items: Part, *, head: int = 0, tail: int = 0, runs: int, jobs: int = 1) -> Search:
+def find_culprits(  # noqa: PLR0913 - what is searched, and with which means
+    trials: Trials,
+    items: Part,
+    *,
+    head: int = 0,
+    tail: int = 0,
+    runs: int,
+    jobs: int = 1,
+    shrink: Callable[[Part], Part] = lambda part: part,
+) -> Search:
     """Take one culprit after another out of `items`, which have failed twice, until the others pass.
 
     The base has passed once. The first `head` and the last `tail` items are suspects, of which the very last one is
     looked at first; else an item comes after those that it needs. The shortest beginning that fails ends with a
     culprit. One is named only if the tests failed twice with it, without another culprit, and passed twice without it.
-    Unless one is a suspect, two more must fail if runs are left.
+    Unless one is a suspect, two more must fail if runs are left. `shrink` returns what of a part can be had without the
+    rest; a verdict is that of what it returns.
     """
-    book, failing, is_cut_off, rest, low = _Book(trials, items, runs, jobs), list[Part](), False, items, 0
+    book, failing, is_cut_off, rest, low = _Book(trials, items, runs, jobs, shrink), list[Part](), False, items, 0
     likely = [head, *([len(items) - 1, len(items) - tail] if tail else [])]
     try:
         while not failing or (rest and not book.ask(rest, failing[-1][-1:])[0]):
@@ -66,8 +76,8 @@ def find_culprits(trials: Trials, items: Part, *, head: int = 0, tail: int = 0, 
 class _Book:
     """The verdicts on parts, and the test runs that are left."""
 
-    def __init__(self, trials: Trials, items: Part, runs: int, jobs: int) -> None:
-        self.trials, self.runs, self.jobs = trials, runs, jobs
+    def __init__(self, trials: Trials, items: Part, runs: int, jobs: int, shrink: Callable[[Part], Part]) -> None:
+        self.trials, self.runs, self.jobs, self.shrink = trials, runs, jobs, shrink
         self.verdicts: list[tuple[Part, bool]] = [((), True), (items, False), (items, False)]
 
     @property
@@ -77,7 +87,7 @@ class _Book:
 
     def ask(self, *parts: Part, again: bool = False) -> list[bool]:
         """Return the verdicts on parts. What is known is asked only `again`. Raises _CutOffError."""
-        known = dict(self.verdicts)
+        known, parts = dict(self.verdicts), tuple(map(self.shrink, parts))
         unknown = [part for part in parts if again or part not in known]
         if len(unknown) > self.runs:
             raise _CutOffError

@@ -12,7 +12,7 @@ from packaging.version import Version
 
 from releaser.errors import Problem, ToolError, explain_error
 from releaser.packages.changes import name_bump, parse_version
-from releaser.releases.venv import list_installed, list_sources
+from releaser.releases.venv import list_installed, list_local, list_sources
 from releaser.site.site import Site
 from releaser.system.process import failure
 from releaser.system.run import Moment, now
@@ -94,13 +94,18 @@ class Audit(msgspec.Struct, frozen=True):
 
 def audit_venv(site: Site, venv: Path, *, mark: str, versions: Mapping[str, str] = {}) -> Audit:
     """Return the known vulnerabilities of what a venv has, or would have with other versions of some packages."""
-    sources, installed = list_sources(venv), list_installed(venv)
-    local = {name for name, url in sources.items() if url.startswith("file:")}
-    packages = {name: versions.get(name, version) for name, version in installed.items() if name not in local}
+    sources = list_sources(venv)
+    packages = {name: versions.get(name, version) for name, version in _list_packages(venv).items()}
     asked = {name: version for name, version in packages.items() if name not in sources and " " not in version}
     advisories, unknown = _ask(site, asked, mark=mark) if asked else ([], "")
     unasked = tuple(sorted(packages.keys() - asked.keys()))
     return Audit(now(), packages, _without_ignored(site, advisories), unknown, unasked)
+
+
+def _list_packages(venv: Path) -> dict[str, str]:
+    """Return the packages of a venv that are not the project's own, with their versions."""
+    local = list_local(venv)
+    return {name: version for name, version in list_installed(venv).items() if name not in local}
 
 
 def _ask(site: Site, packages: Mapping[str, str], *, mark: str) -> tuple[list[Advisory], str]:
@@ -152,14 +157,15 @@ def _read_advisory(entry: Any) -> Advisory:
 def read_audit(site: Site, venv: Path) -> Audit | None:
     """Return the last audit of the live release, with what it said of the versions that the venv still has.
 
-    None without one that can be read, and where `audit` is off.
+    Of a venv with other packages, all else is unknown. None without one that can be read, and where `audit` is off.
     """
     audit = read_state(site.paths.audit, Audit)
     if audit is None or site.settings.versions.audit == "off":
         return None
-    installed = list_installed(venv)
+    installed = _list_packages(venv)
     current = [each for each in audit.advisories if installed.get(each.name) == each.version]
-    return msgspec.structs.replace(audit, advisories=_without_ignored(site, current))
+    unknown = audit.unknown if installed == audit.packages else "the last audit was of other packages."
+    return msgspec.structs.replace(audit, advisories=_without_ignored(site, current), unknown=unknown)
 
 
 def _without_ignored(site: Site, advisories: Iterable[Advisory]) -> tuple[Advisory, ...]:

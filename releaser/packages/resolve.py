@@ -500,14 +500,20 @@ def resolve_part(  # noqa: PLR0913 - all that a resolution needs
     """Lock a part of the changes of a plan; the other changed packages stay at the versions `before`.
 
     What does not fit to these is left out of the part. The tree has the lock to which packages go back of which no
-    words of uv name the version. Raises BuildError.
+    words of uv name the version. No package comes in another version than that of the plan, or the live one. Raises
+    BuildError.
     """
     path, text, versions = tree / "uv.lock", (tree / "uv.lock").read_text(encoding="utf-8"), whole.lock.versions
     plain = {name for name, version in before.items() if is_pinnable(whole.lock, name, version)}
     if before.keys() - part <= plain:
         text = whole.lock_text
+    known, missing = {*parse_lock(text).names, *before}, list[str]()
+    for change in whole.changes or ():
+        version = change.old or change.new or ""
+        if change.name not in known and " " not in version and len(versions.get(change.name, "-")) == 1:
+            missing += ["-P", f"{change.name}=={version}"]
     for is_exact in (True, False, True):
-        words = ["lock", "--python", whole.python]
+        words = ["lock", "--python", whole.python, *missing]
         for name, version in before.items():
             label = version if name not in part else next(iter(versions[name])) if is_exact else ""
             if name in part or name in plain:

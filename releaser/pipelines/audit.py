@@ -25,17 +25,18 @@ def require_audit(site: Site, run: Run, release: Release, live: Release) -> None
         return
     with run.step("audit") as detail:
         audit = audit_venv(site, release.venv, mark=run.id)
-        known = audit_venv(site, live.venv, mark=run.id).advisories if audit.advisories else ()
-        new = [each for each in audit.advisories if each.key not in {other.key for other in known}]
+        known = audit_venv(site, live.venv, mark=run.id) if audit.advisories else audit
+        keys, unknown = {each.key for each in known.advisories}, audit if audit.unknown else known
+        new = [] if known.unknown else [each for each in audit.advisories if each.key not in keys]
         detail.append(audit.headline)
-        detail.has_failed = bool(new or audit.unknown)
+        detail.has_failed = bool(new or unknown.unknown)
     if new:
         names, ids = " ".join(sorted({each.name for each in new})), join_few([each.id for each in new])
         message = f"Release {release.id} does not go live: {' '.join(each.sentence for each in new)}"
         raise AuditError(message, f"Run `releaser hold {names}`, or accept it: add {ids} to `audit_ignore`.")
-    if audit.unknown:
+    if unknown.unknown:
         advice = "The next run tries again; without an answer, `RELEASER_AUDIT=report releaser update` goes on."
-        raise BuildError(f"Release {release.id} does not go live: {audit.headline}", advice)
+        raise BuildError(f"Release {release.id} does not go live: {unknown.headline}", advice)
 
 
 def audit_live(site: Site, run: Run, live: Release) -> None:

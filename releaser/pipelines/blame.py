@@ -16,7 +16,6 @@ from releaser.candidate.identity import make_key
 from releaser.candidate.shadow import make_shadow
 from releaser.candidate.tests import TestResult
 from releaser.candidate.trial import Attempt, Trial, run_live_tests, try_candidate
-from releaser.checkout.repository import Repository
 from releaser.errors import BuildError, PreflightError, ReleaserError
 from releaser.packages.changes import describe_changes, name_bump
 from releaser.packages.holds import CommitHold, Hold, VersionHold, list_holds, make_version_holds
@@ -24,7 +23,7 @@ from releaser.packages.lock import parse_lock
 from releaser.packages.resolve import resolve_part
 from releaser.packages.rules import sort_by_needs
 from releaser.pipelines.decide import UpdateOptions, decide_without_commit, make_attempt
-from releaser.releases.release import NoVerdict, Release
+from releaser.releases.release import NoVerdict
 from releaser.releases.store import SiteRun, begin_release, delete_release
 from releaser.releases.venv import read_records, shorten
 from releaser.releases.verify import has_its_python
@@ -37,6 +36,7 @@ from releaser.system.text import normalize_name
 
 logger = logging.getLogger(__name__)
 
+_UNFINISHED = "What is to blame is not known yet: not all test runs came to their end."
 _FLAKY = "The tests fail now and then: with the same code and packages, they have both failed and passed."
 
 
@@ -67,6 +67,8 @@ class _Bench:
         self.commit = f"commit {self.whole.target.commit[:12]}" if self.whole.target.moves_code else ""
         self.sides = {True: self.whole, False: self.whole}  # with the commit, and without
         self.passed: Trial | None = None
+        self.is_unfinished = False
+        self.attempts: dict[Part, Attempt | None] = {}  # None cannot be resolved
         #: Why parts have failed.
         self.reasons: dict[Part, str] = {}
 
@@ -77,24 +79,30 @@ class _Bench:
         run.store = self.run.store
         return run
 
-    def ask_live(self, *, again: bool) -> tuple[bool, TestResult | None]:
-        """Return True if the live release passes its tests, then the verdict on the candidate, tested `again`."""
+    def ask_live(self, *, again: bool) -> tuple[TestResult | None, TestResult | None]:
+        """Return the verdict on the live release, then that on the candidate, tested `again`; None is no verdict."""
         words = (self.site, self.open_run(), self.repository, self.prospect.target.head, self.prospect.live)
         calls: list[functools.partial[Any]] = [functools.partial(run_live_tests, *words)]
         calls += [self.make_call(self.whole)] if self.jobs > 1 and again else []
         with self.run.step("test") as detail:
-            result, *trials = call_at_once(calls)
-            detail.append(f"the live release: {result.reason or 'passed'}")
-            detail.has_failed = not result.passed
+            answer, *trials = call_at_once(calls)
+            result = self.weigh(answer)
+            detail.append(f"the live release: {'no verdict' if result is None else result.reason or 'passed'}")
+            detail.has_failed = result is None or not result.passed
         verdict = self.judge(self.whole, trials[0]) if trials else None
-        if again and result.passed and not trials:
+        if again and result is not None and result.passed and not trials:
             verdict = self.try_all([self.whole])[0]
-        return result.passed, verdict
+        return result, verdict
 
-    def make_call(self, attempt: Attempt) -> functools.partial[Trial | None]:
+    def weigh(self, result: TestResult | None) -> TestResult | None:
+        """Return how tests ended, None if that is no verdict: something outside of them may have ended them."""
+        return None if result and result.is_killed and not self.failed.tests.is_killed else result
+
+    def make_call(self, attempt: Attempt) -> functools.partial[Trial]:
         """Return the call that builds and tests a candidate."""
-        directory = begin_release(self.site.paths)
-        return functools.partial(_try, self.open_run(), self.repository, attempt, self.prospect.live, directory)
+        live, directory = self.prospect.live, begin_release(self.site.paths)
+        install = LockInstaller(attempt.plan, live.venv)
+        return functools.partial(try_candidate, self.open_run(), self.repository, attempt, live, install, directory)
 
     def try_all(self, attempts: Sequence[Attempt]) -> list[TestResult | None]:
         """Build and test candidates; return how their tests ended, None if there is no verdict."""
@@ -121,17 +129,29 @@ class _Bench:
             trial, self.passed = self.passed, trial
         if trial is not None:
             delete_release(trial.directory)
-        return None if result.is_killed and not self.failed.tests.is_killed else result
+        return self.weigh(result)
 
     def __call__(self, parts: Sequence[Part]) -> list[bool | None]:
         """Test parts of the changes."""
-        try:
-            results = self.try_all([self.make_part(part) for part in parts])
-        except (BuildError, PreflightError) as error:
-            logger.warning("a part could not be resolved: %s", error)
-            return [None] * len(parts)
+        attempts = [attempt for part in parts if (attempt := self.attempts[part])]
+        results = self.try_all(attempts) if len(attempts) == len(parts) else [None] * len(parts)
+        self.is_unfinished |= None in results
         self.reasons |= {part: result.reason for part, result in zip(parts, results, strict=True) if result}
         return [result.passed if result else None for result in results]
+
+    def shrink(self, part: Part) -> Part:
+        """Return what of a part can be locked without the rest: packages may move together alone."""
+        try:
+            attempt = self.attempts[part] if part in self.attempts else self.make_part(part)
+        except (ReleaserError, OSError) as error:
+            logger.warning("a part could not be resolved: %s", error)
+            attempt = None
+        self.attempts[part] = attempt
+        if attempt is None:
+            return part
+        whole, locked = self.sides[self.commit in part].plan.lock.versions, attempt.plan.lock.versions
+        left = tuple(item for item in part if locked.get(item) == whole.get(item))
+        return left if self.attempts.setdefault(left, attempt) else part
 
     def make_part(self, part: Part) -> Attempt:
         """Return the attempt with a part of the changes. Raises BuildError."""
@@ -178,15 +198,6 @@ def _name_attempt(attempt: Attempt) -> str:
     return " with ".join(filter(None, [commit, describe_changes(attempt.plan.changes or (), 3)])) or "as it is live"
 
 
-def _try(run: SiteRun, repository: Repository, attempt: Attempt, live: Release, directory: Path) -> Trial | None:
-    """Build and test a candidate; return None if that is not possible."""
-    try:
-        return try_candidate(run, repository, attempt, live, LockInstaller(attempt.plan, live.venv), directory)
-    except (ReleaserError, OSError) as error:
-        logger.warning("%s could not be tested: %s", _name_attempt(attempt), error)
-        return None
-
-
 def _list_owners(venv: Path) -> dict[str, str]:
     """Return the package of each file in a venv, and of each module, by paths in site-packages."""
     owners: dict[str, str] = {}
@@ -201,45 +212,52 @@ def _list_owners(venv: Path) -> dict[str, str]:
 def find_blame(site: Site, run: SiteRun, decision: Build, options: UpdateOptions, failed: Trial) -> Findings:
     """Return what came of a candidate that failed its tests; `site` has the settings of the live code.
 
-    The live release is asked first, then the candidate again, and then parts of its changes. Raises ToolError and
-    OSError.
+    The live release is asked first, then the candidate again, and then parts of its changes, unless files differ that
+    no part has. Raises ToolError and OSError.
     """
-    prospect, plan = decision.prospect, failed.attempt.plan
-    releases = [each.manifest for each in run.store.releases if each.age_key > prospect.live.age_key]
-    if failed.tests.is_killed and not any(manifest.no_verdict == "killed" for manifest in releases):
+    prospect, plan, key = decision.prospect, failed.attempt.plan, failed.attempt.key
+    before = decision.failed.manifest.no_verdict if decision.failed else ""
+    if failed.tests.is_killed and before != "killed":
         return Findings(no_verdict="killed")
     changes = {change.name: describe_changes([change]) for change in plan.changes or ()}
     suspects = [name for name in find_suspects(failed.tests.output, _list_owners(failed.venv)) if name in changes]
     suspicion = Findings(blame=Blame(suspects=tuple(changes[name] for name in suspects)))
+    unfinished = Findings(blame=Blame((_UNFINISHED,), (), suspicion.blame.suspects), no_verdict="unfinished")
     if not has_its_python(site, prospect.live):  # which no test of the live release could start
         return suspicion
     bench = _Bench(site, run, options, decision, failed)
     # Packages are not to blame for another Python.
-    passes, again = bench.ask_live(again=not prospect.python and bench.left > 0)
-    if not passes:
+    may_search = not prospect.python and bench.left > 0
+    live, again = bench.ask_live(again=may_search)
+    if live is not None and not live.passed:
         return Findings(was_failing=True)
-    if again is None:
+    if live is None or (may_search and again is None):
+        return unfinished
+    if again is not None and again.passed:
+        return _find_flaky(bench)
+    if again is None or plan.renewed or key.find_changed_libraries(prospect.live.manifest.key):
         return suspicion
-    return _find_flaky(bench) if again.passed else _search(bench, suspects, suspicion)
+    return _search(bench, suspects, suspicion, unfinished)
 
 
 def _find_flaky(bench: _Bench) -> Findings:
     return Findings(bench.passed, blame=Blame((_FLAKY,)), no_verdict="flaky")
 
 
-def _search(bench: _Bench, suspects: Sequence[str], suspicion: Findings) -> Findings:
+def _search(bench: _Bench, suspects: Sequence[str], suspicion: Findings, unfinished: Findings) -> Findings:
     """Find what is to blame among the packages and the commit, and what passes without that."""
     try:
         if bench.commit:
             bench.sides[False] = decide_without_commit(bench.site, bench.run, bench.options, bench.prospect)
     except (BuildError, PreflightError) as error:
         logger.warning("the packages could not be tried alone: %s", error)
-        return suspicion
+        return unfinished if isinstance(error, BuildError) else suspicion
     items = bench.list_items(suspects)
     if not items:
         return suspicion
     tail = sum(name in suspects for name in items)
-    found = find_culprits(bench, items, head=bool(bench.commit), tail=tail, runs=bench.left, jobs=bench.jobs)
+    head, runs, jobs = bool(bench.commit), bench.left, bench.jobs
+    found = find_culprits(bench, items, head=head, tail=tail, runs=runs, jobs=jobs, shrink=bench.shrink)
     if found.is_flaky:
         return _find_flaky(bench)
     holds, sentences, culprits = list[Hold](), list[str](), list[str]()
@@ -258,12 +276,18 @@ def _search(bench: _Bench, suspects: Sequence[str], suspicion: Findings) -> Find
         sentences.append(f"On hold: {names[item]}, since {reason}.")
     if found.is_cut_off and (holds or bench.passed):
         sentences.append("More may be wrong: the next update goes on.")
+    elif found.is_cut_off and bench.is_unfinished:
+        return unfinished
     blame = Blame(tuple(sentences), tuple(culprits), suspicion.blame.suspects)
-    return _try_series(bench, Findings(bench.passed, tuple(holds), blame))
+    findings = Findings(bench.passed, tuple(holds), blame, no_verdict="unfinished" if bench.is_unfinished else "")
+    return findings if found.is_cut_off else _try_series(bench, findings)
 
 
 def _try_series(bench: _Bench, findings: Findings) -> Findings:
-    """Try, once, the newest versions of culprits that are in the series of the live ones: 5.2.9 if 6.0 fails."""
+    """Try, once, the newest versions of culprits that are in the series of the live ones: 5.2.9 if 6.0 fails.
+
+    If they fail, too, nothing is on hold: the next update finds out which.
+    """
     names = {hold.name for hold in findings.holds if isinstance(hold, VersionHold)}
     if not names or bench.left < 1:
         return findings
@@ -275,9 +299,6 @@ def _try_series(bench: _Bench, findings: Findings) -> Findings:
     except (BuildError, PreflightError) as error:
         logger.warning("no other versions were found: %s", error)
         return findings
-    changes = [change for change in attempt.plan.changes or () if change.name in names]
-    result = bench.try_all([attempt])[0] if changes else None
-    if result is None or result.passed:
-        return msgspec.structs.replace(findings, passed=bench.passed)
-    reason = f"tried in the place of a newer one, {result.reason}"
-    return msgspec.structs.replace(findings, holds=(*findings.holds, *make_version_holds(changes, reason, "tests")))
+    if any(change.name in names for change in attempt.plan.changes or ()):
+        bench.try_all([attempt])
+    return msgspec.structs.replace(findings, passed=bench.passed)

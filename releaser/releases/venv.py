@@ -80,7 +80,7 @@ class _Directory(msgspec.Struct, frozen=True):
 class _DirectUrl(msgspec.Struct, frozen=True):
     url: str = ""
     vcs_info: _Revision = _Revision()
-    dir_info: _Directory = _Directory()
+    dir_info: _Directory | None = None
 
 
 def _read_direct_url(info: Path) -> _DirectUrl:
@@ -96,10 +96,16 @@ def list_sources(venv: Path) -> dict[str, str]:
     return {name: url for name, url in urls.items() if url}
 
 
+def list_local(venv: Path) -> set[str]:
+    """Return the normalized name of each package that a directory has brought, which is the project's own."""
+    return {name for name, info in _list_infos(venv) if _read_direct_url(info).dir_info is not None}
+
+
 def list_editable(venv: Path) -> dict[str, Path]:
     """Return the directory of each editable package, by its normalized name."""
-    urls = {name: _read_direct_url(info) for name, info in _list_infos(venv)}
-    return {name: Path(unquote(urlsplit(url.url).path)) for name, url in urls.items() if url.dir_info.editable}
+    read = ((name, _read_direct_url(info)) for name, info in _list_infos(venv))
+    urls = {name: each.url for name, each in read if each.dir_info and each.dir_info.editable}
+    return {name: Path(unquote(urlsplit(url).path)) for name, url in urls.items()}
 
 
 def _list_infos(venv: Path) -> list[tuple[str, Path]]:

@@ -137,8 +137,8 @@ def _name_reason(outcome: Outcome) -> str:
     if outcome.is_updated or outcome.result == "ready":
         problems = f", {count(len(outcome.problems), 'problem')}" if outcome.problems else ""
         return _name_changes(outcome) + _name_blame(outcome, ", without ") + problems
-    if outcome.payload.culprits or outcome.payload.suspects:
-        return _name_blame(outcome, f"{outcome.payload.failed_gate} with ")
+    if outcome.payload.failed_gate == "tests" and (outcome.payload.culprits or outcome.payload.suspects):
+        return _name_blame(outcome, "tests with ")
     if outcome.payload.failed_gate:
         return f"{outcome.payload.failed_gate} with {_name_changes(outcome)}"
     return outcome.problems[0].message if outcome.problems else outcome.headline

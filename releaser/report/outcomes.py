@@ -292,7 +292,9 @@ def explain_failure(
     message = f"Release {release.id} ({changes}) failed its tests: {manifest.failure}.{end}"
     if blame.culprits:
         message = " ".join(blame.sentences)
+        names = [culprit.removeprefix("commit ").partition(" ")[0] for culprit in blame.culprits]
         remedy = f"See {release.tests_log}. The next commit or version is tried."
+        remedy += f" Once the site is corrected, run `releaser unhold {' '.join(names)}`."
     return GateError(message, advice or remedy, output=clip_end(output))
 
 

@@ -19,7 +19,7 @@ from typing import Any, BinaryIO, TypeVar
 
 import msgspec
 
-from releaser.errors import ReleaserError, ToolError, explain_error
+from releaser.errors import ReleaserError, ToolError
 from releaser.system import signals
 from releaser.system.text import find_error_line, format_bytes, format_seconds, keep_end, redact
 
@@ -275,26 +275,35 @@ def call_in_child(function: Callable[[], T], kind: type[T], timeout: float) -> T
             return None
 
 
-def call_at_once(functions: Sequence[Callable[[], T]]) -> list[T]:
+def call_at_once(functions: Sequence[Callable[[], T]]) -> list[T | None]:
     """Return what functions return, each called in a child of its own, all at once; one alone is called here.
 
-    What they change in memory is lost. A signal ends the children, and all that they run. Raises ToolError.
+    It is None if that raises an error, or the child dies. What they change in memory is lost. A signal ends the
+    children, and all that they run.
     """
     if len(functions) == 1:
-        return [functions[0]()]
+        return [_try(functions[0])]
     with contextlib.ExitStack() as stack:
-        return [_wait_for_answer(*child) for child in [stack.enter_context(_call(function)) for function in functions]]
+        children = [stack.enter_context(_call(function)) for function in functions]
+        for pid, _ in children:  # asked to end all at once, before the first is waited for
+            stack.callback(os.kill, pid, signal.SIGTERM)
+        return [_wait_for_answer(*child) for child in children]
+
+
+def _try(function: Callable[[], T]) -> T | None:
+    try:
+        return function()
+    except (ReleaserError, OSError) as error:
+        logger.warning("no answer: %s", error)
+        return None
 
 
 def _wait_for_answer(pid: int, file: BinaryIO) -> Any:
     _wait(pid, _FOR_EVER)
-    if not file.seek(0, os.SEEK_END):
-        raise ToolError("A child was killed.")
     file.seek(0)
-    answer = pickle.load(file)  # noqa: S301 - of our own
-    if isinstance(answer, ToolError):
-        raise answer
-    return answer
+    with contextlib.suppress(EOFError, pickle.UnpicklingError):
+        return pickle.load(file)  # noqa: S301 - of our own
+    return None
 
 
 @contextlib.contextmanager
@@ -306,11 +315,7 @@ def _call(function: Callable[[], object]) -> Iterator[tuple[int, BinaryIO]]:
             prepare()
             try:
                 with signals.raise_on_signals():
-                    try:
-                        answer = function()
-                    except (ReleaserError, OSError) as error:
-                        answer = ToolError(explain_error(error))
-                    file.write(pickle.dumps(answer))
+                    file.write(pickle.dumps(_try(function)))
                     file.flush()
             except BaseException:
                 logger.exception("a child failed")

@@ -76,8 +76,17 @@ def test_law_25_a_vulnerability_is_news_once_and_a_fix_alone_is_taken(
         site.publish("beta", "1.1.0")
         preview = site.json("update", "--only", "security", "--dry-run")
         answer = site.json("update", "--only", "security")
-    assert changes(answer) == changes(preview) == {"alpha": ("1.0.0", "1.1.1")}
-    assert site.json("status")["attention"] == []
+        assert changes(answer) == changes(preview) == {"alpha": ("1.0.0", "1.1.1")}
+        assert site.json("status")["attention"] == []
+        service.status = 503
+        _use(site, service, upgrade="security")
+        site.releaser("update", check=0)
+        assert [problem["code"] for problem in site.json("status", check=10)["attention"]] == ["unknown-audit"]
+        service.status = 200
+        _use(site, service, upgrade="all")
+        site.releaser("update", check=0)
+        site.releaser("rollback", check=0)
+        assert "It is unknown" in site.json("status")["audit"]["unknown"]
 
 
 @pytest.mark.slow

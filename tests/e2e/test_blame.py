@@ -218,6 +218,22 @@ def name_hold(hold: dict[str, Any]) -> str:
 
 
 @pytest.mark.slow
+def test_law_06_22_a_search_brings_no_version_that_rules_keep_back(make_site: SiteFactory) -> None:
+    """alpha 2.0 needs extra no more, and is broken; extra is on hold, and stays as it is beside the older alpha."""
+    site = make_site.live(dotenv={"RELEASER_CULPRITS": None})
+    site.publish("extra", "1.0.0")
+    site.publish("alpha", "1.1.0", requires=["extra"])
+    site.releaser("update", check=0)
+    site.releaser("hold", "extra", check=0)
+    site.publish("extra", "2.0.0")
+    site.publish("alpha", "2.0.0", broken=True)
+    site.publish("beta", "1.1.0")
+    answer = site.json("update")
+    assert (changes(answer), answer["culprits"]) == ({"beta": ("1.0.0", "1.1.0")}, ["alpha 2.0.0"])
+    assert (site.version("extra"), site.version("alpha")) == ("1.0.0", "1.1.0")
+
+
+@pytest.mark.slow
 def test_law_22_24_killed_once_is_no_verdict_and_a_signal_ends_a_search(make_site: SiteFactory) -> None:
     """The host is short of memory for a night; later, a person ends a search of two candidates at once."""
     text = WAITING_TESTS.replace(

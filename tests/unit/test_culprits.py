@@ -2,16 +2,19 @@
 
 import os
 import signal
+import time
 from collections.abc import Sequence
 from itertools import combinations, cycle
+from pathlib import Path
 
 import pytest
 
 from releaser.candidate.culprits import Part, Search, find_culprits, find_suspects
 from releaser.candidate.tests import was_killed
-from releaser.errors import BuildError, ToolError
+from releaser.errors import BuildError, Interrupted
 from releaser.packages.lock import parse_lock
 from releaser.packages.rules import is_pinnable, sort_by_needs
+from releaser.system import signals
 from releaser.system.process import Finished, call_at_once
 
 
@@ -95,6 +98,23 @@ def test_law_22_a_search_that_is_cut_off_names_only_what_it_has_proven() -> None
         assert {*name(search)} <= {"b", "e", "g"}
     no_verdict = find_culprits(lambda parts: [None] * len(parts), ("a", "b"), runs=15)
     assert no_verdict == Search(is_cut_off=True)
+
+
+def test_law_22_packages_that_only_move_together_are_tried_together() -> None:
+    """A verdict is that of what was tested: of b and c, a part never has one alone."""
+    bench, tried = Bench("b"), list[Part]()
+
+    def test(parts: Sequence[Part]) -> list[bool | None]:
+        tried.extend(parts)
+        return bench(parts)
+
+    def shrink(part: Part) -> Part:
+        return part if {"b", "c"} <= {*part} else tuple(item for item in part if item not in ("b", "c"))
+
+    search = find_culprits(test, ("b", "c", "a", "d"), runs=15, shrink=shrink)
+    assert (name(search), bench.passing) == (["c with b"], ("a", "d"))
+    assert {shrink(part) for part in tried} == {*tried}
+    assert len(tried) == 4
 
 
 @pytest.mark.parametrize(
@@ -203,13 +223,34 @@ def test_law_22_a_package_comes_after_those_that_it_needs() -> None:
     assert sort_by_needs(parse_lock(LOCK), ["a"]) == ["a"]
 
 
-def test_law_10_what_is_called_at_once_returns_or_raises() -> None:
+def test_law_10_what_is_called_at_once_returns_or_is_no_answer() -> None:
     assert call_at_once([lambda: 1, lambda: 2, lambda: 3]) == [1, 2, 3]
     assert call_at_once([lambda: "x" * 300_000, lambda: ""]) == ["x" * 300_000, ""]
-    with pytest.raises(ToolError, match="no room"):
-        call_at_once([lambda: 1, fail])
-    with pytest.raises(ToolError, match="killed"):
-        call_at_once([lambda: 1, lambda: os.kill(os.getpid(), signal.SIGKILL)])
+    assert call_at_once([fail]) == [None]
+    assert call_at_once([lambda: 1, fail]) == [1, None]
+    assert call_at_once([lambda: 1, lambda: os.kill(os.getpid(), signal.SIGKILL)]) == [1, None]
+
+
+def test_law_42_a_signal_ends_all_children_at_once(tmp_path: Path) -> None:
+    """Each tidies up only once the other one was asked to end, too."""
+    parent = os.getpid()
+
+    def work(own: str, other: str) -> None:
+        try:
+            (tmp_path / f"{own} began").touch()
+            while own == "a" and not (tmp_path / f"{other} began").exists():
+                time.sleep(0.01)
+            os.kill(parent, signal.SIGTERM if own == "a" else 0)
+            signals.wait(60)
+        finally:
+            (tmp_path / f"{own} is asked").touch()
+            while not (tmp_path / f"{other} is asked").exists():
+                time.sleep(0.01)
+            (tmp_path / f"{own} ended").touch()
+
+    with pytest.raises(Interrupted), signals.raise_on_signals():
+        call_at_once([lambda: work("a", "b"), lambda: work("b", "a")])
+    assert sorted(path.name for path in tmp_path.glob("* ended")) == ["a ended", "b ended"]
 
 
 def fail() -> int:

@@ -27,7 +27,7 @@ from releaser.report import mail
 from releaser.report.outcomes import Blame, News, Outcome, Payload, describe_outcome, explain_failure, make_preview
 from releaser.site.paths import Paths
 from releaser.site.settings import GitSettings, Settings, TestSettings, load_settings
-from releaser.system.run import ROLLBACK, UPDATE, Command
+from releaser.system.run import ROLLBACK, UPDATE, Command, Run
 from tests.unit.samples import KEY, NOW, add_release, make_lock, make_site
 
 #: Each commit with its parent: A to D are of the upstream, X is that rewritten, P is a person's, R to U are releaser's.
@@ -334,10 +334,19 @@ def test_law_22_a_failure_is_known_by_its_key_and_tried_again_if_a_person_may_ha
         ({"was_failing": True}, True),
         ({"no_verdict": "killed"}, True),
         ({"no_verdict": "flaky"}, True),
+        ({"no_verdict": "unfinished"}, True),
         ({"failed_gate": "migrations"}, True),
     ):
         manifest = msgspec.structs.replace(failed.manifest, **changes)
         assert may_try_again(msgspec.structs.replace(failed, manifest=manifest)) == may
+
+
+@pytest.mark.parametrize(("gate", "reason"), [("tests", "tests with bad 2.0"), ("migrations", "migrations with b 1.1")])
+def test_law_22_the_subject_names_what_broke_the_tests_for_no_other_gate(gate: str, reason: str) -> None:
+    payload = Payload((PackageChange("b", "1.0", "1.1", "minor"),), (), "r", gate, "", ("bad 2.0",), ("c 2",))
+    outcome = Outcome("failed", 5, "headline", payload=payload)
+    letter = mail.write_letter("site", "/srv/site", Run("r", UPDATE), outcome)
+    assert letter.subject.startswith(f"Failed: site, {reason} ["), letter.subject
 
 
 def test_law_22_what_is_to_blame_is_named_first_or_else_what_is_suspect(paths: Paths) -> None:
@@ -347,6 +356,8 @@ def test_law_22_what_is_to_blame_is_named_first_or_else_what_is_suspect(paths: P
     assert error.advice.startswith("To go without it, run `releaser hold pyotp`.")
     error = explain_failure(failed, "", "", Blame(("a 1.0 → 1.1 is on hold: it broke.",), ("a 1.1",), ("b 1 → 2",)))
     assert error.message == "a 1.0 → 1.1 is on hold: it broke."
+    blame = Blame(("It broke.",), ("a 1.1", "commit 0123456789ab"))
+    assert "run `releaser unhold a 0123456789ab`" in explain_failure(failed, "", "", blame).advice
     for changes, words in (
         ({"no_verdict": "killed"}, "tries again. The same end"),
         ({"was_failing": True}, "Correct the"),
