@@ -162,7 +162,7 @@ def may_clone(place: Place, base: Release, plan: Plan) -> bool:
     An adopted venv has absolute paths; another Python, also one upgraded in place, needs its own venv; damage must not
     be carried on; and `before_build` must not find what it has written into packages before.
     """
-    is_clonable = base.manifest.kind == "built" and not plan.is_anew and not explain_rebuild(base, plan)
+    is_clonable = base.manifest.kind == "built" and not plan.is_rebuild and not explain_rebuild(base, plan)
     is_same_python = Path(plan.python).is_relative_to(base.venv)
     is_sound = not find_damage(base, most=1) and not list_edits(base)
     return is_clonable and is_same_python and is_sound and not place.site.settings.live.before_build

@@ -74,7 +74,7 @@ def explain_outdated(site: Site, release: Release, key: Key, target: Target) -> 
         "another Python": before.python != key.python,
         "another group, extras or members": before.selection != key.selection,
         "other settings of build and tests": before.recipe != key.recipe,
-        "other libraries beside the checkout": before.libraries != key.libraries,
+        "other libraries next to the checkout": before.libraries != key.libraries,
     }
     if any(differences.values()):
         return f"for {join_few([difference for difference, differs in differences.items() if differs])}"

@@ -45,7 +45,7 @@ def run_command_in_release(common: Common, command: tuple[str, ...]) -> None:
 @click.option("--dry-run", is_flag=True, help="Only say what would be built.")
 @common_options(takes_lock=True)
 def rebuild_command(common: Common, python: str, dry_run: bool) -> None:
-    """Build the live release anew, and take it live if it passes its tests."""
+    """Build the live release again, and take it live if its tests pass."""
     if "/" in python:
         python = os.path.abspath(python)
     if dry_run:

@@ -103,7 +103,7 @@ def status_command(common: Common) -> None:
 @click.argument("name", required=False)
 @common_options(takes_lock=False)
 def outdated_command(common: Common, name: str | None) -> None:
-    """Show what is newer, what the next update would bring, and what blocks the rest.
+    """List newer versions: what the next update would take, and what blocks the others.
 
     With NAME, show all its newer versions.
     """

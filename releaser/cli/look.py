@@ -77,7 +77,9 @@ def verify_command(common: Common, release: str) -> None:
 @click.argument("release", default="live")
 @common_options(takes_lock=False)
 def audit_command(common: Common, release: str) -> None:
-    """Ask for known vulnerabilities of RELEASE, or the live one; exit 10 if there are any, 4 if not all is known."""
+    """Look for known vulnerabilities in RELEASE, or the live release.
+
+    Exit code 10 if there are any, 4 if the answer is not complete."""
     site = open_site(common.project, os.environ)
     chosen = Store(site.paths).find(release)
     audit = audit_venv(site, chosen.venv, mark="audit")

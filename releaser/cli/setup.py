@@ -30,7 +30,7 @@ from releaser.system.run import INIT, INIT_LOCK, Command
 @click.option(
     "--from-requirements",
     metavar="FILE",
-    help="Write them with the packages of FILE, and its versions; with --from-venv, the installed ones.",
+    help="Write them with the packages and versions of FILE; with --from-venv, the installed versions.",
 )
 @click.option("--dry-run", is_flag=True, help="Only say what would be done.")
 @common_options(takes_lock=True)

@@ -27,26 +27,26 @@ def explain_python(live: Release, venv: LiveVenv, plan: Plan) -> str:
     return f"Python {after}{where} is asked for, in the place of {now}; built on {after}."
 
 
-def choose_stays(rules: Rules, installed: Mapping[str, str], lock: Lock) -> dict[str, str]:
+def choose_kept_versions(rules: Rules, installed: Mapping[str, str], lock: Lock) -> dict[str, str]:
     """Return the versions at which packages stay: those of a lock, or live if that is newer."""
     names = set(lock.names) - rules.alone - rules.kept
     free = {name: lock.versions[name] - rules.skipped.get(name, frozenset()) for name in names}
     return {name: rules.lowered.get(name) or find_newest(free[name], installed.get(name, "0")) for name in names}
 
 
-def resolve_same(site: Site, tree: Path, live: LiveVenv, rules: Rules, *, mark: str) -> Plan:
+def resolve_same_versions(site: Site, tree: Path, live: LiveVenv, rules: Rules, *, mark: str) -> Plan:
     """Return a plan for another Python with the versions that the lock of a tree has, or live ones that are newer.
 
     Those without a build for it move up within the rules; what else is newer is for the next update. Raises BuildError
     if the rules have no version of them.
     """
-    stays = choose_stays(rules, live.installed, read_lock(tree / "uv.lock"))
+    stays = choose_kept_versions(rules, live.installed, read_lock(tree / "uv.lock"))
     plan = resolve(site, tree, live, msgspec.structs.replace(rules, stays=stays), mark=mark)
     changes = compare_locks(read_lock(live.lock), plan.lock)  # uv compares no venv of another Python
     return msgspec.structs.replace(plan, changes=changes or None, skipped=(), holds=())
 
 
-def require_lasting(site: Site, tree: Path, live: LiveVenv, plan: Plan, *, mark: str) -> None:
+def require_lasting_python(site: Site, tree: Path, live: LiveVenv, plan: Plan, *, mark: str) -> None:
     """Raise PreflightError if the next update would leave the Python of a plan for one that the project asks for.
 
     A venv of it is made in the tree, and uv asked as for an update. Raises BuildError.

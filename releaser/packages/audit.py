@@ -44,7 +44,7 @@ class Advisory(msgspec.Struct, frozen=True):
 
     @property
     def claim(self) -> str:
-        """The beginning of the sentence, whatever is known beside: by it, people have heard of the vulnerability."""
+        """The beginning of the sentence, without the fixes: people who got it know of the vulnerability."""
         return f"{self.name} {self.version} has a known vulnerability, {self.id}:"
 
     @property
@@ -88,7 +88,7 @@ class Audit(msgspec.Struct, frozen=True):
         if self.unknown:
             words.append(f"It is unknown whether packages have known vulnerabilities: {self.unknown}")
         elif self.unasked:
-            words.append(f"Unknown: {join_few(self.unasked)}, which no index has brought.")
+            words.append(f"Unknown: {join_few(self.unasked)}, which do not come from an index.")
         return " ".join(words) or f"No known vulnerabilities in {count(len(self.packages), 'package')}."
 
 
@@ -129,7 +129,7 @@ def _ask(site: Site, packages: Mapping[str, str], *, mark: str) -> tuple[list[Ad
     except (ToolError, OSError) as error:
         return [], explain_error(error)
     if finished.status not in (0, 1):
-        return [], f"the service of advisories did not answer ({failure(finished).message})."
+        return [], f"the advisory service did not answer ({failure(finished).message})."
     return read_report(finished.stdout, packages)
 
 

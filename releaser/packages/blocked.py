@@ -15,9 +15,9 @@ from releaser.packages.rules import By, Rules, Skipped
 from releaser.site.settings import Level
 
 _ALLOW: Mapping[By, str] = {
-    "age": "It comes with time, or with a shorter `min_age`.",
+    "age": "Wait, or set a shorter `min_age`.",
     "constraint": "Change that file.",
-    "file": "It takes a file for this host: each update asks for it again.",
+    "file": "It needs a file for this host: each update looks for one.",
     "python": "`requires-python` and the site's Python must allow that.",
     "yanked": "uv takes it only where pyproject.toml names it: `==`.",
 }

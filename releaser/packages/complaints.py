@@ -1,4 +1,4 @@
-"""What uv says about its configuration, a lock and an index: each complaint is an error, where uv itself goes on."""
+"""Complaints of uv about its configuration, a lock or an index: each is an error, though uv itself continues."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def explain_refusal(output: str) -> tuple[str, str] | None:
 
 
 def require_fitting_lock(site: Site, tree: Path, python: str, *, mark: str) -> None:
-    """Raise PreflightError if uv.lock in a tree does not fit its pyproject.toml; BuildError if uv cannot tell.
+    """Raise PreflightError if uv.lock in a tree does not fit its pyproject.toml; BuildError if uv does not answer.
 
     `exclude-newer` and the URL of an index may differ on the host on which a lock was made.
     """
@@ -88,7 +88,7 @@ def require_fitting_lock(site: Site, tree: Path, python: str, *, mark: str) -> N
         if _find_facts(tomllib.loads(old)) == _find_facts(tomllib.loads(new)):
             return
         changes = describe_changes(compare_locks(parse_lock(old), parse_lock(new)))
-        reason = f"`uv lock` would change {changes}" if changes else "its requirements are others"
+        reason = f"`uv lock` would change {changes}" if changes else "its requirements differ"
     message = f"uv.lock does not fit pyproject.toml: {reason}."
     raise refuse("stale-lock", message, "Run `uv lock`, and commit it.")
 

@@ -26,7 +26,7 @@ from releaser.system.text import count, join_few, normalize_name, redact
 FROM_VENV, FROM_BOTH = "releaser init --from-venv", "releaser init --from-venv --from-requirements FILE"
 MOST_ABSENT = 100  # packages that no index has, before uv is asked no more
 _SYSTEM_PYTHON = Path("/usr/bin/python3")
-_NAME_FILE = f"or write what the site needs into a file, a name a line, and run `{FROM_BOTH}`."
+_NAME_FILE = f"or list the packages that the site needs in a file, one name per line, and run `{FROM_BOTH}`."
 #: Prints all that a Python imports, also packages of apt, which have no RECORD.
 _LIST = """
 import importlib.metadata as metadata, json, os, sys
@@ -35,6 +35,7 @@ for found in metadata.distributions():
     is_own = sys.prefix == sys.base_prefix or place.startswith(os.path.realpath(sys.prefix) + os.sep)
     print(json.dumps([found.metadata["Name"], found.version, place, is_own, json.loads(url)]))
 """
+_UV_TABLE = re.compile(r"^\[tool\.uv\].*$", re.MULTILINE)
 _ABSENT = re.compile(r"no versions? of ([\w.-]+?)(?:\[.*?\])?[=<>~ ]|([\w.-]+) was not found in")
 
 
@@ -49,7 +50,7 @@ def _list_packages(site: Site, python: Path, problems: list[Problem]) -> Iterabl
         env = site.tool_environment()
         finished = process.run([python, "-c", _LIST], cwd=Path("/"), env=env, timeout=PYTHON_TIMEOUT, is_answer=True)
     except ToolError as error:
-        message = f"`{python}` does not say what is installed: {error.message}"
+        message = f"`{python}` cannot list its packages: {error.message}"
         raise refuse("no-venv", message, f"Name a venv, or a Python from 3.8 on: `{FROM_VENV} PATH`.") from error
     entries = dict[str, Entry]()
     for name, version, place, is_own, url in map(json.loads, finished.stdout.splitlines()):
@@ -75,7 +76,9 @@ def _describe_installed(name: str, version: str, place: Path, url: Mapping[str, 
     vcs = url.get("vcs_info")
     source = f"{vcs['vcs']}+{url['url']}@{vcs['commit_id']}" if vcs else url["url"]
     check_secrets(source)
-    return f"{name} @ {source}" + (f"#subdirectory={url['subdirectory']}" if "subdirectory" in url else "")
+    fragment = [f"subdirectory={url['subdirectory']}"] if "subdirectory" in url else []
+    fragment += filter(None, [url.get("archive_info", {}).get("hash")])
+    return f"{name} @ {source}" + (f"#{'&'.join(fragment)}" if fragment else "")
 
 
 def pin_arguments(entries: Sequence[Entry]) -> list[str]:
@@ -132,7 +135,10 @@ class FirstLock:
         self.start = self._complete(text, site.paths.project.name, is_package="build-system" in content)
         self.site = site_at(site, self.start, "HEAD")
         self.wanted = [entry for entry in self.asked.entries if entry.role != "bound" and not self._is_project(entry)]
-        self.declared = {normalize_name(Requirement(line).name) for line in self.project.get("dependencies", ())}
+        self.declared: dict[str, set[str]] = {}
+        for requirement in map(Requirement, self.project.get("dependencies", ())):
+            self.declared.setdefault(normalize_name(requirement.name), set()).update(requirement.extras)
+        self.constraints = get_table(content, "tool", "uv").get("constraint-dependencies", [])
         self.direct, self.installed = set[str](), dict[str, str]()
         try:
             self._lock_asked()
@@ -158,8 +164,7 @@ class FirstLock:
             message = "The project itself is installed as a package, without `[project]` and `[build-system]`."
             raise refuse("no-build-system", message, "Write both into pyproject.toml, or take that package out.")
         if is_package and not self.project:  # of Poetry, for a site that is none
-            text = text if "[tool.uv]\n" in text else f"{text}\n[tool.uv]\n"
-            text = text.replace("[tool.uv]\n", "[tool.uv]\npackage = false\n", 1)
+            text = _add_to_uv(text, "package = false")
         if not self.project:
             name = _make_name(f"{directory}-site")
             text += f'\n[project]\nname = "{name}"\nversion = "0.1.0"\nrequires-python = ">={self.series}"\n'
@@ -174,13 +179,13 @@ class FirstLock:
 
         Raises PreflightError and ToolError.
         """
-        names = {entry.name for entry in self.wanted} - self.declared
+        names = {entry.name for entry in self.wanted} - self.declared.keys()
         self.direct = names
         self._lock()
         others = (package for package in self.lock.packages if package.source.location != ".")
         needed = {need for package in others for need in package.needs}
         known = {entry.name for entry in (self.wanted if self.is_file else self.asked.entries)}
-        is_whole = self.installed.keys() <= known | self.declared | self.lock.local | SEEDS  # else written by hand
+        is_whole = self.installed.keys() <= known.union(self.declared, self.lock.local, SEEDS)  # else written by hand
         roles = ("direct",) if is_whole else ("direct", "listed")
         own = {entry.name for entry in self.wanted if entry.role in roles or not entry.is_from_index}
         chosen = names & (own | names - needed)
@@ -207,7 +212,7 @@ class FirstLock:
         if _is_unsolved(finished):
             reason = " ".join(finished.output.partition("cause: ")[2].split())
             advice = "If they work together, add `override-dependencies` to `[tool.uv]` in pyproject.toml, and commit."
-            problems.append(Problem("no-first-lock", f"No lock can have these versions: {reason}", advice))
+            problems.append(Problem("no-first-lock", f"These versions do not fit together: {reason}", advice))
         require(problems)
         if finished.status:
             raise process.failure(finished)
@@ -216,8 +221,12 @@ class FirstLock:
         self.installed = list_synced(self.site, self.tree, str(self.python), mark=self.mark)
 
     def _try_lock(self, absent: Collection[str] = ()) -> process.Finished:
-        """Write both files, with the direct packages and all versions, but for absent ones. Raises ToolError."""
-        self.path.write_text(self.start, "utf-8")
+        """Write both files, with the direct packages and all versions, but for absent ones.
+
+        Raises PreflightError and ToolError.
+        """
+        self.path.unlink(missing_ok=True)  # a commit may have a link there
+        self.path.write_text(self._add_constraints(), "utf-8")
         chosen = [entry for entry in self.wanted if entry.name in self.direct.difference(absent)]
         add: list[str | Path] = ["add", "--frozen", "--no-workspace", "--python", self.python]
         if lines := merge(chosen):
@@ -226,6 +235,16 @@ class FirstLock:
             self._run_uv(*add, *(["--editable"] if entry.is_editable else []), entry.directory)
         pins = pin_arguments([entry for entry in self.asked.entries if entry.name not in absent])
         return self._run_uv("lock", "--python", self.python, *pins, check=False)
+
+    def _add_constraints(self) -> str:
+        """Return the first pyproject.toml, with the bounds of packages that it does not list. Raises PreflightError."""
+        indirect = (entry for entry in self.asked.entries if entry.role == "bound" or entry.name not in self.direct)
+        declared = {"", *(Entry(Requirement(line)).constraint for line in self.constraints)}
+        missing = [line for line in dict.fromkeys(entry.constraint for entry in indirect) if line not in declared]
+        if missing and self.constraints:
+            message = f"`constraint-dependencies` of pyproject.toml has no {join_few(missing, 20)}."
+            raise refuse("other-constraints", message, "Write the missing lines into it, and commit.")
+        return _add_to_uv(self.start, f"constraint-dependencies = {json.dumps(missing)}") if missing else self.start
 
     def _run_uv(self, *words: str | Path, check: bool = True) -> process.Finished:
         return self.site.run_uv(*words, cwd=self.tree, mark=self.mark, check=check)
@@ -244,6 +263,9 @@ class FirstLock:
         sentences = [f"{entry.place}: {entry.name} would not be installed" for entry in self._list_missing()]
         if not self.installed:
             sentences.append(f"No package would be installed for Python {self.version}")
+        for entry in (entry for entry in self.wanted if entry.role != "needed" and entry.name in self.declared):
+            if extras := sorted(entry.requirement.extras - self.declared[entry.name]):
+                sentences.append(f"{entry.place}: pyproject.toml declares {entry.name} without [{','.join(extras)}]")
         pinned = {entry.name for entry in self.asked.entries if entry.version}
         for entry in filter(self._is_here, self.asked.entries):
             version = self.installed.get(entry.name, "")
@@ -253,35 +275,42 @@ class FirstLock:
                 sentences.append(f"{entry.place}: {entry.name} would be {version}, not {entry.version}")
         indexes = self.asked.indexes
         known = {url.rstrip("/") for url in indexes} if any(indexes.values()) else set()  # else uv's own comes along
-        for package in (package for package in self.lock.packages if package.source.kind == "registry"):
+        for package in self.lock.packages:
             label, place = f"{package.name} {package.version}", package.source.location
-            if known and place.rstrip("/") not in known:
+            is_from_index = package.source.kind == "registry"
+            if known and is_from_index and place.rstrip("/") not in known:
                 sentences.append(f"{label} would come from {place}, which the file does not name")
-            hashes = {digest for entry in self.wanted if entry.name == package.name for digest in entry.hashes}
-            if hashes and package.hashes and hashes.isdisjoint(package.hashes):
-                sentences.append(f"{label} would be another file: none has a hash that was asked for")
+            hashes = {digest for entry in self.asked.entries if entry.name == package.name for digest in entry.hashes}
+            if hashes and (package.hashes or not is_from_index) and hashes.isdisjoint(package.hashes):
+                sentences.append(f"{label} would be another file: it has none of the hashes that were given")
         advice = f"Nothing was written. Correct the file or pyproject.toml; for installed versions, `{FROM_BOTH}`."
         return [Problem("differs", f"{redact(sentence)}.", advice) for sentence in sentences]
 
     def _list_notes(self) -> list[str]:
         """Return what a person should know of the two files, a sentence each."""
         loose = [line for line in merge(entry for entry in self.wanted if entry.name in self.direct) if "~=" in line]
-        notes = [f"Exact versions let patch releases in from now on: {join_few(sorted(loose))}."] if loose else []
-        known = {entry.name for entry in self.asked.entries} | self.declared | self.lock.local
+        notes = [f"Exact versions now allow patch releases: {join_few(sorted(loose))}."] if loose else []
+        known = {entry.name for entry in self.asked.entries}.union(self.declared, self.lock.local)
         if added := [f"{name} {version}" for name, version in sorted(self.installed.items()) if name not in known]:
-            notes.append(f"uv chose the version of {join_few(added, 20)}: nobody has asked for one.")
+            notes.append(f"uv chose the version of {join_few(added, 20)}: none was given.")
         bare = [each.name for each in self.lock.packages if not each.hashes and each.source.kind == "registry"]
         if bare and any(entry.hashes for entry in self.wanted):
             notes.append(f"uv.lock has no hashes of packages from a directory: {join_few(bare)}.")
         left = {entry.name for entry in self.asked.entries if entry.role == "bound"} - self.installed.keys() - SEEDS
         if left:
-            notes.append(f"Not locked, as nothing that was asked for needs it: {join_few(sorted(left), 20)}.")
+            notes.append(f"Not locked, since no package needs it: {join_few(sorted(left), 20)}.")
         return notes
 
 
 def _make_name(text: str) -> str:
     """Return a name that a project or an index may have; uv finds the password of an index by it."""
     return re.sub(r"[^a-z0-9]+", "-", text.rpartition("://")[2].lower()).strip("-")
+
+
+def _add_to_uv(text: str, line: str) -> str:
+    """Return a pyproject.toml with one more line in `[tool.uv]`."""
+    text = text if _UV_TABLE.search(text) else f"{text}\n[tool.uv]\n"
+    return _UV_TABLE.sub(lambda match: f"{match[0]}\n{line}", text, count=1)
 
 
 def _is_unsolved(finished: process.Finished) -> bool:

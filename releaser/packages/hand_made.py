@@ -117,7 +117,7 @@ def describe_patches(venv: Path) -> str:
     return f"Packages were changed by hand: {join_few(patches)}. {words}"
 
 
-def describe_coming(site: Site, *, mark: str) -> str:
+def describe_new_packages(site: Site, *, mark: str) -> str:
     """Return a sentence that names what default groups of uv would add to the venv; empty if that is nothing.
 
     Raises BuildError and PreflightError.

@@ -1,4 +1,4 @@
-"""Packages that lie outside of the repository, such as a library beside the checkout: their content is a source."""
+"""Packages that lie outside of the repository, such as a library next to the checkout: their content is a source."""
 
 from __future__ import annotations
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import hashlib
 import os
 import re
 import shlex
@@ -58,6 +59,12 @@ class Entry(msgspec.Struct, frozen=True):
         return find_pin(self.requirement)
 
     @property
+    def constraint(self) -> str:
+        """Its bounds, but for an exact version, as a line of `constraint-dependencies`; empty if it has none."""
+        bounds, marker = _list_bounds(self.requirement), self.requirement.marker
+        return f"{self.name}{bounds}{f' ; {marker}' if marker else ''}" if bounds else ""
+
+    @property
     def is_from_index(self) -> bool:
         """True unless it comes from a URL, a repository or a directory."""
         return not (self.requirement.url or self.directory)
@@ -69,17 +76,24 @@ def find_pin(requirement: Requirement) -> str:
     return max((version for version in exact if not version.endswith(".*")), default="")
 
 
+def _list_bounds(requirement: Requirement) -> SpecifierSet:
+    """Return the bounds of a requirement, but for an exact version."""
+    pins = ("==" + find_pin(requirement), "===" + find_pin(requirement))
+    return SpecifierSet(",".join(text for text in map(str, requirement.specifier) if text not in pins))
+
+
 def loosen(requirement: Requirement) -> str:
     """Return a requirement whose exact version lets patch releases in: `==5.2` becomes `~=5.2.0`.
 
-    A pre-release and a local version stay.
+    A pre-release, a local version and other bounds stay.
     """
-    loose, pin = Requirement(str(requirement)), find_pin(requirement)
-    if pin and "===" not in str(requirement.specifier):
+    loose, pin, bounds = Requirement(str(requirement)), find_pin(requirement), _list_bounds(requirement)
+    if pin and "===" not in str(requirement.specifier) and "==" not in str(bounds):
         version = Version(pin)
         missing = 3 - len(version.release)
         is_exact = version.is_prerelease or version.local or (version.is_postrelease and missing > 0)
-        loose.specifier = SpecifierSet(f"=={pin}" if is_exact else f"~={version}{'.0' * missing}")
+        exact = SpecifierSet(f"=={pin}" if is_exact else f"~={version}{'.0' * missing}")
+        loose.specifier = exact & bounds
     return str(loose)
 
 
@@ -97,7 +111,7 @@ def _parse_options(words: list[str]) -> argparse.Namespace:
 
 
 class Requirements:
-    """What requirements files for a project say; `problems` are what no lock can keep."""
+    """The content of requirements files for a project; `problems` are lines that no lock can keep."""
 
     def __init__(self, project: Path) -> None:
         self.project = project
@@ -148,8 +162,10 @@ class Requirements:
         self.indexes |= dict.fromkeys(options.index_url, True)
         for package in filter(None, [*options.editable, text.strip()]):
             entry = read_package(package, self.project)
+            if role == "bound" and not entry.is_from_index:
+                raise ValueError("a constraint can be no URL or directory: write it into the requirements")
             if entry.name != NO_PACKAGE:
-                is_editable, hashes = package in options.editable, frozenset(options.hash)
+                is_editable, hashes = package in options.editable, entry.hashes.union(options.hash)
                 changes = {"place": place, "role": role, "hashes": hashes, "is_editable": is_editable}
                 self.entries.append(msgspec.structs.replace(entry, **changes))
 
@@ -173,14 +189,15 @@ def read_package(text: str, project: Path) -> Entry:
         _, mark, name = path.rpartition("@" if is_git else "/")
         if not mark or not _VERSION.search(name):
             raise ValueError("that URL names no version: a commit, or a tag or a file with a version in its name")
-    return Entry(requirement)
+    hashes = frozenset(f"{name}:{named[name][0]}" for name in hashlib.algorithms_available & named.keys())
+    return Entry(requirement, hashes=hashes)
 
 
 def _read_directory(url: str, project: Path) -> Entry:
     """Return the package in a directory. Raises ValueError if other hosts would not find it."""
     directory = Path(os.path.normpath(project / unquote(urlsplit(url).path)))
     if not directory.is_dir() or not directory.is_relative_to(project.parent):
-        raise ValueError(f"`{directory}` is no directory beside the project. Build a wheel of it for an index")
+        raise ValueError(f"`{directory}` is no directory next to the project. Build a wheel of it for an index")
     content, _ = read_pyproject(read_text(directory / "pyproject.toml")[0], "")
     name = get_table(content, "project").get("name", "project" if directory == project else "")
     if not name:
@@ -191,5 +208,5 @@ def _read_directory(url: str, project: Path) -> Entry:
 def check_secrets(text: str) -> None:
     """Raise ValueError if a URL in a text has a user or a password, or a variable that stands for one."""
     if _SECRET.search(text):
-        advice = "Take it out, and give it to git and uv by `~/.netrc`; for an index by `UV_INDEX_NAME_PASSWORD`"
-        raise ValueError(f"git would keep that password, or variable. {advice}")
+        advice = "Put it into `~/.netrc`, where git and uv find it; for an index, into `UV_INDEX_NAME_PASSWORD`"
+        raise ValueError(f"that password, or variable, would be committed. {advice}")

@@ -69,7 +69,7 @@ class Plan(msgspec.Struct, frozen=True):
     #: The packages that the index has lost, with their versions: they are installed from the live venv.
     lost: Mapping[str, str] = {}
     #: True if nothing of the live venv is taken over.
-    is_anew: bool = False
+    is_rebuild: bool = False
     #: Sentences about packages that come from elsewhere than before.
     notes: tuple[str, ...] = ()
     #: The packages that are installed again in the same version, as uv would leave their files.
@@ -211,7 +211,7 @@ class _Task(msgspec.Struct, frozen=True):
         """Run uv, also with an index of what its own has lost. Raises BuildError after too many questions."""
         self.asked.append(words[0])
         if len(self.asked) > _QUESTIONS:
-            message = f"uv was asked {_QUESTIONS} times, and still chooses what cannot be taken here."
+            message = f"After {_QUESTIONS} questions, uv still chooses versions that cannot be taken here."
             raise BuildError(message, "Run `uv lock --upgrade`, correct what it chooses, and commit the lock.")
         lost, variables = [*index.iterdir()] if index else [], dict[str, str]()
         if index and lost:
@@ -290,8 +290,10 @@ def _upgrade(task: _Task, rules: Rules) -> tuple[Rules, tuple[PackageChange, ...
 def _explain_unfit(rules: Rules, error: BuildError) -> BuildError:
     """Return the error of a resolution without the versions that cannot be installed here."""
     names = [f"{name} {version} {why}" for name, found in rules.unfit.items() for version, why in found.items()]
-    message = f"No other version fits, where {join_few(names)}: {error.message}"
-    return BuildError(message, f"Allow one: see `upgrade`, and what is on hold. {error.advice}", output=error.output)
+    message = f"No other version fits: {join_few(names)}. {error.message}"
+    return BuildError(
+        message, f"Allow another version: see `upgrade` and `releaser status`. {error.advice}", output=error.output
+    )
 
 
 def _find_required(task: _Task, rules: Rules) -> dict[str, str]:

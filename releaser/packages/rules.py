@@ -43,7 +43,7 @@ _HOLDERS = {
 
 
 class Baseline(msgspec.Struct, frozen=True):
-    """What is known before a resolution: the installed versions, the lock of the live release and the committed one."""
+    """The state before a resolution: the installed versions, the lock of the live release and the committed one."""
 
     installed: Mapping[str, str]
     live: Lock
@@ -355,7 +355,7 @@ def find_between(rules: Rules, lock: Lock, before: Baseline) -> list[str]:
 
 
 def find_moved(rules: Rules, lock: Lock, before: Baseline) -> list[str]:
-    """Return the packages that are to stay, and that a lock moves."""
+    """Return the packages that should stay, but that a lock moves."""
     return [name for name in rules.kept if before.installed.get(name) not in {None, *lock.versions.get(name, ())}]
 
 

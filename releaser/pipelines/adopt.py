@@ -11,7 +11,7 @@ import msgspec
 
 from releaser.checkout.repository import Repository, open_repository
 from releaser.errors import explain_error, refuse
-from releaser.packages.hand_made import describe_coming, describe_patches
+from releaser.packages.hand_made import describe_new_packages, describe_patches
 from releaser.packages.libraries import hash_libraries
 from releaser.packages.lock import read_lock
 from releaser.packages.resolve import group_arguments
@@ -49,7 +49,7 @@ def adopt(site: Site, run: SiteRun) -> Outcome:
     version = ask_python_version(site, find_python(link))
     lock, selection = read_lock(directory / "uv.lock"), " ".join(group_arguments(site))
     key = Key(code, lock.sha256, version, selection, libraries=hash_libraries(site, lock))
-    for hint in filter(None, [describe_patches(link), describe_coming(site, mark=run.id)]):
+    for hint in filter(None, [describe_patches(link), describe_new_packages(site, mark=run.id)]):
         run.note(hint)
     manifest = Manifest(directory.name, now(), "adopted", key, head, project=str(site.paths.project))
     state = State("good", order=run.store.next_order, live_at=(now(),), commit=head)

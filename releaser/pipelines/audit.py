@@ -35,7 +35,7 @@ def require_audit(site: Site, run: Run, release: Release, live: Release) -> None
         message = f"Release {release.id} does not go live: {' '.join(each.sentence for each in new)}"
         raise AuditError(message, f"Run `releaser hold {names}`, or accept it: add {ids} to `audit_ignore`.")
     if unknown.unknown:
-        advice = "The next run tries again; without an answer, `RELEASER_AUDIT=report releaser update` goes on."
+        advice = "The next run tries again. To update without an answer: `RELEASER_AUDIT=report releaser update`."
         raise BuildError(f"Release {release.id} does not go live: {unknown.headline}", advice)
 
 

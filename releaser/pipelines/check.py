@@ -10,7 +10,7 @@ from releaser.candidate.tests import TestResult
 from releaser.candidate.trial import run_live_tests, run_tests_alone
 from releaser.errors import GateError, PreflightError, Problem, ReleaserError, refuse, require
 from releaser.packages.complaints import require_fitting_lock
-from releaser.packages.hand_made import EDITED, describe_coming, describe_patches
+from releaser.packages.hand_made import EDITED, describe_new_packages, describe_patches
 from releaser.packages.lock import read_lock
 from releaser.packages.resolve import choose_python
 from releaser.pipelines.checks import Look, list_hints, look
@@ -56,7 +56,7 @@ def check(site: Site, *, sends_mail: bool) -> Check:
     hints = list_hints(site)
     if store.link.kind == "foreign" and not store.link.is_symlink:
         hints.append(describe_patches(site.paths.link))
-        hints.append("" if problems else describe_coming(site, mark="check"))
+        hints.append("" if problems else describe_new_packages(site, mark="check"))
     hints += [f"{problem.message} {problem.advice}" for problem in damage if problem.name != EDITED]
     return Check(tuple(problems), shadow, tuple(filter(None, hints)), delivery)
 
@@ -79,7 +79,7 @@ def find_stale_lock(site: Site, store: Store, view: Look) -> list[Problem]:
             require_fitting_lock(site, shadow.project, python, mark="check")
     except PreflightError as error:
         return list(error.problems)
-    except ReleaserError:  # no Python, or no index: that is said by an update
+    except ReleaserError:  # no Python, or no index: an update reports it
         return []
     return []
 

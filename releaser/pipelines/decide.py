@@ -28,7 +28,7 @@ from releaser.errors import BuildError, PreflightError, refuse, require
 from releaser.live.outlook import Outlook
 from releaser.live.problems import find_problems
 from releaser.packages import complaints
-from releaser.packages.another_python import explain_python, resolve_same
+from releaser.packages.another_python import explain_python, resolve_same_versions
 from releaser.packages.audit import audit_venv, choose_fixes
 from releaser.packages.changes import describe_changes, find_newest
 from releaser.packages.hand_made import find_edited_venv, list_work
@@ -212,7 +212,7 @@ def _choose_stage(  # noqa: PLR0913 - all that a plan is made of
 ) -> Plan:
     """Return the plan of the same versions on another Python, one change at a time; the newest if that has failed."""
     with contextlib.suppress(BuildError):
-        same = resolve_same(site, tree, venv, rules, mark=run.id)
+        same = resolve_same_versions(site, tree, venv, rules, mark=run.id)
         if find_failed(run.store, make_key(site, same, target.code_key)) is None:
             return same
     (tree / "uv.lock").write_text(newest.lock_text, encoding="utf-8")
@@ -265,7 +265,7 @@ def _add_fixes(site: Site, run: Run, rules: Rules, options: UpdateOptions, venv:
     committed = {name: find_newest(labels, venv.installed.get(name, "0")) for name, labels in lock.versions.items()}
     audit = audit_venv(site, venv.venv, mark=run.id, versions=committed)
     if audit.unknown and options.only_security:
-        message = f"Which versions fix a known vulnerability is unknown: {audit.unknown}"
+        message = f"The versions with security fixes are unknown: {audit.unknown}"
         raise BuildError(message, "Run it again, or update all: `releaser update`.")
     fixes = choose_fixes(audit.advisories)
     return msgspec.structs.replace(rules, fixes={name: fixes[name] for name in options.names or fixes if name in fixes})
@@ -299,10 +299,10 @@ def _compare(site: Site, options: UpdateOptions, outlook: Outlook, prospect: Pro
     before, key = live.manifest.key, attempt.key
     failed = find_failed(store, key)
     if prospect.python:  # of which no hold remembers that it was rolled back
-        failed = failed or _find_left(store, key)
+        failed = failed or _find_rolled_back(store, key)
     is_same = attempt.plan.installs_what_is_live and (key.code_key, key.python) == (before.code_key, before.python)
     is_same = is_same and not key.find_changed_libraries(before)
-    is_same = is_same or (attempt.plan.changes == () and _was_left(site, store, prospect))
+    is_same = is_same or (attempt.plan.changes == () and _was_rolled_back(site, store, prospect))
     faults = [*list_faults(site, live)]
     if not options.force:
         require(find_edited_venv(live, [fault for fault in faults if fault.kind == "hotfix"]))
@@ -324,7 +324,7 @@ def _compare(site: Site, options: UpdateOptions, outlook: Outlook, prospect: Pro
     return Build(prospect, tuple(damage), find_failed(store, key))
 
 
-def _find_left(store: Store, key: Key) -> Release | None:
+def _find_rolled_back(store: Store, key: Key) -> Release | None:
     """Return the release of a candidate that a rollback has left, as one that failed."""
     left = (each for each in store.releases if each.manifest.key == key and each.state.state == "rolled-back")
     release = next(left, None)
@@ -334,13 +334,13 @@ def _find_left(store: Store, key: Key) -> Release | None:
     return msgspec.structs.replace(release, manifest=manifest)
 
 
-def _was_left(site: Site, store: Store, prospect: Prospect) -> bool:
+def _was_rolled_back(site: Site, store: Store, prospect: Prospect) -> bool:
     """Return True if a rollback left this candidate, and the live release differs by what no hold can name.
 
     That is the content of a library beside the checkout, other files of a version, or a tag of git.
     """
     live, key = prospect.live, prospect.attempt.key
-    if _find_left(store, key) is None or key.python != live.manifest.key.python:
+    if _find_rolled_back(store, key) is None or key.python != live.manifest.key.python:
         return False
     paths = prospect.repository.changed_paths(live.manifest.commit, prospect.target.commit)
     return {*paths} <= {*site.committed_paths}

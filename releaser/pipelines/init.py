@@ -39,7 +39,7 @@ from releaser.report.outcomes import (
     make_updated,
 )
 from releaser.site.site import Site
-from releaser.system.files import replace_file
+from releaser.system.files import replace_files
 from releaser.system.text import word
 
 
@@ -106,8 +106,8 @@ def init_lock(site: Site, run: SiteRun, venv: str | None, requirements: str | No
     with run.step("resolve"):
         first = _make_lock(site, site.paths.shadow(f"{run.id}-lock"), venv, requirements, mark=run.id)
     mode = 0o664 if site.is_shared else 0o644
-    replace_file(site.paths.pyproject, first.pyproject.encode(), mode=mode)
-    replace_file(site.paths.lockfile, first.text.encode(), mode=mode)
+    contents = {site.paths.pyproject: first.pyproject.encode(), site.paths.lockfile: first.text.encode()}
+    replace_files(contents, mode=mode)
     git = f"git -C {word(site.paths.project)}"
     commands = f"`{git} add pyproject.toml uv.lock && {git} commit -m 'Lock the packages' && {git} push`"
     run.notes += [*first.notes, f"Look at both files, and commit them: {commands}. Then run `releaser init`."]
@@ -126,6 +126,8 @@ def preview_lock(site: Site, venv: str | None, requirements: str | None) -> Outc
 def _make_lock(site: Site, directory: Path, venv: str | None, requirements: str | None, *, mark: str) -> FirstLock:
     """Return the first lock, made in a copy of the project at `directory`. Raises PreflightError and BuildError."""
     repository, path, lock = open_repository(site, mark), site.paths.pyproject, site.paths.lockfile
+    if path.is_symlink():
+        raise refuse("linked-file", f"`{path}` is a link.", "Put a copy of the file in its place, and commit it.")
     state, problems = read_checkout(site, repository)
     require(problems)
     if os.path.lexists(lock):

@@ -1,4 +1,4 @@
-"""The command `rebuild`: builds the lock of the live release anew, also on another Python, and takes it live.
+"""The command `rebuild`: builds the lock of the live release again, also on another Python, and takes it live.
 
 It decides by itself, as it asks neither the remote nor the index for anything newer; the rest is that of an update.
 """
@@ -16,7 +16,7 @@ from releaser.candidate.trial import Attempt
 from releaser.checkout.target import Target, may_commit_older
 from releaser.errors import BuildError, refuse, require
 from releaser.live.outlook import Outlook, foresee
-from releaser.packages.another_python import explain_python, require_lasting, resolve_same
+from releaser.packages.another_python import explain_python, require_lasting_python, resolve_same_versions
 from releaser.packages.changes import compare_locks, describe_changes
 from releaser.packages.hand_made import find_edited_venv, list_work
 from releaser.packages.holds import Hold, find_held_code, list_holds
@@ -85,7 +85,7 @@ def _decide(site: Site, run: SiteRun, python: str, outlook: Outlook, rules: Rule
     head = snapshot.checkout.head
     code_key = repository.code_key(head, *site.committed_paths)
     if code_key != live.manifest.key.code_key:
-        message = f"The checkout has other code than the live release, {live.id}, was built with."
+        message = f"The checkout does not have the code of the live release, {live.id}."
         raise refuse("other-code", message, "Run `releaser update`, which tests and takes both live.")
     publishes = may_commit_older(site, repository, head, find_held_code(outlook.holds))
     target = Target(head, head, code_key, publishes)
@@ -113,7 +113,7 @@ def _plan(site: Site, tree: Path, live: Release, python: str, rules: Rules, *, m
     plan = Plan(lock, text, *choose_python(asked, tree, venv, mark=mark))
     reason = explain_python(live, venv, plan)
     if reason:
-        require_lasting(site, tree, venv, plan, mark=mark)
-        plan = resolve_same(asked, tree, venv, rules, mark=mark)
+        require_lasting_python(site, tree, venv, plan, mark=mark)
+        plan = resolve_same_versions(asked, tree, venv, rules, mark=mark)
         plan = judge_moves(asked, tree, plan, [lock], lock, ())
-    return msgspec.structs.replace(plan, changes=compare_locks(lock, plan.lock), is_anew=True), reason
+    return msgspec.structs.replace(plan, changes=compare_locks(lock, plan.lock), is_rebuild=True), reason

@@ -137,11 +137,11 @@ def choose_release(site: Site, run: SiteRun, name: str | None) -> Release:
 
 
 def _choose_previous(site: Site, run: SiteRun) -> Release:
-    """Return the good release that was live last, and has its Python; a note names those that are passed over."""
+    """Return the good release that was live last, and has its Python; a note names those that are skipped."""
     for release in run.store.earlier:
         if has_its_python(site, release):
             return release
-        run.note(f"Release {release.id} was passed over: its Python, {release.manifest.key.python}, is gone.")
+        run.note(f"Release {release.id} was skipped: its Python, {release.manifest.key.python}, is gone.")
     raise NoSuchReleaseError("No previous release has a Python that starts.", "Run `releaser update` to build one.")
 
 

@@ -184,7 +184,7 @@ def take_live(site: Site, run: SiteRun, decision: Ready | Build, options: Update
     for note in filter(None, [prospect.python, *prospect.attempt.plan.notes]):
         run.note(note)
     if libraries := key.find_changed_libraries(live.manifest.key):
-        run.note(f"Changed beside the checkout: {join_few(libraries)}.")
+        run.note(f"Changed next to the checkout: {join_few(libraries)}.")
     try:
         if isinstance(decision, Ready):
             release, blame = decision.release, NO_BLAME

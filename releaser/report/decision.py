@@ -155,7 +155,7 @@ def _name_news(prospect: Prospect) -> str:
     words = [f"commit {prospect.target.commit[:12]}"] if has_code else []
     words += [describe_changes(prospect.changes)] if prospect.changes else []
     if libraries := prospect.attempt.key.find_changed_libraries(prospect.live.manifest.key):
-        words.append(f"beside the checkout: {join_few(libraries)}")
+        words.append(f"next to the checkout: {join_few(libraries)}")
     if renewed := sorted(prospect.attempt.plan.renewed):
         words.append(f"{join_few(renewed)} from another source, or with other files")
     return "; ".join(words)

@@ -38,7 +38,10 @@ News = Literal["new", "once", "heard", "quiet", "nothing"]
 
 
 class Blame(msgspec.Struct, frozen=True):
-    """What breaks the tests of a candidate, in sentences, and by name; `suspects` are in the failure's traceback."""
+    """The culprits of a candidate that failed its tests, in sentences, and by name.
+
+    The packages of `suspects` are in the traceback of the failure.
+    """
 
     sentences: tuple[str, ...] = ()
     culprits: tuple[str, ...] = ()

@@ -92,15 +92,17 @@ class VersionSettings(msgspec.Struct, frozen=True):
         Levels, Meta(description="Levels of `upgrade` for single packages, which they are stronger for.")
     ] = Levels({})
     ignore: Annotated[Words, Meta(description="Packages that updates leave at their live version.")] = Words(())
-    min_age: Annotated[Seconds, Meta(description="Take only versions that were uploaded longer ago.")] = Seconds(0)
+    min_age: Annotated[Seconds, Meta(description="Take only versions that were uploaded at least this long ago.")] = (
+        Seconds(0)
+    )
     constraints: Annotated[
-        str, Meta(description="File with bounds such as `django<6`, a line each, relative to the project.")
+        str, Meta(description="File with bounds such as `django<6`, one per line, relative to the project.")
     ] = ""
     audit: Annotated[
         Literal["report", "refuse", "off"],
         Meta(
             description="`report` known vulnerabilities of the live release, by `uv audit`; `refuse` a candidate that "
-            "brings one, too; `off` sends no names of packages to the service of advisories."
+            "brings one, too; `off` sends no package names to the advisory service."
         ),
     ] = "report"
     audit_ignore: Annotated[Words, Meta(description="Ids of vulnerabilities that do not count.")] = Words(())
@@ -129,10 +131,13 @@ class TestSettings(msgspec.Struct, frozen=True):
     ] = False
     culprits: Annotated[
         int,
-        Meta(description="Test runs at most to find what breaks the tests, so that the rest goes live; 0: none.", ge=0),
+        Meta(
+            description="Maximum of test runs that find what breaks the tests, so that the rest goes live; 0: none.",
+            ge=0,
+        ),
     ] = 16
     test_jobs: Annotated[
-        int, Meta(description="Candidates that are tested side by side while a culprit is searched for.", ge=1)
+        int, Meta(description="Candidates that are tested at once in a search for a culprit.", ge=1)
     ] = 1
 
 

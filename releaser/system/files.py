@@ -8,7 +8,7 @@ import errno
 import os
 import shutil
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -80,22 +80,30 @@ def make_private_directory(path: Path) -> None:
 
 def replace_file(target: Path, data: bytes, *, mode: int | None = None) -> None:
     """Put `data` at `target` by a rename, with a mode, by default that of the state. Raises OSError."""
-    temporary = name_temporary(target)
-    mode = private_mode(target.parent) if mode is None else mode
-    remove_path(temporary)
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, mode)
+    replace_files({target: data}, mode=private_mode(target.parent) if mode is None else mode)
+
+
+def replace_files(contents: Mapping[Path, bytes], *, mode: int) -> None:
+    """Put each content at its path by a rename, once all are on the disk: a full one changes none. Raises OSError."""
+    temporaries = {target: name_temporary(target) for target in contents}
     try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fchmod(file.fileno(), mode)
-            os.fsync(file.fileno())
-        os.rename(temporary, target)
+        for target, temporary in temporaries.items():
+            remove_path(temporary)
+            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, mode)
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(contents[target])
+                file.flush()
+                os.fchmod(file.fileno(), mode)
+                os.fsync(file.fileno())
+        for target, temporary in temporaries.items():
+            os.rename(temporary, target)
     except BaseException:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
+        for temporary in temporaries.values():
+            with contextlib.suppress(OSError):
+                temporary.unlink()
         raise
-    sync_directory(target.parent)
+    for directory in {target.parent for target in contents}:
+        sync_directory(directory)
 
 
 def replace_symlink(link: Path, text: str) -> None:

@@ -135,7 +135,7 @@ def test_law_05_11_release_without_its_python_is_named_and_passed_over(make_site
     for command, code in (("status", 10), ("check", 0)):
         assert "its Python does not start" in messages(site, command, code)
     refused(site, "run", "--", "python", "-V")
-    says(site.releaser("rollback", check=0), f"Release {second} was passed over", f"Release {first} is live")
+    says(site.releaser("rollback", check=0), f"Release {second} was skipped", f"Release {first} is live")
     assert site.live() == first
     site.releaser("run", "--", "python", "-c", "import alpha", check=0)
 

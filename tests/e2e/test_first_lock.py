@@ -47,15 +47,15 @@ SHAPES = {
     ),
     "by hand": Shape(
         requirements="-r base.txt\n-c bounds.txt\nAlpha[fast]>=1\n-e ./libs/own\n"
-        "beta==1.0.0 ; sys_platform == 'linux'\n",
-        dependencies="alpha[fast]>=1 base~=1.0.0 beta~=1.0.0 ; sys_platform == 'linux' own",
-        versions="alpha 1.0.0, base 1.0, beta 1.0.0, fast 1.0.0, needed 2.0.0, own",
+        "beta==1.0.0,!=1.0.5 ; sys_platform == 'linux'\n",
+        dependencies="alpha[fast]>=1 base~=1.0.0 beta~=1.0.0,!=1.0.5 ; sys_platform == 'linux' own",
+        versions="alpha 1.0.0, base 1.0, beta 1.0.0, fast 1.0.0, needed 1.0.0, own",
         files={
             "base.txt": "base==1.0\nbase\n",
-            "bounds.txt": "alpha==1.0.0\nfast==1.0.0\nother==3\n",
+            "bounds.txt": "alpha==1.0.0,<2\nneeded<2\nother==3\n",
             "libs/own/pyproject.toml": '[project]\nname = "own"\nversion = "1.0"\n',
         },
-        notes=("uv chose the version of needed 2.0.0",),
+        notes=("uv chose the version of fast 1.0.0",),
     ),
     "Poetry's export": Shape(
         requirements=f"alpha==1.0.0 {NEW}\nneeded==1.0.0 {NEW}\nbeta==0.9.0 {OLD}\nbeta==1.0.0 {NEW}\n",
@@ -121,7 +121,9 @@ def test_law_35_a_requirements_file_becomes_the_first_lock(unlocked: SampleSite,
     assert (answer["result"], dependencies(site), versions(site)) == ("done", shape.dependencies, shape.versions)
     for note in (*shape.notes, "patch releases"):
         assert note in " ".join(answer["notes"])
-    assert shape.pyproject[:40] in (site.path / "pyproject.toml").read_text("utf-8")
+    text = (site.path / "pyproject.toml").read_text("utf-8")
+    assert shape.pyproject[:40] in text
+    assert ('constraint-dependencies = ["alpha<2", "needed<2"]\n' in text) == (name == "by hand")
     if name == "pip-tools":
         site.run("bash", "-c", re.findall(r"`(git .*?)`", " ".join(answer["notes"]))[0])
         assert (site.json("init")["result"], site.status()) == ("updated", "")
@@ -137,12 +139,22 @@ REFUSED = {
     "no version": ("alpha\n", ["line 1: `alpha` names no version", "--from-venv --from-requirements"]),
     "two versions": ("beta==1.0.0\nbeta==1.1.0\n", ["beta==1.0.0 and beta==1.1.0"]),
     "another source": ("-i https://pypi.example.org/simple\nalpha==1.0.0\n", ["alpha 1.0.0 would come from ../index"]),
-    "another file": (f"-i INDEX\nalpha==1.0.0 --hash=sha256:{'0' * 64}\n", ["alpha 1.0.0 would be another file"]),
+    "another file": (
+        f"-i INDEX\nalpha==1.0.0 --hash=sha256:{'0' * 64}\nneeded==1.0.0\n"
+        f"beta @ INDEX/../files/beta-1.0.0-py3-none-any.whl#sha256={'0' * 64}\n",
+        ["alpha 1.0.0 would be another file", "beta 1.0.0 would be another file"],
+    ),
+    "an extra": ("alpha[fast]==1.0.0\nneeded==1.0.0\n", ["pyproject.toml declares alpha without [fast]"]),
+    "other constraints": ("alpha==1.0.0,<2\n", ["`constraint-dependencies` of pyproject.toml has no alpha<2."]),
     "versions that do not fit": (
         "strict==1.0\nneeded==1.0.0\ngone==7.0\n",
         ["needed==1.0.0", "needed>=2", "override-dependencies", "gone 7.0"],
     ),
 }
+
+
+DECLARED = f'[project]\nname = "shop"\nversion = "1.0"\nrequires-python = ">=3.11"\ndependencies = ["alpha"]\n{INDEX}'
+PYPROJECTS = {"an extra": DECLARED, "other constraints": f'{DECLARED}constraint-dependencies = ["needed<3"]\n'}
 
 
 @pytest.mark.parametrize("name", mostly_slow(REFUSED, "lines"))
@@ -151,11 +163,22 @@ def test_law_28_what_the_first_lock_cannot_keep_is_named_and_nothing_is_written(
 ) -> None:
     text, words = REFUSED[name]
     unlocked.publish("strict", "1.0", requires=["needed>=2"])
-    pyproject = {} if "INDEX" in text else {"pyproject.toml": INDEX}
+    pyproject = {} if "INDEX" in text else {"pyproject.toml": PYPROJECTS.get(name, INDEX)}
     unlocked.push_commit("Install with pip", {"requirements.txt": text.replace("INDEX", server.url), **pyproject})
     finished = refused(unlocked, "init", "--from-requirements", f"{unlocked.path}/requirements.txt")
     says(finished, *words)
     assert not (unlocked.path / "uv.lock").exists()
+
+
+def test_law_34_a_first_lock_writes_through_no_link(unlocked: SampleSite) -> None:
+    shared = unlocked.outer / "shared.toml"
+    shared.write_text(INDEX, "utf-8")
+    (unlocked.path / "pyproject.toml").symlink_to("../shared.toml")
+    unlocked.push_commit("A link", {"requirements.txt": "alpha==1.0.0\nneeded==1.0.0\n"})
+    for option in ("--dry-run", "--from-requirements=requirements.txt"):
+        finished = refused(unlocked, "init", "--from-requirements=requirements.txt", option)
+        says(finished, f"`{unlocked.path}/pyproject.toml` is a link")
+    assert shared.read_text("utf-8") == INDEX
 
 
 @pytest.mark.slow

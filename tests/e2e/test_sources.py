@@ -165,7 +165,7 @@ def test_law_38_a_library_beside_the_checkout_and_a_tag_are_news(site: SampleSit
     site.push_commit("Take a library from beside", files, lock=True)
     site.releaser("update", check=0)
     site.edit("../beside/content.py", "VALUE, BROKEN = 2, False\n")
-    says(site.releaser("update", "--dry-run", check=0), "beside the checkout: beside")
+    says(site.releaser("update", "--dry-run", check=0), "next to the checkout: beside")
     site.releaser("update", check=0)
     show = "import beside; from importlib.metadata import version; print(beside.VALUE, version('shop'))"
     assert site.python(show) == "2 1"

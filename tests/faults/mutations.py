@@ -262,8 +262,8 @@ def exchange(calls: list[Call]) -> Call:
 # fmt: off
 MUTATIONS = (
     Mutation("A state file is synced before its rename", "system/files.py",
-             "            os.fsync(file.fileno())\n        os.rename(temporary, target)",
-             "        os.rename(temporary, target)", cut("update", at_call("fsync", "/.releaser/site", nth=3))),
+             "                os.fsync(file.fileno())\n        for target,",
+             "        for target,", cut("update", at_call("fsync", "/.releaser/site", nth=3))),
     Mutation("The link is replaced by one rename", "system/files.py",
              "        os.rename(temporary, link)",
              "        link.unlink(missing_ok=True)\n        os.rename(temporary, link)", killed("update", BEFORE_FLIP)),

@@ -12,6 +12,7 @@ from releaser.packages import audit
 from releaser.packages.audit import Advisory, Audit, audit_venv, read_audit
 from releaser.pipelines import audit as gate
 from releaser.site.settings import Settings, VersionSettings
+from releaser.site.site import Site
 from releaser.system.run import UPDATE, Run
 from tests.unit.samples import NOW, make_site
 
@@ -38,7 +39,12 @@ def test_law_25_of_what_no_index_has_brought_nothing_is_known_unless_it_is_the_p
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: Any, asked: Mapping[str, str], unasked: tuple[str, ...]
 ) -> None:
     questions = list[Mapping[str, str]]()
-    monkeypatch.setattr(audit, "_ask", lambda site, packages, mark: questions.append(packages) or ([], ""))
+
+    def ask(site: Site, packages: Mapping[str, str], *, mark: str) -> tuple[list[audit.Advisory], str]:
+        questions.append(packages)
+        return [], ""
+
+    monkeypatch.setattr(audit, "_ask", ask)
     install(tmp_path, "a", "1.0")
     install(tmp_path, "b", "1.0", source)
     found = audit_venv(make_site(Settings()), tmp_path, mark="x")

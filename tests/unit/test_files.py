@@ -8,6 +8,7 @@ from typing import Any, get_args
 
 import msgspec
 import pytest
+from pyfakefs.fake_filesystem import FakeFilesystem
 
 from releaser.checkout.products import copy_product
 from releaser.errors import PreflightError
@@ -17,7 +18,7 @@ from releaser.releases.release import State
 from releaser.releases.store import Store, begin_release, mark_good
 from releaser.site.paths import Paths
 from releaser.site.project import find_project
-from releaser.system.files import LARGEST_STATE, remove_path, write_json
+from releaser.system.files import LARGEST_STATE, remove_path, replace_files, write_json
 from releaser.system.run import UPDATE, Run
 from releaser.system.state import read_state, set_aside_if_broken
 from tests.unit.samples import NOW, add_release
@@ -37,6 +38,14 @@ def test_a_store_is_a_value_and_reads_nothing_again(paths: Paths) -> None:
     assert (states, before.live, store.live) == ([["ready"] * 2, ["good", "outdated"]], None, store.get(second.id))
     assert (store.without(second.id).live, before.next_order, store.next_order) == (None, 1, 2)
     assert [release.id for release in store.without(first.id).having(first).releases] == [second.id, first.id]
+
+
+def test_law_08_of_two_files_that_belong_together_a_full_disk_takes_neither(paths: Paths, fs: FakeFilesystem) -> None:
+    paths.pyproject.write_text("earlier")
+    fs.set_disk_usage(fs.get_disk_usage()[1] + 1000)
+    with pytest.raises(OSError, match="No space left"):
+        replace_files({paths.pyproject: b"later", paths.lockfile: b"x" * 2000}, mode=0o644)
+    assert (paths.pyproject.read_text(), sorted(os.listdir(paths.project))) == ("earlier", [".git", "pyproject.toml"])
 
 
 def test_ids_of_one_second_are_ordered_by_number_and_a_clock_may_go_back(paths: Paths) -> None:

@@ -6,7 +6,7 @@ import pytest
 from packaging.requirements import Requirement
 
 from releaser.packages.first_lock import merge, pin_arguments
-from releaser.packages.requirements import Requirements, loosen
+from releaser.packages.requirements import Entry, Requirements, loosen
 
 
 @pytest.mark.parametrize(
@@ -24,7 +24,8 @@ from releaser.packages.requirements import Requirements, loosen
         ("django===5.2.3", "django===5.2.3"),
         ("django==5.2.*", "django==5.2.*"),
         ("django>=4.2,<6", "django<6,>=4.2"),
-        ("django==5.2.3,>=4", "django~=5.2.3"),
+        ("django==5.2.3,>=4", "django>=4,~=5.2.3"),
+        ("django==5.2.3,!=5.2.7", "django!=5.2.7,~=5.2.3"),
         ("django", "django"),
         ("uvicorn[standard]==0.30.1", "uvicorn[standard]~=0.30.1"),
         ("num==1.0 ; python_version < '3.9'", 'num~=1.0.0; python_version < "3.9"'),
@@ -32,6 +33,21 @@ from releaser.packages.requirements import Requirements, loosen
 )
 def test_an_exact_version_lets_patch_releases_in(line: str, dependency: str) -> None:
     assert loosen(Requirement(line)) == dependency
+
+
+@pytest.mark.parametrize(
+    ("line", "constraint"),
+    [
+        ("django==5.2.3", ""),
+        ("django", ""),
+        ("Django[bcrypt] < 6", "django<6"),
+        ("django==5.2.3,!=5.2.7", "django!=5.2.7"),
+        ("django==5.2.*", "django==5.2.*"),
+        ("num<2 ; python_version < '3.9'", 'num<2 ; python_version < "3.9"'),
+    ],
+)
+def test_bounds_of_a_package_that_is_not_listed_are_constraints(line: str, constraint: str) -> None:
+    assert Entry(Requirement(line)).constraint == constraint
 
 
 def read(place: Path, text: str, **files: str) -> Requirements:
@@ -90,6 +106,12 @@ FILES = {
         ),
         pytest.param(FORKED, {}, "num listed sha256:1, num listed sha256:2", id="an export"),
         pytest.param(
+            "own @ https://example.org/own-1.0.tar.gz#subdirectory=lib&sha256=11 --hash=sha256:22\n",
+            {},
+            "own listed sha256:11 sha256:22 https://example.org/own-1.0.tar.gz#subdirectory=lib&sha256=11",
+            id="a URL with hashes",
+        ),
+        pytest.param(
             BY_HAND,
             FILES,
             "base listed, alpha-beta bound, other bound, alpha-beta listed, own listed at lib, "
@@ -120,20 +142,22 @@ def test_a_file_says_which_packages_which_files_and_for_whom(
         ("--trusted-host example.org", "--trusted-host"),
         ("alpha==1.0 --config-settings=x=y", "--config-settings"),
         ("-r missing.txt", "missing.txt"),
+        ("-c urls.txt", "can be no URL"),
         ("alpha @ https://example.org/archive/main.zip", "names no version"),
         ("git+https://example.org/gx#egg=gx", "names no version"),
         ("git+https://example.org/gx@main#egg=gx", "names no version"),
         ("git+https://user:secret-1@example.org/gx@v1.0#egg=gx", "password"),
         ("-i https://user:secret-1@example.org/simple", "UV_INDEX_NAME_PASSWORD"),
-        ("alpha @ file:///tmp/build/alpha", "no directory beside the project"),
-        ("./nothing", "no directory beside the project"),
+        ("alpha @ file:///tmp/build/alpha", "no directory next to the project"),
+        ("./nothing", "no directory next to the project"),
         ("alpha==${VERSION}", "variable"),
         ("alpha = 1", "alpha = 1"),
         ("--find-links wheels", "--find-links"),
     ],
 )
 def test_what_no_lock_can_keep_is_named_with_its_line(tmp_path: Path, line: str, reason: str) -> None:
-    (problem,) = read(tmp_path, f"beta==1.0\n{line}\n").problems
+    urls = {"urls.txt": "\nalpha @ https://example.org/alpha-1.0-py3-none-any.whl"}
+    (problem,) = read(tmp_path, f"beta==1.0\n{line}\n", **urls).problems
     assert reason in problem.message + problem.advice
     assert "secret-1" not in problem.message
     assert "line 2" in problem.message or "missing" in line

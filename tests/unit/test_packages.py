@@ -584,7 +584,7 @@ def test_law_11_versions_stay_on_another_python(
     installed: str, unfit: Mapping[str, Mapping[str, str]], bounds: str
 ) -> None:
     wanted = Rules("minor", unfit=unfit)
-    stays = another_python.choose_stays(wanted, {"a": installed}, make_lock("a 1.0"))
+    stays = another_python.choose_kept_versions(wanted, {"a": installed}, make_lock("a 1.0"))
     wanted = msgspec.structs.replace(wanted, stays=stays)
     assert rules.make_bounds(wanted, known({"a": installed}, "a 1.0")) == {"a": (bounds,)}
 
@@ -596,7 +596,7 @@ def test_law_11_versions_stay_on_another_python(
      (Rules(), "a 1.2", "1.2"), (Rules(), "a 1.0", "1.1")],
 )  # fmt: skip
 def test_law_11_23_another_python_undoes_no_wish_of_a_person(wanted: Rules, committed: str, stays: str) -> None:
-    assert another_python.choose_stays(wanted, {"a": "1.1"}, make_lock(committed)) == {"a": stays}
+    assert another_python.choose_kept_versions(wanted, {"a": "1.1"}, make_lock(committed)) == {"a": stays}
 
 
 ELF = b"\x7fELF\0#!/usr/bin/python\0"
