@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Literal, TypeAlias
 
@@ -355,10 +355,10 @@ def describe_skipped(holds: Sequence[Hold]) -> str:
     return f"Updates will skip: {words}. Undo: `releaser unhold {name_for_unhold(holds)}`."
 
 
-def find_old_holds(holds: Iterable[Hold]) -> list[Problem]:
+def find_old_holds(holds: Iterable[Hold], installed: Collection[str]) -> list[Problem]:
     """Return a problem for each hold that keeps a site old for more than a week, unless a person wants it.
 
-    A pause is one in any case.
+    A pause is one in any case. A hold on a package that is not `installed` keeps nothing old.
     """
     problems = []
     for hold in holds:
@@ -366,6 +366,8 @@ def find_old_holds(holds: Iterable[Hold]) -> list[Problem]:
         if days and isinstance(hold, Pause):
             message = f"Updates have been paused for {days} days."
             problems.append(Problem("old-pause", message, "Run `releaser resume`."))
+        elif isinstance(hold, VersionHold) and hold.name not in installed:
+            continue
         elif days and hold.by in ("rollback", "tests"):
             advice = f"Release a newer one, or try it again: `releaser unhold {name_for_unhold([hold])}`."
             problems.append(Problem("old-hold", f"{hold.label} has been on hold for {days} days.", advice))

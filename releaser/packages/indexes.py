@@ -92,9 +92,11 @@ def find_host_indexes(site: Site, committed: Lock, lock: Lock) -> list[str]:
         for each in (committed, lock)
     )
     new = sorted(after - before)
-    text = _read_host_settings(site) if new else ""
+    words = {place.rstrip("/") for place in re.split(r"[\s,\"']+", _read_host_settings(site))} if new else set[str]()
+    words |= {word.partition("=")[2] for word in words}  # of an index with a name
     # uv writes a directory in relation to the project.
-    return [place for place in new if place in text or os.path.normpath(site.paths.project / place) in text]
+    paths = {place: os.path.normpath(site.paths.project / place) for place in new}
+    return [place for place in new if {place.rstrip("/"), paths[place], f"file://{paths[place]}"} & words]
 
 
 def _read_host_settings(site: Site) -> str:

@@ -11,7 +11,20 @@ from releaser.site.site import Site
 from releaser.system.files import walk
 
 _LEFT_OUT = {".git", ".hg", ".venv", "venv", "__pycache__", "node_modules", "build", "dist", ".tox", ".nox"}
-_MADE = (".egg-info", ".dist-info", "_cache", ".pyc")
+_MADE = (
+    ".egg-info",
+    ".dist-info",
+    "_cache",
+    ".pyc",
+    ".log",
+    ".pid",
+    ".tmp",
+    ".db",
+    ".sqlite3",
+    "-journal",
+    "-wal",
+    "-shm",
+)
 
 
 def hash_libraries(site: Site, lock: Lock) -> tuple[tuple[str, str], ...]:
@@ -28,6 +41,6 @@ def _hash(path: Path) -> str:
     hashes = [] if path.is_dir() else [hash_file(path)]
     for place, directories, files in walk(path):
         directories[:] = sorted(name for name in directories if name not in _LEFT_OUT and not name.endswith(_MADE))
-        written = (Path(place, name) for name in sorted(files) if not name.endswith(_MADE))
+        written = (Path(place, name) for name in sorted(files) if not name.endswith(_MADE) and name[0] != ".")
         hashes += [f"{file.relative_to(path)} {hash_file(file)}" for file in written]
     return hashlib.sha256("\0".join(hashes).encode(errors="surrogateescape")).hexdigest()[:16]

@@ -16,6 +16,8 @@ from releaser.releases.venv import find_info
 _ENTRY = re.compile(r"^\[\[package\]\]\n.*?(?=^\[\[package\]\]|\Z)", re.MULTILINE | re.DOTALL)
 _OPTIONS = re.compile(r"^\[options(?:\.[\w-]+)?\]\n.*?(?=^\[)", re.MULTILINE | re.DOTALL)
 _IDENTITY = re.compile(r'^name = "([^"]*)"\nversion = "([^"]*)"', re.MULTILINE)
+_METADATA = re.compile(r"\n\[package\.metadata\]\n.*", re.DOTALL)
+_INDEX = re.compile(r', index = "[^"]*"')
 _SHEBANG = re.compile(rb"#!.*python.*")
 _NOT_OF_WHEEL = {"INSTALLER", "REQUESTED", "RECORD", "direct_url.json", "uv_cache.json"}  # of `.dist-info`
 
@@ -73,8 +75,13 @@ def put_back(text: str, before: Iterable[str], directory: str) -> str:
 
     def choose(match: re.Match[str]) -> str:
         identity = _IDENTITY.search(match[0])
-        is_lost = f"/{directory}" in match[0] and identity is not None
-        return entries.get((identity[1], identity[2]), match[0]) if is_lost and identity else match[0]
+        entry = entries.get((identity[1], identity[2])) if identity else None
+        if entry is None:
+            return match[0]
+        found, known = _METADATA.search(match[0]), _METADATA.search(entry)
+        if found and known and _INDEX.sub("", known[0]) == found[0]:  # uv was to overlook which index a package has
+            return match[0].replace(found[0], known[0])
+        return entry if f"/{directory}" in match[0] else match[0]
 
     head, mark, rest = _ENTRY.sub(choose, _OPTIONS.sub("", text)).partition("\n[")
     return f"{head}\n{''.join(_OPTIONS.findall(before[0]))}{mark[1:]}{rest}"

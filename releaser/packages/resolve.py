@@ -219,6 +219,7 @@ class _Task(msgspec.Struct, frozen=True):
             variables["UV_INDEX"] = " ".join([index.as_uri(), *known.get("UV_INDEX", "").split()])
             links = known.get("UV_FIND_LINKS", "").replace(",", " ").split()
             variables["UV_FIND_LINKS"] = ",".join([*map(str, lost), *links])  # of a project without an index
+            variables["UV_NO_SOURCES_PACKAGE"] = " ".join(path.name for path in lost)  # they may name an index
         return self.site.run_uv(
             *words, "--python", self.python, cwd=self.tree, mark=self.mark, check=False, variables=variables
         )

@@ -210,10 +210,11 @@ def make_attempt(  # noqa: PLR0913 - all that an attempt is made of
 def _choose_stage(  # noqa: PLR0913 - all that a plan is made of
     site: Site, run: SiteRun, tree: Path, venv: LiveVenv, rules: Rules, newest: Plan, target: Target
 ) -> Plan:
-    """Return the plan of the same versions on another Python, one change at a time; the newest if that has failed."""
+    """Return the plan of the same versions on another Python, one change at a time; the newest if that did not last."""
     with contextlib.suppress(BuildError):
         same = resolve_same_versions(site, tree, venv, rules, mark=run.id)
-        if find_failed(run.store, make_key(site, same, target.code_key)) is None:
+        key = make_key(site, same, target.code_key)
+        if find_failed(run.store, key) is None and _find_rolled_back(run.store, key) is None:
             return same
     (tree / "uv.lock").write_text(newest.lock_text, encoding="utf-8")
     return newest
@@ -230,7 +231,8 @@ def judge_moves(
     moves, own = find_moves(known, committed, plan.lock), find_host_indexes(site, committed, plan.lock)
     if may_change_index(site, tree):
         moves = [move for move in moves if move.is_same_version]
-    refused = [move for move in moves if move.has_other_files or move.after not in own]
+    left = {package.source.place for package in plan.lock.packages}  # a mirror takes the place of an index
+    refused = [move for move in moves if move.has_other_files or move.after not in own or move.before in left]
     require(explain_moves([move for move in refused if move.name not in accepted], plan.lock))
     others = [move for move in find_moves(known[:1], committed, plan.lock) if move.has_other_files]
     renewed = frozenset(move.name for move in (*others, *refused) if move.is_same_version)

@@ -17,6 +17,7 @@ from releaser.packages.holds import LONGEST, Hold, HoldRow, Pause, describe_hold
 from releaser.releases.lease import is_used
 from releaser.releases.release import PackageChange
 from releaser.releases.store import Store
+from releaser.releases.venv import list_installed
 from releaser.releases.verify import DATA_ADVICE, find_product_faults, list_faults
 from releaser.report.decision import LastDecision, read_decision
 from releaser.report.history import Record, read_history
@@ -149,7 +150,8 @@ def find_attention(site: Site, store: Store, holds: Sequence[Hold]) -> list[Prob
     """Return what needs attention on a site, whatever the last run has said."""
     pending = read_pending(site.paths)
     history = [record for record in read_history(site.paths) if find_command(record.command).takes_live]
-    attention = [*find_damage(site, store), *find_old_holds(holds), *_find_old_processes(site, store)]
+    installed = list_installed(store.live.venv) if store.live is not None else {}
+    attention = [*find_damage(site, store), *find_old_holds(holds, installed), *_find_old_processes(site, store)]
     attention += _find_old_preparations(history) if find_pause(holds) is None else []
     if store.live is not None and (audit := read_audit(site, store.live.venv)):
         attention += audit.problems

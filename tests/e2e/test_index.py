@@ -302,6 +302,17 @@ def test_law_06_23_a_hold_holds_although_nothing_is_upgraded(site: SampleSite) -
 
 
 BOUND = {"yanked": "was yanked", "lost": "is not in the index any more"}
+BOUND |= {"pinned": BOUND["lost"]}
+PINNED = """\
+explicit = true
+
+[tool.uv.sources]
+alpha = { index = "own" }
+
+[[tool.uv.index]]
+default = true
+url = "other"
+"""
 
 
 @pytest.mark.slow
@@ -310,6 +321,9 @@ def test_law_23_a_version_stays_also_where_the_project_allows_no_older_one(
     site: SampleSite, index: Index, how: str
 ) -> None:
     site.replace("pyproject.toml", '"alpha"', '"alpha~=1.1.0"')
+    if how == "pinned":
+        other = index.url.replace("127.0.0.1", "localhost")
+        site.replace("pyproject.toml", "default = true", PINNED.replace("other", other))
     site.push_commit("A bound", lock=True)
     if how == "yanked":
         index.yanked["alpha-1.1.0"] = ""

@@ -158,7 +158,7 @@ def test_law_11_rebuild_makes_the_same_lock_anew_also_on_another_python(make_sit
     assert site.test_runs()[-1]["prefix"].startswith(str(site.release()))
 
     site.push_commit("Free it", {".python-version": f">={series}\n"})
-    says(site.releaser("rebuild", check=3), "other code", "releaser update")
+    says(site.releaser("rebuild", check=3), "does not have the code", "releaser update")
     site.releaser("update", check=0)
     live = site.live()
     says(site.releaser("rebuild", "--python", other, "--dry-run", check=0), f"Python {after}")
@@ -226,3 +226,6 @@ def test_law_06_27_a_python_that_was_rolled_back_is_not_tried_each_night(site: S
     with no_change(site):
         says(site.releaser("update", check=5), "it was rolled back")
         assert site.releaser("update", check=5).stderr == ""
+    site.publish("alpha", "1.1.0")
+    site.write_dotenv(python=str(other), health_check="true")
+    assert changes(site.json("update"))["alpha"] == ("1.0.0", "1.1.0"), "the rest goes on"

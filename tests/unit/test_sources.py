@@ -1,13 +1,20 @@
 """Where packages come from: complaints of uv, refusals of indexes, and packages that move."""
 
+from pathlib import Path
+
 import msgspec
 import pytest
 
 from releaser.errors import PreflightError
 from releaser.packages.complaints import explain_refusal, list_complaints
-from releaser.packages.indexes import explain_moves, find_moves, has_accepted_moves
+from releaser.packages.indexes import explain_moves, find_host_indexes, find_moves, has_accepted_moves
+from releaser.packages.libraries import hash_libraries
 from releaser.packages.lock import Lock, parse_lock
-from tests.unit.samples import make_lock
+from releaser.packages.resolve import Plan
+from releaser.pipelines import decide
+from releaser.site.paths import Paths
+from releaser.site.settings import Settings
+from tests.unit.samples import make_lock, make_site
 
 IGNORED = """\
 warning: Failed to parse `pyproject.toml` during settings discovery:
@@ -121,6 +128,50 @@ def test_law_32_a_hash_changes_only_with_its_file() -> None:
     assert not find_moves([before], before, with_files("a 2", sdist="3"))
     assert has_accepted_moves(before, other)
     assert not has_accepted_moves(make_lock("a 1@registry:own"), make_lock("a 1@registry:mirror"))
+
+
+@pytest.mark.parametrize(
+    ("place", "settings", "is_own"),
+    [
+        ("https://m/simple", {"UV_DEFAULT_INDEX": "https://m/simple/"}, True),
+        ("https://m/simple", {"UV_INDEX": "https://x/simple own=https://bot:secret@m/simple"}, True),
+        ("https://m/simple", {"UV_DEFAULT_INDEX": "https://m/simple-old"}, False),
+        ("https://m/simple", {"UV_FIND_LINKS": "https://x/links,https://m/simple"}, True),
+        ("../wheels", {"UV_FIND_LINKS": "/srv/wheels"}, True),
+        ("../wheels", {"UV_DEFAULT_INDEX": "file:///srv/wheels"}, True),
+        ("../wheels", {"UV_FIND_LINKS": "/srv/wheels-old"}, False),
+    ],
+)
+def test_law_32_an_index_is_the_hosts_own_if_it_names_just_that(
+    place: str, settings: dict[str, str], is_own: bool
+) -> None:
+    site = msgspec.structs.replace(make_site(Settings()), dotenv=settings)
+    found = find_host_indexes(site, make_lock("a 1@registry:own"), make_lock(f"a 1@registry:{place}"))
+    assert found == [place] * is_own
+
+
+def test_law_32_what_falls_through_to_an_index_of_the_host_has_no_mirror(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All but a are still in the private index: the host's other one is not a mirror of it."""
+    site = msgspec.structs.replace(make_site(Settings()), dotenv={"UV_DEFAULT_INDEX": "https://m/simple"})
+    plan = Plan(make_lock("a 9@registry:https://m/simple, b 1@registry:own"), "", "", "3.11")
+    before = make_lock("a 1@registry:own, b 1@registry:own")
+    monkeypatch.setattr(decide, "may_change_index", lambda site, tree: False)
+    with pytest.raises(PreflightError, match="a 9 would come from"):
+        decide.judge_moves(site, Path("/nowhere"), plan, [before], before, ())
+
+
+def test_law_27_what_programs_write_into_a_library_is_no_news(paths: Paths) -> None:
+    site = msgspec.structs.replace(make_site(Settings()), paths=paths)
+    place = paths.top.parent / "lib"
+    lock = make_lock(f"lib 1@directory:{place}")
+    (place / "lib").mkdir(parents=True)
+    (place / "lib" / "__init__.py").touch()
+    before = hash_libraries(site, lock)
+    for name in ("debug.log", ".coverage", "dev.sqlite3", "dev.sqlite3-wal", "run.pid", "lib/x.pyc"):
+        (place / name).write_text("x", encoding="utf-8")
+    assert hash_libraries(site, lock) == before
+    (place / "lib" / "data.txt").touch()
+    assert hash_libraries(site, lock) != before
 
 
 def test_all_packages_of_an_index_are_one_problem_that_names_a_mirror() -> None:
