@@ -162,7 +162,7 @@ class Eyewitness:
             if self.scene.code and finished.returncode == self.scene.code:
                 finished = self.site.releaser("update")
         broken += witness.after_update(finished, versions=versions)
-        return broken + (witness.after_quiet_update() if number % 6 in (1, 5) and not broken else [])
+        return broken + (witness.after_quiet_update() if number % 12 in (1, 5) and not broken else [])
 
 
 def _link(site: SampleSite) -> str:

@@ -36,7 +36,8 @@ def test_law_08_a_kill_before_the_change_leaves_the_site_as_it_is(
     is_whole = every_point and name != "update, adopted"  # which does what `update` does, but for the clone
     calls = calls if is_whole else calls[turn() % min(SHARE_BEFORE, len(calls)) :: SHARE_BEFORE]
     for number, call in list(enumerate(calls))[part :: BEFORE[name]]:
-        points.add(name, str(call), kill(stage, number, call))
+        # Nothing has changed yet: after every third one, an update; after the others, what a person can look at.
+        points.add(name, str(call), kill(stage, number if number % 2 else 0, call))
     points.check()
 
 
