@@ -34,7 +34,7 @@ test-slow: $(DEV)/.ready ## Run the slow tests and a share of the faults; CI run
 # These tests wait for disks and locks half of the time.
 test-slow faults: JOBS = 4
 
-faults: $(DEV)/.ready ## Kill at every call, cut power and signal at many, try every mutation; print the figures
+faults: $(DEV)/.ready ## Kill at every call of a change and a third of those before it, cut power, signal, try all mutations
 	$(PYTEST) tests/faults --every-point $(ARGS)
 
 laws: $(DEV)/.ready ## Show which tests hold each law
@@ -68,7 +68,7 @@ pictures: $(DEV)/.ready ## Make docs/pictures/ from real runs; installs chromium
 	@command -v chromium >/dev/null || { apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium; }
 	@$(DEV)/bin/python scripts/pictures.py
 
-bench: $(DEV)/.ready ## Measure the disk of ten releases, and an update and a quiet night against uv's bare steps
+bench: $(DEV)/.ready ## Measure disk, an update, a quiet night and a search for culprits, against bare steps
 	@$(DEV)/bin/python scripts/bench.py $(ARGS)
 
 requirements: $(DEV)/.ready ## Pin the newest versions again

@@ -1,7 +1,7 @@
-"""Measure ten releases on disk, and an update and a quiet night beside the bare steps; needs no network.
+"""Measure ten releases on disk, an update, a quiet night and a search for culprits; needs no network.
 
-As root the sites belong to an ordinary user, for whom releases are clones by hard links. Say `updates` or `quiet` for
-a part of it.
+As root the sites belong to an ordinary user, for whom releases are clones by hard links. Say `updates`, `quiet` or
+`search` for a part of it.
 """
 
 import argparse
@@ -32,6 +32,12 @@ CODE_FILES, DATA_FILES = 24, 29  # of a package
 IMPORTED = 10  # of the code files: what the site's tests import
 SMALL = [f"small{number:02}" for number in range(30)]  # packages of one module, for the quiet nights
 NIGHTS = 11
+SEARCHED, CULPRITS, LONG = 22, ("small06", "small15"), 20  # packages, those that break the tests, seconds of tests
+LONG_TESTS = f"""\
+import runpy, time
+time.sleep({LONG})
+runpy.run_path("run_tests.py", run_name="__main__")
+"""
 ORDINARY = 61234  # a number that no user has
 
 
@@ -162,7 +168,29 @@ def measure_quiet_nights(place: Path, user: Identity | None) -> None:
     print_counts(count_commands(site, SMALL[0], QUIET, ONE, STATUS))
 
 
-SECTIONS = {"updates": measure_updates, "quiet": measure_quiet_nights}
+def measure_search(place: Path, user: Identity | None) -> None:
+    """Print the test runs that find two culprits among 22, and the time with two jobs beside that with one."""
+    searches, updates = [], []
+    for jobs in (1, 2):
+        settings = {"test_command": "python long_tests.py", "test_jobs": jobs, "culprits": 16}
+        packages = dict.fromkeys(SMALL[:SEARCHED], "1.0")
+        options = SiteOptions(packages=packages, settings=settings, files={"long_tests.py": LONG_TESTS})
+        site = make_site(place / str(jobs), user, options, is_small=True)
+        site.releaser("init", check=0)
+        for name in packages:
+            site.publish(name, "2.0", broken=name in CULPRITS)
+        before, answers = len(site.test_runs()), list[dict[str, Any]]()
+        updates.append(seconds(lambda site=site, answers=answers: answers.append(site.json("update"))))  # type: ignore[misc]
+        steps = [step["seconds"] for step in answers[0]["steps"] if step["step"] == "test"]
+        searches.append(sum(steps[1:]))
+        runs = len(site.test_runs()) - before - 2  # the first, and that of the live release
+        found = ", ".join(answers[0]["culprits"])
+        print(f"test_jobs = {jobs}: {found} after {runs} runs; search {searches[-1]:.0f} s", flush=True)
+    for name, (alone, both) in {"search": searches, "whole update": updates}.items():
+        print(f"{name} for {len(CULPRITS)} culprits among {SEARCHED}, two jobs beside one: {both / alone:.2f}")
+
+
+SECTIONS = {"updates": measure_updates, "quiet": measure_quiet_nights, "search": measure_search}
 
 
 def main() -> None:

@@ -52,7 +52,7 @@ def test_law_08_an_interrupted_command_cleans_up_and_says_so(
     late = ("/history.jsonl", ".releaser/site/lock")  # once the lock is let go, all is done
     sure = [call for call in calls if not call.is_one_of_many and not any(map(call.concerns, late))]
     last = [call for call in sure if call.position < flips_at(calls)][-1]  # has most to undo
-    for number, call in enumerate([last, *spread(sure, OWN[name] * (20 if every_point else 1), turn())]):
+    for number, call in enumerate([last, *spread(sure, OWN[name] * (10 if every_point else 1), turn())]):
         by, is_early = (signal.SIGTERM, signal.SIGINT)[number % 2], call.position < flips_at(calls)
         points.add(name, str(call), interrupt(stage, number, call, by, is_before_flip=is_early))
     points.check()

@@ -14,7 +14,7 @@ from tests.faults.tracing import Call
 
 KILL = "signal=KILL"
 KILLED = -signal.SIGKILL
-SHARE_BEFORE = 10  # of the calls before the change, a run of CI tries one of so many
+SHARE_BEFORE, SHARE_OF_CI = 3, 10  # of the calls before the change, one of so many, others on each commit
 BEFORE = {"update": 4, "update, adopted": 1, "rollback": 1, "init, fresh": 4, "init, adopt": 1}  # parts, side by side
 
 
@@ -33,8 +33,9 @@ def test_law_08_a_kill_before_the_change_leaves_the_site_as_it_is(
     stage, points = Stage(scenes, name, place), tally("kill -9, before the change")
     calls = stage.calls()
     calls = chosen(calls[: from_phase(calls, PHASES[name])], turn(), every_point=every_point)
-    is_whole = every_point and name != "update, adopted"  # which does what `update` does, but for the clone
-    calls = calls if is_whole else calls[turn() % min(SHARE_BEFORE, len(calls)) :: SHARE_BEFORE]
+    has_all = every_point and name != "update, adopted"  # which does what `update` does, but for the clone
+    share = SHARE_BEFORE if has_all else SHARE_OF_CI
+    calls = calls[turn() % min(share, len(calls)) :: share]
     for number, call in list(enumerate(calls))[part :: BEFORE[name]]:
         # Nothing has changed yet: after every third one, an update; after the others, what a person can look at.
         points.add(name, str(call), kill(stage, number if number % 2 else 0, call))
