@@ -288,7 +288,9 @@ def _resolve(site: Site, run: Run, tree: Path, venv: LiveVenv, rules: Rules) -> 
             resolve(site, tree, venv, msgspec.structs.replace(rules, fixes={**fixes, name: fix}), mark=run.id)
             fixes[name] = fix
         except BuildError as error:
-            left_out.append(Skipped(name, fix, f"fixes a known vulnerability, but cannot be taken: {error.message}"))
+            is_held = fix in rules.skipped.get(name, ())
+            reason = f"is on hold {rules.holders[name]}" if is_held else f"cannot be taken: {error.message}"
+            left_out.append(Skipped(name, fix, f"fixes a known vulnerability, but {reason}"))
     (tree / "uv.lock").write_bytes(committed)
     rules = msgspec.structs.replace(rules, fixes=fixes)
     plan = resolve(site, tree, venv, rules, mark=run.id)
