@@ -152,3 +152,4 @@ def test_law_22_24_a_search_that_an_outage_has_cut_off_is_no_verdict_and_the_ser
     found = blame._search(Bench(*broken, most=most, runs=runs), (), Findings(), unfinished)
     assert ", ".join(hold.label for hold in found.holds) == held
     assert (found.no_verdict, len(tried)) == (verdict, series)
+    assert ("did not find" in " ".join(found.blame.sentences)) == (runs == 2)
