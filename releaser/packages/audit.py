@@ -129,7 +129,7 @@ def _ask(site: Site, packages: Mapping[str, str], *, mark: str) -> tuple[list[Ad
     except (ToolError, OSError) as error:
         return [], explain_error(error)
     if finished.status not in (0, 1):
-        return [], f"the advisory service did not answer ({failure(finished).message})."
+        return [], f"{failure(finished).message.rstrip('.')}."
     return read_report(finished.stdout, packages)
 
 

@@ -78,13 +78,6 @@ class Pause(_Hold, frozen=True, tag="everything"):
         return "everything"
 
     @property
-    def undo(self) -> str:
-        """How a person ends the pause, in a sentence."""
-        return (
-            "`releaser resume` ends the pause." if self.by == "person" else "A setting wants it: see `releaser config`."
-        )
-
-    @property
     def sentence(self) -> str:
         """Until when updates are paused, and why."""
         since = f"since {format_time(self.since)}, " if self.since else ""
@@ -220,9 +213,8 @@ def list_holds(site: Site) -> tuple[Hold, ...]:
 
 
 def find_pause(holds: Iterable[Hold]) -> Pause | None:
-    """Return the pause of updates, if there is one; that of a person first."""
-    pauses = [hold for hold in holds if isinstance(hold, Pause)]
-    return next((pause for pause in pauses if pause.by == "person"), next(iter(pauses), None))
+    """Return the pause of updates, if there is one."""
+    return next((hold for hold in holds if isinstance(hold, Pause)), None)
 
 
 def find_held_code(holds: Iterable[Hold]) -> frozenset[str]:

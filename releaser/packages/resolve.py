@@ -395,7 +395,8 @@ def _bound_by_age(task: _Task, bounds: dict[str, Bound], rules: Rules) -> tuple[
     floors, packages = find_floors(rules, task.before), (*task.before.live.packages, *task.before.committed.packages)
     uploaded = {(package.name, package.version): read_time(package.upload_time) for package in packages}
     times = {name: uploaded.get((name, version)) for name, version in floors.items()}
-    fixes = {name for name, fix in rules.fixes.items() if f"=={fix}" in ",".join(bounds.get(name) or ())}
+    wanted = {name: rules.bound_fix(name) for name in rules.fixes}
+    fixes = {name for name, fix in wanted.items() if fix and fix in ",".join(bounds.get(name) or ())}
     timeless = {name for name, time in times.items() if time is None}  # its index names no times
     young = {name for name, time in times.items() if time is not None and time >= rules.cutoff} - fixes
     age = ["--exclude-newer", rules.cutoff.isoformat()]

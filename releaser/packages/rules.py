@@ -86,14 +86,17 @@ class Rules(msgspec.Struct, frozen=True):
         level = self.levels.get(name, self.level)
         return "all" if level in ("none", "security") and name in self.alone else level
 
-    def find_fix(self, name: str) -> str:
-        """Return the lowest version without known vulnerabilities, if an update takes that one; else an empty text.
+    def bound_fix(self, name: str) -> str:
+        """Return the bound of the lowest version without known vulnerabilities, if an update takes that one; else "".
 
-        It does where nothing else is taken, and where newer ones are too new.
+        It does where nothing else is taken, and where newer ones are too new. If that one is on hold, a newer one of
+        its series is taken.
         """
-        fix, level = self.fixes.get(name, ""), self.find_level(name)
-        is_wanted = level == "security" or (level != "none" and self.cutoff is not None)
-        return fix if is_wanted and fix not in self.find_refused(name) else ""
+        fix, level = parse_version(self.fixes.get(name, "")), self.find_level(name)
+        if fix is None or not (level == "security" or (level != "none" and self.cutoff is not None)):
+            return ""
+        is_refused = str(fix) in self.find_refused(name)
+        return f">{fix},=={fix.major}.{fix.minor}.*" if is_refused else f"=={fix}"
 
     def choose(self, names: Iterable[str]) -> frozenset[str] | None:
         """Return those of the names that uv is to upgrade; None for all of them."""
@@ -101,7 +104,7 @@ class Rules(msgspec.Struct, frozen=True):
             return None
         levels = {name: self.find_level(name) for name in self.alone or names}
         return frozenset(
-            name for name, level in levels.items() if level != "none" and (level != "security" or self.find_fix(name))
+            name for name, level in levels.items() if level != "none" and (level != "security" or self.bound_fix(name))
         )
 
     def find_refused(self, name: str) -> frozenset[str]:
@@ -257,8 +260,9 @@ def _bound_by_level(rules: Rules, name: str, before: Baseline) -> str | None:
     """Return the bound of a package by its level, in relation to the newest version that is live or in the lock."""
     level, labels = rules.find_level(name), before.committed.versions.get(name, frozenset())
     newest = _find_newest({*labels, before.installed.get(name, "")})
-    if (fix := rules.find_fix(name)) and not any(name_bump(label, fix) in _BEYOND[level] for label in labels):
-        return f"=={fix}"
+    fix = rules.fixes.get(name)
+    if (bound := rules.bound_fix(name)) and not any(name_bump(label, fix) in _BEYOND[level] for label in labels):
+        return bound
     is_still = level in ("none", "security")
     if level == "all" or newest is None or not labels or (is_still and name not in rules.levels):
         return ""
@@ -445,7 +449,8 @@ def _explain_level(rules: Rules, lock: Lock, package: Package) -> str:
     if level == "none":
         return f"stays: `{setting}` is `none` for it"
     if level == "security":
-        is_fix = package.label == rules.find_fix(package.name)
+        bound = rules.bound_fix(package.name)
+        is_fix = bound and SpecifierSet(bound).contains(package.version, prereleases=True)
         return "" if is_fix else f"is no security fix, and `{setting}` is `{level}`"
     bump = next((bump for bump in _BEYOND[level] if bump in bumps), "")
     return f"is a {bump} upgrade, and `{setting}` is `{level}`" if bump else ""

@@ -216,8 +216,8 @@ def find_blame(site: Site, run: SiteRun, decision: Build, options: UpdateOptions
     no part has. Raises ToolError and OSError.
     """
     prospect, plan, key = decision.prospect, failed.attempt.plan, failed.attempt.key
-    before = decision.failed.manifest.no_verdict if decision.failed else ""
-    if failed.tests.is_killed and before != "killed":
+    last = next((release.manifest for release in run.store.releases), None)  # of whichever candidate
+    if failed.tests.is_killed and not (last and (last.was_failing or last.no_verdict == "killed")):
         return Findings(no_verdict="killed")
     changes = {change.name: describe_changes([change]) for change in plan.changes or ()}
     suspects = [name for name in find_suspects(failed.tests.output, _list_owners(failed.venv)) if name in changes]
@@ -278,8 +278,11 @@ def _search(bench: _Bench, suspects: Sequence[str], suspicion: Findings, unfinis
         sentences.append("More may be wrong: the next update goes on.")
     elif found.is_cut_off and bench.is_unfinished:
         return unfinished
+    elif found.is_cut_off:
+        sentences.append("The test runs that `culprits` allows did not find what is to blame.")
     blame = Blame(tuple(sentences), tuple(culprits), suspicion.blame.suspects)
-    findings = Findings(bench.passed, tuple(holds), blame, no_verdict="unfinished" if bench.is_unfinished else "")
+    verdict: NoVerdict = "held" if holds else "unfinished" if bench.is_unfinished else ""
+    findings = Findings(bench.passed, tuple(holds), blame, no_verdict=verdict)
     return findings if found.is_cut_off else _try_series(bench, findings)
 
 

@@ -66,7 +66,7 @@ def look(
         problems += hand_made.find_link_problems(store, force=force)
     problems += find_problems(site)
     problems += [] if site.problems else complaints.find_problems(site, site.paths.project, mark=mark)
-    problems += [*find_state_problems(site), *_find_shadow_problems(site)]
+    problems += [*find_state_problems(site), *_find_contradictions(site)]
     if is_first and not site.problems and store.link.kind == "foreign" and not store.link.is_symlink:
         problems += hand_made.find_problems(site)
     snapshot = None
@@ -76,11 +76,16 @@ def look(
     return Look(repository, snapshot, tuple(problems))
 
 
-def _find_shadow_problems(site: Site) -> list[Problem]:
-    if site.settings.tests.shadow != "required" or can_mount_shadow(site):
-        return []
-    message = "The setting `shadow` is `required`, but this kernel does not let this user mount anything."
-    return [Problem("no-namespaces", message, "Set `shadow` to `auto`, or allow user namespaces.")]
+def _find_contradictions(site: Site) -> list[Problem]:
+    """Return a problem for each setting that something else makes impossible."""
+    problems, versions = list[Problem](), site.settings.versions
+    if versions.has_fixes_alone and versions.audit == "off":
+        message = "`upgrade` is `security`, but `audit` is `off`, so that no service knows the fixes."
+        problems.append(Problem("no-audit", message, "Set `audit` to `report`, or `upgrade` to another level."))
+    if site.settings.tests.shadow == "required" and not can_mount_shadow(site):
+        message = "The setting `shadow` is `required`, but this kernel does not let this user mount anything."
+        problems.append(Problem("no-namespaces", message, "Set `shadow` to `auto`, or allow user namespaces."))
+    return problems
 
 
 def _find_lock_problems(site: Site) -> list[Problem]:

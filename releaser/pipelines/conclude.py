@@ -65,7 +65,7 @@ def _record_live(site: Site, run: SiteRun, repository: Repository, entry: Entry)
         holds = make_release_holds(left, release, reason)
         if not moves_code and not _has_other_code(site, repository, entry, left):
             holds = [hold for hold in holds if not isinstance(hold, CommitHold)]
-        _add_holds(site, run, _hold_code(site, repository, entry.head, entry.commit, holds, reason))
+        add_holds(site, run, _hold_code(site, repository, entry.head, entry.commit, holds, reason))
         if left.id != release.id:
             run.store = run.store.having(mark_left(left, "rollback"))
     else:
@@ -84,9 +84,10 @@ def _has_other_code(site: Site, repository: Repository, entry: Entry, left: Rele
     return False
 
 
-def _add_holds(site: Site, run: SiteRun, holds: Sequence[Hold]) -> None:
-    write_holds(site.paths, [*read_holds(site.paths), *holds])
+def add_holds(site: Site, run: SiteRun, holds: Sequence[Hold]) -> None:
+    """Put versions and commits on hold, and say so."""
     if holds:
+        write_holds(site.paths, [*read_holds(site.paths), *holds])
         run.note(describe_skipped(holds))
 
 
@@ -105,7 +106,7 @@ def _record_rolled_back(site: Site, run: SiteRun, repository: Repository, result
         holds = make_release_holds(left, release, entry.reason)
     elif result.problem is not None:
         return
-    _add_holds(site, run, _hold_code(site, repository, entry.commit, entry.head, holds, entry.reason))
+    add_holds(site, run, _hold_code(site, repository, entry.commit, entry.head, holds, entry.reason))
 
 
 def _hold_code(

@@ -288,7 +288,11 @@ def _resolve(site: Site, run: Run, tree: Path, venv: LiveVenv, rules: Rules) -> 
             resolve(site, tree, venv, msgspec.structs.replace(rules, fixes={**fixes, name: fix}), mark=run.id)
             fixes[name] = fix
         except BuildError as error:
-            left_out.append(Skipped(name, fix, f"fixes a known vulnerability, but cannot be taken: {error.message}"))
+            words = "fixes a known vulnerability, but"
+            if fix in rules.skipped.get(name, ()):
+                left_out.append(Skipped(name, fix, f"{words} is on hold {rules.holders[name]}", "hold", name))
+            else:
+                left_out.append(Skipped(name, fix, f"{words} cannot be taken: {error.message}"))
     (tree / "uv.lock").write_bytes(committed)
     rules = msgspec.structs.replace(rules, fixes=fixes)
     plan = resolve(site, tree, venv, rules, mark=run.id)

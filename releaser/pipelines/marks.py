@@ -5,15 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from releaser.errors import refuse
-from releaser.packages.holds import (
-    find_pause,
-    hold_package,
-    list_holds,
-    pause_updates,
-    remove_all_holds,
-    remove_holds,
-    resume_updates,
-)
+from releaser.packages.holds import hold_package, pause_updates, remove_all_holds, remove_holds, resume_updates
 from releaser.releases.store import SiteRun, write_state
 from releaser.releases.venv import list_installed
 from releaser.report.outcomes import Outcome, make_done, make_unchanged
@@ -63,7 +55,4 @@ def pause(site: Site, seconds: float | None, reason: str) -> Outcome:
 
 def resume(site: Site) -> Outcome:
     """Let updates go on."""
-    is_ended, pause = resume_updates(site.paths), find_pause(list_holds(site))
-    if pause is not None:
-        raise refuse("paused-by-setting", pause.sentence, pause.undo)
-    return make_done("Updates go on.") if is_ended else make_unchanged("Updates are not paused.")
+    return make_done("Updates go on.") if resume_updates(site.paths) else make_unchanged("Updates are not paused.")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
 from datetime import timedelta
 
 import msgspec
@@ -22,21 +21,12 @@ from releaser.live.change import make_entry, make_live, undo_change
 from releaser.live.hooks import run_before_live
 from releaser.live.outlook import Outlook, foresee
 from releaser.packages.hand_made import find_new_work
-from releaser.packages.holds import (
-    LONGEST,
-    Hold,
-    VersionHold,
-    describe_skipped,
-    list_holds,
-    read_holds,
-    replace_index_holds,
-    write_holds,
-)
+from releaser.packages.holds import LONGEST, Hold, VersionHold, list_holds, read_holds, replace_index_holds
 from releaser.packages.resolve import DOES_NOT_BUILD, find_unfit
 from releaser.pipelines.adopt import adopt
 from releaser.pipelines.audit import require_audit
 from releaser.pipelines.blame import Findings, find_blame
-from releaser.pipelines.conclude import conclude, follow_up
+from releaser.pipelines.conclude import add_holds, conclude, follow_up
 from releaser.pipelines.decide import UpdateOptions, decide
 from releaser.pipelines.prune import prune_releases
 from releaser.releases.journal import Entry, write_entry
@@ -61,6 +51,7 @@ from releaser.report.outcomes import (
     NO_BLAME,
     Blame,
     Outcome,
+    add_blame,
     explain_failure,
     make_failed,
     make_prepared,
@@ -145,7 +136,7 @@ def _hold_unbuilt(site: Site, run: SiteRun, prospect: Prospect, error: BuildErro
 
     if not holds or any(hold.label in labels for hold in holds) or sum(map(is_of_tonight, before)) >= _MOST:
         return False
-    _hold(site, run, holds)
+    add_holds(site, run, holds)
     return True
 
 
@@ -197,7 +188,8 @@ def take_live(site: Site, run: SiteRun, decision: Ready | Build, options: Update
         require_audit(prospect.attempt.site, run, release, live)
         if options.prepare:
             prune_releases(site, run, key)
-            return make_prepared(release, commits, is_known=has_heard(site.paths, release, "ready"))
+            prepared = make_prepared(release, commits, is_known=has_heard(site.paths, release, "ready"))
+            return add_blame(prepared, blame)
         site = prospect.attempt.site
         _ask_before_live(site, run, release, live)
     except AuditError as error:
@@ -216,11 +208,11 @@ def take_live(site: Site, run: SiteRun, decision: Ready | Build, options: Update
     result = make_live(site, run, repository, entry)
     published = conclude(site, run, repository, result)
     if result.rolled_back:
-        return make_rolled_back(release, result, commits)
+        return add_blame(make_rolled_back(release, result, commits), blame)
     if target.problem is not None and not target.is_rewritten:
         run.add(target.problem)
     changes = () if release.id == live.id else None
-    return make_updated(release, result, published.commit, changes, commits, blame, live)
+    return add_blame(make_updated(release, result, published.commit, changes, commits, live), blame)
 
 
 def find_passing(site: Site, run: SiteRun, decision: Build, options: UpdateOptions) -> tuple[Release, Prospect, Blame]:
@@ -242,11 +234,13 @@ def find_passing(site: Site, run: SiteRun, decision: Build, options: UpdateOptio
     if not trial.tests.passed:
         findings = find_blame(site, run, decision, options, trial)
         blame = findings.blame
-        _hold(site, run, findings.holds)
+        add_holds(site, run, findings.holds)
         if findings.passed is None:
             release = _seal(run, trial, prospect.live, findings)
             error = explain_failure(release, trial.tests.output, trial.advice, blame, prospect.live)
-            is_same = decision.failed is not None and decision.failed.manifest.no_verdict == findings.no_verdict
+            before = decision.failed.manifest if decision.failed is not None else None
+            after = (findings.was_failing, findings.no_verdict)
+            is_same = before is not None and (before.was_failing, before.no_verdict) == after
             raise _CandidateFailedError(error, release, blame, is_known=is_same and not findings.holds)
         if findings.passed.attempt.key == attempt.key:
             delete_release(trial.directory)
@@ -266,12 +260,6 @@ def _seal(run: SiteRun, trial: Trial, live: Release, findings: Findings) -> Rele
     release = seal(trial, run, live, was_failing=findings.was_failing, no_verdict=findings.no_verdict)
     run.store = run.store.having(release)
     return release
-
-
-def _hold(site: Site, run: SiteRun, holds: Sequence[Hold]) -> None:
-    if holds:
-        write_holds(site.paths, [*read_holds(site.paths), *holds])
-        run.note(describe_skipped(holds))
 
 
 def _ask_before_live(site: Site, run: SiteRun, release: Release, live: Release) -> None:

@@ -21,8 +21,9 @@ ID = re.compile(r"\d{8}T\d{6}Z(-\d+)?", re.ASCII)
 
 #: A ready release that another one has overtaken is `outdated`; it did not fail.
 StateName = Literal["ready", "good", "failed", "outdated", "rolled-back"]
-#: Why a failure of tests is no verdict: they were killed for the first time, or fail now and then.
-NoVerdict = Literal["", "killed", "flaky", "unfinished"]
+#: Why a failure of tests is no verdict on the whole: they were killed for the first time, or fail now and then, or its
+#: culprits are on hold, so that a person frees it with them.
+NoVerdict = Literal["", "killed", "flaky", "unfinished", "held"]
 
 
 def order_of_id(release: str) -> tuple[str, int]:

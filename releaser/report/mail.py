@@ -13,7 +13,7 @@ from releaser.packages.holds import Pause
 from releaser.releases.release import PackageChange
 from releaser.report.history import read_history
 from releaser.report.letter import Colour, Letter, Section
-from releaser.report.outcomes import Outcome, make_unchanged
+from releaser.report.outcomes import Outcome, make_unchanged, name_culprits
 from releaser.site.paths import Paths
 from releaser.system.run import Command, Moment, Run, format_time_id, now
 from releaser.system.state import read_state
@@ -206,7 +206,9 @@ def _name_commands(directory: str, outcome: Outcome) -> list[str]:
     if outcome.result == "ready":
         return [f"releaser show {outcome.release} {project}", f"releaser update {project}"]
     if outcome.payload.failed_gate:
-        return [f"releaser show {outcome.payload.failed_release} {project}", f"releaser update --force {project}"]
+        culprits = outcome.payload.culprits if outcome.payload.failed_gate == "tests" else ()
+        again = f"unhold {name_culprits(culprits)}" if culprits else "update --force"
+        return [f"releaser show {outcome.payload.failed_release} {project}", f"releaser {again} {project}"]
     return [f"releaser status {project}"]
 
 

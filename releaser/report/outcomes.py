@@ -215,7 +215,7 @@ def make_quiet(
     """Return the outcome of a night in which nothing goes live; `is_known` says that people have heard of a failure."""
     match decision:
         case Paused(pause=pause):
-            headline = f"{pause.sentence} {pause.undo}"
+            headline = f"{pause.sentence} `releaser resume` ends the pause."
             return Outcome("no-changes", 0, headline, news="nothing", decision=decision.kind)
         case StillFailing(failed=failed):
             reason = f"{failed.id}, which failed its tests: {failed.manifest.failure}"
@@ -295,10 +295,14 @@ def explain_failure(
     message = f"Release {release.id} ({changes}) failed its tests: {manifest.failure}.{end}"
     if blame.culprits:
         message = " ".join(blame.sentences)
-        names = [culprit.removeprefix("commit ").partition(" ")[0] for culprit in blame.culprits]
         remedy = f"See {release.tests_log}. The next commit or version is tried."
-        remedy += f" Once the site is corrected, run `releaser unhold {' '.join(names)}`."
+        remedy += f" Once the site is corrected, run `releaser unhold {name_culprits(blame.culprits)}`."
     return GateError(message, advice or remedy, output=clip_end(output))
+
+
+def name_culprits(culprits: Sequence[str]) -> str:
+    """Return the words by which `unhold` frees culprits."""
+    return " ".join(culprit.removeprefix("commit ").partition(" ")[0] for culprit in culprits)
 
 
 def make_rolled_back(release: Release, result: ChangeResult, new_commits: Sequence[str] = ()) -> Outcome:
@@ -320,13 +324,12 @@ def make_failed_rollback(release: Release, result: ChangeResult) -> Outcome:
     return Outcome("rolled-back", 6, headline, result.entry.earlier, news="new", problems=(problem,))
 
 
-def make_updated(  # noqa: PLR0913 - all that people are told
+def make_updated(
     release: Release,
     result: ChangeResult,
     commit: str,
     changes: tuple[PackageChange, ...] | None = None,
     new_commits: Sequence[str] = (),
-    blame: Blame = NO_BLAME,
     before: Release | None = None,
 ) -> Outcome:
     """Return the outcome of a release that is live after another one.
@@ -338,11 +341,16 @@ def make_updated(  # noqa: PLR0913 - all that people are told
     words = " on ".join(filter(None, [describe_changes(changes) or "the same packages", python]))
     headline = f"Release {release.id} is live: {words}."
     headline = result.problem.message if result.has_failed and result.problem else headline
-    headline += f" On hold by the tests: {join_few(blame.culprits)}." if blame.culprits else ""
     commits = (commit,) if commit else ()
     word: Result = "updated" if result.is_restarted else "updated-not-restarted"
-    payload = Payload(changes, tuple(new_commits), culprits=blame.culprits, suspects=blame.suspects, python=python)
-    return Outcome(word, 0, headline, release.id, payload, "new", commits)
+    return Outcome(word, 0, headline, release.id, Payload(changes, tuple(new_commits), python=python), "new", commits)
+
+
+def add_blame(outcome: Outcome, blame: Blame) -> Outcome:
+    """Return the outcome of a release that has passed its tests, with the culprits that it is without."""
+    words = f" On hold by the tests: {join_few(blame.culprits)}." if blame.culprits else ""
+    payload = msgspec.structs.replace(outcome.payload, culprits=blame.culprits, suspects=blame.suspects)
+    return msgspec.structs.replace(outcome, headline=outcome.headline + words, payload=payload)
 
 
 def make_refused(decision: Refused) -> Outcome:

@@ -155,8 +155,7 @@ def find_attention(site: Site, store: Store, holds: Sequence[Hold]) -> list[Prob
     attention += _find_old_preparations(history) if find_pause(holds) is None else []
     if store.live is not None and (audit := read_audit(site, store.live.venv)):
         attention += audit.problems
-        versions = site.settings.versions
-        if audit.unknown and "security" in (versions.upgrade, *versions.upgrade_packages.values()):
+        if audit.unknown and site.settings.versions.has_fixes_alone:
             message = f"Updates do not know what to fix: {audit.headline}"
             attention.append(Problem("unknown-audit", message, "Run `releaser audit`."))
     names = {problem.name for problem in attention}

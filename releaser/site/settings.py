@@ -107,6 +107,11 @@ class VersionSettings(msgspec.Struct, frozen=True):
     ] = "report"
     audit_ignore: Annotated[Words, Meta(description="Ids of vulnerabilities that do not count.")] = Words(())
 
+    @property
+    def has_fixes_alone(self) -> bool:
+        """True if a level takes fixes of vulnerabilities alone."""
+        return "security" in (self.upgrade, *self.upgrade_packages.values())
+
 
 class TestSettings(msgspec.Struct, frozen=True):
     """The tests of the project."""

@@ -129,3 +129,19 @@ def test_law_25_a_candidate_with_a_new_vulnerability_is_refused(site: SampleSite
     _use(site, service, audit="refuse", audit_ignore="GHSA-1")
     answer = site.json("update")
     assert (site.version("alpha"), len(site.test_runs())) == ("1.1.0", 1), answer
+
+
+@pytest.mark.slow
+def test_law_06_25_a_fix_on_hold_gives_way_to_the_next_one_of_its_series(site: SampleSite, service: Advisories) -> None:
+    """A person rolls the fix back; until a version after it appears, nothing is taken, and the reason is said."""
+    _use(site, service, upgrade="security")
+    service.add("alpha", "GHSA-1", ("1.0.0", "1.1.0"), "1.1.1")
+    for version in ("1.1.0", "1.1.1", "1.2.0"):
+        site.publish("alpha", version)
+    assert changes(site.json("update")) == {"alpha": ("1.0.0", "1.1.1")}
+    site.releaser("rollback", check=0)
+    assert site.json("update")["result"] == "no-changes"
+    (reason,) = (row["reason"] for row in site.json("status", check=10)["decision"]["skipped"] if "fixes" in str(row))
+    assert reason == "fixes a known vulnerability, but is on hold by a rollback"
+    site.publish("alpha", "1.1.2")
+    assert changes(site.json("update")) == {"alpha": ("1.0.0", "1.1.2")}

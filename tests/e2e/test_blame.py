@@ -140,6 +140,16 @@ NIGHTS = {
         subject="Updated: site, 3 packages",
         options=rain("run % 2"),
     ),
+    "tests that are killed once": Night(
+        act=offer_in_autumn,
+        runs=1,
+        subject="Failed: site, tests with 4 packages",
+        code=5,
+        options=rain("os.kill(os.getpid(), 9)"),
+    ),
+    "the live release fails, too": Night(
+        act=offer_in_autumn, runs=2, subject="Failed: site, tests with 4 packages", code=5, options=rain("True")
+    ),
     "a broken commit, and packages": Night(
         act=push("True", offer()),
         live=ALL,
@@ -231,6 +241,24 @@ def test_law_06_22_a_search_brings_no_version_that_rules_keep_back(make_site: Si
     answer = site.json("update")
     assert (changes(answer), answer["culprits"]) == ({"beta": ("1.0.0", "1.1.0")}, ["alpha 2.0.0"])
     assert (site.version("extra"), site.version("alpha")) == ("1.0.0", "1.1.0")
+
+
+@pytest.mark.slow
+def test_law_06_22_a_culprit_is_named_by_prepare_and_tried_again_once_a_person_frees_it(make_site: SiteFactory) -> None:
+    site = make_site.live(dotenv={"RELEASER_CULPRITS": None})
+    site.publish("alpha", "1.1.0")
+    site.publish("beta", "1.1.0", modules={"beta/__init__.py": "raise RuntimeError('no tea')\n"})
+    prepared = site.json("update", "--prepare")
+    assert (prepared["result"], changes(prepared)) == ("ready", {"alpha": ("1.0.0", "1.1.0")})
+    assert prepared["culprits"] == ["beta 1.1.0"]
+    assert prepared["headline"].endswith("On hold by the tests: beta 1.1.0."), prepared
+    site.releaser("update", check=0)
+    site.releaser("unhold", "beta", check=0)
+    runs = len(site.test_runs())
+    assert changes(site.json("update", "--dry-run")) == {"beta": ("1.0.0", "1.1.0")}
+    assert site.json("update", check=5)["culprits"] == ["beta 1.1.0"]
+    assert len(site.test_runs()) > runs
+    assert site.json("update")["result"] == "no-changes"
 
 
 @pytest.mark.slow

@@ -43,13 +43,12 @@ def make_trial(tests: TestResult | None, **plan: Any) -> Any:
     return SimpleNamespace(attempt=attempt, tests=tests, directory=Path("r"), venv=Path("v")) if tests else None
 
 
-def make_decision(before: str = "") -> Any:
-    """Return the decision to build a candidate that has had an end `before`."""
+def make_decision() -> Any:
+    """Return the decision to build a candidate."""
     key = msgspec.structs.replace(KEY, libraries=(("lib", "old"),))
     live = SimpleNamespace(manifest=SimpleNamespace(key=key), venv=Path("v"))
     prospect = SimpleNamespace(repository=None, target=SimpleNamespace(head="head"), live=live, python="")
-    failed = SimpleNamespace(manifest=SimpleNamespace(no_verdict=before)) if before else None
-    return SimpleNamespace(prospect=prospect, failed=failed)
+    return SimpleNamespace(prospect=prospect, failed=None)
 
 
 @pytest.mark.parametrize(
@@ -65,6 +64,8 @@ def make_decision(before: str = "") -> Any:
         (KILLED, "", PASSED, FAILED, {}, "killed"),
         (KILLED, "killed", PASSED, KILLED, {}, SEARCHED),
         (KILLED, "killed", KILLED, None, {}, "was failing"),
+        (KILLED, "was failing", KILLED, None, {}, "was failing"),  # not a first time every other night
+        (KILLED, "flaky", PASSED, FAILED, {}, "killed"),
         (FAILED, "", PASSED, FAILED, {"library": "new"}, ""),
         (FAILED, "", PASSED, FAILED, {"renewed": frozenset("a")}, ""),
     ],
@@ -86,9 +87,12 @@ def test_law_22_24_when_a_failure_is_a_verdict(
     monkeypatch.setattr(blame, "_search", lambda *args: SEARCHED)
     monkeypatch.setattr(blame._Bench, "open_run", lambda bench: None)
     monkeypatch.setattr(blame._Bench, "make_call", lambda bench, attempt: None)
-    run: Any = SimpleNamespace(id="run", step=step, store=SimpleNamespace(releases=[]))
+    was_failing = before == "was failing"
+    last = SimpleNamespace(no_verdict="" if was_failing else before, was_failing=was_failing)
+    releases = [SimpleNamespace(manifest=last)] if before else []  # of other versions, perhaps
+    run: Any = SimpleNamespace(id="run", step=step, store=SimpleNamespace(releases=releases))
     site: Any = SimpleNamespace()
-    found = blame.find_blame(site, run, make_decision(before), site, make_trial(failed, **plan))
+    found = blame.find_blame(site, run, make_decision(), site, make_trial(failed, **plan))
     assert expected in (found, "was failing" if found.was_failing else found.no_verdict)
 
 
@@ -125,8 +129,8 @@ class Bench(blame._Bench):
 @pytest.mark.parametrize(
     ("broken", "most", "runs", "held", "verdict", "series"),
     [
-        ("b", 2, 9, "b 2", "", 1),
-        ("ab", 2, 9, "a 2, b 2", "", 1),
+        ("b", 2, 9, "b 2", "held", 1),
+        ("ab", 2, 9, "a 2, b 2", "held", 1),
         ("b", 0, 9, "", "unfinished", 0),  # nothing could be tried
         ("ab", 2, 2, "", "", 0),  # no runs are left
     ],
@@ -148,3 +152,4 @@ def test_law_22_24_a_search_that_an_outage_has_cut_off_is_no_verdict_and_the_ser
     found = blame._search(Bench(*broken, most=most, runs=runs), (), Findings(), unfinished)
     assert ", ".join(hold.label for hold in found.holds) == held
     assert (found.no_verdict, len(tried)) == (verdict, series)
+    assert ("did not find" in " ".join(found.blame.sentences)) == (runs == 2)

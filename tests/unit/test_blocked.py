@@ -113,15 +113,16 @@ def test_law_25_an_answer_in_another_form_is_no_answer(asked: int, found: object
 
 @pytest.mark.parametrize(
     ("rules", "chosen", "fix"),
-    [(Rules("security", fixes={"a": "1.1"}), {"a"}, "1.1"), (Rules("security"), set(), ""),
+    [(Rules("security", fixes={"a": "1.1"}), {"a"}, "==1.1"), (Rules("security"), set(), ""),
      (Rules("none", fixes={"a": "1.1"}), set(), ""),
-     (Rules("none", {"a": "security"}, fixes={"a": "1.1"}), {"a"}, "1.1"),
-     (Rules("all", fixes={"a": "1.1"}), None, ""), (Rules("all", {"a": "security"}, fixes={"a": "1.1"}), None, "1.1"),
-     (Rules("security", fixes={"a": "1.1"}, skipped={"a": frozenset({"1.1"})}), set(), ""),
+     (Rules("none", {"a": "security"}, fixes={"a": "1.1"}), {"a"}, "==1.1"),
+     (Rules("all", fixes={"a": "1.1"}), None, ""),
+     (Rules("all", {"a": "security"}, fixes={"a": "1.1"}), None, "==1.1"),
+     (Rules("security", fixes={"a": "1.1"}, skipped={"a": frozenset({"1.1"})}), {"a"}, ">1.1,==1.1.*"),
      (Rules("security", alone=frozenset({"b"})), {"b"}, "")],
 )  # fmt: skip
 def test_law_25_which_packages_a_security_update_moves(rules: Rules, chosen: set[str] | None, fix: str) -> None:
-    assert (rules.choose(["a", "b"]), rules.find_fix("a")) == (chosen, fix)
+    assert (rules.choose(["a", "b"]), rules.bound_fix("a")) == (chosen, fix)
 
 
 @pytest.mark.parametrize(
@@ -131,6 +132,7 @@ def test_law_25_which_packages_a_security_update_moves(rules: Rules, chosen: set
      (Rules("patch", fixes={"a": "1.1"}, cutoff=NOW), {"a": ("<1.1",), "b": ("<1.1",)}),
      (Rules("security", fixes={"a": "1.1"}), {"a": ("==1.1",)}),
      (Rules("security", fixes={"a": "1.1"}, kept=frozenset({"a"})), {"a": ("==1.0",)}),
+     (Rules("security", fixes={"a": "1.1"}, skipped={"a": frozenset({"1.1"})}), {"a": ("!=1.1,>1.1,==1.1.*",)}),
      (Rules("all", {"a": "security"}), {"a": ("==1.0",)}),
      (Rules("none", fixes={"a": "1.1"}, cutoff=NOW), {})],
 )  # fmt: skip

@@ -19,14 +19,25 @@ from releaser.live.change import may_go_back
 from releaser.packages.holds import Pause
 from releaser.packages.resolve import Plan
 from releaser.packages.rules import Skipped
+from releaser.pipelines import checks
 from releaser.releases.journal import Entry
 from releaser.releases.release import Key, Manifest, PackageChange, Release, State
 from releaser.releases.store import Store
 from releaser.report import decision as kinds
 from releaser.report import mail
-from releaser.report.outcomes import Blame, News, Outcome, Payload, describe_outcome, explain_failure, make_preview
+from releaser.report.outcomes import (
+    Blame,
+    News,
+    Outcome,
+    Payload,
+    add_blame,
+    describe_outcome,
+    explain_failure,
+    make_prepared,
+    make_preview,
+)
 from releaser.site.paths import Paths
-from releaser.site.settings import GitSettings, Settings, TestSettings, load_settings
+from releaser.site.settings import GitSettings, Settings, TestSettings, VersionSettings, load_settings
 from releaser.system.run import ROLLBACK, UPDATE, Command, Run
 from tests.unit.samples import KEY, NOW, add_release, make_lock, make_site
 
@@ -335,18 +346,42 @@ def test_law_22_a_failure_is_known_by_its_key_and_tried_again_if_a_person_may_ha
         ({"no_verdict": "killed"}, True),
         ({"no_verdict": "flaky"}, True),
         ({"no_verdict": "unfinished"}, True),
+        ({"no_verdict": "held"}, True),  # only `unhold` makes it a candidate again
         ({"failed_gate": "migrations"}, True),
     ):
         manifest = msgspec.structs.replace(failed.manifest, **changes)
         assert may_try_again(msgspec.structs.replace(failed, manifest=manifest)) == may
 
 
-@pytest.mark.parametrize(("gate", "reason"), [("tests", "tests with bad 2.0"), ("migrations", "migrations with b 1.1")])
-def test_law_22_the_subject_names_what_broke_the_tests_for_no_other_gate(gate: str, reason: str) -> None:
+@pytest.mark.parametrize(
+    ("gate", "reason", "command"),
+    [("tests", "tests with bad 2.0", "unhold bad"), ("migrations", "migrations with b 1.1", "update --force")],
+)
+def test_law_22_the_subject_names_what_broke_the_tests_for_no_other_gate(gate: str, reason: str, command: str) -> None:
     payload = Payload((PackageChange("b", "1.0", "1.1", "minor"),), (), "r", gate, "", ("bad 2.0",), ("c 2",))
     outcome = Outcome("failed", 5, "headline", payload=payload)
     letter = mail.write_letter("site", "/srv/site", Run("r", UPDATE), outcome)
     assert letter.subject.startswith(f"Failed: site, {reason} ["), letter.subject
+    (commands,) = (section.lines for section in letter.sections if section.title == "Commands")
+    assert f"releaser {command} --project /srv/site" in commands
+
+
+def test_law_22_a_prepared_release_names_what_it_is_without(paths: Paths) -> None:
+    outcome = add_blame(make_prepared(add_release(paths), (), is_known=False), Blame((), ("bad 2.0",)))
+    letter = mail.write_letter("site", "/srv/site", Run("r", UPDATE), outcome)
+    assert letter.headline.endswith(" On hold by the tests: bad 2.0.")
+    assert ", without bad 2.0 [" in letter.subject
+    assert describe_outcome(outcome)["culprits"] == ("bad 2.0",)
+
+
+@pytest.mark.parametrize(
+    ("versions", "names"),
+    [({"upgrade": "security"}, []), ({"upgrade": "security", "audit": "off"}, ["no-audit"]),
+     ({"upgrade_packages": {"a": "security"}, "audit": "off"}, ["no-audit"]), ({"audit": "off"}, [])],
+)  # fmt: skip
+def test_law_25_fixes_are_not_taken_where_no_service_may_be_asked(versions: dict[str, Any], names: list[str]) -> None:
+    site = make_site(Settings(versions=VersionSettings(**versions)))
+    assert [problem.name for problem in checks._find_contradictions(site)] == names
 
 
 def test_law_22_what_is_to_blame_is_named_first_or_else_what_is_suspect(paths: Paths) -> None:
