@@ -177,7 +177,8 @@ def _read_source(source: Mapping[str, Any]) -> Source:
 def read_lock(path: Path, name: str = "") -> Lock:
     """Return the packages of a lock file, which messages call by its path, or by a name. Raises PreflightError."""
     if not os.path.lexists(path):
-        raise refuse("no-lock", f"`{path}` does not exist.", f"{FIRST_LOCK} The newest ones: `uv lock`; commit it.")
+        message = f"{name or f'`{path}`'} does not exist."
+        raise refuse("no-lock", message, f"{FIRST_LOCK} The newest ones: `uv lock`; commit it.")
     try:
         if path.exists() and not path.is_file():
             raise OSError("it is no file")
