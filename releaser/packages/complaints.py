@@ -12,7 +12,7 @@ from releaser.errors import BuildError, Problem, refuse
 from releaser.packages.changes import compare_locks, describe_changes
 from releaser.packages.lock import parse_lock
 from releaser.site.site import Site
-from releaser.system.process import failure
+from releaser.system.process import Finished, failure
 from releaser.system.text import LONGEST_LINE, clip, word
 
 _COMPLAINT = re.compile(
@@ -62,6 +62,11 @@ def explain_refusal(output: str) -> tuple[str, str] | None:
     return None
 
 
+def is_conflict(finished: Finished) -> bool:
+    """Return True if uv has found no versions that fit together; else a file, an index or a repository is at fault."""
+    return finished.status == 1 and "No solution found when resolving dependencies" in finished.output
+
+
 def require_fitting_lock(site: Site, tree: Path, python: str, *, mark: str) -> None:
     """Raise PreflightError if uv.lock in a tree does not fit its pyproject.toml; BuildError if uv does not answer.
 
@@ -76,7 +81,7 @@ def require_fitting_lock(site: Site, tree: Path, python: str, *, mark: str) -> N
         path.write_bytes(before)
     if locked.status != 0:
         error, refusal = failure(locked), explain_refusal(locked.output)
-        if locked.status != 1 or refusal is not None:
+        if not is_conflict(locked) or refusal is not None:
             message, advice = refusal or (
                 f"The lock could not be checked: {error.message}",
                 "The next run tries again.",

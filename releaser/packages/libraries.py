@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from pathlib import Path
 
 from releaser.packages.lock import Lock
@@ -11,20 +12,7 @@ from releaser.site.site import Site
 from releaser.system.files import walk
 
 _LEFT_OUT = {".git", ".hg", ".venv", "venv", "__pycache__", "node_modules", "build", "dist", ".tox", ".nox"}
-_MADE = (
-    ".egg-info",
-    ".dist-info",
-    "_cache",
-    ".pyc",
-    ".log",
-    ".pid",
-    ".tmp",
-    ".db",
-    ".sqlite3",
-    "-journal",
-    "-wal",
-    "-shm",
-)
+_MADE = re.compile(r"(\.(egg-info|dist-info|pyc|log|pid|tmp|db|sqlite3)|_cache|-journal|-wal|-shm)$")
 
 
 def hash_libraries(site: Site, lock: Lock) -> tuple[tuple[str, str], ...]:
@@ -40,7 +28,7 @@ def _hash(path: Path) -> str:
     """Return a hash of a file, or of what people write in a directory: not of what builds and programs make there."""
     hashes = [] if path.is_dir() else [hash_file(path)]
     for place, directories, files in walk(path):
-        directories[:] = sorted(name for name in directories if name not in _LEFT_OUT and not name.endswith(_MADE))
-        written = (Path(place, name) for name in sorted(files) if not name.endswith(_MADE) and name[0] != ".")
+        directories[:] = sorted(name for name in directories if name not in _LEFT_OUT and not _MADE.search(name))
+        written = (Path(place, name) for name in sorted(files) if not _MADE.search(name) and name[0] != ".")
         hashes += [f"{file.relative_to(path)} {hash_file(file)}" for file in written]
     return hashlib.sha256("\0".join(hashes).encode(errors="surrogateescape")).hexdigest()[:16]

@@ -177,7 +177,9 @@ def _read_source(source: Mapping[str, Any]) -> Source:
 def read_lock(path: Path, name: str = "") -> Lock:
     """Return the packages of a lock file, which messages call by its path, or by a name. Raises PreflightError."""
     if not os.path.lexists(path):
-        raise refuse("no-lock", f"`{path}` does not exist.", f"{FIRST_LOCK} The newest ones: `uv lock`; commit it.")
+        message = f"{name or f'`{path}`'} does not exist."
+        advice = "Revert that commit." if name else f"{FIRST_LOCK} The newest ones: `uv lock`; commit it."
+        raise refuse("no-lock", message, advice)
     try:
         if path.exists() and not path.is_file():
             raise OSError("it is no file")

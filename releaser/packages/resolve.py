@@ -14,11 +14,12 @@ from packaging.requirements import InvalidRequirement, Requirement
 
 from releaser.errors import BuildError, ToolError, refuse
 from releaser.packages.changes import compare_versions
-from releaser.packages.complaints import explain_refusal, require_fitting_lock
+from releaser.packages.complaints import explain_refusal, is_conflict, require_fitting_lock
 from releaser.packages.holds import VersionHold
 from releaser.packages.lock import Lock, parse_lock, read_lock
 from releaser.packages.lost import pack_wheel, put_back
 from releaser.packages.rules import (
+    AS_LOCKED,
     Baseline,
     Bound,
     Rules,
@@ -47,6 +48,9 @@ DOES_NOT_BUILD = "does not build here"
 _QUESTIONS = 30  # to uv, for one update
 _NO_FILE = re.compile(r"Distribution `([\w.-]+)==([^`\s]+)[^`]*` can't be installed")
 _NO_BUILD = re.compile(r"Failed to (?:download and )?build `([\w.-]+)==([^`\s]+)`")
+_NO_COMMIT = re.compile(r"Failed to (?:download and )?build `([\w.-]+) @ git\+")
+#: A build failed for a reason that the next try has, too; a download may succeed then.
+_LASTING = re.compile(r"build backend returned an error|No solution found when resolving: |Failed to extract archive")
 
 
 class Plan(msgspec.Struct, frozen=True):
@@ -196,6 +200,8 @@ class _Task(msgspec.Struct, frozen=True):
     lost: dict[str, str] = {}
     #: The packages that stay since their indexes offer nothing that may be taken, with their versions.
     stays: dict[str, str] = {}
+    #: The packages from git that stay since their newest commit cannot be had.
+    stuck: dict[str, Skipped] = {}
 
     @property
     def path(self) -> Path:
@@ -364,12 +370,16 @@ def _lock(task: _Task, text: str, bounds: dict[str, Bound], rules: Rules) -> Non
     lock stays as it was.
     """
     task.path.write_text(text, encoding="utf-8")
-    bounds, age = _bound_by_age(task, bounds, rules)
+    bounds, age = _bound_by_age(task, bounds | dict.fromkeys(task.stuck, AS_LOCKED), rules)
     names, done = read_lock(task.path).names, set[str]()
     only = rules.choose(names)
     with tempfile.TemporaryDirectory(prefix=task.site.paths.temporary_prefix) as place:
         index = Path(place)
         finished = task.ask(*lock_arguments(names, bounds, only), *age)
+        while stuck := _find_stuck(task, finished.output, bounds):
+            task.stuck.update(stuck)
+            bounds |= dict.fromkeys(stuck, AS_LOCKED)
+            finished = task.ask(*lock_arguments(names, bounds, only), *age)
         while finished.status == 1 and (lost := _find_unavailable(task, bounds, rules, age, finished.output, done)):
             done |= lost.keys()
             task.stays.update(lost)
@@ -386,6 +396,15 @@ def _lock(task: _Task, text: str, bounds: dict[str, Bound], rules: Rules) -> Non
             finished = task.ask("lock")  # it takes the lock as it is, or says why not
             if finished.status != 0:
                 raise _explain_resolution(finished, rules)
+
+
+def _find_stuck(task: _Task, output: str, bounds: Mapping[str, Bound]) -> dict[str, Skipped]:
+    """Return the live packages from git of which uv can neither fetch nor build the newest commit, with the reason."""
+    reason = f"its newest commit {DOES_NOT_BUILD}" if _LASTING.search(output) else "its repository cannot be fetched"
+    live, locked = task.before.installed, task.before.committed.versions
+    names = [name for name in _NO_COMMIT.findall(output) if live.get(name) in locked.get(name, ())]
+    stuck = [name for name in names if bounds.get(name, ("",)) is not AS_LOCKED]
+    return {name: Skipped(name, live[name], f"stays: {reason}") for name in stuck}
 
 
 def _bound_by_age(task: _Task, bounds: dict[str, Bound], rules: Rules) -> tuple[dict[str, Bound], list[str]]:
@@ -434,18 +453,19 @@ def _explain(task: _Task, rules: Rules) -> tuple[Skipped, ...]:
         rules.holders or rules.cutoff or rules.choose([]) is not None or make_bounds(rules, task.before) or task.stays
     )
     if not is_limited:
-        return ()
+        return tuple(task.stuck.values())
     chosen = task.path.read_text(encoding="utf-8")
     lock, names = read_lock(task.path), task.before.committed.names
     task.path.write_text(task.committed, encoding="utf-8")
     # Only to explain what is skipped: no code of a package that is on hold runs for that.
-    words = [*lock_arguments(names, {}), "--no-build", "--python", task.python]
+    words = [*lock_arguments(names, dict.fromkeys(task.stuck, AS_LOCKED)), "--no-build", "--python", task.python]
     newest = task.site.run_uv(*words, cwd=task.tree, mark=task.mark, check=False)
     text = task.path.read_text(encoding="utf-8")
     task.path.write_text(chosen, encoding="utf-8")
     skipped = explain_skipped(rules, lock, parse_lock(text)) if newest.status == 0 else ()
     stays = {**rules.floors, **task.stays}
-    return (*(each for name in sorted(stays) for each in _explain_stay(task, rules, lock, name, stays[name])), *skipped)
+    explained = (each for name in sorted(stays) for each in _explain_stay(task, rules, lock, name, stays[name]))
+    return (*task.stuck.values(), *explained, *skipped)
 
 
 def _explain_stay(task: _Task, rules: Rules, lock: Lock, name: str, floor: str) -> list[Skipped]:
@@ -472,9 +492,16 @@ def find_unfit(output: str) -> list[tuple[str, str, str]]:
     only = re.search(r"only has wheels \w+ the following [\w ]+: (.+?)(?:;|$)", output, re.MULTILINE)
     reason = f"has no file for this host{f', only for {only[1]}' if only else ''}"
     unfit = [(name, version, reason) for name, version in _NO_FILE.findall(output)]
-    is_backend = "build backend returned an error" in output  # else a download failed, which is tried again
-    unbuilt = dict.fromkeys(_NO_BUILD.findall(output)) if is_backend else {}
+    unbuilt = dict.fromkeys(_NO_BUILD.findall(output)) if _LASTING.search(output) else {}
     return unfit + [(name, version, DOES_NOT_BUILD) for name, version in unbuilt]
+
+
+def find_unbuilt(changes: Sequence[PackageChange], output: str) -> list[tuple[str, str]]:
+    """Return those of the new versions that do not build here, from what uv wrote. A commit of git is one, too."""
+    unbuilt = {(name, version) for name, version, reason in find_unfit(output) if reason == DOES_NOT_BUILD}
+    names = _NO_COMMIT.findall(output) if _LASTING.search(output) else []
+    news = [(change.name, change.new) for change in changes if change.new]
+    return [(name, new) for name, new in news if (name, new) in unbuilt or (name in names and " " in new)]
 
 
 def require_free_of_holds(task: _Task, rules: Rules) -> None:
@@ -540,14 +567,15 @@ def _explain_resolution(finished: Finished, rules: Rules) -> BuildError:
     error = failure(finished)
     if refusal := explain_refusal(finished.output):
         message, advice = refusal
-    elif finished.status == 1:
+    elif is_conflict(finished):
         message, advice = f"No versions fit together: {error.message}", "Run `uv lock --upgrade` to see why."
         if rules.levels or rules.level in ("minor", "patch"):
             advice += (
                 " `upgrade` and `upgrade_packages` limit how far packages move from uv.lock: commit a lock that fits."
             )
     else:
-        message, advice = f"The lock could not be upgraded: {error.message}", f"Check the index. {_RETRY}"
+        message = f"The lock could not be upgraded: {error.message}"
+        advice = f"Run `uv lock --upgrade` to see whether the project, an index or a repository is at fault. {_RETRY}"
     return BuildError(message, advice, output=error.output)
 
 

@@ -22,7 +22,7 @@ from releaser.live.hooks import run_before_live
 from releaser.live.outlook import Outlook, foresee
 from releaser.packages.hand_made import find_new_work
 from releaser.packages.holds import LONGEST, Hold, VersionHold, list_holds, read_holds, replace_index_holds
-from releaser.packages.resolve import DOES_NOT_BUILD, find_unfit
+from releaser.packages.resolve import find_unbuilt, find_unfit
 from releaser.pipelines.adopt import adopt
 from releaser.pipelines.audit import require_audit
 from releaser.pipelines.blame import Findings, find_blame
@@ -122,12 +122,10 @@ def _take_live_what_builds(site: Site, run: SiteRun, decision: Ready | Build, op
 
 def _hold_unbuilt(site: Site, run: SiteRun, prospect: Prospect, error: BuildError) -> bool:
     """Put the new versions on hold that do not build here, for a week; False if the error is about something else."""
-    news, before = {(change.name, change.new) for change in prospect.changes}, read_holds(site.paths)
-    unbuilt = [(name, version) for name, version, reason in find_unfit(error.output) if reason == DOES_NOT_BUILD]
+    before = read_holds(site.paths)
     holds = [
         VersionHold(name=name, version=version, by="build", reason=error.message, since=now(), until=now() + LONGEST)
-        for name, version in unbuilt
-        if (name, version) in news
+        for name, version in find_unbuilt(prospect.changes, error.output)
     ]
     labels = {hold.label for hold in before}
 

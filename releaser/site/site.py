@@ -49,7 +49,7 @@ _KEPT_UV = re.compile(
 )
 # Those of the others that people set for what is installed.
 _UNUSED_UV = re.compile(
-    r"UV_(EXCLUDE|NO_(DEV|GROUP|DEFAULT_GROUPS|BINARY|BUILD|SOURCES|EDITABLE)|DEV|GROUP|RESOLUTION|PRERELEASE|"
+    r"UV_(EXCLUDE|NO_(DEV|GROUP|DEFAULT_GROUPS|BINARY|BUILD|SOURCES|EDITABLE|INSTALL_)|DEV|GROUP|RESOLUTION|PRERELEASE|"
     r"FORK_STRATEGY|(BUILD_)?CONSTRAINT|OVERRIDE|TORCH_BACKEND|FROZEN|LOCKED)"
 )
 # Variables that mislead Python, or git, as in its hooks; but for those by which git reaches servers, and signs commits.
@@ -62,7 +62,7 @@ _NOT_OF_SERVICE = re.compile(r"_?RELEASER_|AUTO_UPDTR__|UV_|(PATH|VIRTUAL_ENV|PY
 _PROGRAMS = ("git", "uv", "ssh", "unshare", "setpriv", "python3")
 BROKEN_LINE, OUTSIDE = "broken-line", "restart-file-outside"  # names of problems
 _ASSIGNMENT = re.compile(r"\s*(?:export\s+)?[\w.-]+\s*=")
-_OWN_NAME = re.compile(r"\W*(?:\w+\s+)?(?:RELEASER_|AUTO_UPDTR__|ADMINS_JSON|UV_INDEX)")
+_OWN_NAME = re.compile(r"\W*(?:\w+\s+)?(?:RELEASER_|AUTO_UPDTR__|ADMINS_JSON|UV_)")
 _REFERENCE = re.compile(r"\$\{(\w+)(?::-([^}]*))?\}")
 
 

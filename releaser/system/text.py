@@ -121,11 +121,13 @@ def name_project(text: str, directory: str) -> str:
 def find_error_line(output: str) -> str:
     """Return why a program failed, in one line of its output.
 
-    git and uv mark that line; for other programs, a Python traceback included, it is the last one. A long one is cut.
+    git and uv mark that line, uv its causes, too; for other programs, a Python traceback included, it is the last one.
+    A long one is cut.
     """
     lines = [line.strip() for line in output.splitlines() if line.strip()]
     marked = [match.group(1) for line in lines if (match := _MARKED.match(line)) and not line.startswith("hint")]
-    return clip(marked[0] if marked else lines[-1] if lines else "", LONGEST_LINE)
+    causes = [line.removeprefix("cause: ") for line in lines if line.startswith("cause: ")]
+    return clip(": ".join([marked[0], *causes[-1:]]) if marked else lines[-1] if lines else "", LONGEST_LINE)
 
 
 def clip(text: str, most: int) -> str:

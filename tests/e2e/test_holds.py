@@ -212,6 +212,23 @@ def test_law_38_a_commit_of_a_git_dependency_is_news_though_its_version_stays(wi
 
 
 @pytest.mark.slow
+def test_law_23_a_git_dependency_that_does_not_build_or_is_gone_keeps_nothing_else_back(with_gamma: SampleSite) -> None:
+    site, library = with_gamma, with_gamma.base / "gamma"
+    first = site.git("rev-parse", "HEAD", cwd=library)
+    (library / "build.py").write_text("def build_wheel(*words):\n    raise SystemExit('no compiler')\n", "utf-8")
+    site.git("commit", "--quiet", "--all", "--message", "Break it", cwd=library)
+    site.publish("alpha", "1.1.0")
+    answer = site.json("update")
+    assert (changes(answer), holds(answer)) == ({"alpha": ("1.0.0", "1.1.0")}, [("gamma", "build")])
+    library.rename(site.base / "gone")
+    site.publish("alpha", "1.2.0")
+    assert changes(site.json("update")) == {"alpha": ("1.1.0", "1.2.0")}
+    stays = f"gamma 1.0 ({first[:7]}) stays: its repository cannot be fetched"
+    says(site.releaser("update", "-v", check=0), stays)
+    assert (edition(site), first in site.lock()) == ("1", True)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("by", ["rollback", "person"])
 def test_law_06_23_a_git_dependency_on_hold_stays_although_a_person_has_locked_it(
     with_gamma: SampleSite, by: str

@@ -62,6 +62,8 @@ def test_law_37_40_a_table_of_uv_that_uv_would_ignore_is_refused(site: SampleSit
 def test_law_40_a_commit_whose_lock_is_none_is_named(site: SampleSite) -> None:
     commit = site.push_from_elsewhere({"uv.lock": f"<<<<<<< HEAD\n{site.lock()}"})
     says(refused(site, "update"), f"uv.lock of commit {commit[:12]} is not a lock of uv: line 1 is a conflict marker")
+    commit = site.push_from_elsewhere({}, remove="uv.lock")
+    says(refused(site, "update"), f"uv.lock of commit {commit[:12]} does not exist")
     assert len(site.releases()) == 1, "nothing is built"
 
 

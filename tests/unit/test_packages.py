@@ -15,7 +15,7 @@ from releaser.packages.changes import compare_locks, compare_versions, find_olde
 from releaser.packages.holds import CommitHold, Hold, HoldRow, PackageHold, Pause, VersionHold, read_holds, write_holds
 from releaser.packages.lock import Lock, Source, parse_lock
 from releaser.packages.lost import pack_wheel, put_back
-from releaser.packages.resolve import LiveVenv, Plan, find_unfit, read_constraints
+from releaser.packages.resolve import LiveVenv, Plan, find_unbuilt, find_unfit, read_constraints
 from releaser.packages.rules import AS_LOCKED, Baseline, Bound, Rules, make_rules
 from releaser.releases.release import Key, Manifest, PackageChange, Release, State
 from releaser.site.paths import Paths
@@ -404,6 +404,9 @@ def test_law_23_what_a_person_lowers_is_held(
 
 
 BACKEND = "\n  cause: The build backend returned an error"
+NO_BACKEND = (
+    "\n  cause: Failed to resolve requirements from `x`\n  cause: No solution found when resolving: `maturin>=1`"
+)
 NO_FILE = """\
 error: Distribution `tea==1.2 @ registry+../wheels` can't be installed because it doesn't have a source distribution
 hint: You're on Linux (`manylinux_2_36_x86_64`), but `tea` (v1.2) only has wheels for the following platform: `any`; see
@@ -418,10 +421,24 @@ hint: You're on Linux (`manylinux_2_36_x86_64`), but `tea` (v1.2) only has wheel
      (f"Failed to build `tea==1.2`{BACKEND}", [("tea", "1.2", "does not build here")]),
      (f"Failed to download and build `tea==1.2`{BACKEND}", [("tea", "1.2", "does not build here")]),
      ("Failed to download and build `tea==1.2`\n  cause: Failed to fetch", []),  # the network
+     (f"Failed to download and build `tea==1.2`{NO_BACKEND}", [("tea", "1.2", "does not build here")]),
+     (f"Failed to build `tea @ git+file:///srv/tea@1a2b`{BACKEND}", []),
      (f"Failed to build `tea @ file:///srv/tea`{BACKEND}", [])],
 )  # fmt: skip
 def test_law_23_uv_names_what_cannot_be_installed(output: str, unfit: object) -> None:
     assert find_unfit(output) == unfit
+
+
+@pytest.mark.parametrize(
+    ("output", "unbuilt"),
+    [(f"Failed to build `tea==1.2`{BACKEND}", ["tea"]), (f"Failed to build `tea==1.1`{BACKEND}", []),
+     (f"Failed to build `cup @ git+https://forge/cup@1a2b`{BACKEND}", ["cup"]),
+     ("Failed to download and build `cup @ git+https://forge/cup@1a2b`\n  cause: Git operation failed", []),
+     (f"Failed to build `tea @ git+https://forge/tea@1a2b`{BACKEND}", [])],
+)  # fmt: skip
+def test_law_23_new_versions_and_commits_that_do_not_build_are_known(output: str, unbuilt: list[str]) -> None:
+    changes = compare_versions({"tea": "1.1", "cup": "1 (0f0f0f0)"}, {"tea": "1.2", "cup": "1 (1a2b3c4)"}, frozenset())
+    assert [name for name, _ in find_unbuilt(changes, output)] == unbuilt
 
 
 BEFORE = """version = 1
