@@ -31,6 +31,8 @@ _NAME_FILE = f"or list the packages that the site needs in a file, one name per 
 _LIST = """
 import importlib.metadata as metadata, json, os, sys
 for found in metadata.distributions():
+    if not found.metadata.get("Name") or found._path.name[0] == "~":  # as pip leaves what it could not remove
+        continue
     place, url = os.path.realpath(str(found.locate_file(""))), found.read_text("direct_url.json") or "{}"
     is_own = sys.prefix == sys.base_prefix or place.startswith(os.path.realpath(sys.prefix) + os.sep)
     print(json.dumps([found.metadata["Name"], found.version, place, is_own, json.loads(url)]))
@@ -63,7 +65,8 @@ def _list_packages(site: Site, python: Path, problems: list[Problem]) -> Iterabl
             entries.setdefault(entry.name, entry)  # the first one on its path is imported
         except ValueError as error:
             message = f"{name} {version} of `{python}` cannot be locked: {str(error).rstrip('.')}."
-            problems.append(Problem("requirements", redact(message), f"Install it from an index, {_NAME_FILE}"))
+            if role == "listed":  # Ubuntu has versions such as `1.1build1`
+                problems.append(Problem("requirements", redact(message), f"Install it from an index, {_NAME_FILE}"))
     return entries.values()
 
 
@@ -120,7 +123,8 @@ class FirstLock:
         if file is not None:
             self.asked.read(site.paths.project / file)
         elsewhere = {entry.name for entry in self.asked.entries if not entry.is_from_index}
-        installed = _list_packages(site, named, self.asked.problems) if venv is not None else ()
+        problems = [] if self.is_file else self.asked.problems  # what the file does not list is not needed
+        installed = _list_packages(site, named, problems) if venv is not None else ()
         for entry in (entry for entry in installed if entry.name not in elsewhere):
             role: Role = "bound" if self.is_file else entry.role
             self.asked.entries.append(msgspec.structs.replace(entry, role=role))
@@ -132,7 +136,7 @@ class FirstLock:
         require(problems)
         self.before, content = text, read_pyproject(text, "")[0]
         self.project: Mapping[str, Any] = get_table(content, "project")
-        self.start = self._complete(text, site.paths.project.name, is_package="build-system" in content)
+        self.start = self._complete(text, content, site.paths.project.name)
         self.site = site_at(site, self.start, "HEAD")
         self.wanted = [entry for entry in self.asked.entries if entry.role != "bound" and not self._is_project(entry)]
         self.declared: dict[str, set[str]] = {}
@@ -155,21 +159,23 @@ class FirstLock:
         name = normalize_name(str(self.project.get("name", "")))
         return entry.directory == "." or (bool(entry.requirement.url) and entry.name == name)
 
-    def _complete(self, text: str, directory: str, *, is_package: bool) -> str:
+    def _complete(self, text: str, content: Mapping[str, Any], directory: str) -> str:
         """Return a pyproject.toml to which uv can add packages. Raises PreflightError."""
+        is_package, own = "build-system" in content, get_table(content, "tool", "uv")
         if "dependencies" in self.project.get("dynamic", ()):
             message = "pyproject.toml takes its dependencies from another file (`dynamic`)."
             raise refuse("dynamic-dependencies", message, "Remove `dependencies` from `dynamic`, and commit.")
         if any(map(self._is_project, self.asked.entries)) and not (is_package and self.project):
             message = "The project itself is installed as a package, without `[project]` and `[build-system]`."
             raise refuse("no-build-system", message, "Write both into pyproject.toml, or take that package out.")
-        if is_package and not self.project:  # of Poetry, for a site that is none
+        is_site = get_table(content, "tool", "poetry").get("package-mode") is False
+        if is_package and (is_site or not self.project):  # of Poetry, for a site that is none
             text = _add_to_uv(text, "package = false")
         if not self.project:
             name = _make_name(f"{directory}-site")
             text += f'\n[project]\nname = "{name}"\nversion = "0.1.0"\nrequires-python = ">={self.series}"\n'
         for url, is_default in self.asked.indexes.items():
-            if url not in text.split('"'):
+            if repr(url) not in repr(own):
                 default = "default = true\n" if is_default else ""
                 text += f'\n[[tool.uv.index]]\nname = "{_make_name(url)}"\nurl = "{url}"\n{default}'
         return text.lstrip()
@@ -212,6 +218,8 @@ class FirstLock:
         if _is_unsolved(finished):
             reason = " ".join(finished.output.partition("cause: ")[2].split())
             advice = "If they work together, add `override-dependencies` to `[tool.uv]` in pyproject.toml, and commit."
+            if "requested Python version" in reason:
+                advice = "Set `requires-python`, or `RELEASER_PYTHON`, to a Python that they support."
             problems.append(Problem("no-first-lock", f"These versions do not fit together: {reason}", advice))
         require(problems)
         if finished.status:

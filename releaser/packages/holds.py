@@ -115,17 +115,9 @@ class HoldRow(msgspec.Struct, frozen=True):
 
 def describe_hold(hold: Hold) -> HoldRow:
     """Return a hold for programs."""
-    name = version = None
-    match hold:
-        case VersionHold():
-            kind, name, version = "version", hold.name, hold.version
-        case PackageHold():
-            kind, name = "package", hold.name
-        case CommitHold():
-            kind, version = "commit", hold.commit
-        case Pause():
-            kind = "everything"
-    code = hold.code_key if isinstance(hold, CommitHold) else ""
+    name, code = getattr(hold, "name", None), hold.code_key if isinstance(hold, CommitHold) else ""
+    version = hold.commit if isinstance(hold, CommitHold) else getattr(hold, "version", None)
+    kind = str(hold.__struct_config__.tag)
     return HoldRow(kind, name, version, hold.reason, hold.by, hold.since, hold.until, code)
 
 
@@ -240,12 +232,13 @@ def resume_updates(paths: Paths) -> bool:
     return True
 
 
-def hold_package(paths: Paths, name: str, seconds: float | None) -> None:
-    """Let updates leave a package at its live version, for a time. Raises OSError."""
+def hold_package(paths: Paths, name: str, seconds: float | None) -> datetime | None:
+    """Let updates leave a package at its live version; return until when, None for no end. Raises OSError."""
     until = None if seconds is None else now() + timedelta(seconds=seconds)
     hold = PackageHold(name=normalize_name(name), by="person", reason="by you", since=now(), until=until)
     others = [each for each in read_holds(paths) if not (isinstance(each, PackageHold) and each.name == hold.name)]
     write_holds(paths, [*others, hold])
+    return until
 
 
 def is_locked_again(hold: Hold, committed: Lock) -> bool:

@@ -30,7 +30,7 @@ _COMMENT = re.compile(r"(?:^|(?<=\s))#")
 _OPTION = re.compile(r"(?:^|\s)(?=--?[a-z])")
 _VIA = re.compile(r"\s*via\b")  # of pip-tools and uv, before the names of those that need a package
 _OF_PROJECT = re.compile(r"-r\s|\((?:pyproject\.toml|setup\.(?:py|cfg))\)")
-_DIRECTORY = re.compile(r"file:|[\w.-]*/")
+_DIRECTORY = re.compile(r"file:|\.+(?:\[|$)|[\w.-]*/")
 _VERSION = re.compile(r"\d\.\d|^[0-9a-f]{7,40}$")  # in a tag or the name of a file; or a commit
 _SECRET = re.compile(r"https?://[^/\s]*@|\$\{")
 
@@ -129,6 +129,7 @@ class Requirements:
         self._files.add((path, role))
         text, problems = read_text(path)
         self.problems += problems
+        text = text.removeprefix("\ufeff")  # of Windows
         for match in _LINE.finditer(text):
             content, *comment = _COMMENT.split(match[0].replace("\\\n", " "), maxsplit=1)
             number = text.count("\n", 0, match.start()) + 1
@@ -154,6 +155,8 @@ class Requirements:
         check_secrets(line)
         text, *rest = _OPTION.split(line, maxsplit=1)
         options = _parse_options(shlex.split("".join(rest)))
+        if any("://" in name for name in (*options.requirement, *options.constraint)):
+            raise ValueError("a file must lie on this host: download it, and name that one")
         for name in options.requirement:
             self.read(directory / name, role)
         for name in options.constraint:
@@ -161,23 +164,24 @@ class Requirements:
         self.indexes |= dict.fromkeys(options.extra_index_url, False)
         self.indexes |= dict.fromkeys(options.index_url, True)
         for package in filter(None, [*options.editable, text.strip()]):
-            entry = read_package(package, self.project)
+            is_editable = package in options.editable
+            entry = read_package(package, self.project, is_editable=is_editable)
             if role == "bound" and not entry.is_from_index:
                 raise ValueError("a constraint can be no URL or directory: write it into the requirements")
             if entry.name != NO_PACKAGE:
-                is_editable, hashes = package in options.editable, entry.hashes.union(options.hash)
+                hashes = entry.hashes.union(options.hash)
                 changes = {"place": place, "role": role, "hashes": hashes, "is_editable": is_editable}
                 self.entries.append(msgspec.structs.replace(entry, **changes))
 
 
-def read_package(text: str, project: Path) -> Entry:
+def read_package(text: str, project: Path, *, is_editable: bool = False) -> Entry:
     """Return the package that a line names. Raises ValueError if no lock can keep it."""
     url, _, fragment = text.partition("#")
     named = parse_qs(fragment)
     if "egg" in named:  # as `pip freeze` has an editable one from a repository
         below = f"#subdirectory={named['subdirectory'][0]}" if "subdirectory" in named else ""
         text = f"{named['egg'][0]} @ {url}{below}"
-    elif _DIRECTORY.match(text):
+    elif _DIRECTORY.match(text) or (is_editable and "://" not in text):
         return _read_directory(text, project)
     elif re.match(r"[\w+]+://", text):
         raise ValueError("it does not say which package that is: write `NAME @ URL`")
@@ -196,6 +200,8 @@ def read_package(text: str, project: Path) -> Entry:
 def _read_directory(url: str, project: Path) -> Entry:
     """Return the package in a directory. Raises ValueError if other hosts would not find it."""
     directory = Path(os.path.normpath(project / unquote(urlsplit(url).path)))
+    if url.endswith("]"):
+        raise ValueError("extras of a directory: those of the project are the setting `extras`")
     if not directory.is_dir() or not directory.is_relative_to(project.parent):
         raise ValueError(f"`{directory}` is no directory next to the project. Build a wheel of it for an index")
     content, _ = read_pyproject(read_text(directory / "pyproject.toml")[0], "")

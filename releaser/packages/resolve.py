@@ -7,7 +7,6 @@ import re
 import tempfile
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import msgspec
 from packaging.requirements import InvalidRequirement, Requirement
@@ -159,12 +158,19 @@ def choose_python(site: Site, tree: Path, live: LiveVenv | None, *, mark: str) -
     return path, version
 
 
-def read_constraints(project: Path, name: str) -> dict[str, str]:
-    """Return the bounds of the file of the setting `constraints`, by package. Raises PreflightError."""
+def read_constraints(site: Site, project: Path) -> dict[str, str]:
+    """Return the bounds of the file of the setting `constraints`, by package; that of git is in a copy of the project.
+
+    Raises PreflightError.
+    """
+    name = site.settings.versions.constraints
     if not name:
         return {}
+    path = Path(os.path.normpath(site.paths.project / os.path.expanduser(name)))
+    if path.is_relative_to(site.paths.top):
+        path = project / os.path.relpath(path, site.paths.project)
     try:
-        lines = (project / os.path.expanduser(name)).read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         message = f"`constraints` is `{name}`, which cannot be read: {error}."
         raise refuse("no-constraints", message, "Correct or remove `constraints`.") from error
@@ -587,11 +593,8 @@ def compare_with_venv(  # noqa: PLR0913 - all that uv needs
     `more` are arguments that say what else is installed, `python` is an interpreter if the venv does not exist. Raises
     BuildError.
     """
-    words = ["sync", "--frozen", "--dry-run", "--output-format", "json", *group_arguments(site), *more]
-    words += ["--python", python or str(venv)]  # else a `.python-version` would be compared with a new venv
-    try:
-        finished = site.run_uv(*words, cwd=tree, mark=mark, variables={"UV_PROJECT_ENVIRONMENT": str(venv)})
-        report: Any = msgspec.json.decode(finished.stdout, type=_SyncReport)
+    try:  # without `--python`, a `.python-version` would be compared with a new venv
+        sync = _preview_sync(site, tree, venv, python or str(venv), more, mark=mark)
     except ToolError as error:
         is_of_default = "enabled by default" in error.message  # a group that conflicts with that of the site
         advice = "Leave that group out: `default_groups = false` in `[tool.releaser]`." if is_of_default else _RETRY
@@ -599,10 +602,10 @@ def compare_with_venv(  # noqa: PLR0913 - all that uv needs
     except msgspec.MsgspecError as error:
         message = f"uv did not say what the lock changes ({error})."
         raise BuildError(message, f"Check `{site.uv} --version`: releaser needs 0.13 or newer.") from error
-    changes, installed = report.sync.changes, list_installed(venv)
+    changes, installed = sync.changes, list_installed(venv)
     gone = {change.name: change.version or "" for change in changes if change.action == "uninstalled"}
     before = {name: installed.get(name, version) for name, version in gone.items()}
-    if report.sync.action == "replace":  # the Python was upgraded in place: uv would install everything again
+    if sync.action == "replace":  # the Python was upgraded in place: uv would install everything again
         before = installed
     after = {change.name: _label(lock, change) for change in changes if change.action == "installed"}
     return compare_versions(before, after, lock.local & after.keys())  # installed again each time: no news
@@ -613,11 +616,16 @@ def list_synced(site: Site, tree: Path, python: str, *, mark: str) -> dict[str, 
 
     Raises ToolError.
     """
-    words = ["sync", "--frozen", "--dry-run", "--output-format", "json", *group_arguments(site), "--python", python]
-    variables = {"UV_PROJECT_ENVIRONMENT": str(tree / ".no-venv")}
-    finished = site.run_uv(*words, cwd=tree, mark=mark, variables=variables)
-    report: Any = msgspec.json.decode(finished.stdout, type=_SyncReport)
-    return {change.name: change.version or "" for change in report.sync.changes}
+    changes = _preview_sync(site, tree, tree / ".no-venv", python, mark=mark).changes
+    return {change.name: change.version or "" for change in changes}
+
+
+def _preview_sync(site: Site, tree: Path, venv: Path, python: str, more: Sequence[str] = (), *, mark: str) -> _Sync:
+    """Return what uv would do to a venv. Raises ToolError and MsgspecError."""
+    words = ["sync", "--frozen", "--dry-run", "--output-format", "json", *group_arguments(site), *more]
+    variables = {"UV_PROJECT_ENVIRONMENT": str(venv)}
+    finished = site.run_uv(*words, "--python", python, cwd=tree, mark=mark, variables=variables)
+    return msgspec.json.decode(finished.stdout, type=_SyncReport).sync
 
 
 def _label(lock: Lock, change: _SyncChange) -> str:

@@ -12,7 +12,7 @@ from releaser.errors import GateError, PreflightError, Problem, ReleaserError, r
 from releaser.packages.complaints import require_fitting_lock
 from releaser.packages.hand_made import EDITED, describe_new_packages, describe_patches
 from releaser.packages.lock import read_lock
-from releaser.packages.resolve import choose_python
+from releaser.packages.resolve import choose_python, read_constraints
 from releaser.pipelines.checks import Look, list_hints, look
 from releaser.pipelines.decide import make_workplace
 from releaser.releases.store import SiteRun, Store
@@ -43,7 +43,7 @@ def check(site: Site, *, sends_mail: bool) -> Check:
     """Return every reason why an update would be refused. Nothing is changed."""
     store = Store(site.paths)
     view = look(site, store, is_first=is_before_init(store))
-    problems = list(view.problems) or find_stale_lock(site, store, view)
+    problems = list(view.problems) or [*find_stale_lock(site, store, view), *_find_constraint_problems(site)]
     damage = find_damage(site, store)
     if hotfixes := [problem for problem in damage if problem.name == EDITED]:
         problems = [*(problem for problem in problems if problem.name != EDITED), *hotfixes]
@@ -59,6 +59,14 @@ def check(site: Site, *, sends_mail: bool) -> Check:
         hints.append("" if problems else describe_new_packages(site, mark="check"))
     hints += [f"{problem.message} {problem.advice}" for problem in damage if problem.name != EDITED]
     return Check(tuple(problems), shadow, tuple(filter(None, hints)), delivery)
+
+
+def _find_constraint_problems(site: Site) -> list[Problem]:
+    try:
+        read_constraints(site, site.paths.project)
+    except PreflightError as error:
+        return list(error.problems)
+    return []
 
 
 def find_stale_lock(site: Site, store: Store, view: Look) -> list[Problem]:

@@ -21,7 +21,7 @@ from releaser.packages import complaints, hand_made
 from releaser.packages.lock import read_lock
 from releaser.releases.store import Store
 from releaser.site.site import Site, find_state_problems, find_untrusted_programs, read_dotenv
-from releaser.system.text import find_secrets, word
+from releaser.system.text import find_secrets, join_few, normalize_name, word
 
 
 class Look(msgspec.Struct, frozen=True):
@@ -124,10 +124,20 @@ def _find_unused_settings(site: Site) -> list[str]:
     return [hint for hint, names in hints.items() if names]
 
 
+def _find_unknown_packages(site: Site) -> list[str]:
+    """Return hints about packages in `ignore` and `upgrade_packages` that uv.lock does not have."""
+    versions = site.settings.versions
+    named = {*map(normalize_name, versions.ignore), *versions.upgrade_packages}
+    with contextlib.suppress(PreflightError):
+        named.difference_update(read_lock(site.paths.lockfile).names if named else ())
+        return [f"`ignore` or `upgrade_packages` names {join_few(sorted(named))}: not in uv.lock."] if named else []
+    return []
+
+
 def list_hints(site: Site) -> list[str]:
     """Return what could be better, for `check` and `init`."""
     hints = [find_stale_export(site), *_find_open_secrets(site), *find_untrusted_programs(os.environ)]
-    hints += _find_unused_settings(site)
+    hints += [*_find_unused_settings(site), *_find_unknown_packages(site)]
     if site.paths.state.is_relative_to(site.paths.top):
         hint = f"The state directory `{site.paths.state}` lies in the repository: `git clean -fdx` would delete every"
         hints.append(f"{hint} release. Use `git clean -fd`, or set `state_dir` before the first release.")

@@ -184,7 +184,7 @@ def make_attempt(  # noqa: PLR0913 - all that an attempt is made of
             venv, deployed = read_live_venv(site, live), _find_commit(source, live, target.head)
             text = (shadow.project / "uv.lock").read_bytes()
             lowered = find_lowered(site, source, deployed, target.commit)
-            constraints = read_constraints(shadow.project, site.settings.versions.constraints)
+            constraints = read_constraints(site, shadow.project)
             holds = [hold for hold in holds if not is_locked_again(hold, committed)]
             rules = make_rules(site.settings.versions, holds, options.names, constraints, now())
             rules = follow_people(rules, lowered.by_people, venv.installed).without(options.unfit)

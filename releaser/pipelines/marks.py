@@ -10,7 +10,7 @@ from releaser.releases.store import SiteRun, write_state
 from releaser.releases.venv import list_installed
 from releaser.report.outcomes import Outcome, make_done, make_unchanged
 from releaser.site.site import Site
-from releaser.system.text import find_close, join_few, normalize_name
+from releaser.system.text import find_close, format_time, join_few, normalize_name
 
 
 def set_pinned(run: SiteRun, name: str, *, pinned: bool) -> Outcome:
@@ -28,8 +28,9 @@ def hold(site: Site, run: SiteRun, name: str, seconds: float | None) -> Outcome:
         close = find_close(normalize_name(name), installed)
         advice = f"Did you mean `{close}`?" if close else "Run `releaser run -- uv pip list`."
         raise refuse("not-installed", f"`{name}` is not in the live release.", advice)
-    hold_package(site.paths, name, seconds)
-    return make_done(f"Updates leave {name} at {version}. Undo: `releaser unhold {name}`.")
+    until = hold_package(site.paths, name, seconds)
+    end = f" until {format_time(until)}" if until else ""
+    return make_done(f"Updates leave {name} at {version}{end}. Undo: `releaser unhold {name}`.")
 
 
 def unhold(site: Site, names: Sequence[str]) -> Outcome:

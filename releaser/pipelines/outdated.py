@@ -10,10 +10,11 @@ import msgspec
 
 from releaser.errors import BuildError, require
 from releaser.live.outlook import foresee
+from releaser.packages.another_python import explain_python
 from releaser.packages.blocked import Blocked, Facts, explain, read_answer, read_unfit
 from releaser.packages.changes import describe_changes, find_newest, name_bump
 from releaser.packages.lock import Package, Source
-from releaser.packages.resolve import Plan
+from releaser.packages.resolve import Plan, read_live_venv
 from releaser.packages.rules import Rules, Skipped, find_rule, is_pinnable
 from releaser.pipelines.decide import UpdateOptions, decide, require_names
 from releaser.releases.release import PackageChange
@@ -58,6 +59,8 @@ class _Tree(msgspec.Struct, frozen=True):
     plan: Plan
     facts: Facts
     installed: Mapping[str, str]
+    #: Why the next update changes the Python, and with it no version that has a build for it; empty if it does not.
+    new_python: str
 
     def run_uv(self, *words: str) -> Finished:
         """Ask uv, whatever its exit code is."""
@@ -90,8 +93,9 @@ def list_outdated(site: Site, name: str) -> Outdated:
 
     def examine(site: Site, path: Path, plan: Plan, rules: Rules) -> None:
         require_names(plan.lock, [name] if name else [])
-        facts = Facts(rules, (*outlook.holds, *plan.holds), plan.lock)
-        rows.extend(_list_rows(_Tree(site, path, plan, facts, installed), name))
+        facts, live = Facts(rules, (*outlook.holds, *plan.holds), plan.lock), outlook.store.find("live")
+        new_python = explain_python(live, read_live_venv(site, live), plan)
+        rows.extend(_list_rows(_Tree(site, path, plan, facts, installed, new_python), name))
 
     decision = decide(site, run, UpdateOptions(dry_run=True), outlook, examine)
     if isinstance(decision, Refused):
@@ -104,6 +108,9 @@ def list_outdated(site: Site, name: str) -> Outdated:
         changes, words = (), summarize(decision)
         rows = [_refuse(row, decision) for row in rows]
     headline = f"{count(len(rows), 'package is', 'packages are')} outdated. {words}" if rows else summarize(decision)
+    if name and not rows:
+        known = f"No version newer than {name} {installed.get(name)} is known."
+        headline = known if name in installed else f"{name} is in uv.lock, but not installed here."
     return Outdated(headline, decision.kind, changes, tuple(rows))
 
 
@@ -179,6 +186,8 @@ def _find_reason(tree: _Tree, name: str, version: str, next_one: str | None) -> 
         return explain(tree.facts, skipped)
     if rules.cutoff and not tree.find_newest([name], f"=={version}", "--exclude-newer", rules.cutoff.isoformat())[0]:
         return explain(tree.facts, Skipped(name, version, "is too new for `min_age`", "age"))
+    if tree.new_python:
+        return Blocked(version, "python", f"waits for the update after the next one: {tree.new_python.rstrip('.')}")
     others = {other: next(iter(lock.versions[other])) for other in lock.names if other != name}
     pins = [f"{other}=={locked}" for other, locked in others.items() if is_pinnable(lock, other, locked)]
     finished = tree.run_uv("lock", "--dry-run", *(f"-P={pin}" for pin in [*pins, f"{name}=={version}"]))

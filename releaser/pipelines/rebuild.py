@@ -57,8 +57,7 @@ def rebuild(site: Site, run: SiteRun, python: str) -> Outcome:
 
 
 def _make_rules(site: Site, holds: Iterable[Hold]) -> Rules:
-    constraints = read_constraints(site.paths.project, site.settings.versions.constraints)
-    return make_rules(site.settings.versions, holds, (), constraints, now())
+    return make_rules(site.settings.versions, holds, (), read_constraints(site, site.paths.project), now())
 
 
 def preview_rebuild(site: Site, python: str) -> Outcome:

@@ -90,9 +90,10 @@ def read_text(path: Path) -> tuple[str, list[Problem]]:
                 Problem("unreadable-file", f"`{path}` is larger than 16 MiB.", f"Look at `ls -l {word(path)}`.")
             ]
         return path.read_text(encoding="utf-8"), []
-    except (OSError, UnicodeDecodeError) as error:
-        reason = explain_error(error) if isinstance(error, OSError) else f"{path}: {error}."
-        return "", [Problem("unreadable-file", reason, f"Check `ls -l {word(path)}`.")]
+    except OSError as error:
+        return "", [Problem("unreadable-file", explain_error(error), f"Check `ls -l {word(path)}`.")]
+    except UnicodeDecodeError as error:
+        return "", [Problem("unreadable-file", f"`{path}` is not UTF-8: {error}.", "Save it as UTF-8.")]
 
 
 def guess_environment(host: str | None = None) -> str:

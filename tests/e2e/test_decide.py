@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from tests.e2e.scenes import CODE, changes, hook, mostly_slow, says, times_of_tree
+from tests.e2e.scenes import CODE, changes, hook, mostly_slow, refused, says, times_of_tree
 from tests.support.servers import WAITING_TESTS, meeting
 from tests.support.sites import SampleSite, SiteFactory
 
@@ -272,6 +272,15 @@ def test_law_37_check_and_status_name_what_refuses_each_update(site: SampleSite,
         answer = site.json(command, check=code)
         assert all(problem in answer["problems"] for problem in refusal), command
     assert site.json("status", check=10)["well"] is False
+
+
+@pytest.mark.slow
+def test_law_37_41_check_names_settings_of_versions_that_do_not_apply(site: SampleSite) -> None:
+    site.write_dotenv(ignore="Alhpa", upgrade_packages='{"alpha": "all"}', constraints="../../none.txt")
+    for command in ("check", "update"):
+        says(refused(site, command), "`constraints` is `../../none.txt`, which cannot be read")
+    site.write_dotenv(ignore="Alhpa", upgrade_packages='{"alpha": "all"}')
+    says(site.releaser("check", check=0), "`ignore` or `upgrade_packages` names alhpa: not in uv.lock.")
 
 
 @pytest.mark.slow

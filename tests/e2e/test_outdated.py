@@ -58,6 +58,8 @@ def test_law_23_each_newer_version_has_its_reason_and_the_way_to_allow_it(blocke
     assert [(entry["version"], entry["by"]) for entry in zeta["blocked"]] == [("3.0.0", "file"), ("1.1.0", "older")]
     finished = blocked.releaser("outdated", check=0)
     assert "`releaser unhold alpha`" in finished.stdout, str(finished)
+    says(blocked.releaser("outdated", "epsilon", check=0), "No version newer than epsilon 1.0.0 is known.")
+    says(blocked.releaser("hold", "eta", "--for", "2h", check=0), "Updates leave eta at 1.0.0 until ")
 
 
 @pytest.mark.slow

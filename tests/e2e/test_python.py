@@ -110,6 +110,9 @@ def test_law_11_removed_python_is_replaced_with_the_same_versions(make_site: Sit
         assert f"which was {before}" in status
         reason = f"Python {before} was removed; built on {after}."
         says(site.releaser("update", "--dry-run", check=0), "beta 1.0.0 → 1.1.0", reason.rstrip("."))
+        (alpha,) = site.json("outdated", "alpha")["packages"]
+        assert (alpha["tonight"], [block["by"] for block in alpha["blocked"]]) == (None, ["python"])
+        assert reason.rstrip(".") in alpha["blocked"][0]["reason"]
         answer = site.json("update")
         assert changes(answer) == {"beta": ("1.0.0", "1.1.0")}
         assert reason in answer["notes"]

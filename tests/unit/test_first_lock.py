@@ -104,6 +104,12 @@ FILES = {
         pytest.param(
             ANNOTATED, {}, "alpha direct sha256:11 sha256:22, beta needed, gamma direct, delta listed", id="pip-tools"
         ),
+        pytest.param(
+            "\ufeffalpha==1.0\r\n-e .\r\n.\r\n-e lib\r\n",
+            FILES,
+            "alpha listed, project listed at ., project listed at ., own listed at lib",
+            id="of Windows, with directories",
+        ),
         pytest.param(FORKED, {}, "num listed sha256:1, num listed sha256:2", id="an export"),
         pytest.param(
             "own @ https://example.org/own-1.0.tar.gz#subdirectory=lib&sha256=11 --hash=sha256:22\n",
@@ -142,6 +148,11 @@ def test_a_file_says_which_packages_which_files_and_for_whom(
         ("--trusted-host example.org", "--trusted-host"),
         ("alpha==1.0 --config-settings=x=y", "--config-settings"),
         ("-r missing.txt", "missing.txt"),
+        ("-r https://example.org/requirements.txt", "download it"),
+        ("-c https://example.org/constraints.txt", "download it"),
+        ("-e .[prod]", "`extras`"),
+        ("./lib[fast]", "`extras`"),
+        ("-e nothing", "no directory next to the project"),
         ("-c urls.txt", "can be no URL"),
         ("alpha @ https://example.org/archive/main.zip", "names no version"),
         ("git+https://example.org/gx#egg=gx", "names no version"),
@@ -161,6 +172,14 @@ def test_what_no_lock_can_keep_is_named_with_its_line(tmp_path: Path, line: str,
     assert reason in problem.message + problem.advice
     assert "secret-1" not in problem.message
     assert "line 2" in problem.message or "missing" in line
+
+
+def test_a_file_in_another_encoding_is_named(tmp_path: Path) -> None:
+    (tmp_path / "requirements.txt").write_text("alpha==1.0\n", "utf-16")
+    asked = Requirements(tmp_path)
+    asked.read(tmp_path / "requirements.txt")
+    (problem,) = asked.problems
+    assert ("is not UTF-8" in problem.message, problem.advice) == (True, "Save it as UTF-8.")
 
 
 def test_pins_are_arguments_for_each_fork_and_bounds_are_joined(tmp_path: Path) -> None:

@@ -19,9 +19,9 @@ from releaser.packages.resolve import LiveVenv, Plan, find_unbuilt, find_unfit, 
 from releaser.packages.rules import AS_LOCKED, Baseline, Bound, Rules, make_rules
 from releaser.releases.release import Key, Manifest, PackageChange, Release, State
 from releaser.site.paths import Paths
-from releaser.site.settings import Level, Levels, VersionSettings
+from releaser.site.settings import Level, Levels, Settings, VersionSettings
 from releaser.system.run import UPDATE, Run, now
-from tests.unit.samples import NOW, make_holds, make_lock
+from tests.unit.samples import NOW, make_holds, make_lock, make_site
 
 HASH = "3f2a9c1b2d4e5f60718293a4b5c6d7e8f9012345"
 COMMIT = CommitHold(commit=HASH[:12], code_key="key", by="rollback", reason="it failed")
@@ -483,12 +483,14 @@ def test_entries_and_options_of_a_lock_are_put_back(text: str, expected: str) ->
 def test_law_28_constraints_are_bounds_or_are_refused(tmp_path: Path, text: str | None, bounds: object) -> None:
     if text is not None:
         (tmp_path / "bounds.txt").write_text(text)
-    if isinstance(bounds, str):
-        with pytest.raises(PreflightError, match=bounds):
-            read_constraints(tmp_path, "bounds.txt")
-    else:
-        assert read_constraints(tmp_path, "bounds.txt") == bounds
-    assert read_constraints(tmp_path, "") == {}
+    for name, project in (("bounds.txt", tmp_path), (f"../..{tmp_path}/bounds.txt", Path("/shadow"))):
+        site = make_site(Settings(versions=VersionSettings(constraints=name)))
+        if isinstance(bounds, str):
+            with pytest.raises(PreflightError, match=bounds):
+                read_constraints(site, project)
+        else:
+            assert read_constraints(site, project) == bounds
+    assert read_constraints(make_site(Settings()), tmp_path) == {}
 
 
 def test_law_23_holds_of_the_index_are_those_of_the_last_night(paths: Paths) -> None:
