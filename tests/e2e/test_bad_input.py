@@ -144,7 +144,7 @@ ROWS: dict[str, Row] = {
     # Files
     ".env is closed": Row(lambda site: (site.outer / ".env").chmod(0), (".env: Permission denied", "ls -l"),
         before=UNPRIVILEGED),
-    ".env is not UTF-8": Row(file("../.env", b"RELEASER_KEEP=\xff\n"), (".env", "utf-8", "ls -l")),
+    ".env is not UTF-8": Row(file("../.env", b"RELEASER_KEEP=\xff\n"), (".env", "utf-8", "Save it as UTF-8")),
     ".env is a directory": Row(gone("../.env", Path.mkdir), (".env` is no file", "mv ")),
     ".env is a pipe": Row(gone("../.env", os.mkfifo), (".env` is no file", "mv ")),
     ".env is open": Row(lambda site: (site.outer / ".env").chmod(0o666), (".env", "chmod go-w")),

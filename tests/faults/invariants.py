@@ -16,7 +16,6 @@ import csv
 import hashlib
 import json
 import os
-import sys
 import time
 import tomllib
 from collections.abc import Iterator, Mapping
@@ -26,7 +25,9 @@ from email.message import EmailMessage
 from pathlib import Path
 from typing import Any, Self
 
-from releaser.cli import main
+import pytest
+
+from tests.faults.forked import run_forked
 from tests.support import trees
 from tests.support.commands import Finished, git_executable, run
 from tests.support.sites import SampleSite
@@ -56,30 +57,12 @@ _RELEASE = frozenset({"venv", "built", "lease", "uv.lock", "manifest.json", "sta
 
 
 def _ask(site: SampleSite, command: str) -> Any:
-    """Return what a command of releaser answers, in a fork of this process: to start Python would take far longer."""
-    if "PYTHONPATH" in site.env:  # that releaser is another one
-        return site.json(command)
-    reading, writing = os.pipe()
-    child = os.fork()
-    if child == 0:
-        try:
-            os.environ.clear()
-            os.environ.update(site.environment())
-            os.chdir("/")
-            sys.argv = ["releaser", command, "--json", "--project", str(site.path)]
-            sys.stdout = os.fdopen(writing, "w", encoding="utf-8")
-            main()
-        finally:
-            sys.stdout.flush()
-            os._exit(0)
-    os.close(writing)
-    with os.fdopen(reading, encoding="utf-8") as file:
-        answer = file.read()
-    os.waitpid(child, 0)
+    """Return what a command of releaser answers."""
+    finished = run_forked(site, command, "--json")
     try:
-        return json.loads(answer)
+        return json.loads(finished.stdout)
     except ValueError:
-        return site.json(command)  # which says what is wrong
+        pytest.fail(f"releaser {command} --json printed no JSON\n{finished}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,7 +114,7 @@ class Witness:
         """Update once more, without news, and name what that has changed."""
         site = self.site
         before = (site.head(), site.remote_head(), os.readlink(site.link), site.restarted_at())
-        finished = site.releaser("update")
+        finished = run_forked(site, "update")
         broken = unless(finished.returncode == 0, f"I5: an update without news failed: {finished}")
         after = (site.head(), site.remote_head(), os.readlink(site.link), site.restarted_at())
         return broken + unless(after == before, f"I5: an update without news changed {before} to {after}: {finished}")

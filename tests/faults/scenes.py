@@ -9,6 +9,7 @@ from typing import Self
 
 import pytest
 
+from tests.faults.forked import run_forked
 from tests.faults.invariants import Witness
 from tests.support.sites import SampleSite, SiteOptions, Templates
 from tests.support.smtp import MailServer
@@ -148,19 +149,19 @@ class Eyewitness:
         if versions is None:
             versions = self.scene.versions if has_gone_back else UPDATED
         if number % 3 != 1:
-            finished = self.site.releaser("prune")
+            finished = run_forked(self.site, "prune")
             codes = {*DONE, NO_RELEASE} if self.scene.command == "init" else DONE
             broken += [f"I6: prune failed: {finished}"] if finished.returncode not in codes else []
             broken += witness.after_command()
         if number % 3 == 0:
             return broken
         if self.scene.command == "init":  # it may have been cut off before it began, and no other command is for that
-            finished = self.site.releaser("init")
+            finished = run_forked(self.site, "init")
             broken += [f"I6: init failed: {finished}"] if finished.returncode != 0 else witness.after_command()
-        finished = self.site.releaser("update")
+        finished = run_forked(self.site, "update")
         for _ in range(2):  # the fault came before the verdict on the commit, or on the versions without it
             if self.scene.code and finished.returncode == self.scene.code:
-                finished = self.site.releaser("update")
+                finished = run_forked(self.site, "update")
         broken += witness.after_update(finished, versions=versions)
         return broken + (witness.after_quiet_update() if number % 12 in (1, 5) and not broken else [])
 
