@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import msgspec
 
 from releaser.candidate.namespace import describe_shadow
@@ -9,14 +11,16 @@ from releaser.candidate.shadow import make_shadow
 from releaser.candidate.tests import TestResult
 from releaser.candidate.trial import run_live_tests, run_tests_alone
 from releaser.errors import GateError, PreflightError, Problem, ReleaserError, refuse, require
+from releaser.live.outlook import foresee
 from releaser.packages.complaints import require_fitting_lock
 from releaser.packages.hand_made import EDITED, describe_new_packages, describe_patches
 from releaser.packages.lock import read_lock
-from releaser.packages.resolve import choose_python, read_constraints
+from releaser.packages.resolve import choose_python
 from releaser.pipelines.checks import Look, list_hints, look
-from releaser.pipelines.decide import make_workplace
+from releaser.pipelines.decide import UpdateOptions, decide, make_workplace
 from releaser.releases.store import SiteRun, Store
 from releaser.releases.verify import has_its_python
+from releaser.report.decision import Refused
 from releaser.report.outcomes import Outcome, Payload, make_unchanged
 from releaser.report.status import find_damage
 from releaser.report.tell import Delivery, send_test_mail
@@ -42,8 +46,9 @@ class Check(msgspec.Struct, frozen=True):
 def check(site: Site, *, sends_mail: bool) -> Check:
     """Return every reason why an update would be refused. Nothing is changed."""
     store = Store(site.paths)
-    view = look(site, store, is_first=is_before_init(store))
-    problems = list(view.problems) or [*find_stale_lock(site, store, view), *_find_constraint_problems(site)]
+    is_first = is_before_init(store)
+    view = look(site, store, is_first=is_first)
+    problems = list(view.problems) or (find_stale_lock(site, store, view) if is_first else _ask_update(site, store))
     damage = find_damage(site, store)
     if hotfixes := [problem for problem in damage if problem.name == EDITED]:
         problems = [*(problem for problem in problems if problem.name != EDITED), *hotfixes]
@@ -61,11 +66,16 @@ def check(site: Site, *, sends_mail: bool) -> Check:
     return Check(tuple(problems), shadow, tuple(filter(None, hints)), delivery)
 
 
-def _find_constraint_problems(site: Site) -> list[Problem]:
-    try:
-        read_constraints(site, site.paths.project)
-    except PreflightError as error:
-        return list(error.problems)
+def _ask_update(site: Site, store: Store) -> list[Problem]:
+    """Return why the next update would be refused, also for a commit that is not here yet.
+
+    Nothing if it would fail for a reason that the next night may not have, such as the network.
+    """
+    run = SiteRun("check", CHECK)
+    run.store = store
+    with contextlib.suppress(ReleaserError):
+        decision = decide(site, run, UpdateOptions(dry_run=True), foresee(site, store))
+        return list(decision.problems) if isinstance(decision, Refused) else []
     return []
 
 

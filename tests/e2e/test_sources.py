@@ -49,6 +49,7 @@ def test_law_37_40_a_table_of_uv_that_uv_would_ignore_is_refused(site: SampleSit
     commit = site.push_from_elsewhere({"pyproject.toml": wrong})
     for arguments in ((), ("--dry-run",)):
         says(refused(site, "update", *arguments), commit[:12], "`pyproject.toml`", "line 14", "`hardlinks`")
+    says(site.releaser("check", check=3), commit[:12], "`hardlinks`")
     site.git("pull", "--quiet")
     says(site.releaser("check", check=3), "`hardlinks`", "line 14")
     site.push_commit("Correct it", {"pyproject.toml": good})
