@@ -386,7 +386,7 @@ def _lock(task: _Task, text: str, bounds: dict[str, Bound], rules: Rules) -> Non
             task.stuck.update(stuck)
             bounds |= dict.fromkeys(stuck, AS_LOCKED)
             finished = task.ask(*lock_arguments(names, bounds, only), *age)
-        while finished.status == 1 and (lost := _find_unavailable(task, bounds, rules, age, finished.output, done)):
+        while lost := _find_unavailable(task, bounds, rules, age, finished, done):
             done |= lost.keys()
             task.stays.update(lost)
             for name, version in lost.items():
@@ -430,15 +430,22 @@ def _bound_by_age(task: _Task, bounds: dict[str, Bound], rules: Rules) -> tuple[
 
 
 def _find_unavailable(
-    task: _Task, bounds: Mapping[str, Bound], rules: Rules, age: Sequence[str], output: str, done: Collection[str]
+    task: _Task,
+    bounds: Mapping[str, Bound],
+    rules: Rules,
+    age: Sequence[str],
+    finished: Finished,
+    done: Collection[str],
 ) -> dict[str, str]:
     """Return the packages that must stay, of which uv says that it has no such version, without those that are done.
 
-    uv takes a yanked version only if no other one is allowed.
+    uv takes a yanked version only if no other one is allowed. An index that refuses this host has lost nothing.
     """
+    if finished.status != 1 or explain_refusal(finished.output) is not None:
+        return {}
     stays = {name: bound[0][2:] for name, bound in bounds.items() if bound and len(bound) == 1 and bound[0][:2] == "=="}
     floors = {name: floor for name, floor in find_floors(rules, task.before).items() if name not in stays}
-    named = {*re.findall(r"[\w.-]*\w", output)} - {*done}
+    named = {*re.findall(r"[\w.-]*\w", finished.output)} - {*done}
     lost = {name: version for name, version in stays.items() if name in named}
     for name, version in floors.items():
         if name in named and task.ask("lock", "--dry-run", "-P", f"{name}>={version}", *age).status != 0:

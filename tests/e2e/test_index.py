@@ -336,6 +336,21 @@ def test_law_23_a_version_stays_also_where_the_project_allows_no_older_one(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("status", [401, 403])
+def test_law_20_23_an_index_that_refuses_this_host_has_lost_nothing(
+    site: SampleSite, index: Index, status: int
+) -> None:
+    site.replace("pyproject.toml", 'prod = ["prodtools"]', "prod = []")
+    site.push_commit("Only what is installed here", lock=True)
+    index.refusal = status
+    site.publish("alpha", "1.2.0")
+    says(site.releaser("update", check=4), f"refused ({status})")
+    assert site.json("status", check=10)["attention"]
+    index.refusal = 0
+    assert changes(site.json("update")) == {"alpha": ("1.1.0", "1.2.0")}
+
+
+@pytest.mark.slow
 def test_law_17_23_a_young_version_that_a_colleague_has_locked_is_taken(site: SampleSite, index: Index) -> None:
     index.ages["alpha-1.2.0"] = 1
     site.write_dotenv(min_age="7d")
