@@ -177,7 +177,7 @@ def update_at_length(site: SampleSite, answers: list[dict[str, Any]]) -> None:
 
 
 def measure_search(place: Path, user: Identity | None) -> None:
-    """Print the test runs that find two culprits among 22, and the time with two jobs beside that with one."""
+    """Print how many test runs find two culprits among 22, and the ratio of the times with two jobs and with one."""
     searches, updates = [], []
     for jobs in (1, 2):
         settings = {"test_command": "python long_tests.py", "test_jobs": jobs, "culprits": 16}

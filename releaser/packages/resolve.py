@@ -414,7 +414,7 @@ def _find_stuck(task: _Task, output: str, bounds: Mapping[str, Bound]) -> dict[s
 
 
 def _bound_by_age(task: _Task, bounds: dict[str, Bound], rules: Rules) -> tuple[dict[str, Bound], list[str]]:
-    """Return the bounds and the words of uv for the age limit. What is live or committed stays, however new it is."""
+    """Return bounds and arguments of uv for the age limit. Live and committed versions stay, however new they are."""
     if rules.cutoff is None:
         return dict(bounds), []
     floors, packages = find_floors(rules, task.before), (*task.before.live.packages, *task.before.committed.packages)
@@ -543,8 +543,8 @@ def resolve_part(  # noqa: PLR0913 - all that a resolution needs
 ) -> Plan:
     """Lock a part of the changes of a plan; the other changed packages stay at the versions `before`.
 
-    What does not fit to these is left out of the part. The tree has the lock to which packages go back of which no
-    words of uv name the version. No package comes in another version than that of the plan, or the live one. Raises
+    Packages that do not fit these are left out of the part. uv cannot name the version of some packages, such as one
+    from git: those go back to the lock in the tree. Each package has its version of the plan or its live one. Raises
     BuildError.
     """
     path, text, versions = tree / "uv.lock", (tree / "uv.lock").read_text(encoding="utf-8"), whole.lock.versions

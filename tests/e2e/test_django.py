@@ -109,6 +109,7 @@ def test_a_failed_command_of_django_counts_only_if_the_site_needs_it(make_site: 
 def test_a_manage_py_that_is_not_django_s_is_not_asked(make_site: SiteFactory) -> None:
     site = make_site.live(files={"manage.py": "import sys\nsys.exit(f'usage: manage.py [run], not {sys.argv[1]}')\n"})
     site.update_to("1.1.0")
+    assert site.version("alpha") == "1.1.0"
 
 
 @pytest.mark.slow

@@ -1,6 +1,7 @@
 """`init --from-venv` and `--from-requirements`: the first lock of a site that pip or apt has installed."""
 
 import hashlib
+import os
 import re
 import shutil
 import sys
@@ -182,9 +183,9 @@ def test_law_28_what_the_first_lock_cannot_keep_is_named_and_nothing_is_written(
 
 
 def test_law_34_a_first_lock_writes_through_no_link(unlocked: SampleSite) -> None:
-    shared = unlocked.outer / "shared.toml"
+    shared = unlocked.outer / "common.toml"
     shared.write_text(INDEX, "utf-8")
-    (unlocked.path / "pyproject.toml").symlink_to("../shared.toml")
+    (unlocked.path / "pyproject.toml").symlink_to(os.path.relpath(shared, unlocked.path))
     unlocked.push_commit("A link", {"requirements.txt": "alpha==1.0.0\nneeded==1.0.0\n"})
     for option in ("--dry-run", "--from-requirements=requirements.txt"):
         finished = refused(unlocked, "init", "--from-requirements=requirements.txt", option)

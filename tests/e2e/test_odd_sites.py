@@ -14,8 +14,10 @@ def test_law_03_a_broken_commit_of_a_large_repository_is_tested(make_site: SiteF
     site = make_site.live()
     site.push_commit("Pages", {f"pages/{number:05}-{'x' * 60}.txt": "" for number in range(6000)})
     site.releaser("update", check=0)
+    live = site.live()
     site.push_from_elsewhere({**BROKEN_CODE, "a.txt": "first in the list"})
     says(site.releaser("update", check=5), "the shop is closed")
+    assert site.live() == live
 
 
 def test_law_33_git_s_encoding_changes_no_name(make_site: SiteFactory) -> None:

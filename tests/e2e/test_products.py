@@ -96,7 +96,9 @@ def test_law_13_27_a_product_that_the_site_deletes_itself_is_not_built_each_nigh
     for _ in range(3):
         (site.path / "bundle.txt").unlink(missing_ok=True)
         site.releaser("update", check=0)
+    live = site.live()
     silent(site.releaser("update"))
+    assert site.live() == live
 
 
 @pytest.mark.slow

@@ -214,6 +214,7 @@ def test_law_27_a_run_that_prepares_leaves_commits_of_people_to_updates(make_sit
     says(site.releaser("update", check=7), "push")
     silent(site.releaser("update", "--prepare"))
     says(site.releaser("update", check=7), "push")
+    assert site.head() != site.remote_head()
 
 
 @pytest.mark.slow

@@ -167,6 +167,7 @@ def test_law_18_28_tests_that_write_to_a_large_entry_get_the_setting_for_it(site
     says(site.releaser("update", check=5), "read-only: media.", "`shadow_copy`")
     site.write_dotenv(shadow_copy="media")
     site.releaser("update", "--force", check=0)
+    assert not (site.outer / "media" / "x").exists()
 
 
 PARENT = "import os, sys\nsys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))\n"

@@ -1,4 +1,4 @@
-"""What an audit knows: of which packages it was asked, and of which release."""
+"""Audits: the packages that the service was asked about, and the release that the answer is for."""
 
 import json
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""What is a verdict, of the live release, of the candidate and of a search; without a site, in a fake."""
+"""Verdicts on the live release, on the candidate and of a search, without a site."""
 
 import contextlib
 from collections.abc import Iterator, Sequence
