@@ -378,6 +378,7 @@ def _lock(task: _Task, text: str, bounds: dict[str, Bound], rules: Rules) -> Non
     task.path.write_text(text, encoding="utf-8")
     bounds, age = _bound_by_age(task, bounds | dict.fromkeys(task.stuck, AS_LOCKED), rules)
     names, done = read_lock(task.path).names, set[str]()
+    of_indexes = {each.name for each in task.before.committed.packages if each.source.kind == "registry"}
     only = rules.choose(names)
     with tempfile.TemporaryDirectory(prefix=task.site.paths.temporary_prefix) as place:
         index = Path(place)
@@ -388,6 +389,9 @@ def _lock(task: _Task, text: str, bounds: dict[str, Bound], rules: Rules) -> Non
             finished = task.ask(*lock_arguments(names, bounds, only), *age)
         while lost := _find_unavailable(task, bounds, rules, age, finished, done):
             done |= lost.keys()
+            if len(done) > 1 and done >= of_indexes:
+                message = "The indexes of the project have none of its packages."
+                raise BuildError(message, f"Check their addresses in pyproject.toml and `.env`. {_RETRY}")
             task.stays.update(lost)
             for name, version in lost.items():
                 bounds[name] = (f"=={version}",)

@@ -336,15 +336,17 @@ def test_law_23_a_version_stays_also_where_the_project_allows_no_older_one(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("status", [401, 403])
+@pytest.mark.parametrize(
+    ("status", "words"), [(401, "refused (401)"), (403, "refused (403)"), (404, "have none of its packages")]
+)
 def test_law_20_23_an_index_that_refuses_this_host_has_lost_nothing(
-    site: SampleSite, index: Index, status: int
+    site: SampleSite, index: Index, status: int, words: str
 ) -> None:
     site.replace("pyproject.toml", 'prod = ["prodtools"]', "prod = []")
     site.push_commit("Only what is installed here", lock=True)
     index.refusal = status
     site.publish("alpha", "1.2.0")
-    says(site.releaser("update", check=4), f"refused ({status})")
+    says(site.releaser("update", check=4), words)
     assert site.json("status", check=10)["attention"]
     index.refusal = 0
     assert changes(site.json("update")) == {"alpha": ("1.1.0", "1.2.0")}
