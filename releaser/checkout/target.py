@@ -168,15 +168,22 @@ def find_lowered(site: Site, repository: Repository, before: str, after: str) ->
     path = site.paths.lockfile_in_tree
     lock = _read_lock_at(repository, after, path)
     names = _list_lowered(repository, before, after, path) if before != after and lock else {}
-    log = repository.read("log", "--format=%H %B%x00", f"{before}..{after}", "--", path) if names else ""
-    by_people, reverted, newest = dict[str, str](), dict[str, str](), ""
+    log = (
+        repository.read("log", "--full-history", "--format=%H %B%x00", f"{before}..{after}", "--", path)
+        if names
+        else ""
+    )
+    by_people, reverted, by_releaser, newest = dict[str, str](), dict[str, str](), dict[str, str](), ""
     for commit in filter(None, map(str.strip, log.split("\0"))):
-        if not _OWN_COMMIT.match(commit):
-            sha = commit.split()[0]
-            chosen = reverted if "\nThis reverts commit " in commit else by_people
-            found = {name: names[name] for name in _list_lowered(repository, f"{sha}^", sha, path) if name in names}
-            chosen |= found
-            newest = newest or (sha[:12] if found else "")
+        sha, is_own = commit.split()[0], bool(_OWN_COMMIT.match(commit))
+        chosen = by_releaser if is_own else reverted if "\nThis reverts commit " in commit else by_people
+        found = {name: names[name] for name in _list_lowered(repository, f"{sha}^", sha, path) if name in names}
+        chosen |= found
+        newest = newest or (sha[:12] if found and not is_own else "")
+    if names and repository.is_ancestor(before, after):  # what no commit alone has lowered, a merge has
+        merged = {name: label for name, label in names.items() if name not in by_people | reverted | by_releaser}
+        by_people |= merged
+        newest = newest or (after[:12] if merged else "")
     return Lowered(by_people, {name: label for name, label in reverted.items() if name not in by_people}, newest)
 
 

@@ -118,7 +118,7 @@ def outdated_command(common: Common, name: str | None) -> None:
 @click.option("--mail", is_flag=True, help="Send a test mail to the admins.")
 @common_options(takes_lock=True)
 def check_command(common: Common, tests: bool, mail: bool) -> None:
-    """Name every reason why an update would be refused."""
+    """Name every reason why an update would be refused, or would fail now: the remote and the indexes are asked."""
     if tests and mail:
         raise click.UsageError("Give one of `--tests` and `--mail`.")
     if tests and is_before_init(Store(open_site(common.project, os.environ).paths)):
@@ -130,4 +130,4 @@ def check_command(common: Common, tests: bool, mail: bool) -> None:
         render.print_answer(answer)
     else:
         render.print_check(answer, quiet=common.quiet)
-    sys.exit(3 if answer.problems else 0)
+    sys.exit(answer.exit_code)

@@ -20,6 +20,7 @@ _COMPLAINT = re.compile(
     r"invalid value).*)"
 )
 _EXCERPT = re.compile(r"\s*(\d+ )?\s*\|")  # lines of a file, which may have a secret
+_NOT_FOUND = re.compile(r"Because ([\w.-]+) was not found in the package registry")
 _REFUSED, _URL = re.compile(r"\b(401|403) (?:Unauthorized|Forbidden)"), re.compile(r"https?://[^\s()]+")
 _MADE = ("options", "revision", "sdist", "wheels")  # of a lock
 
@@ -58,7 +59,8 @@ def explain_refusal(output: str) -> tuple[str, str] | None:
     for line in output.splitlines():
         status, url = _REFUSED.search(line), _URL.search(line)
         if status and url:
-            return f"The index {url[0]} refused ({status[1]}).", advice
+            name = _NOT_FOUND.search(output)
+            return f"The index {url[0]} refused ({status[1]}){f' to give {name[1]}' if name else ''}.", advice
     return None
 
 

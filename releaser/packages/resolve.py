@@ -45,6 +45,7 @@ from releaser.system.text import join_few, normalize_name, word
 _RETRY = "The next run tries again."
 DOES_NOT_BUILD = "does not build here"
 _QUESTIONS = 30  # to uv, for one update
+_SUSPICIOUS, _PROBES = 2, 3  # packages that an index has lost, and others that it is asked for
 _NO_FILE = re.compile(r"Distribution `([\w.-]+)==([^`\s]+)[^`]*` can't be installed")
 _NO_BUILD = re.compile(r"Failed to (?:download and )?build `([\w.-]+)==([^`\s]+)`")
 _NO_COMMIT = re.compile(r"Failed to (?:download and )?build `([\w.-]+) @ git\+")
@@ -206,6 +207,8 @@ class _Task(msgspec.Struct, frozen=True):
     lost: dict[str, str] = {}
     #: The packages that stay since their indexes offer nothing that may be taken, with their versions.
     stays: dict[str, str] = {}
+    #: The indexes that have lost packages, and still have others.
+    alive: list[str] = []
     #: The packages from git that stay since their newest commit cannot be had.
     stuck: dict[str, Skipped] = {}
 
@@ -224,7 +227,12 @@ class _Task(msgspec.Struct, frozen=True):
         self.asked.append(words[0])
         if len(self.asked) > _QUESTIONS:
             message = f"After {_QUESTIONS} questions, uv still chooses versions that cannot be taken here."
-            raise BuildError(message, "Run `uv lock --upgrade`, correct what it chooses, and commit the lock.")
+            advice = "Run `uv lock --upgrade`, correct what it chooses, and commit the lock."
+            if self.stays:
+                lacking = join_few(sorted(self.stays))
+                message = f"After {_QUESTIONS} questions, the indexes still lack versions: {lacking}."
+                advice = "Run `uv lock --upgrade`, and commit the lock, or correct the addresses of the indexes."
+            raise BuildError(message, advice)
         lost, variables = [*index.iterdir()] if index else [], dict[str, str]()
         if index and lost:
             known = self.site.uv_variables  # an option would take their place
@@ -378,7 +386,6 @@ def _lock(task: _Task, text: str, bounds: dict[str, Bound], rules: Rules) -> Non
     task.path.write_text(text, encoding="utf-8")
     bounds, age = _bound_by_age(task, bounds | dict.fromkeys(task.stuck, AS_LOCKED), rules)
     names, done = read_lock(task.path).names, set[str]()
-    of_indexes = {each.name for each in task.before.committed.packages if each.source.kind == "registry"}
     only = rules.choose(names)
     with tempfile.TemporaryDirectory(prefix=task.site.paths.temporary_prefix) as place:
         index = Path(place)
@@ -389,9 +396,7 @@ def _lock(task: _Task, text: str, bounds: dict[str, Bound], rules: Rules) -> Non
             finished = task.ask(*lock_arguments(names, bounds, only), *age)
         while lost := _find_unavailable(task, bounds, rules, age, finished, done):
             done |= lost.keys()
-            if len(done) > 1 and done >= of_indexes:
-                message = "The indexes of the project have none of its packages."
-                raise BuildError(message, f"Check their addresses in pyproject.toml and `.env`. {_RETRY}")
+            _require_indexes(task, done, age)
             task.stays.update(lost)
             for name, version in lost.items():
                 bounds[name] = (f"=={version}",)
@@ -455,6 +460,30 @@ def _find_unavailable(
         if name in named and task.ask("lock", "--dry-run", "-P", f"{name}>={version}", *age).status != 0:
             lost[name] = version
     return lost
+
+
+def _require_indexes(task: _Task, lost: Collection[str], age: Sequence[str]) -> None:
+    """Raise BuildError if an index has lost two packages, and has none of three others: it has moved, and lost nothing.
+
+    uv is asked for one of them at a time, and gets all others from the live venv.
+    """
+    packages = [package for package in task.before.committed.packages if package.source.kind == "registry"]
+    for place in sorted({package.source.place for package in packages if package.name in lost} - {*task.alive}):
+        versions = {package.name: package.version for package in packages if package.source.place == place}
+        if len(versions.keys() & lost) < _SUSPICIOUS:
+            continue
+        for name in [name for name in versions if name not in lost][:_PROBES]:
+            with tempfile.TemporaryDirectory(prefix=task.site.paths.temporary_prefix) as directory:
+                for other, version in versions.items():
+                    if other != name:
+                        pack_wheel(task.live.venv, other, version, Path(directory))
+                words = ("lock", "--dry-run", "-P", f"{name}=={versions[name]}", *age)
+                if task.ask(*words, index=Path(directory)).status == 0:
+                    task.alive.append(place)
+                    break
+        else:
+            message = f"The index {place} has none of the packages of the project."
+            raise BuildError(message, f"Correct its address in pyproject.toml or `.env`. {_RETRY}")
 
 
 def _pack(task: _Task, name: str, version: str, index: Path) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Literal, TypeAlias
@@ -131,6 +132,11 @@ class Skipped(msgspec.Struct, frozen=True):
     by: By = "uv"
     #: The package on hold that keeps it back.
     holder: str = ""
+
+    @property
+    def is_live(self) -> bool:
+        """True if the version is the live one, which stays though it is not in the index any more."""
+        return self.by == "uv" and re.search(r"\bstays\b", self.reason) is not None
 
     @property
     def sentence(self) -> str:

@@ -6,7 +6,7 @@ import functools
 import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -16,7 +16,7 @@ from releaser.candidate.identity import make_key
 from releaser.candidate.shadow import make_shadow
 from releaser.candidate.tests import TestResult
 from releaser.candidate.trial import Attempt, Trial, run_live_tests, try_candidate
-from releaser.errors import BuildError, PreflightError, ReleaserError
+from releaser.errors import BuildError, PreflightError, ReleaserError, explain_error
 from releaser.packages.changes import describe_changes, name_bump
 from releaser.packages.holds import CommitHold, Hold, VersionHold, list_holds, make_version_holds
 from releaser.packages.lock import parse_lock
@@ -30,9 +30,11 @@ from releaser.releases.verify import has_its_python
 from releaser.report.decision import Build
 from releaser.report.outcomes import Blame
 from releaser.site.site import Site
-from releaser.system.process import call_at_once
+from releaser.system.process import NoAnswer, call_at_once
 from releaser.system.run import now
 from releaser.system.text import normalize_name
+
+T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
 
@@ -68,6 +70,7 @@ class _Bench:
         self.sides = {True: self.whole, False: self.whole}  # with the commit, and without
         self.passed: Trial | None = None
         self.is_unfinished = False
+        self.trouble = ""  # why the first trial that did not come to its end did not
         self.attempts: dict[Part, Attempt | None] = {}  # None cannot be resolved
         #: Why parts have failed.
         self.reasons: dict[Part, str] = {}
@@ -86,13 +89,25 @@ class _Bench:
         calls += [self.make_call(self.whole)] if self.jobs > 1 and again else []
         with self.run.step("test") as detail:
             answer, *trials = call_at_once(calls)
-            result = self.weigh(answer)
+            result = self.weigh(self.listen(answer))
             detail.append(f"the live release: {'no verdict' if result is None else result.reason or 'passed'}")
             detail.has_failed = result is None or not result.passed
-        verdict = self.judge(self.whole, trials[0]) if trials else None
+        verdict = self.judge(self.whole, self.listen(trials[0])) if trials else None
         if again and result is not None and result.passed and not trials:
             verdict = self.try_all([self.whole])[0]
         return result, verdict
+
+    def listen(self, answer: T | NoAnswer) -> T | None:
+        """Return an answer, None if there is none; why is kept."""
+        if not isinstance(answer, NoAnswer):
+            return answer
+        self.trouble = self.trouble or answer.reason
+        return None
+
+    def give_up(self, suspicion: Findings) -> Findings:
+        """Return what is found if test runs did not come to their end, with the reason of the first."""
+        sentence = " ".join(filter(None, [_UNFINISHED, self.trouble]))
+        return Findings(blame=Blame((sentence,), (), suspicion.blame.suspects), no_verdict="unfinished")
 
     def weigh(self, result: TestResult | None) -> TestResult | None:
         """Return how tests ended, None if that is no verdict: something outside of them may have ended them."""
@@ -112,7 +127,7 @@ class _Bench:
             with self.run.step("test") as detail:
                 trials = call_at_once([self.make_call(attempt) for attempt in batch])
                 for attempt, trial in zip(batch, trials, strict=True):
-                    result = self.judge(attempt, trial)
+                    result = self.judge(attempt, self.listen(trial))
                     word = "no verdict" if result is None else "passed" if result.passed else "failed"
                     detail.append(f"{_name_attempt(attempt)}: {word}")
                     detail.has_failed |= word != "passed"
@@ -133,11 +148,12 @@ class _Bench:
 
     def __call__(self, parts: Sequence[Part]) -> list[bool | None]:
         """Test parts of the changes."""
-        attempts = [attempt for part in parts if (attempt := self.attempts[part])]
-        results = self.try_all(attempts) if len(attempts) == len(parts) else [None] * len(parts)
-        self.is_unfinished |= None in results
-        self.reasons |= {part: result.reason for part, result in zip(parts, results, strict=True) if result}
-        return [result.passed if result else None for result in results]
+        attempts = {part: attempt for part in parts if (attempt := self.attempts[part])}
+        results = dict(zip(attempts, self.try_all([*attempts.values()]), strict=True))
+        self.reasons |= {part: result.reason for part, result in results.items() if result}
+        verdicts = [result.passed if (result := results.get(part)) else None for part in parts]
+        self.is_unfinished |= None in verdicts
+        return verdicts
 
     def shrink(self, part: Part) -> Part:
         """Return what of a part can be locked without the rest: packages may move together alone."""
@@ -145,6 +161,7 @@ class _Bench:
             attempt = self.attempts[part] if part in self.attempts else self.make_part(part)
         except (ReleaserError, OSError) as error:
             logger.warning("a part could not be resolved: %s", error)
+            self.trouble = self.trouble or explain_error(error)
             attempt = None
         self.attempts[part] = attempt
         if attempt is None:
@@ -222,7 +239,6 @@ def find_blame(site: Site, run: SiteRun, decision: Build, options: UpdateOptions
     changes = {change.name: describe_changes([change]) for change in plan.changes or ()}
     suspects = [name for name in find_suspects(failed.tests.output, _list_owners(failed.venv)) if name in changes]
     suspicion = Findings(blame=Blame(suspects=tuple(changes[name] for name in suspects)))
-    unfinished = Findings(blame=Blame((_UNFINISHED,), (), suspicion.blame.suspects), no_verdict="unfinished")
     if not has_its_python(site, prospect.live):  # which no test of the live release could start
         return suspicion
     bench = _Bench(site, run, options, decision, failed)
@@ -232,26 +248,27 @@ def find_blame(site: Site, run: SiteRun, decision: Build, options: UpdateOptions
     if live is not None and not live.passed:
         return Findings(was_failing=True)
     if live is None or (may_search and again is None):
-        return unfinished
+        return bench.give_up(suspicion)
     if again is not None and again.passed:
         return _find_flaky(bench)
     if again is None or plan.renewed or key.find_changed_libraries(prospect.live.manifest.key):
         return suspicion
-    return _search(bench, suspects, suspicion, unfinished)
+    return _search(bench, suspects, suspicion)
 
 
 def _find_flaky(bench: _Bench) -> Findings:
     return Findings(bench.passed, blame=Blame((_FLAKY,)), no_verdict="flaky")
 
 
-def _search(bench: _Bench, suspects: Sequence[str], suspicion: Findings, unfinished: Findings) -> Findings:
+def _search(bench: _Bench, suspects: Sequence[str], suspicion: Findings) -> Findings:
     """Find what is to blame among the packages and the commit, and what passes without that."""
     try:
         if bench.commit:
             bench.sides[False] = decide_without_commit(bench.site, bench.run, bench.options, bench.prospect)
     except (BuildError, PreflightError) as error:
         logger.warning("the packages could not be tried alone: %s", error)
-        return unfinished if isinstance(error, BuildError) else suspicion
+        bench.trouble = error.message
+        return bench.give_up(suspicion) if isinstance(error, BuildError) else suspicion
     items = bench.list_items(suspects)
     if not items:
         return suspicion
@@ -277,7 +294,7 @@ def _search(bench: _Bench, suspects: Sequence[str], suspicion: Findings, unfinis
     if found.is_cut_off and (holds or bench.passed):
         sentences.append("More may be wrong: the next update goes on.")
     elif found.is_cut_off and bench.is_unfinished:
-        return unfinished
+        return bench.give_up(suspicion)
     elif found.is_cut_off:
         sentences.append("The test runs that `culprits` allows did not find what is to blame.")
     blame = Blame(tuple(sentences), tuple(culprits), suspicion.blame.suspects)

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
-import contextlib
-
 import msgspec
 
 from releaser.candidate.namespace import describe_shadow
 from releaser.candidate.shadow import make_shadow
 from releaser.candidate.tests import TestResult
 from releaser.candidate.trial import run_live_tests, run_tests_alone
-from releaser.errors import GateError, PreflightError, Problem, ReleaserError, refuse, require
+from releaser.errors import (
+    BuildError,
+    GateError,
+    PreflightError,
+    Problem,
+    ReleaserError,
+    ToolError,
+    explain_error,
+    refuse,
+    require,
+)
 from releaser.live.outlook import foresee
 from releaser.packages.complaints import require_fitting_lock
 from releaser.packages.hand_made import EDITED, describe_new_packages, describe_patches
@@ -28,19 +36,25 @@ from releaser.site.site import Site
 from releaser.system.run import CHECK, Run, make_id, now
 from releaser.system.text import clip_end
 
+_HEADLINES = {0: "The site is fit for updates.", 3: "An update would be refused.", 4: "An update would fail."}
+
 
 class Check(msgspec.Struct, frozen=True):
-    """The answer of `check`: where the tests run, hints about what could be better, and the test mail, if one went."""
+    """The answer of `check`: where the tests run, hints about what could be better, and the test mail, if one went.
+
+    `exit_code` is 3 if an update would be refused, 4 if it would fail since something cannot be resolved or reached.
+    """
 
     problems: tuple[Problem, ...]
     shadow: str
     hints: tuple[str, ...]
     mail: Delivery | None
+    exit_code: int = 0
 
     @property
     def headline(self) -> str:
         """The answer in a sentence."""
-        return "An update would be refused." if self.problems else "The site is fit for updates."
+        return _HEADLINES[self.exit_code]
 
 
 def check(site: Site, *, sends_mail: bool) -> Check:
@@ -48,11 +62,17 @@ def check(site: Site, *, sends_mail: bool) -> Check:
     store = Store(site.paths)
     is_first = is_before_init(store)
     view = look(site, store, is_first=is_first)
-    problems = list(view.problems) or (find_stale_lock(site, store, view) if is_first else _ask_update(site, store))
+    problems, failure = list(view.problems), None
+    if not problems:
+        try:
+            problems = find_stale_lock(site, store, view) if is_first else _ask_update(site, store)
+        except (BuildError, ToolError, OSError) as error:
+            advice = error.advice if isinstance(error, ReleaserError) else "Run it again."
+            failure = Problem(BuildError.name, explain_error(error), advice)
     damage = find_damage(site, store)
     if hotfixes := [problem for problem in damage if problem.name == EDITED]:
         problems = [*(problem for problem in problems if problem.name != EDITED), *hotfixes]
-    shadow, delivery = "" if problems else describe_shadow(site), None
+    shadow, delivery = "" if problems or failure else describe_shadow(site), None
     if sends_mail:
         try:
             delivery = send_test_mail(site)
@@ -63,26 +83,26 @@ def check(site: Site, *, sends_mail: bool) -> Check:
         hints.append(describe_patches(site.paths.link))
         hints.append("" if problems else describe_new_packages(site, mark="check"))
     hints += [f"{problem.message} {problem.advice}" for problem in damage if problem.name != EDITED]
-    return Check(tuple(problems), shadow, tuple(filter(None, hints)), delivery)
+    code = PreflightError.exit_code if problems else BuildError.exit_code if failure else 0
+    return Check(tuple(filter(None, [*problems, failure])), shadow, tuple(filter(None, hints)), delivery, code)
 
 
 def _ask_update(site: Site, store: Store) -> list[Problem]:
     """Return why the next update would be refused, also for a commit that is not here yet.
 
-    Nothing if it would fail for a reason that the next night may not have, such as the network.
+    Raises BuildError, ToolError and OSError.
     """
     run = SiteRun("check", CHECK)
     run.store = store
-    with contextlib.suppress(ReleaserError):
-        decision = decide(site, run, UpdateOptions(dry_run=True), foresee(site, store))
-        return list(decision.problems) if isinstance(decision, Refused) else []
-    return []
+    decision = decide(site, run, UpdateOptions(dry_run=True), foresee(site, store))
+    return list(decision.problems) if isinstance(decision, Refused) else []
 
 
 def find_stale_lock(site: Site, store: Store, view: Look) -> list[Problem]:
     """Return a problem if the committed lock does not fit pyproject.toml, where it is deployed as it is.
 
-    That is by the setting `upgrade`, and by the first release, if that is built.
+    That is by the setting `upgrade`, and by the first release, if that is built. Raises BuildError, ToolError and
+    OSError.
     """
     levels = {site.settings.versions.upgrade, *site.settings.versions.upgrade_packages.values()}
     if levels != {"none"} and (store.releases or store.link.kind != "missing"):
@@ -97,8 +117,6 @@ def find_stale_lock(site: Site, store: Store, view: Look) -> list[Problem]:
             require_fitting_lock(site, shadow.project, python, mark="check")
     except PreflightError as error:
         return list(error.problems)
-    except ReleaserError:  # no Python, or no index: an update reports it
-        return []
     return []
 
 

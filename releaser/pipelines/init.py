@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import tempfile
 from pathlib import Path
@@ -16,7 +17,7 @@ from releaser.checkout.problems import read_checkout
 from releaser.checkout.repository import open_repository
 from releaser.checkout.snapshot import require_unchanged
 from releaser.checkout.target import Target
-from releaser.errors import refuse, require
+from releaser.errors import BuildError, ToolError, refuse, require
 from releaser.live.change import make_entry, make_live
 from releaser.live.hooks import run_before_live
 from releaser.packages.complaints import require_fitting_lock
@@ -90,7 +91,8 @@ def preview_init(site: Site) -> Outcome:
     store = Store(site.paths)
     view = look(site, store, is_first=True)
     view.require_fit()
-    require(find_stale_lock(site, store, view))
+    with contextlib.suppress(BuildError, ToolError):  # the release that is built reports it
+        require(find_stale_lock(site, store, view))
     if store.live is not None:
         return make_unchanged(f"Release {store.live.id} is live already.", store.live.id)
     if store.link.kind == "foreign" and not store.link.is_symlink:

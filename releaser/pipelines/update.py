@@ -170,7 +170,7 @@ def take_live(site: Site, run: SiteRun, decision: Ready | Build, options: Update
     prospect, repository = decision.prospect, decision.prospect.repository
     commits, live, target = prospect.new_commits, prospect.live, prospect.target
     key = prospect.attempt.key
-    for note in filter(None, [prospect.python, *prospect.attempt.plan.notes]):
+    for note in prospect.notes:
         run.note(note)
     if libraries := key.find_changed_libraries(live.manifest.key):
         run.note(f"Changed next to the checkout: {join_few(libraries)}.")

@@ -52,6 +52,12 @@ class Prospect(msgspec.Struct, frozen=True):
         return self.attempt.plan.changes or ()
 
     @property
+    def notes(self) -> tuple[str, ...]:
+        """What to know if it goes live: another Python, packages from elsewhere than before, and those that stay."""
+        stays = (f"{each.sentence}." for each in self.skipped if each.is_live)
+        return (*filter(None, [self.python]), *self.attempt.plan.notes, *stays)
+
+    @property
     def skipped(self) -> tuple[Skipped, ...]:
         """The newer versions that holds keep back."""
         return self.attempt.plan.skipped

@@ -391,4 +391,5 @@ def make_preview(decision: Decision, interrupted: str, *, does: str) -> Outcome:
         "heard",
         problems=prospect.problems if prospect else (),
         decision=decision.kind,
+        notes=prospect.notes if prospect and isinstance(decision, Ready | Build) else (),
     )

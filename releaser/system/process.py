@@ -19,7 +19,7 @@ from typing import Any, BinaryIO, TypeVar
 
 import msgspec
 
-from releaser.errors import ReleaserError, ToolError
+from releaser.errors import ReleaserError, ToolError, explain_error
 from releaser.system import signals
 from releaser.system.text import find_error_line, format_bytes, format_seconds, keep_end, redact
 
@@ -275,10 +275,16 @@ def call_in_child(function: Callable[[], T], kind: type[T], timeout: float) -> T
             return None
 
 
-def call_at_once(functions: Sequence[Callable[[], T]]) -> list[T | None]:
+class NoAnswer(msgspec.Struct, frozen=True):
+    """The reason why a call has returned nothing, in a sentence."""
+
+    reason: str
+
+
+def call_at_once(functions: Sequence[Callable[[], T]]) -> list[T | NoAnswer]:
     """Return what functions return, each called in a child of its own, all at once; one alone is called here.
 
-    It is None if that raises an error, or the child dies. What they change in memory is lost. A signal ends the
+    It is NoAnswer if that raises an error, or the child dies. What they change in memory is lost. A signal ends the
     children, and all that they run.
     """
     if len(functions) == 1:
@@ -290,12 +296,12 @@ def call_at_once(functions: Sequence[Callable[[], T]]) -> list[T | None]:
         return [_wait_for_answer(*child) for child in children]
 
 
-def _try(function: Callable[[], T]) -> T | None:
+def _try(function: Callable[[], T]) -> T | NoAnswer:
     try:
         return function()
     except (ReleaserError, OSError) as error:
         logger.warning("no answer: %s", error)
-        return None
+        return NoAnswer(explain_error(error))
 
 
 def _wait_for_answer(pid: int, file: BinaryIO) -> Any:
@@ -303,7 +309,7 @@ def _wait_for_answer(pid: int, file: BinaryIO) -> Any:
     file.seek(0)
     with contextlib.suppress(EOFError, pickle.UnpicklingError):
         return pickle.load(file)  # noqa: S301 - of our own
-    return None
+    return NoAnswer("It was killed.")
 
 
 @contextlib.contextmanager

@@ -13,7 +13,7 @@ from tests.support.commands import HOUSE
 from tests.support.index import Index, serve_index
 from tests.support.sites import SampleSite, SiteFactory
 from tests.support.smtp import mail_server
-from tests.support.wheels import build_sdist
+from tests.support.wheels import build_sdist, build_wheel
 
 
 @pytest.fixture
@@ -75,8 +75,14 @@ def test_law_23_what_has_no_file_for_this_host_waits_and_the_others_go_live(site
 def test_law_23_what_is_yanked_or_vanishes_stays_and_the_others_go_live(site: SampleSite, index: Index) -> None:
     index.yanked["alpha-1.1.0"] = "it breaks"
     site.publish("beta", "1.1.0")
+    says(
+        site.releaser("update", "--dry-run", check=0),
+        "beta 1.0.0 → 1.1.0",
+        "alpha 1.1.0 was yanked: it breaks, and stays",
+    )
     answer = site.json("update")
     assert (changes(answer), site.version("alpha")) == ({"beta": ("1.0.0", "1.1.0")}, "1.1.0")
+    assert "alpha 1.1.0 was yanked: it breaks, and stays" in " ".join(answer["notes"])
     assert "alpha 1.1.0 was yanked: it breaks, and stays" in shown(site)
     assert site.remote_head() == site.head()
     (site.index / "alpha-1.1.0-py3-none-any.whl").unlink()
@@ -337,7 +343,7 @@ def test_law_23_a_version_stays_also_where_the_project_allows_no_older_one(
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("status", "words"), [(401, "refused (401)"), (403, "refused (403)"), (404, "have none of its packages")]
+    ("status", "words"), [(401, "refused (401)"), (403, "refused (403) to give "), (404, "has none of the packages")]
 )
 def test_law_20_23_an_index_that_refuses_this_host_has_lost_nothing(
     site: SampleSite, index: Index, status: int, words: str
@@ -346,10 +352,65 @@ def test_law_20_23_an_index_that_refuses_this_host_has_lost_nothing(
     site.push_commit("Only what is installed here", lock=True)
     index.refusal = status
     site.publish("alpha", "1.2.0")
+    says(site.releaser("check", check=4), words)
+    assert site.json("check", check=4)["headline"] == "An update would fail."
     says(site.releaser("update", check=4), words)
     assert site.json("status", check=10)["attention"]
     index.refusal = 0
     assert changes(site.json("update")) == {"alpha": ("1.1.0", "1.2.0")}
+
+
+@pytest.mark.slow
+def test_law_20_23_one_of_two_indexes_that_is_gone_has_lost_nothing(
+    make_site: SiteFactory, index: Index, tmp_path: Path
+) -> None:
+    """It had twelve packages. Two of the other one that are really lost stay."""
+    names = [f"many{number}" for number in range(12)]
+    site = make_indexed_site(make_site, index)
+    (site.outer / "other").mkdir()
+    with serve_index(site.outer / "other") as other:
+        for name in names:
+            build_wheel(other.directory, name, "1.0.0")
+        site.replace(
+            "pyproject.toml",
+            "[[tool.uv.index]]",
+            f'[[tool.uv.index]]\nname = "other"\nurl = "{other.url}"\n\n[[tool.uv.index]]',
+        )
+        site.replace("pyproject.toml", '"alpha"', ", ".join(f'"{name}"' for name in ("alpha", *names)))
+        site.push_commit("Two indexes", lock=True)
+        site.releaser("init", check=0)
+        other.refusal = 404
+        site.publish("alpha", "1.2.0")
+        says(site.releaser("update", check=4), f"The index {other.url} has none of the packages")
+        other.refusal = 0
+        for name in names[:3]:
+            (other.directory / f"{name}-1.0.0-py3-none-any.whl").unlink()
+        assert changes(site.json("update")) == {"alpha": ("1.1.0", "1.2.0")}
+        assert all(f"{name} 1.0.0 is not in the index any more" in shown(site) for name in names[:3])
+
+
+@pytest.mark.slow
+def test_law_23_a_merge_that_lowers_is_followed_as_a_commit_is(site: SampleSite) -> None:
+    site.publish("alpha", "1.2.0")
+    site.releaser("update", check=0)
+    clone = site.elsewhere()
+    site.git("checkout", "--quiet", "-b", "earlier", "HEAD~1", cwd=clone)
+    site.git("merge", "--quiet", "--strategy", "ours", "--no-edit", "main", cwd=clone)
+    site.git("push", "--quiet", "origin", "HEAD:main", cwd=clone)
+    answer = site.json("update")
+    assert changes(answer) == {"alpha": ("1.2.0", "1.1.0")}
+    assert [(hold["name"], hold["version"], hold["by"]) for hold in answer["on_hold"]] == [("alpha", "1.2.0", "commit")]
+    assert answer["commits"] == site.git("rev-parse", "HEAD", cwd=clone)
+    silent(site.releaser("update"))
+
+
+@pytest.mark.slow
+def test_a_check_says_what_a_hold_would_break(site: SampleSite) -> None:
+    site.releaser("hold", "alpha", check=0)
+    site.publish("alpha", "2.0.0")
+    site.replace("pyproject.toml", '"alpha"', '"alpha>=2"')
+    site.push_commit("A requirement", lock=True)
+    says(site.releaser("check", check=4), "without what is on hold: alpha", "releaser unhold alpha")
 
 
 @pytest.mark.slow

@@ -148,8 +148,20 @@ def test_law_22_24_a_search_that_an_outage_has_cut_off_is_no_verdict_and_the_ser
 
     monkeypatch.setattr(blame, "list_holds", lambda site: ())
     monkeypatch.setattr(blame, "make_attempt", make_attempt)
-    unfinished = Findings(no_verdict="unfinished")
-    found = blame._search(Bench(*broken, most=most, runs=runs), (), Findings(), unfinished)
+    found = blame._search(Bench(*broken, most=most, runs=runs), (), Findings())
     assert ", ".join(hold.label for hold in found.holds) == held
     assert (found.no_verdict, len(tried)) == (verdict, series)
-    assert ("did not find" in " ".join(found.blame.sentences)) == (runs == 2)
+    text = " ".join(found.blame.sentences)
+    assert ("did not find" in text, "The index is away." in text) == (runs == 2, most == 0)
+
+
+def test_law_22_what_can_be_tried_is_tried_beside_what_cannot() -> None:
+    """Two jobs ask for two parts at once; that of both packages cannot be resolved."""
+    bench = Bench("b", most=1)
+    for part in (("a",), ("a", "b")):
+        bench.shrink(part)
+    assert (bench([("a",), ("a", "b")]), bench.is_unfinished, bench.trouble) == (
+        [True, None],
+        True,
+        "The index is away.",
+    )

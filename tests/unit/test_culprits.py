@@ -1,5 +1,6 @@
 """The search for what breaks the tests: a table of what is planted, and how many test runs it takes."""
 
+import errno
 import os
 import signal
 import time
@@ -15,7 +16,7 @@ from releaser.errors import BuildError, Interrupted
 from releaser.packages.lock import parse_lock
 from releaser.packages.rules import is_pinnable, sort_by_needs
 from releaser.system import signals
-from releaser.system.process import Finished, call_at_once
+from releaser.system.process import Finished, NoAnswer, call_at_once
 
 
 class Bench:
@@ -226,9 +227,11 @@ def test_law_22_a_package_comes_after_those_that_it_needs() -> None:
 def test_law_10_what_is_called_at_once_returns_or_is_no_answer() -> None:
     assert call_at_once([lambda: 1, lambda: 2, lambda: 3]) == [1, 2, 3]
     assert call_at_once([lambda: "x" * 300_000, lambda: ""]) == ["x" * 300_000, ""]
-    assert call_at_once([fail]) == [None]
-    assert call_at_once([lambda: 1, fail]) == [1, None]
-    assert call_at_once([lambda: 1, lambda: os.kill(os.getpid(), signal.SIGKILL)]) == [1, None]
+    assert call_at_once([fail]) == [NoAnswer("no room")]
+    assert call_at_once([lambda: 1, fail]) == [1, NoAnswer("no room")]
+    assert call_at_once([lambda: 1, fill]) == [1, NoAnswer("/x: No space left on device.")]
+    killed = NoAnswer("It was killed.")
+    assert call_at_once([lambda: 1, lambda: os.kill(os.getpid(), signal.SIGKILL)]) == [1, killed]
 
 
 def test_law_42_a_signal_ends_all_children_at_once(tmp_path: Path) -> None:
@@ -251,6 +254,11 @@ def test_law_42_a_signal_ends_all_children_at_once(tmp_path: Path) -> None:
     with pytest.raises(Interrupted), signals.raise_on_signals():
         call_at_once([lambda: work("a", "b"), lambda: work("b", "a")])
     assert sorted(path.name for path in tmp_path.glob("* ended")) == ["a ended", "b ended"]
+
+
+def fill() -> int:
+    """Raise the error of a full disk."""
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/x")
 
 
 def fail() -> int:

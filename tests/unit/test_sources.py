@@ -74,13 +74,18 @@ def test_law_40_complaints_of_uv_have_file_and_line(output: str, complaints: lis
         ("hint: An index URL (https://a/simple) could not be queried (401 Unauthorized)", ("https://a/simple", 401)),
         ("An index URL (http://a:8/b) could not be queried: lack of permission (403 Forbidden)", ("http://a:8/b", 403)),
         ("HTTP status client error (403 Forbidden) for url (https://a/b.whl)", ("https://a/b.whl", 403)),
+        (
+            "Because a-b was not found in the package registry\nhint: An index (https://a/b) returned a 403 Forbidden",
+            ("https://a/b", "403) to give a-b"),
+        ),
         ("error: No solution found when resolving dependencies", None),
         ("HTTP status server error (500 Internal Server Error) for url (https://a/b)", None),
     ],
 )
-def test_a_refusal_of_an_index_is_told_from_others(output: str, refusal: tuple[str, int] | None) -> None:
+def test_a_refusal_of_an_index_is_told_from_others(output: str, refusal: tuple[str, int | str] | None) -> None:
     answer = explain_refusal(output)
-    assert (answer and answer[0]) == (refusal and f"The index {refusal[0]} refused ({refusal[1]}).")
+    words = f"{refusal[1]})." if refusal and isinstance(refusal[1], int) else f"{refusal[1]}." if refusal else ""
+    assert (answer and answer[0]) == (refusal and f"The index {refusal[0]} refused ({words}")
 
 
 @pytest.mark.parametrize(
