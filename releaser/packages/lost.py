@@ -79,7 +79,8 @@ def put_back(text: str, before: Iterable[str], directory: str) -> str:
         if entry is None:
             return match[0]
         found, known = _METADATA.search(match[0]), _METADATA.search(entry)
-        if found and known and _INDEX.sub("", known[0]) == found[0]:  # uv was to overlook which index a package has
+        # uv was to overlook which index some packages have.
+        if found and known and _INDEX.sub("", known[0]) == _INDEX.sub("", found[0]):
             return match[0].replace(found[0], known[0])
         return entry if f"/{directory}" in match[0] else match[0]
 

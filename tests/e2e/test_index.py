@@ -361,11 +361,10 @@ def test_law_20_23_an_index_that_refuses_this_host_has_lost_nothing(
 
 
 @pytest.mark.slow
-def test_law_20_23_one_of_two_indexes_that_is_gone_has_lost_nothing(
-    make_site: SiteFactory, index: Index, tmp_path: Path
-) -> None:
-    """It had twelve packages. Two of the other one that are really lost stay."""
+def test_law_20_23_one_of_two_indexes_that_is_gone_has_lost_nothing(make_site: SiteFactory, index: Index) -> None:
+    """It had twelve packages. Three that are really lost stay."""
     names = [f"many{number}" for number in range(12)]
+    sources = "\n".join(f'{name} = {{ index = "other" }}' for name in names)
     site = make_indexed_site(make_site, index)
     (site.outer / "other").mkdir()
     with serve_index(site.outer / "other") as other:
@@ -374,7 +373,8 @@ def test_law_20_23_one_of_two_indexes_that_is_gone_has_lost_nothing(
         site.replace(
             "pyproject.toml",
             "[[tool.uv.index]]",
-            f'[[tool.uv.index]]\nname = "other"\nurl = "{other.url}"\n\n[[tool.uv.index]]',
+            f'[tool.uv.sources]\n{sources}\n[[tool.uv.index]]\nname = "other"\nurl = "{other.url}"\nexplicit = true\n'
+            "\n[[tool.uv.index]]",
         )
         site.replace("pyproject.toml", '"alpha"', ", ".join(f'"{name}"' for name in ("alpha", *names)))
         site.push_commit("Two indexes", lock=True)
@@ -400,7 +400,7 @@ def test_law_23_a_merge_that_lowers_is_followed_as_a_commit_is(site: SampleSite)
     answer = site.json("update")
     assert changes(answer) == {"alpha": ("1.2.0", "1.1.0")}
     assert [(hold["name"], hold["version"], hold["by"]) for hold in answer["on_hold"]] == [("alpha", "1.2.0", "commit")]
-    assert answer["commits"] == site.git("rev-parse", "HEAD", cwd=clone)
+    assert site.head() == site.git("rev-parse", "HEAD", cwd=clone)
     silent(site.releaser("update"))
 
 

@@ -49,6 +49,7 @@ def _become(site: SampleSite, words: list[str], stdout: IO[str], stderr: IO[str]
             os.dup2(descriptor, target)
         os.environ.clear()
         os.environ.update(site.environment())
+        tempfile.tempdir = None  # it was that of the tests
         os.chdir("/")
         sys.argv = ["releaser", words[0], "--project", str(site.path), *words[1:]]
         sys.stdin, sys.stdout, sys.stderr = (os.fdopen(number, mode) for number, mode in enumerate("rww"))
