@@ -28,7 +28,7 @@ demo-gunicorn: $(DEMO)/.ready ## Count the failed requests to a real site under 
 test: $(DEV)/.ready ## Install what the tests need and run the quick ones
 	$(PYTEST) --ignore=tests/faults -m "not slow" $(ARGS)
 
-test-slow: $(DEV)/.ready ## Run the slow tests and a share of the faults; CI runs a seventh of the rows of large tables
+test-slow: $(DEV)/.ready ## Run the slow tests and a share of the faults; CI runs a tenth of the rows of large tables
 	$(PYTEST) -m "slow or faults" $(ARGS)
 
 # These tests wait for disks and locks half of the time.

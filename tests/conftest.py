@@ -17,7 +17,7 @@ ORDINARY = 61234  # a number that no user has
 
 @pytest.hookimpl(trylast=True)  # after -m and -k
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Under CI, try a seventh of the slow rows of large tables: which one is the turn of the commit."""
+    """Under CI, try a tenth of the slow rows of large tables: which one is the turn of the commit."""
     if not os.environ.get("CI"):
         return
     tables: dict[str, list[pytest.Item]] = {}
@@ -25,7 +25,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         if item.get_closest_marker("slow") and "[" in item.nodeid:
             tables.setdefault(item.nodeid.partition("[")[0], []).append(item)
     large = [table for table in tables.values() if len(table) >= LARGE]
-    left_out = [item for table in large for place, item in enumerate(table) if (place - turn()) % 7]
+    left_out = [item for table in large for place, item in enumerate(table) if (place - turn()) % 10]
     config.hook.pytest_deselected(items=left_out)
     items[:] = [item for item in items if item not in left_out]
 

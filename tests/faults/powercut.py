@@ -20,7 +20,7 @@ from tests.faults.tracing import Call, Hit, hit
 _SHUTDOWN = 0x8004587D  # EXT4_IOC_SHUTDOWN
 _WITHOUT_LOG_FLUSH = 2  # EXT4_GOING_FLAGS_NOLOGFLUSH
 _SIZE = 128 * 1024 * 1024  # bytes
-_PATIENCE = 20.0  # seconds until a file system is no longer in use
+_PATIENCE = 120.0  # seconds until a file system is no longer in use, also by a namespace of another program
 # The journal of the file system is not written every five seconds, so each cut loses the same; as with XFS, a rename
 # over an older file does not write out the new one.
 _OPTIONS = "loop,commit=600,noauto_da_alloc"
