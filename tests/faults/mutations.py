@@ -267,10 +267,9 @@ MUTATIONS = (
     Mutation("The link is replaced by one rename", "system/files.py",
              "        os.rename(temporary, link)",
              "        link.unlink(missing_ok=True)\n        os.rename(temporary, link)", killed("update", BEFORE_FLIP)),
-    Mutation("A release is written out before its manifest", "releases/store.py",
-             "    sync_file_system(directory)\n    write_json(directory / STATE, state)",
-             "    write_json(directory / STATE, state)",
-             cut("update", at_call("rename", "/manifest.json", after=True))),
+    Mutation("What goes live is written out before the flip", "system/files.py",
+             "        if libc.syncfs(descriptor) != 0:", "        if libc is None:",
+             cut("update", at_call("rename", "/site/.venv", after=True))),
     Mutation("A candidate is closed before its tests", "candidate/trial.py",
              "        if changes := find_differences(place.venv, trial.sealed):",
              "        trial = msgspec.structs.replace(trial, sealed=close_venv(place, plan))\n"
