@@ -19,6 +19,7 @@ from releaser.site.site import Site, site_at
 from releaser.system.run import Run
 from releaser.system.text import count, join_few, word
 
+_ALONE = ("--no-merges", "--full-history")  # each commit is compared with its one parent
 _OWN_COMMIT = re.compile(r"\w+ (Update|Roll back) \d+ packages?$", re.MULTILINE)  # as `describe_commit` says
 
 
@@ -154,8 +155,8 @@ def require_free_state(site: Site, repository: Repository, commit: str) -> None:
 class Lowered(msgspec.Struct, frozen=True):
     """The packages of which the lock of one commit has an older version than that of an earlier one.
 
-    `by_people` are those that a commit of a person has lowered on purpose, with the version there; `reverted` those
-    that only a revert of a commit of releaser did. `commit` is the newest of these commits.
+    `by_people` are those that a commit or a merge of a person has lowered on purpose, with the version there;
+    `reverted` those that only a revert of a commit of releaser did. `commit` is the newest of these commits.
     """
 
     by_people: Mapping[str, str] = {}
@@ -168,22 +169,24 @@ def find_lowered(site: Site, repository: Repository, before: str, after: str) ->
     path = site.paths.lockfile_in_tree
     lock = _read_lock_at(repository, after, path)
     names = _list_lowered(repository, before, after, path) if before != after and lock else {}
-    log = (
-        repository.read("log", "--full-history", "--format=%H %B%x00", f"{before}..{after}", "--", path)
-        if names
-        else ""
-    )
+    span = f"{before}..{after}"
+    log = repository.read("log", *_ALONE, "--format=%H %B%x00", span, "--", path) if names else ""
     by_people, reverted, by_releaser, newest = dict[str, str](), dict[str, str](), dict[str, str](), ""
     for commit in filter(None, map(str.strip, log.split("\0"))):
         sha, is_own = commit.split()[0], bool(_OWN_COMMIT.match(commit))
-        chosen = by_releaser if is_own else reverted if "\nThis reverts commit " in commit else by_people
-        found = {name: names[name] for name in _list_lowered(repository, f"{sha}^", sha, path) if name in names}
+        lowered = _list_lowered(repository, f"{sha}^", sha, path).items()
+        if is_own:  # a rollback explains the very versions that it chose
+            by_releaser |= {name: label for name, label in lowered if names.get(name) == label}
+            continue
+        found = {name: names[name] for name, _ in lowered if name in names}
+        chosen = reverted if "\nThis reverts commit " in commit else by_people
         chosen |= found
-        newest = newest or (sha[:12] if found and not is_own else "")
-    if names and repository.is_ancestor(before, after):  # what no commit alone has lowered, a merge has
-        merged = {name: label for name, label in names.items() if name not in by_people | reverted | by_releaser}
-        by_people |= merged
-        newest = newest or (after[:12] if merged else "")
+        newest = newest or (sha[:12] if found else "")
+    merged = {name: label for name, label in names.items() if name not in by_people | reverted | by_releaser}
+    if merged and repository.is_ancestor(before, after):  # what no commit alone has lowered, a merge has
+        merge = repository.read("rev-list", "--merges", "--max-count=1", span)
+        by_people |= merged if merge else {}
+        newest = newest or merge[:12]
     return Lowered(by_people, {name: label for name, label in reverted.items() if name not in by_people}, newest)
 
 

@@ -13,7 +13,7 @@ from packaging.requirements import InvalidRequirement, Requirement
 
 from releaser.errors import BuildError, ToolError, refuse
 from releaser.packages.changes import compare_versions
-from releaser.packages.complaints import explain_refusal, is_conflict, require_fitting_lock
+from releaser.packages.complaints import explain_refusal, find_missing, is_conflict, require_fitting_lock
 from releaser.packages.holds import VersionHold
 from releaser.packages.lock import Lock, parse_lock, read_lock
 from releaser.packages.lost import pack_wheel, put_back
@@ -45,7 +45,7 @@ from releaser.system.text import join_few, normalize_name, word
 _RETRY = "The next run tries again."
 DOES_NOT_BUILD = "does not build here"
 _QUESTIONS = 30  # to uv, for one update
-_SUSPICIOUS, _PROBES = 2, 3  # packages that an index has lost, and others that it is asked for
+_MANY = 3  # packages that one index lacks at once: then it has moved, and lost nothing
 _NO_FILE = re.compile(r"Distribution `([\w.-]+)==([^`\s]+)[^`]*` can't be installed")
 _NO_BUILD = re.compile(r"Failed to (?:download and )?build `([\w.-]+)==([^`\s]+)`")
 _NO_COMMIT = re.compile(r"Failed to (?:download and )?build `([\w.-]+) @ git\+")
@@ -173,7 +173,8 @@ def read_constraints(site: Site, project: Path) -> dict[str, str]:
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        message = f"`constraints` is `{name}`, which cannot be read: {error}."
+        reason = getattr(error, "strerror", None) or "it is not UTF-8"
+        message = f"`constraints` is `{name}`, which cannot be read: {reason}."
         raise refuse("no-constraints", message, "Correct or remove `constraints`.") from error
     bounds = dict[str, str]()
     for number, line in enumerate(lines, 1):
@@ -207,8 +208,6 @@ class _Task(msgspec.Struct, frozen=True):
     lost: dict[str, str] = {}
     #: The packages that stay since their indexes offer nothing that may be taken, with their versions.
     stays: dict[str, str] = {}
-    #: The indexes that have lost packages, and still have others.
-    alive: list[str] = []
     #: The packages from git that stay since their newest commit cannot be had.
     stuck: dict[str, Skipped] = {}
 
@@ -226,11 +225,11 @@ class _Task(msgspec.Struct, frozen=True):
         """Run uv, also with an index of what its own has lost. Raises BuildError after too many questions."""
         self.asked.append(words[0])
         if len(self.asked) > _QUESTIONS:
-            message = f"After {_QUESTIONS} questions, uv still chooses versions that cannot be taken here."
+            message = f"In {_QUESTIONS} calls, uv has found no lock that can be installed here."
             advice = "Run `uv lock --upgrade`, correct what it chooses, and commit the lock."
             if self.stays:
                 lacking = join_few(sorted(self.stays))
-                message = f"After {_QUESTIONS} questions, the indexes still lack versions: {lacking}."
+                message = f"In {_QUESTIONS} calls, uv has found no lock: the indexes lack versions of {lacking}."
                 advice = "Run `uv lock --upgrade`, and commit the lock, or correct the addresses of the indexes."
             raise BuildError(message, advice)
         lost, variables = [*index.iterdir()] if index else [], dict[str, str]()
@@ -385,7 +384,7 @@ def _lock(task: _Task, text: str, bounds: dict[str, Bound], rules: Rules) -> Non
     """
     task.path.write_text(text, encoding="utf-8")
     bounds, age = _bound_by_age(task, bounds | dict.fromkeys(task.stuck, AS_LOCKED), rules)
-    names, done = read_lock(task.path).names, set[str]()
+    names, done, missing = read_lock(task.path).names, set[str](), set[str]()
     only = rules.choose(names)
     with tempfile.TemporaryDirectory(prefix=task.site.paths.temporary_prefix) as place:
         index = Path(place)
@@ -396,7 +395,8 @@ def _lock(task: _Task, text: str, bounds: dict[str, Bound], rules: Rules) -> Non
             finished = task.ask(*lock_arguments(names, bounds, only), *age)
         while lost := _find_unavailable(task, bounds, rules, age, finished, done):
             done |= lost.keys()
-            _require_indexes(task, done, age)
+            missing |= find_missing(finished.output)
+            _require_indexes(task, missing, finished)
             task.stays.update(lost)
             for name, version in lost.items():
                 bounds[name] = (f"=={version}",)
@@ -419,7 +419,7 @@ def _find_stuck(task: _Task, output: str, bounds: Mapping[str, Bound]) -> dict[s
     live, locked = task.before.installed, task.before.committed.versions
     names = [name for name in _NO_COMMIT.findall(output) if live.get(name) in locked.get(name, ())]
     stuck = [name for name in names if bounds.get(name, ("",)) is not AS_LOCKED]
-    return {name: Skipped(name, live[name], f"stays: {reason}") for name in stuck}
+    return {name: Skipped(name, live[name], f"stays: {reason}", is_live=True) for name in stuck}
 
 
 def _bound_by_age(task: _Task, bounds: dict[str, Bound], rules: Rules) -> tuple[dict[str, Bound], list[str]]:
@@ -448,9 +448,9 @@ def _find_unavailable(
 ) -> dict[str, str]:
     """Return the packages that must stay, of which uv says that it has no such version, without those that are done.
 
-    uv takes a yanked version only if no other one is allowed. An index that refuses this host has lost nothing.
+    uv takes a yanked version only if no other one is allowed.
     """
-    if finished.status != 1 or explain_refusal(finished.output) is not None:
+    if finished.status != 1:
         return {}
     stays = {name: bound[0][2:] for name, bound in bounds.items() if bound and len(bound) == 1 and bound[0][:2] == "=="}
     floors = {name: floor for name, floor in find_floors(rules, task.before).items() if name not in stays}
@@ -462,28 +462,21 @@ def _find_unavailable(
     return lost
 
 
-def _require_indexes(task: _Task, lost: Collection[str], age: Sequence[str]) -> None:
-    """Raise BuildError if an index has lost two packages, and has none of three others: it has moved, and lost nothing.
+def _require_indexes(task: _Task, missing: Collection[str], finished: Finished) -> None:
+    """Raise BuildError if one index lacks several packages, in all versions: it has moved, or refuses this host.
 
-    uv is asked for one of them at a time, and gets all others from the live venv.
+    A single package may be gone; with user and password refused, it is the index if that has no other one.
     """
     packages = [package for package in task.before.committed.packages if package.source.kind == "registry"]
-    for place in sorted({package.source.place for package in packages if package.name in lost} - {*task.alive}):
-        versions = {package.name: package.version for package in packages if package.source.place == place}
-        if len(versions.keys() & lost) < _SUSPICIOUS:
+    refusal = explain_refusal(finished.output)
+    for place in sorted({package.source.place for package in packages if package.name in missing}):
+        names = {package.name for package in packages if package.source.place == place}
+        lacking = sorted(names & {*missing})
+        if len(lacking) < max(1 if refusal else 2, min(_MANY, len(names))):
             continue
-        for name in [name for name in versions if name not in lost][:_PROBES]:
-            with tempfile.TemporaryDirectory(prefix=task.site.paths.temporary_prefix) as directory:
-                for other, version in versions.items():
-                    if other != name:
-                        pack_wheel(task.live.venv, other, version, Path(directory))
-                words = ("lock", "--dry-run", "-P", f"{name}=={versions[name]}", *age)
-                if task.ask(*words, index=Path(directory)).status == 0:
-                    task.alive.append(place)
-                    break
-        else:
-            message = f"The index {place} has none of the packages of the project."
-            raise BuildError(message, f"Correct its address in pyproject.toml or `.env`. {_RETRY}")
+        message = f"The index {place} does not have {join_few(lacking)} any more."
+        advice = f"If it has moved, correct its address in pyproject.toml or `.env`. {_RETRY}"
+        raise BuildError(*(refusal or (message, advice)), output=finished.output)
 
 
 def _pack(task: _Task, name: str, version: str, index: Path) -> bool:
@@ -525,12 +518,14 @@ def _explain_stay(task: _Task, rules: Rules, lock: Lock, name: str, floor: str) 
     if found:
         text = (found[1] or "").strip('"')
         reason = f"was yanked{f': {text}' if text else ''}"
+    elif explain_refusal(finished.output) is not None:
+        reason = "is refused by its index"
     elif finished.status == 1:
         is_young = rules.cutoff or "exclude-newer" in (task.tree / "pyproject.toml").read_text(encoding="utf-8")
         reason = "is too new for `min_age` or `exclude-newer`" if is_young else "is not in the index any more"
     else:
         return []
-    return [Skipped(name, floor, f"{reason}, and stays until a newer version may be taken")]
+    return [Skipped(name, floor, f"{reason}, and stays until a newer version may be taken", is_live=True)]
 
 
 def find_unfit(output: str) -> list[tuple[str, str, str]]:

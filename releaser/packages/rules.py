@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Literal, TypeAlias
@@ -132,11 +131,8 @@ class Skipped(msgspec.Struct, frozen=True):
     by: By = "uv"
     #: The package on hold that keeps it back.
     holder: str = ""
-
-    @property
-    def is_live(self) -> bool:
-        """True if the version is the live one, which stays though it is not in the index any more."""
-        return self.by == "uv" and re.search(r"\bstays\b", self.reason) is not None
+    #: True if the version is the live one, which stays although its index or the commit does not have it any more.
+    is_live: bool = False
 
     @property
     def sentence(self) -> str:

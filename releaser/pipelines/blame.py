@@ -267,7 +267,7 @@ def _search(bench: _Bench, suspects: Sequence[str], suspicion: Findings) -> Find
             bench.sides[False] = decide_without_commit(bench.site, bench.run, bench.options, bench.prospect)
     except (BuildError, PreflightError) as error:
         logger.warning("the packages could not be tried alone: %s", error)
-        bench.trouble = error.message
+        bench.trouble = bench.trouble or error.message
         return bench.give_up(suspicion) if isinstance(error, BuildError) else suspicion
     items = bench.list_items(suspects)
     if not items:

@@ -11,9 +11,9 @@ from releaser.candidate.trial import run_live_tests, run_tests_alone
 from releaser.errors import (
     BuildError,
     GateError,
+    LockedError,
     PreflightError,
     Problem,
-    ReleaserError,
     ToolError,
     explain_error,
     refuse,
@@ -22,6 +22,7 @@ from releaser.errors import (
 from releaser.live.outlook import foresee
 from releaser.packages.complaints import require_fitting_lock
 from releaser.packages.hand_made import EDITED, describe_new_packages, describe_patches
+from releaser.packages.holds import Pause
 from releaser.packages.lock import read_lock
 from releaser.packages.resolve import choose_python
 from releaser.pipelines.checks import Look, list_hints, look
@@ -62,39 +63,43 @@ def check(site: Site, *, sends_mail: bool) -> Check:
     store = Store(site.paths)
     is_first = is_before_init(store)
     view = look(site, store, is_first=is_first)
-    problems, failure = list(view.problems), None
+    problems, failures, hints = list(view.problems), tuple[Problem, ...](), list_hints(site)
     if not problems:
         try:
             problems = find_stale_lock(site, store, view) if is_first else _ask_update(site, store)
-        except (BuildError, ToolError, OSError) as error:
-            advice = error.advice if isinstance(error, ReleaserError) else "Run it again."
-            failure = Problem(BuildError.name, explain_error(error), advice)
+        except LockedError as error:
+            hints.append(f"What the next update would do was not asked: {error.message}")
+        except (BuildError, ToolError) as error:
+            failures = error.problems
+        except OSError as error:
+            failures = (Problem(BuildError.name, explain_error(error), "Run it again."),)
     damage = find_damage(site, store)
     if hotfixes := [problem for problem in damage if problem.name == EDITED]:
         problems = [*(problem for problem in problems if problem.name != EDITED), *hotfixes]
-    shadow, delivery = "" if problems or failure else describe_shadow(site), None
+    shadow, delivery = "" if problems or failures else describe_shadow(site), None
     if sends_mail:
         try:
             delivery = send_test_mail(site)
         except PreflightError as error:
             problems += error.problems
-    hints = list_hints(site)
     if store.link.kind == "foreign" and not store.link.is_symlink:
         hints.append(describe_patches(site.paths.link))
         hints.append("" if problems else describe_new_packages(site, mark="check"))
     hints += [f"{problem.message} {problem.advice}" for problem in damage if problem.name != EDITED]
-    code = PreflightError.exit_code if problems else BuildError.exit_code if failure else 0
-    return Check(tuple(filter(None, [*problems, failure])), shadow, tuple(filter(None, hints)), delivery, code)
+    code = PreflightError.exit_code if problems else BuildError.exit_code if failures else 0
+    return Check((*problems, *failures), shadow, tuple(filter(None, hints)), delivery, code)
 
 
 def _ask_update(site: Site, store: Store) -> list[Problem]:
-    """Return why the next update would be refused, also for a commit that is not here yet.
+    """Return why the next update would be refused, also in a pause, and for a commit that is not here yet.
 
-    Raises BuildError, ToolError and OSError.
+    Raises LockedError, BuildError, ToolError and OSError.
     """
     run = SiteRun("check", CHECK)
     run.store = store
-    decision = decide(site, run, UpdateOptions(dry_run=True), foresee(site, store))
+    outlook = foresee(site, store)
+    holds = tuple(hold for hold in outlook.holds if not isinstance(hold, Pause))
+    decision = decide(site, run, UpdateOptions(dry_run=True), msgspec.structs.replace(outlook, holds=holds))
     return list(decision.problems) if isinstance(decision, Refused) else []
 
 
@@ -105,7 +110,7 @@ def find_stale_lock(site: Site, store: Store, view: Look) -> list[Problem]:
     OSError.
     """
     levels = {site.settings.versions.upgrade, *site.settings.versions.upgrade_packages.values()}
-    if levels != {"none"} and (store.releases or store.link.kind != "missing"):
+    if levels != {"none"} and store.link.kind != "missing":
         return []
     head = view.require_fit().checkout.head
     try:

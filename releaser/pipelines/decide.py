@@ -24,7 +24,7 @@ from releaser.checkout.publish import is_worth_commit, may_push
 from releaser.checkout.repository import Repository
 from releaser.checkout.target import Lowered, Target, choose_target, fetch_upstream, find_lowered, site_for_commit
 from releaser.checkout.tree import copy_repository
-from releaser.errors import BuildError, PreflightError, refuse, require
+from releaser.errors import BuildError, PreflightError, ToolError, refuse, require
 from releaser.live.outlook import Outlook
 from releaser.live.problems import find_problems
 from releaser.packages import complaints
@@ -56,7 +56,7 @@ from releaser.report.decision import (
 )
 from releaser.site.site import Site
 from releaser.system.run import Run, now
-from releaser.system.space import require_room
+from releaser.system.space import explain_full_disk, require_room
 from releaser.system.text import find_close, join_few
 
 #: Looks at the tree of a commit with the upgraded lock, which is deleted after the decision.
@@ -110,14 +110,19 @@ def make_workplace(
 ) -> Iterator[tuple[Site, Repository, Path]]:
     """Yield the site, the repository that is fetched into, and the directory of a shadow.
 
-    In a dry run all of that, and the cache of uv, is below a temporary directory.
+    In a dry run all of that, and the cache of uv, is below a temporary directory. Raises BuildError if that is full.
     """
     if not is_dry:
         yield site, repository, site.paths.shadow(f"{run.id}-lock")
         return
     with tempfile.TemporaryDirectory(prefix="releaser-") as place:
-        copy = copy_repository(site, repository, Path(place, "repository"), mark=run.id)
-        yield msgspec.structs.replace(site, uv_cache=Path(place, "cache")), copy, Path(place, "shadow")
+        try:
+            copy = copy_repository(site, repository, Path(place, "repository"), mark=run.id)
+            yield msgspec.structs.replace(site, uv_cache=Path(place, "cache")), copy, Path(place, "shadow")
+        except (BuildError, ToolError, OSError) as error:
+            if (full := explain_full_disk(Path(place), error)) is not None:
+                raise full from error
+            raise
 
 
 def _decide(  # noqa: PLR0913 - all that a decision is made of
@@ -390,7 +395,7 @@ def _explain_lowered(plan: Plan, lowered: Lowered, installed: Mapping[str, str])
         if installed.get(name, version) != version
     )
     stays = (
-        Skipped(name, installed[name], f"stays: commit {lowered.commit} is a revert, which has {version}")
+        Skipped(name, installed[name], f"stays: commit {lowered.commit} is a revert, which has {version}", is_live=True)
         for name, version in lowered.reverted.items()
         if name in installed
     )

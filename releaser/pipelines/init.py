@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import tempfile
 from pathlib import Path
@@ -17,7 +16,7 @@ from releaser.checkout.problems import read_checkout
 from releaser.checkout.repository import open_repository
 from releaser.checkout.snapshot import require_unchanged
 from releaser.checkout.target import Target
-from releaser.errors import BuildError, ToolError, refuse, require
+from releaser.errors import refuse, require
 from releaser.live.change import make_entry, make_live
 from releaser.live.hooks import run_before_live
 from releaser.packages.complaints import require_fitting_lock
@@ -91,12 +90,11 @@ def preview_init(site: Site) -> Outcome:
     store = Store(site.paths)
     view = look(site, store, is_first=True)
     view.require_fit()
-    with contextlib.suppress(BuildError, ToolError):  # the release that is built reports it
-        require(find_stale_lock(site, store, view))
     if store.live is not None:
         return make_unchanged(f"Release {store.live.id} is live already.", store.live.id)
     if store.link.kind == "foreign" and not store.link.is_symlink:
         return make_unchanged(f"Would adopt `{site.paths.link}` as the first release.")
+    require(find_stale_lock(site, store, view))
     return make_unchanged("Would build, test and take live a first release from uv.lock.")
 
 

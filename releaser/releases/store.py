@@ -191,7 +191,7 @@ def begin_release(paths: Paths) -> Path:
 
 def seal_release(directory: Path, manifest: Manifest, state: State) -> Release:
     """Write state and manifest, durably; with the manifest the release exists. Raises OSError."""
-    sync_file_system(directory)
+    sync_file_system(directory)  # a ready release may wait for days, and goes live without a build
     write_json(directory / STATE, state)
     write_json(directory / MANIFEST, manifest)
     sync_directory(directory.parent)

@@ -343,7 +343,7 @@ def test_law_23_a_version_stays_also_where_the_project_allows_no_older_one(
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("status", "words"), [(401, "refused (401)"), (403, "refused (403) to give "), (404, "has none of the packages")]
+    ("status", "words"), [(401, "refused (401)"), (403, "refused (403) to give "), (404, "does not have ")]
 )
 def test_law_20_23_an_index_that_refuses_this_host_has_lost_nothing(
     site: SampleSite, index: Index, status: int, words: str
@@ -358,6 +358,15 @@ def test_law_20_23_an_index_that_refuses_this_host_has_lost_nothing(
     assert site.json("status", check=10)["attention"]
     index.refusal = 0
     assert changes(site.json("update")) == {"alpha": ("1.1.0", "1.2.0")}
+
+
+@pytest.mark.slow
+def test_law_23_a_package_that_its_index_refuses_alone_keeps_nothing_else_back(site: SampleSite, index: Index) -> None:
+    index.refusal, index.refused = 403, {"alpha"}
+    site.publish("beta", "1.1.0")
+    assert changes(site.json("update")) == {"beta": ("1.0.0", "1.1.0")}
+    assert "alpha 1.1.0 is refused by its index, and stays" in shown(site)
+    silent(site.releaser("update"))
 
 
 @pytest.mark.slow
@@ -381,7 +390,7 @@ def test_law_20_23_one_of_two_indexes_that_is_gone_has_lost_nothing(make_site: S
         site.releaser("init", check=0)
         other.refusal = 404
         site.publish("alpha", "1.2.0")
-        says(site.releaser("update", check=4), f"The index {other.url} has none of the packages")
+        says(site.releaser("update", check=4), f"The index {other.url} does not have many0, many1, many10 any more")
         other.refusal = 0
         for name in names[:3]:
             (other.directory / f"{name}-1.0.0-py3-none-any.whl").unlink()
@@ -396,8 +405,11 @@ def test_law_23_a_merge_that_lowers_is_followed_as_a_commit_is(site: SampleSite)
     clone = site.elsewhere()
     site.git("checkout", "--quiet", "-b", "earlier", "HEAD~1", cwd=clone)
     site.git("merge", "--quiet", "--strategy", "ours", "--no-edit", "main", cwd=clone)
+    merge = site.git("rev-parse", "HEAD", cwd=clone)
+    site.git("commit", "--quiet", "--allow-empty", "--message", "Read me", cwd=clone)
     site.git("push", "--quiet", "origin", "HEAD:main", cwd=clone)
     answer = site.json("update")
+    assert merge[:12] in answer["on_hold"][0]["reason"]
     assert changes(answer) == {"alpha": ("1.2.0", "1.1.0")}
     assert [(hold["name"], hold["version"], hold["by"]) for hold in answer["on_hold"]] == [("alpha", "1.2.0", "commit")]
     assert site.head() == site.git("rev-parse", "HEAD", cwd=clone)
@@ -405,7 +417,30 @@ def test_law_23_a_merge_that_lowers_is_followed_as_a_commit_is(site: SampleSite)
 
 
 @pytest.mark.slow
-def test_a_check_says_what_a_hold_would_break(site: SampleSite) -> None:
+@pytest.mark.parametrize("how", ["a rollback elsewhere", "a revert"])
+def test_law_17_23_it_stays_what_it_is_behind_a_merge(site: SampleSite, how: str) -> None:
+    site.publish("alpha", "1.2.0")
+    site.releaser("update", check=0)
+    clone = site.elsewhere()
+    site.git("checkout", "--quiet", "-b", "aside", cwd=clone)
+    if how == "a revert":
+        site.git("revert", "--no-edit", "HEAD", cwd=clone)
+    else:
+        site.uv("lock", "-P", "alpha==1.1.0", cwd=clone)
+        site.git("commit", "--quiet", "--all", "--message", "Roll back 1 package", cwd=clone)
+    site.git("checkout", "--quiet", "main", cwd=clone)
+    site.git("commit", "--quiet", "--allow-empty", "--message", "Read me", cwd=clone)
+    site.git("merge", "--quiet", "--no-edit", "aside", cwd=clone)
+    site.git("push", "--quiet", "origin", "main", cwd=clone)
+    answer = site.json("update")
+    assert (changes(answer), answer["on_hold"], site.version("alpha")) == ({}, [], "1.2.0")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("is_paused", [False, True])
+def test_a_check_says_what_a_hold_would_break(site: SampleSite, is_paused: bool) -> None:
+    if is_paused:
+        site.releaser("pause", check=0)
     site.releaser("hold", "alpha", check=0)
     site.publish("alpha", "2.0.0")
     site.replace("pyproject.toml", '"alpha"', '"alpha>=2"')

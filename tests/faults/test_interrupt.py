@@ -120,7 +120,8 @@ class Storm:
         self.code = finished.returncode
         ended = (stage.scene.code,) if self.is_late else (128 + self.by, -self.by)  # -by: before or after its work
         broken = unless(self.code in ended, f"the signal was lost: {finished}")
-        is_silent = "Traceback" not in finished.stderr or self.code == -self.by  # as Python starts, it says where
+        is_start = self.code == -self.by and ", in main" not in finished.stderr  # Python says where it was
+        is_silent = "Traceback" not in finished.stderr or is_start
         broken += unless(is_silent, f"a traceback: {finished}")
         broken += unless("Exception ignored" not in finished.stderr, f"a dropped exception: {finished}")
         broken += unless(seconds < QUICK, f"it went on for {seconds:.0f} s")

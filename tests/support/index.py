@@ -17,7 +17,7 @@ _JSON = "application/vnd.pypi.simple.v1+json"
 class Index:
     """The wheels of a directory; `yanked` are reasons and `ages` days, by the beginning of a file's name.
 
-    A `refusal` is the status with which it answers everything.
+    A `refusal` is the status with which it answers everything, or those that are `refused`.
     """
 
     url: str
@@ -25,6 +25,7 @@ class Index:
     yanked: dict[str, str] = field(default_factory=dict)
     ages: dict[str, float] = field(default_factory=dict)
     refusal: int = 0
+    refused: set[str] = field(default_factory=set)
 
     def describe(self, name: str) -> bytes:
         """Return what the index says about a package."""
@@ -55,7 +56,8 @@ def serve_index(directory: Path) -> Iterator[Index]:
             file = directory / name
             is_there = kind == "simple" or file.is_file()
             data = index.describe(name) if kind == "simple" else file.read_bytes() if is_there else b""
-            self.send_response(index.refusal or (200 if is_there else 404))
+            is_refused = bool(index.refusal) and (not index.refused or name.strip("/") in index.refused)
+            self.send_response(index.refusal if is_refused else 200 if is_there else 404)
             self.send_header("Content-Type", _JSON if kind == "simple" else "application/octet-stream")
             self.send_header("Content-Length", str(len(data)))
             self.send_header("Cache-Control", "no-store")
