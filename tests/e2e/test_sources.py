@@ -119,7 +119,7 @@ def test_law_32_38_a_package_from_elsewhere_is_refused_until_it_is_accepted(
     allowed = passwords.pop()
     passwords.append("none")
     finished = refused(site, "update", code=4)
-    says(finished, f"The index {url}/index/simple refused (401) to give alpha.", "UV_INDEX_NAME_PASSWORD")
+    says(finished, f"The index {url}/index/simple refused (401) to give ", "UV_INDEX_NAME_PASSWORD")
     assert "No versions fit" not in finished.stderr
     assert "hunter2" not in finished.stderr
     passwords[:] = [allowed]
