@@ -104,6 +104,8 @@ class ChangeError(ReleaserError):
 
     exit_code = 6
     name = "change"
+    #: True if the host is to blame, not the release: then nothing is put on hold.
+    is_of_host = False
 
 
 class LockedError(ReleaserError):
