@@ -25,7 +25,6 @@ from releaser.releases.venv import ask_python_version, find_python
 from releaser.site.site import Site
 from releaser.system import signals
 
-
 THROTTLE = 15.0  # seconds: Passenger looks at its file at most once in ten
 _PAUSE = 2.0  # seconds before a restart of the way back is tried again
 

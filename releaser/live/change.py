@@ -25,12 +25,12 @@ from releaser.live.actions import (
     Direction,
     move_again,
 )
-from releaser.live.health import find_unused_release, is_healthy_now
+from releaser.live.health import find_unused_release, is_healthy_now, list_old_processes
 from releaser.live.hooks import run_after_live
 from releaser.live.programs import may_restart
 from releaser.live.restart import advise_start
 from releaser.releases.journal import Entry, drop_entry, read_journal_time, write_entry
-from releaser.releases.lease import list_holders, list_processes
+from releaser.releases.lease import list_holders
 from releaser.releases.link import read_link
 from releaser.releases.release import Release
 from releaser.releases.reserve import release_reserve
@@ -118,8 +118,7 @@ def _finish(site: Site, run: Run, repository: Repository, entry: Entry, actions:
         problem = find_unused_release(site, entry, read_journal_time(site.paths))
     except (ChangeError, OSError) as error:
         return _go_back(site, run, repository, entry, error, is_restarted=is_restarted)
-    others = [release.directory for release in run.store.releases if release.id != entry.release]
-    if problem is None and (stayed := list_processes(*others)):
+    if problem is None and entry.release and (stayed := list_old_processes(site, entry.release)):
         run.note(f"Still on an earlier release: {join_few([process.sentence for process in stayed])}.")
     run_after_live(site, run, entry)  # before the journal says so: recovery runs it again
     entry = write_entry(site.paths, msgspec.structs.replace(entry, phase="publishing"))

@@ -10,6 +10,7 @@ from releaser.errors import ChangeError, Problem, ToolError
 from releaser.live.programs import find_missing_program, may_restart
 from releaser.releases.journal import Entry
 from releaser.releases.lease import HIDDEN, Process, list_holders, list_processes
+from releaser.releases.release import ID
 from releaser.site.site import Site
 from releaser.system import proc, process, signals
 from releaser.system.text import LONGEST_LINE, clip, format_seconds, join_few
@@ -62,7 +63,7 @@ def check_health(site: Site, entry: Entry | None = None, patience: float = 0) ->
     """
     has_check, began = bool(site.settings.live.health_check), time.monotonic()
     while True:
-        limit = site.settings.live.health_timeout
+        limit: float = site.settings.live.health_timeout
         users = find_users(site, entry) if entry is not None else Users((), ())
         may_mislead, is_unused = users.may_mislead, not users.new and entry is not None and bool(entry.release)
         limit = max(limit, patience) if may_mislead else limit
@@ -100,6 +101,12 @@ def find_unused_release(site: Site, entry: Entry, began: float) -> Problem | Non
     if any(proc.find_parent(pid) in users.stayed and proc.find_start(pid) > began for pid in users.stayed):
         advice = f"A reload keeps the release. {advice} `releaser check` names a way that starts the process anew."
     return Problem("not-restarted", message, advice)
+
+
+def list_old_processes(site: Site, live: str | None) -> tuple[Process, ...]:
+    """Return the processes on any other release than the live one."""
+    paths = [path for path in sorted(site.paths.releases.glob("*")) if ID.fullmatch(path.name) and path.name != live]
+    return list_processes(*paths)
 
 
 def list_stayed(site: Site, entry: Entry, users: Users) -> tuple[Process, ...]:

@@ -39,11 +39,8 @@ def find_way(words: tuple[str, ...]) -> Way:
 
 def find_problems(site: Site) -> list[Problem]:
     """Return why the site, or its workers, cannot be restarted as it is set."""
-    return [
-        problem
-        for name in SETTINGS
-        for problem in find_way(words := site.settings.get(name)).find_problems(site, name, words)
-    ]
+    values = [(name, site.settings.get(name)) for name in SETTINGS]
+    return [problem for name, words in values for problem in find_way(words).find_problems(site, name, words)]
 
 
 def restart(site: Site, release: Path) -> str:

@@ -7,6 +7,7 @@ killed may leave both: the next restart goes on with the second if that is on th
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import signal
 import time
@@ -75,7 +76,7 @@ def _explain_pin(site: Site, words: str) -> tuple[str, str]:
 def _has_lines(master: int) -> bool:
     """Return False if a master's configuration says nothing about START_CTX, as far as its command line names it."""
     words = proc.read_words(master)
-    named = [word for before, word in zip(words, words[1:], strict=False) if before in ("-c", "--config")]
+    named = [word for before, word in itertools.pairwise(words) if before in ("-c", "--config")]
     named += [word.partition("=")[2] for word in words if word.startswith("--config=")] or ["gunicorn.conf.py"]
     path = os.path.join(f"/proc/{master}/cwd", named[0].removeprefix("file:"))
     if len(words) < 2 or named[0].startswith("python:"):  # its title was changed
@@ -92,7 +93,7 @@ def restart(site: Site, words: tuple[str, ...], release: Path) -> str:
     if second and not first:  # it is about to rename its file, and ignores a signal until then
         first, second = _wait(site, lambda: _read_master(path)), 0
     if not first:
-        raise _of_host(f"The restart failed: no gunicorn runs with the pid file `{path}`.", f"Start it with that.")
+        raise _of_host(f"The restart failed: no gunicorn runs with the pid file `{path}`.", "Start it with that.")
     if second and second not in list_users(release):
         _end(site, second)
         second = 0

@@ -50,7 +50,7 @@ def find_problems(site: Site, setting: str, words: tuple[str, ...]) -> list[Prob
     units = list_units(words)
     if not units:
         message = f"The setting `{setting}` names no unit: `{words[0]}`."
-        return [Problem("no-unit", message, f"Set it to `systemd:UNIT`: `systemctl list-units` names them.")]
+        return [Problem("no-unit", message, "Set it to `systemd:UNIT`: `systemctl list-units` names them.")]
     if not shutil.which("systemctl", path=_make_environment(site)["PATH"]):
         return find_missing_program(site, setting, "systemctl")
     return [problem for unit in units for problem in _find_unit_problems(site, setting, unit)]
