@@ -147,7 +147,7 @@ def test_law_21_a_healthy_release_stays(make_site: SiteFactory) -> None:
 
 #: A restart that goes on in the background once the earlier process has answered the health check.
 BACKGROUND = """
-rm -f {pid}.asked; while kill -0 $PPID $(cat {pid}) && ! test -e {pid}.asked; do sleep 0.1; done
+rm -f {pid}.asked; while kill -0 $PPID && test -e {pid} && ! test -e {pid}.asked; do sleep 0.1; done
 {}
 """
 NEW = {
