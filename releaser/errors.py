@@ -104,8 +104,10 @@ class ChangeError(ReleaserError):
 
     exit_code = 6
     name = "change"
-    #: True if the host is to blame, not the release: then nothing is put on hold.
-    is_of_host = False
+
+
+class HostError(ChangeError):
+    """A step after the flip failed because of the host, so that nothing of the release is put on hold."""
 
 
 class LockedError(ReleaserError):

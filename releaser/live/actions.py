@@ -17,15 +17,14 @@ from releaser.checkout.repository import Repository
 from releaser.errors import ChangeError, ToolError
 from releaser.live.django import collect_static_files, has_static_files
 from releaser.live.health import check_health
-from releaser.live.programs import may_restart
-from releaser.live.restart import is_at_next_request, restart
+from releaser.live.programs import is_at_next_request, may_restart
+from releaser.live.restart import restart
 from releaser.releases.journal import Entry
 from releaser.releases.link import exchange_for_directory, exchange_for_link, flip, make_link_text, read_link
 from releaser.releases.venv import ask_python_version, find_python
 from releaser.site.site import Site
 from releaser.system import signals
 
-THROTTLE = 15.0  # seconds: Passenger looks at its file at most once in ten
 _PAUSE = 2.0  # seconds before a restart of the way back is tried again
 
 
@@ -120,8 +119,7 @@ def _restart(site: Site, repository: Repository, direction: Direction) -> str:
 
 
 def _check_health(site: Site, repository: Repository, direction: Direction) -> str:
-    patience = THROTTLE if is_at_next_request(site) else 0.0
-    return check_health(site, direction.entry if may_restart(site) and not direction.back else None, patience)
+    return check_health(site, direction.entry if may_restart(site) and not direction.back else None)
 
 
 def has_health_check(site: Site) -> bool:

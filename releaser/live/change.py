@@ -13,7 +13,7 @@ import msgspec
 
 from releaser.checkout.move import is_moved_by_person
 from releaser.checkout.repository import Repository
-from releaser.errors import BuildError, ChangeError, PreflightError, Problem, ReleaserError, explain_error
+from releaser.errors import BuildError, ChangeError, HostError, PreflightError, Problem, ReleaserError, explain_error
 from releaser.live.actions import (
     ACTIONS,
     BEFORE_FLIP,
@@ -158,7 +158,7 @@ def _go_back(
     advice = getattr(error, "advice", "")
     if entry.earlier is None or not may_go_back(entry):
         return _let_stay(site, entry, reason, advice, is_restarted=is_restarted or not may_restart(site))
-    is_of_host = entry.was_healthy is False or getattr(error, "is_of_host", False)
+    is_of_host = entry.was_healthy is False or isinstance(error, HostError)
     may_hold = entry.may_hold and not is_of_host and find_signal() is None  # else that may be the reason: tried again
     going_back = msgspec.structs.replace(entry, phase="going-back", reason=reason, may_hold=may_hold)
     entry = write_entry(site.paths, going_back)

@@ -7,7 +7,7 @@ import time
 import msgspec
 
 from releaser.errors import ChangeError, Problem, ToolError
-from releaser.live.programs import find_missing_program, may_restart
+from releaser.live.programs import find_missing_program, is_at_next_request, may_restart
 from releaser.releases.journal import Entry
 from releaser.releases.lease import HIDDEN, Process, list_holders, list_processes
 from releaser.releases.release import ID
@@ -16,6 +16,7 @@ from releaser.system import proc, process, signals
 from releaser.system.text import LONGEST_LINE, clip, format_seconds, join_few
 
 _POLL_INTERVAL = 0.5  # seconds between two attempts
+_THROTTLE = 15.0  # seconds: Passenger looks at its file at most once in ten
 _SCHEMES = ("http://", "https://")
 
 
@@ -54,19 +55,18 @@ def find_users(site: Site, entry: Entry) -> Users:
 
 
 @signals.hurry_on_signals()
-def check_health(site: Site, entry: Entry | None = None, patience: float = 0) -> str:
+def check_health(site: Site, entry: Entry | None = None) -> str:
     """Ask until the site is healthy, and return the answer in words; empty without a health check.
 
     After the change of an `entry`, an answer counts once no process of the earlier release can have given it, or when
-    the time is over. That is `health_timeout`, but `patience` seconds at least while such processes are there, which
-    start anew because they are asked. Raises ChangeError with the last answer.
+    `health_timeout` is over, or a longer time that such processes may take. Raises ChangeError with the last answer.
     """
     has_check, began = bool(site.settings.live.health_check), time.monotonic()
     while True:
         limit: float = site.settings.live.health_timeout
         users = find_users(site, entry) if entry is not None else Users((), ())
         may_mislead, is_unused = users.may_mislead, not users.new and entry is not None and bool(entry.release)
-        limit = max(limit, patience) if may_mislead else limit
+        limit = max(limit, _THROTTLE) if may_mislead and is_at_next_request(site) else limit
         is_healthy, answer = _ask(site, max(1.0, began + limit - time.monotonic())) if has_check else (True, "")
         if is_healthy and not may_mislead and not (is_unused and is_url_asked(site)):
             return answer

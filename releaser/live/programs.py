@@ -10,10 +10,17 @@ from releaser.site.site import Site
 from releaser.system import process
 from releaser.system.text import format_seconds
 
+NONE = ((), ("none",))  # values of settings by which nothing is restarted
+
 
 def may_restart(site: Site) -> bool:
     """Return True unless a person has set that the site is not restarted."""
-    return site.settings.live.restart not in ((), ("none",))
+    return site.settings.live.restart not in NONE
+
+
+def is_at_next_request(site: Site) -> bool:
+    """Return True if the site restarts when it is asked, at most once in ten seconds, as Passenger does."""
+    return site.settings.live.restart in (("auto",), ("passenger",))
 
 
 def find_missing_program(site: Site, name: str, program: str) -> list[Problem]:

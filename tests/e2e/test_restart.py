@@ -25,8 +25,7 @@ def application(environ, start_response):
     return [alpha.__version__.encode()]
 """
 CONFIG = """\
-def on_starting(server):
-    server.START_CTX[0], server.START_CTX["args"][:2] = "{0}/python", ["{0}/python", "{0}/gunicorn"]
+def on_starting(server): server.START_CTX[0], server.START_CTX["args"][:2] = "{0}/python", ["{0}/python", "{0}/gunicorn"]
 """
 DEAD = '__version__ = "1.2.0"\nimport os\nassert "gunicorn" not in os.environ.get("SERVER_SOFTWARE", "")\n'
 ILL = '__version__ = "1.2.0"\nIS_ILL = True\n'

@@ -1,39 +1,26 @@
-"""A restart by Passenger's own program: at once, not at the next visitor. Without that program, by its file.
-
-Passenger looks at the file when a request comes, and at most once in ten seconds.
-"""
+"""A restart by Passenger's own program, which needs no visitor; else by a file, as `touch` does."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 from pathlib import Path
 
-from releaser.errors import Problem, ToolError
+from releaser.errors import ToolError
 from releaser.live.restart import touch
 from releaser.site.site import Site
 from releaser.system import process
 
-_PROGRAM = "passenger-config"
-
-
-def find_problems(site: Site, setting: str, words: tuple[str, ...]) -> list[Problem]:
-    """Return why the file could not be touched."""
-    return touch.find_problems(site, setting, words)
+find_problems = touch.find_problems
 
 
 def restart(site: Site, words: tuple[str, ...], release: Path) -> str:
-    """Ask Passenger; touch the file if it does not know the site: one that nobody has visited is not running.
-
-    Raises ChangeError.
-    """
-    env, name = site.service_environment(site.paths.link), os.path.realpath(site.paths.project)
-    if program := shutil.which(_PROGRAM, path=env["PATH"]):
-        arguments = [program, "restart-app", "--name", name]
-        try:
-            process.run(arguments, cwd=site.paths.project, env=env, timeout=site.settings.live.restart_timeout)
-        except ToolError:  # the file does it, later
-            pass
-        else:
-            return f"asked {_PROGRAM}"
+    """Ask Passenger, or touch the file. Raises ChangeError."""
+    env, limit = site.service_environment(site.paths.link), site.settings.live.restart_timeout
+    if program := shutil.which("passenger-config", path=env["PATH"]):
+        arguments = [program, "restart-app", "--name", os.path.realpath(site.paths.project)]
+        with contextlib.suppress(ToolError):  # nobody has visited it
+            process.run(arguments, cwd=site.paths.project, env=env, timeout=limit)
+            return "asked passenger-config"
     return touch.restart(site, words, release)
