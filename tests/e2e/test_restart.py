@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.scenes import refused, says
+from tests.support.commands import started
 from tests.support.sites import SampleSite, SiteFactory
 
 WSGI = """\
@@ -120,7 +121,8 @@ def test_law_04_21_gunicorn_hands_over_without_a_failed_request(
     """An update, a release that does not start, and a rollback."""
     site = gunicorn_site
     with under_gunicorn(site, *start) as visitors:
-        site.releaser("check", check=0)
+        says(site.releaser("check", check=0, env={"RELEASER_RESTART": "auto"}), "set `restart` to `gunicorn:")
+        assert "set `restart`" not in site.releaser("check", check=0).stderr
         site.update_to("1.1.0")
         assert visitors.ask() == "1.1.0"
         site.publish("alpha", "1.2.0", modules={"alpha/__init__.py": DEAD})
@@ -174,6 +176,23 @@ def test_law_28_a_pinned_master_is_refused_with_the_lines_to_write(gunicorn_site
         assert answer["result"] == "updated-not-restarted"
         assert "gunicorn" in str(answer["problems"])
         assert "A reload keeps the release" in str(answer["problems"])
+        says(site.releaser("check", check=0), "A reload keeps the release", "set `restart` to `gunicorn:")
+
+
+@pytest.mark.slow
+@pytest.mark.network
+def test_law_28_a_gunicorn_that_a_supervisor_watches_is_refused(gunicorn_site: SampleSite) -> None:
+    site = gunicorn_site
+    supervisor, pid = site.outer / "supervisord", site.outer / "gunicorn.pid"
+    supervisor.write_text('"$@" & wait', encoding="utf-8")
+    words = [".venv/bin/gunicorn", "--no-control-socket", "--pid", str(pid), "--bind", f"unix:{site.outer}/socket"]
+    site.write_dotenv(restart="gunicorn:../gunicorn.pid")
+    with started(["sh", supervisor, *words, "wsgi:application"], cwd=site.path, env=site.env):
+        wait_until(pid.exists)
+        says(refused(site, "check"), "supervisor")
+        os.kill(int(pid.read_text(encoding="utf-8")), signal.SIGTERM)
+        wait_until(lambda: not pid.exists())
+    says(refused(site, "check"), "no gunicorn of this user runs")
 
 
 SYSTEMCTL = """#!/bin/sh
@@ -309,4 +328,4 @@ def test_check_asks_a_site_that_is_live(make_site: SiteFactory) -> None:
     site = make_site.live(dotenv={"RELEASER_HEALTH_CHECK": "test -e ../well", "RELEASER_HEALTH_TIMEOUT": "0s"})
     assert [each["code"] for each in site.json("check", "--live", check=10)["problems"]] == ["unhealthy"]
     (site.outer / "well").touch()
-    assert "passes its health check" in site.releaser("check", "--live", check=0).stdout
+    assert "passes its health check" in site.releaser("check", "--live", check=0).stderr
