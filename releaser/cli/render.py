@@ -269,6 +269,12 @@ def print_status(status: Status) -> None:
         _say_row("on hold", f"{', '.join(hold.label for hold in holds)}: {reason.rstrip('.')}{undo}")
     for commit in status.pending:
         _say_row("pending", f"commit {commit[:12]} is not pushed")
+    _print_end(status)
+
+
+def _print_end(status: Status) -> None:
+    for process in status.old_processes:
+        _say_row("old", f"on release {process.release}: {process.sentence}")
     click.echo("well" if status.well else "needs attention:")
     _print_attention(status.attention)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from releaser.errors import HookError, Problem, ToolError
-from releaser.live.restart import find_missing_program
+from releaser.live.programs import find_missing_program
 from releaser.releases.journal import Entry
 from releaser.site.settings import PREFIX
 from releaser.site.site import Site

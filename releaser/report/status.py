@@ -10,11 +10,11 @@ import msgspec
 
 from releaser.checkout.pending import read_pending
 from releaser.errors import BuildError, Problem
-from releaser.live.health import is_healthy_now, is_url_asked
+from releaser.live.health import is_healthy_now, is_url_asked, list_old_processes
 from releaser.packages.audit import Audit, read_audit
 from releaser.packages.hand_made import find_edited_venv
 from releaser.packages.holds import LONGEST, Hold, HoldRow, Pause, describe_hold, find_old_holds, find_pause, list_holds
-from releaser.releases.lease import is_used
+from releaser.releases.lease import Process, is_used
 from releaser.releases.release import PackageChange
 from releaser.releases.store import Store
 from releaser.releases.venv import list_installed
@@ -62,6 +62,8 @@ class Status(msgspec.Struct, frozen=True):
     running: Running | None
     #: The last audit of the live release; None without one.
     audit: Audit | None = None
+    #: The processes that run on another release than the live one, oldest release first.
+    old_processes: tuple[Process, ...] = ()
     notes: tuple[str, ...] = ()
 
     @property
@@ -121,6 +123,7 @@ def make_status(site: Site, store: Store, problems: Sequence[Problem]) -> Status
         decision=_read_decision(site, holds),
         running=running,
         audit=read_audit(site, store.live.venv) if store.live else None,
+        old_processes=list_old_processes(site, store.link.release),
     )
 
 
