@@ -20,6 +20,7 @@ from releaser.packages.changes import describe_changes
 from releaser.pipelines.check import Check
 from releaser.pipelines.outdated import Outdated
 from releaser.pipelines.verify import Verification
+from releaser.releases.lease import list_sentences
 from releaser.releases.release import PackageChange
 from releaser.report.details import Details
 from releaser.report.history import Record
@@ -273,8 +274,9 @@ def print_status(status: Status) -> None:
 
 
 def _print_end(status: Status) -> None:
-    for process in status.old_processes:
-        _say_row("old", f"on release {process.release}: {process.sentence}")
+    for release, processes in itertools.groupby(status.old_processes, lambda process: process.release):
+        for sentence in list_sentences([*processes]):
+            _say_row("old", f"on release {release}: {sentence}")
     click.echo("well" if status.well else "needs attention:")
     _print_attention(status.attention)
 

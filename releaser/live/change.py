@@ -30,7 +30,7 @@ from releaser.live.hooks import run_after_live
 from releaser.live.programs import may_restart
 from releaser.live.restart import advise_start
 from releaser.releases.journal import Entry, drop_entry, read_journal_time, write_entry
-from releaser.releases.lease import list_holders
+from releaser.releases.lease import list_holders, list_sentences
 from releaser.releases.link import read_link
 from releaser.releases.release import Release
 from releaser.releases.reserve import release_reserve
@@ -130,7 +130,7 @@ def _finish(site: Site, run: Run, repository: Repository, entry: Entry, actions:
     except (ChangeError, OSError) as error:
         return _go_back(site, run, repository, entry, error, is_restarted=is_restarted)
     if problem is None and entry.release and (stayed := list_old_processes(site, entry.release)):
-        run.note(f"Still on an earlier release: {join_few([process.sentence for process in stayed])}.")
+        run.note(f"Still on an earlier release: {join_few(list_sentences(stayed))}.")
     run_after_live(site, run, entry)  # before the journal says so: recovery runs it again
     entry = write_entry(site.paths, msgspec.structs.replace(entry, phase="publishing"))
     return ChangeResult(entry, problem=problem, is_restarted=problem is None)

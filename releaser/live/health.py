@@ -9,7 +9,7 @@ import msgspec
 from releaser.errors import ChangeError, Problem, ToolError
 from releaser.live.programs import find_missing_program, is_at_next_request, may_restart
 from releaser.releases.journal import Entry
-from releaser.releases.lease import HIDDEN, Process, list_holders, list_processes
+from releaser.releases.lease import HIDDEN, Process, list_holders, list_processes, list_sentences
 from releaser.releases.release import ID
 from releaser.site.site import Site
 from releaser.system import proc, process, signals
@@ -96,7 +96,7 @@ def find_unused_release(site: Site, entry: Entry, began: float) -> Problem | Non
     message = f"No process uses release {entry.release}"
     message += f", although {live.health_check[0]} answered." if is_url_asked(site) else "."
     earlier = list_processes(site.paths.releases / str(entry.earlier))
-    stayed = [each.sentence for each in earlier if each.pid in users.stayed]
+    stayed = list_sentences([each for each in earlier if each.pid in users.stayed])
     message += f" On the earlier release: {join_few(stayed)}." if stayed else ""
     advice = f"Restart the site by hand, with `{site.paths.link}/bin/python`, and correct `restart`."
     if any(proc.find_parent(pid) in users.stayed and proc.find_start(pid) > began for pid in users.stayed):

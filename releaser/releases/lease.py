@@ -10,6 +10,7 @@ import fcntl
 import os
 import stat
 import struct
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -128,6 +129,12 @@ def list_holders(release: Path) -> tuple[int, ...]:
 def list_processes(*releases: Path) -> tuple[Process, ...]:
     """Return the processes that hold leases."""
     return tuple(_describe(pid, release) for release in releases for pid in list_holders(release))
+
+
+def list_sentences(processes: Sequence[Process]) -> list[str]:
+    """Return processes for people, without those that another one of them has started."""
+    pids = {process.pid for process in processes} - {HIDDEN}
+    return [process.sentence for process in processes if proc.find_parent(process.pid) not in pids]
 
 
 def _describe(pid: int, release: Path) -> Process:

@@ -51,6 +51,6 @@ def restart(site: Site, release: Path) -> str:
 def advise_start(site: Site) -> str:
     """Return how a person starts a site that does not answer."""
     words = site.settings.live.restart
-    units = " ".join(systemd.list_units(words)) if find_way(words) is systemd else ""
-    start = f"systemctl restart {units}" if units else shlex.join(words) if find_way(words) is command else ""
+    way = find_way(words)
+    start = systemd.advise_start(site, words) if way is systemd else shlex.join(words) if way is command else ""
     return f"Start the site: run `{start}`." if start else "Start the site by hand, as when this host boots."

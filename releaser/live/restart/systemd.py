@@ -47,6 +47,14 @@ def _make_environment(site: Site) -> dict[str, str]:
     return env
 
 
+def advise_start(site: Site, words: tuple[str, ...]) -> str:
+    """Return the command by which a person starts the units."""
+    units = list_units(words)
+    with contextlib.suppress(ToolError):
+        return " ".join([*make_command(site, units[0]), "restart", *units]).replace(" --no-ask-password", "")
+    return f"systemctl restart {' '.join(units)}"
+
+
 def find_problems(site: Site, setting: str, words: tuple[str, ...]) -> list[Problem]:
     """Return a problem for each unit that systemd does not know, also if that does not answer."""
     problems = find_missing_program(site, setting, "systemctl")
