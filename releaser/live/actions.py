@@ -16,6 +16,7 @@ from releaser.checkout.repository import Repository
 from releaser.errors import ChangeError, ToolError
 from releaser.live.django import collect_static_files, has_static_files
 from releaser.live.health import check_health
+from releaser.live.hooks import run_before_restart
 from releaser.live.restart import may_restart, restart
 from releaser.releases.journal import Entry
 from releaser.releases.link import exchange_for_directory, exchange_for_link, flip, make_link_text, read_link
@@ -97,6 +98,10 @@ def _collect_static_files(site: Site, repository: Repository, direction: Directi
     return collect_static_files(site, site.paths.releases / str(direction.release) / "venv")
 
 
+def _run_before_restart(site: Site, repository: Repository, direction: Direction) -> str:
+    return run_before_restart(site, repository, direction.entry, back=direction.back)
+
+
 def _restart(site: Site, repository: Repository, direction: Direction) -> str:
     return restart(site)
 
@@ -109,10 +114,11 @@ ACTIONS = (
     Action("checkout", _checkout, undo=_undo_checkout),
     Action("flip", _flip),
     Action("static files", _collect_static_files, applies=has_static_files),
+    Action("before_restart", _run_before_restart, applies=lambda site: bool(site.settings.live.before_restart)),
     Action("restart", _restart, applies=may_restart),
     Action("health", _check_health, applies=lambda site: bool(site.settings.live.health_check)),
 )
 BEFORE_FLIP = ACTIONS[:1]
 UP_TO_FLIP = ACTIONS[:2]
 FROM_FLIP = ACTIONS[1:]
-FLIP, RESTART, AFTER_STATIC_FILES = ACTIONS[1], ACTIONS[3], ACTIONS[3:]
+FLIP, RESTART, AFTER_STATIC_FILES = ACTIONS[1], ACTIONS[4], ACTIONS[4:]

@@ -108,7 +108,7 @@ def _finish(site: Site, run: Run, repository: Repository, entry: Entry, actions:
         check_health(site)  # again: the processes of the earlier release may have answered
     except (ChangeError, OSError) as error:
         return _go_back(site, run, repository, entry, error, is_restarted=is_restarted)
-    run_after_live(site, run, entry)  # before the journal says so: recovery runs it again
+    run_after_live(site, run, repository, entry)  # before the journal says so: recovery runs it again
     entry = write_entry(site.paths, msgspec.structs.replace(entry, phase="publishing"))
     return ChangeResult(entry, problem=problem, is_restarted=problem is None)
 

@@ -19,7 +19,8 @@ from releaser.system.text import find_close, hide_secrets, normalize_name
 
 PREFIX = "RELEASER_"
 # Variables with the prefix that are no settings: an option's, and those of hooks, which may call releaser.
-OTHER_VARIABLES = {"RELEASER_PROJECT", "RELEASER_RESULT", "RELEASER_RELEASE", "RELEASER_PREVIOUS", "RELEASER_EXIT_CODE"}
+_OF_HOOKS = {"RELEASER_RESULT", "RELEASER_RELEASE", "RELEASER_PREVIOUS", "RELEASER_EXIT_CODE", "RELEASER_TREE"}
+OTHER_VARIABLES = {"RELEASER_PROJECT", *_OF_HOOKS}
 # Django's name, and those of the older updater.
 ALIASES = {
     "ADMINS_JSON": "admins",
@@ -168,7 +169,15 @@ class LiveSettings(msgspec.Struct, frozen=True):
     ] = "refuse"
     before_build: Annotated[Command, Meta(description="Command that runs in the shadow before a build.")] = Command(())
     before_live: Annotated[
-        Command, Meta(description="Command right before an update goes live; if it fails, nothing does.")
+        Command,
+        Meta(
+            description="Command right before an update goes live, in the live checkout with the candidate's packages; "
+            "the candidate's code is in `$RELEASER_TREE`. If it fails, nothing goes live."
+        ),
+    ] = Command(())
+    before_restart: Annotated[
+        Command,
+        Meta(description="Command between static files and restart, also on the way back; a failure goes back."),
     ] = Command(())
     after_live: Annotated[Command, Meta(description="Command once a release is live and healthy.")] = Command(())
     on_failure: Annotated[Command, Meta(description="Command after an update or rollback that failed.")] = Command(())
