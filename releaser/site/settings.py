@@ -6,10 +6,12 @@ the default. A variable is `RELEASER_` and the name of the setting in capitals.
 
 from __future__ import annotations
 
+import contextlib
 import re
 import shlex
 from collections.abc import Callable, Iterator, Mapping
 from typing import Annotated, Any, Literal, NewType, cast, get_args, get_origin, get_type_hints
+from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import Meta
@@ -38,6 +40,7 @@ Level = Literal["all", "minor", "patch", "security", "none"]
 Levels = NewType("Levels", dict[str, Level])  # by the names of packages, as uv.lock has them
 Table = NewType("Table", dict[str, str])
 Sender = NewType("Sender", str)  # `Name <address>`, or an address
+Url = NewType("Url", str)  # with a host
 Host = NewType("Host", str)  # with `:port`, or without
 Addresses = NewType("Addresses", tuple[str, ...])  # each `Name <address>`, or an address alone
 
@@ -222,6 +225,10 @@ class MailSettings(msgspec.Struct, frozen=True):
     smtp_security: Annotated[
         Literal["auto", "starttls", "tls", "none"], Meta(description="`auto` uses STARTTLS if the server offers it.")
     ] = "auto"
+    ping_url: Annotated[
+        Url,
+        Meta(description="URL of a monitor: an update or rollback asks for it with `/start`, then with its exit code."),
+    ] = Url("")
     heartbeat: Annotated[
         Seconds, Meta(description="Mail that all is well after this time without mail. Default: never.")
     ] = Seconds(0)
@@ -265,7 +272,7 @@ class SettingRow(msgspec.Struct, frozen=True):
     description: str
 
 
-SECRETS = ("smtp_password",)
+SECRETS = ("smtp_password", "ping_url")
 #: Settings whose wrong values are not shown.
 _HIDDEN = (*SECRETS, "smtp_host", "test_environment")
 # Settings that decide where a site is: a commit cannot change them.
@@ -304,6 +311,8 @@ def load_settings(
                 advice = " User and password are `smtp_user` and `smtp_password`." if name == "smtp_host" else ""
                 wrong[name] = Problem("wrong-setting", message, f"Correct `{key}` in {source}.{advice}")
                 problems.append(wrong[name])
+    ping_url = str(values.get("ping_url", ""))
+    hide_secrets({"secret": [ping_url, ping_url.partition("://")[2].partition("/")[2]]})
     subjects = {
         subject: kind(**{name: values[name] for name in kind.__struct_fields__ if name in values})
         for subject, kind in _SUBJECTS.items()
@@ -463,6 +472,14 @@ def _read_sender(value: Any) -> Sender:
     return Sender(formataddr((name, address)))
 
 
+def _read_url(value: Any) -> Url:
+    with contextlib.suppress(ValueError):  # of brackets, or a port that is no number
+        parts = urlsplit(value.strip()) if isinstance(value, str) else urlsplit("")
+        if parts.scheme in ("http", "https") and parts.hostname and (parts.port or 1):
+            return Url(parts.geturl())
+    raise ValueError("an http or https URL")
+
+
 def _read_host(value: Any) -> Host:
     if not isinstance(value, str) or not _HOST.fullmatch(value.strip()):
         raise ValueError("a host, or `host:port`")
@@ -491,6 +508,7 @@ _BY_TYPE: dict[Any, Callable[[Any], Any]] = {
     Levels: _read_levels,
     Addresses: _read_addresses,
     Host: _read_host,
+    Url: _read_url,
     Sender: _read_sender,
 }
 
