@@ -475,7 +475,7 @@ def _read_sender(value: Any) -> Sender:
 def _read_url(value: Any) -> Url:
     with contextlib.suppress(ValueError):  # of brackets, or a port that is no number
         parts = urlsplit(value.strip()) if isinstance(value, str) else urlsplit("")
-        if parts.scheme in ("http", "https") and parts.hostname and (parts.port or 1):
+        if parts.scheme in ("http", "https") and parts.hostname and parts.port != 0:
             return Url(parts.geturl())
     raise ValueError("an http or https URL")
 
