@@ -6,12 +6,10 @@ the default. A variable is `RELEASER_` and the name of the setting in capitals.
 
 from __future__ import annotations
 
-import contextlib
 import re
 import shlex
 from collections.abc import Callable, Iterator, Mapping
 from typing import Annotated, Any, Literal, NewType, cast, get_args, get_origin, get_type_hints
-from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import Meta
@@ -47,6 +45,7 @@ Addresses = NewType("Addresses", tuple[str, ...])  # each `Name <address>`, or a
 _LONGEST = 10 * 365 * 86400.0  # seconds; a longer time means the same
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*([smhdw]?)")
+_URL = re.compile(r"https?://[^\s/?#\[\]]+([/?#]\S*)?")
 _HOST = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*\.?(:\d{1,5})?")
 _ADDRESS = re.compile(r"[!-~]+@[A-Za-z0-9.-]+")
 _BOOLEANS = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
@@ -473,11 +472,9 @@ def _read_sender(value: Any) -> Sender:
 
 
 def _read_url(value: Any) -> Url:
-    with contextlib.suppress(ValueError):  # of brackets, or a port that is no number
-        parts = urlsplit(value.strip()) if isinstance(value, str) else urlsplit("")
-        if parts.scheme in ("http", "https") and parts.hostname and parts.port != 0:
-            return Url(parts.geturl())
-    raise ValueError("an http or https URL")
+    if not isinstance(value, str) or not _URL.fullmatch(value.strip()):
+        raise ValueError("an http or https URL")
+    return Url(value.strip())
 
 
 def _read_host(value: Any) -> Host:

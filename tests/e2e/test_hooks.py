@@ -205,7 +205,7 @@ def test_law_04_before_restart_is_part_of_the_change_and_of_the_way_back(make_si
     forth, back = calls(site)
     assert site.live() == old
     assert (forth["result"], back["result"]) == ("updated", "rolled-back")
-    assert (back["release"], back["previous"], back["live"]) == (old, forth["release"], old)
+    assert (back["release"], back["previous"], back["live"]) == (forth["release"], old, old)
     assert (back["outcome"]["failed_release"], back["outcome"]["release"]) == (forth["release"], old)
     assert "the vault is closed" in back["outcome"]["headline"]
     restarts = (site.outer / "order").read_text(encoding="utf-8").split()
