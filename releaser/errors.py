@@ -106,6 +106,10 @@ class ChangeError(ReleaserError):
     name = "change"
 
 
+class HostError(ChangeError):
+    """A step after the flip failed because of the host, so that nothing of the release is put on hold."""
+
+
 class LockedError(ReleaserError):
     """Another run holds the lock of the project."""
 

@@ -267,17 +267,18 @@ def print_status(status: Status) -> None:
             else ""
         )
         _say_row("on hold", f"{', '.join(hold.label for hold in holds)}: {reason.rstrip('.')}{undo}")
-    _print_lock(status)
-    click.echo("well" if status.well else "needs attention:")
-    _print_attention(status.attention)
+    _print_end(status)
 
 
-def _print_lock(status: Status) -> None:
-    """Print the commits of uv.lock that wait for a push, and how it differs from the live release."""
+def _print_end(status: Status) -> None:
     for commit, changes in status.pending_changes.items():
         _say_row("pending", f"commit {commit[:12]} is not pushed: {changes or 'uv.lock'}")
     for note in status.notes:
         _say_row("uv.lock", note)
+    for process in status.old_processes:
+        _say_row("old", f"on release {process.release}: {process.sentence}")
+    click.echo("well" if status.well else "needs attention:")
+    _print_attention(status.attention)
 
 
 def _print_attention(problems: Sequence[Problem]) -> None:

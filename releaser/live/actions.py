@@ -5,6 +5,7 @@ The flip is the commit point. An action before it can be undone; the flip and ea
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,11 +18,15 @@ from releaser.errors import ChangeError, ToolError
 from releaser.live.django import collect_static_files, has_static_files
 from releaser.live.health import check_health
 from releaser.live.hooks import run_before_restart
-from releaser.live.restart import may_restart, restart
+from releaser.live.programs import is_at_next_request, may_restart
+from releaser.live.restart import restart
 from releaser.releases.journal import Entry
 from releaser.releases.link import exchange_for_directory, exchange_for_link, flip, make_link_text, read_link
 from releaser.releases.venv import ask_python_version, find_python
 from releaser.site.site import Site
+from releaser.system import signals
+
+_PAUSE = 2.0  # seconds before a restart of the way back is tried again
 
 
 class Direction(msgspec.Struct, frozen=True):
@@ -102,12 +107,29 @@ def _run_before_restart(site: Site, repository: Repository, direction: Direction
     return run_before_restart(site, repository, direction.entry, back=direction.back)
 
 
+@signals.hurry_on_signals()
 def _restart(site: Site, repository: Repository, direction: Direction) -> str:
-    return restart(site)
+    deadline = time.monotonic() + (site.settings.live.health_timeout if direction.back else 0.0)
+    while True:
+        try:
+            words = restart(site, site.paths.releases / str(direction.release))
+            break
+        except ChangeError:  # systemd may need a while; the site is down until then
+            if time.monotonic() + _PAUSE >= signals.limit(deadline):
+                raise
+        signals.wait(_PAUSE)
+    if may_restart(site) and not has_health_check(site) and not is_at_next_request(site):
+        check_health(site, None if direction.back else direction.entry)  # until its processes have started
+    return words
 
 
 def _check_health(site: Site, repository: Repository, direction: Direction) -> str:
-    return check_health(site)
+    return check_health(site, direction.entry if may_restart(site) and not direction.back else None)
+
+
+def has_health_check(site: Site) -> bool:
+    """Return True if the site can be asked."""
+    return bool(site.settings.live.health_check)
 
 
 ACTIONS = (
@@ -115,10 +137,10 @@ ACTIONS = (
     Action("flip", _flip),
     Action("static files", _collect_static_files, applies=has_static_files),
     Action("before_restart", _run_before_restart, applies=lambda site: bool(site.settings.live.before_restart)),
-    Action("restart", _restart, applies=may_restart),
-    Action("health", _check_health, applies=lambda site: bool(site.settings.live.health_check)),
+    Action("restart", _restart, applies=lambda site: may_restart(site) or bool(site.settings.live.restart_workers)),
+    Action("health", _check_health, applies=has_health_check),
 )
 BEFORE_FLIP = ACTIONS[:1]
 UP_TO_FLIP = ACTIONS[:2]
 FROM_FLIP = ACTIONS[1:]
-FLIP, RESTART, AFTER_STATIC_FILES = ACTIONS[1], ACTIONS[4], ACTIONS[4:]
+FLIP, RESTART, HEALTH, AFTER_STATIC_FILES = ACTIONS[1], ACTIONS[4], ACTIONS[5], ACTIONS[4:]

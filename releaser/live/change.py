@@ -13,12 +13,23 @@ import msgspec
 
 from releaser.checkout.move import is_moved_by_person
 from releaser.checkout.repository import Repository
-from releaser.errors import BuildError, ChangeError, PreflightError, Problem, ReleaserError, explain_error
-from releaser.live.actions import ACTIONS, BEFORE_FLIP, FROM_FLIP, RESTART, UP_TO_FLIP, Action, Direction, move_again
-from releaser.live.health import check_health, find_unused_release, is_healthy_now
+from releaser.errors import BuildError, ChangeError, HostError, PreflightError, Problem, ReleaserError, explain_error
+from releaser.live.actions import (
+    ACTIONS,
+    BEFORE_FLIP,
+    FROM_FLIP,
+    HEALTH,
+    RESTART,
+    UP_TO_FLIP,
+    Action,
+    Direction,
+    move_again,
+)
+from releaser.live.health import find_unused_release, is_healthy_now, list_old_processes
 from releaser.live.hooks import run_after_live
-from releaser.live.restart import may_restart
-from releaser.releases.journal import Entry, drop_entry, write_entry
+from releaser.live.programs import may_restart
+from releaser.live.restart import advise_start
+from releaser.releases.journal import Entry, drop_entry, read_journal_time, write_entry
 from releaser.releases.lease import list_holders
 from releaser.releases.link import read_link
 from releaser.releases.release import Release
@@ -27,7 +38,7 @@ from releaser.releases.store import SiteRun
 from releaser.site.site import Site, open_site
 from releaser.system.run import Run
 from releaser.system.signals import check_signals, defer_signals, find_signal
-from releaser.system.text import redact
+from releaser.system.text import join_few, redact
 
 
 class ChangeResult(msgspec.Struct, frozen=True):
@@ -104,10 +115,11 @@ def _finish(site: Site, run: Run, repository: Repository, entry: Entry, actions:
         for action in actions:
             do_action(site, run, repository, action, Direction(entry))
             is_restarted = is_restarted or action is RESTART
-        problem = find_unused_release(site, entry)
-        check_health(site)  # again: the processes of the earlier release may have answered
+        problem = find_unused_release(site, entry, read_journal_time(site.paths))
     except (ChangeError, OSError) as error:
         return _go_back(site, run, repository, entry, error, is_restarted=is_restarted)
+    if problem is None and entry.release and (stayed := list_old_processes(site, entry.release)):
+        run.note(f"Still on an earlier release: {join_few([process.sentence for process in stayed])}.")
     run_after_live(site, run, repository, entry)  # before the journal says so: recovery runs it again
     entry = write_entry(site.paths, msgspec.structs.replace(entry, phase="publishing"))
     return ChangeResult(entry, problem=problem, is_restarted=problem is None)
@@ -146,7 +158,8 @@ def _go_back(
     advice = getattr(error, "advice", "")
     if entry.earlier is None or not may_go_back(entry):
         return _let_stay(site, entry, reason, advice, is_restarted=is_restarted or not may_restart(site))
-    may_hold = entry.may_hold and find_signal() is None  # else that may be the reason: it is tried again
+    is_of_host = entry.was_healthy is False or isinstance(error, HostError)
+    may_hold = entry.may_hold and not is_of_host and find_signal() is None  # else that may be the reason: tried again
     going_back = msgspec.structs.replace(entry, phase="going-back", reason=reason, may_hold=may_hold)
     entry = write_entry(site.paths, going_back)
     return msgspec.structs.replace(go_back(site, run, repository, entry), advice=advice)
@@ -179,6 +192,10 @@ def go_back(site: Site, run: Run, repository: Repository, entry: Entry) -> Chang
             if not isinstance(error, ChangeError | PreflightError) and action in UP_TO_FLIP:
                 message = f"{entry.reason} {message} Release {entry.release} is still live; the next run goes on."
                 raise BuildError(message, advice, output=getattr(error, "output", str(error))) from error
+            if action is RESTART and redact(explain_error(error)) == entry.reason:  # it fails with any release
+                entry = msgspec.structs.replace(entry, may_hold=False)
+            if action in (RESTART, HEALTH):
+                advice = f"{advise_start(site)} {advice}".rstrip()
             problem = problem or Problem("automatic-rollback", message, advice or "Run `releaser status`.")
     return ChangeResult(entry, entry.reason, problem)
 

@@ -1,18 +1,22 @@
-"""Asks whether the site is healthy: a URL, or a command."""
+"""Asks whether the site is healthy, by a URL or a command, and which processes can have given the answer."""
 
 from __future__ import annotations
 
 import time
 
+import msgspec
+
 from releaser.errors import ChangeError, Problem, ToolError
-from releaser.live.restart import find_missing_program, may_restart
+from releaser.live.programs import find_missing_program, is_at_next_request, may_restart
 from releaser.releases.journal import Entry
-from releaser.releases.lease import is_used, list_holders
+from releaser.releases.lease import HIDDEN, Process, list_holders, list_processes
+from releaser.releases.release import ID
 from releaser.site.site import Site
-from releaser.system import process, signals
-from releaser.system.text import LONGEST_LINE, clip, format_seconds
+from releaser.system import proc, process, signals
+from releaser.system.text import LONGEST_LINE, clip, format_seconds, join_few
 
 _POLL_INTERVAL = 0.5  # seconds between two attempts
+_THROTTLE = 15.0  # seconds: Passenger looks at its file at most once in ten
 _SCHEMES = ("http://", "https://")
 
 
@@ -29,21 +33,47 @@ def find_problems(site: Site) -> list[Problem]:
     return []
 
 
+class Users(msgspec.Struct, frozen=True):
+    """The processes on a release since its change, and those that stayed on what was live before it."""
+
+    new: tuple[int, ...]
+    stayed: tuple[int, ...]
+
+    @property
+    def may_mislead(self) -> bool:
+        """True if a process that stayed may have given an answer: it listens, or this user may not see that."""
+        return any(pid == HIDDEN or proc.may_answer(pid) for pid in self.stayed)
+
+
+def find_users(site: Site, entry: Entry) -> Users:
+    """Return the processes that run after a change."""
+    holders = list_holders(site.paths.releases / str(entry.release))
+    new = tuple(pid for pid in holders if pid not in entry.held_by)
+    if entry.earlier == entry.release:
+        return Users(new, tuple(pid for pid in holders if pid in entry.held_by))
+    return Users(new, list_holders(site.paths.releases / entry.earlier) if entry.earlier else ())
+
+
 @signals.hurry_on_signals()
-def check_health(site: Site) -> str:
+def check_health(site: Site, entry: Entry | None = None) -> str:
     """Ask until the site is healthy, and return the answer in words; empty without a health check.
 
-    Raises ChangeError with the last answer.
+    After the change of an `entry`, an answer counts once no process of the earlier release can have given it, or when
+    `health_timeout` is over, or a longer time that such processes may take. Raises ChangeError with the last answer.
     """
-    if not site.settings.live.health_check:
-        return ""
-    began, limit = time.monotonic(), site.settings.live.health_timeout
+    has_check, began = bool(site.settings.live.health_check), time.monotonic()
     while True:
-        is_healthy, answer = _ask(site, max(1.0, began + limit - time.monotonic()))
-        if is_healthy:
+        limit: float = site.settings.live.health_timeout
+        users = find_users(site, entry) if entry is not None else Users((), ())
+        may_mislead, is_unused = users.may_mislead, not users.new and entry is not None and bool(entry.release)
+        limit = max(limit, _THROTTLE) if may_mislead and is_at_next_request(site) else limit
+        is_healthy, answer = _ask(site, max(1.0, began + limit - time.monotonic())) if has_check else (True, "")
+        if is_healthy and not may_mislead and not (is_unused and is_url_asked(site)):
             return answer
         if time.monotonic() + _POLL_INTERVAL >= signals.limit(began + limit):
             waited = format_seconds(min(limit, time.monotonic() - began))
+            if is_healthy:
+                return answer
             raise ChangeError(f"The health check failed for {waited}: {answer}.")
         signals.wait(_POLL_INTERVAL)
 
@@ -55,26 +85,34 @@ def is_healthy_now(site: Site) -> bool | None:
     return _ask(site, min(10.0, site.settings.live.health_timeout) or 1.0)[0]
 
 
-@signals.hurry_on_signals()
-def find_unused_release(site: Site, entry: Entry) -> Problem | None:
-    """Return a problem if no process has started on a release since its change, although the site has answered a URL.
+def find_unused_release(site: Site, entry: Entry, began: float) -> Problem | None:
+    """Return a problem if no process has started on a release since its change, although the site runs.
 
-    Then it waits for the end of the processes of the earlier release, which may have given that answer.
+    `began` is when that change began, in seconds since the epoch.
     """
-    live = site.settings.live
-    if not is_url_asked(site):
+    users, live = find_users(site, entry), site.settings.live
+    if users.new or not may_restart(site) or not (is_url_asked(site) or users.may_mislead):
         return None
-    deadline = time.monotonic() + live.health_timeout
-    while {*list_holders(site.paths.releases / str(entry.release))} <= {*entry.held_by}:
-        if time.monotonic() >= signals.limit(deadline):
-            message = f"No process uses release {entry.release}, although {live.health_check[0]} answered."
-            advice = f"Restart the site by hand, with `{site.paths.link}/bin/python`, and correct `restart`."
-            return Problem("not-restarted", message, advice)
-        signals.wait(_POLL_INTERVAL)
-    earlier = entry.earlier if entry.earlier != entry.release else None
-    while earlier and is_used(site.paths.releases / earlier) and time.monotonic() < signals.limit(deadline):
-        signals.wait(_POLL_INTERVAL)
-    return None
+    message = f"No process uses release {entry.release}"
+    message += f", although {live.health_check[0]} answered." if is_url_asked(site) else "."
+    stayed = list_stayed(site, entry, users)
+    message += f" On the earlier release: {join_few([each.sentence for each in stayed])}." if stayed else ""
+    advice = f"Restart the site by hand, with `{site.paths.link}/bin/python`, and correct `restart`."
+    if any(proc.find_parent(pid) in users.stayed and proc.find_start(pid) > began for pid in users.stayed):
+        advice = f"A reload keeps the release. {advice} `releaser check` names a way that starts the process anew."
+    return Problem("not-restarted", message, advice)
+
+
+def list_old_processes(site: Site, live: str | None) -> tuple[Process, ...]:
+    """Return the processes on any other release than the live one."""
+    paths = [path for path in sorted(site.paths.releases.glob("*")) if ID.fullmatch(path.name) and path.name != live]
+    return list_processes(*paths)
+
+
+def list_stayed(site: Site, entry: Entry, users: Users) -> tuple[Process, ...]:
+    """Return the processes that stayed on what was live before a change."""
+    earlier = site.paths.releases / str(entry.earlier)
+    return list_processes(earlier, among=users.stayed)
 
 
 def is_url_asked(site: Site) -> bool:

@@ -12,7 +12,7 @@ from releaser.candidate.shadow import make_shadow
 from releaser.checkout.products import copy_product
 from releaser.checkout.repository import Repository
 from releaser.errors import ChangeError, HookError, Problem, ToolError
-from releaser.live.restart import find_missing_program
+from releaser.live.programs import find_missing_program
 from releaser.packages.changes import compare_releases, describe_changes
 from releaser.releases.journal import Entry
 from releaser.releases.release import BUILT, Release, list_products

@@ -19,7 +19,9 @@ from releaser.errors import (
     refuse,
     require,
 )
+from releaser.live.health import is_healthy_now
 from releaser.live.outlook import foresee
+from releaser.live.restart.advice import recommend
 from releaser.packages.complaints import require_fitting_lock
 from releaser.packages.hand_made import EDITED, describe_new_packages, describe_patches
 from releaser.packages.lock import read_lock
@@ -36,7 +38,13 @@ from releaser.site.site import Site
 from releaser.system.run import CHECK, Run, make_id, now
 from releaser.system.text import clip_end
 
-_HEADLINES = {0: "The site is fit for updates.", 3: "An update would be refused.", 4: "An update would fail."}
+_HEADLINES = {
+    0: "The site is fit for updates.",
+    3: "An update would be refused.",
+    4: "An update would fail.",
+    10: "The site is ill.",
+}
+UNHEALTHY = Problem("unhealthy", "The site fails its health check, before any update.", "Correct it or `health_check`.")
 
 
 class Check(msgspec.Struct, frozen=True):
@@ -57,8 +65,8 @@ class Check(msgspec.Struct, frozen=True):
         return _HEADLINES[self.exit_code]
 
 
-def check(site: Site, *, sends_mail: bool) -> Check:
-    """Return every reason why an update would be refused. Nothing is changed."""
+def check(site: Site, *, sends_mail: bool, asks_site: bool = False) -> Check:
+    """Return every reason why an update would be refused, or, asked, why a restart would be. Nothing is changed."""
     store = Store(site.paths)
     is_first = is_before_init(store)
     view = look(site, store, is_first=is_first)
@@ -83,7 +91,12 @@ def check(site: Site, *, sends_mail: bool) -> Check:
         hints.append(describe_patches(site.paths.link))
         hints.append("" if problems else describe_new_packages(site, mark="check"))
     hints += [f"{problem.message} {problem.advice}" for problem in damage if problem.name != EDITED]
+    hints += [recommend(site, store.live.directory)] if store.live is not None else []
     code = PreflightError.exit_code if problems else BuildError.exit_code if failure else 0
+    if asks_site and (is_healthy := is_healthy_now(site)) is not None:
+        hints += ["The site passes its health check."] if is_healthy else []
+        failure = failure if is_healthy else UNHEALTHY
+        code = code if is_healthy else code or 10
     return Check(tuple(filter(None, [*problems, failure])), shadow, tuple(filter(None, hints)), delivery, code)
 
 

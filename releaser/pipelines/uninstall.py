@@ -16,7 +16,7 @@ from releaser.errors import ChangeError, Interrupted, Problem, ReleaserError, To
 from releaser.live.actions import AFTER_STATIC_FILES, FLIP, Direction
 from releaser.live.change import do_action
 from releaser.live.health import check_health
-from releaser.live.restart import may_restart
+from releaser.live.programs import may_restart
 from releaser.pipelines.adopt import list_patterns
 from releaser.releases.journal import Entry, is_interrupted
 from releaser.releases.lease import is_used, name_users, remove_startup_module

@@ -10,12 +10,17 @@ import fcntl
 import os
 import stat
 import struct
+from collections.abc import Container
+from datetime import UTC, datetime
 from pathlib import Path
+
+import msgspec
 
 from releaser.releases import startup
 from releaser.releases.venv import find_site_packages
+from releaser.system import proc
 from releaser.system.files import remove_path
-from releaser.system.text import join_few
+from releaser.system.text import format_time, join_few
 
 LEASE = "lease"
 MODULE = "_releaser.py"
@@ -27,6 +32,22 @@ STARTUP_FILES = {
 HIDDEN = 0
 _OFD_GETLK = 36  # fcntl(2)
 _EXCLUSIVE = struct.pack("hhqqi4x", fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
+
+
+class Process(msgspec.Struct, frozen=True):
+    """A process on a release. Of one that this user may not see, `pid` is 0 and `since` None."""
+
+    pid: int
+    release: str
+    command: str
+    since: datetime | None
+
+    @property
+    def sentence(self) -> str:
+        """The process for people."""
+        if self.since is None:
+            return "a process of another user"
+        return f"process {self.pid} (`{self.command}`, since {format_time(self.since)})"
 
 
 def install_startup_module(venv: Path) -> None:
@@ -103,6 +124,17 @@ def list_holders(release: Path) -> tuple[int, ...]:
     user, and so is a stranger who has only locked the lease.
     """
     return list_users(release) or ((HIDDEN,) if is_used(release) else ())
+
+
+def list_processes(*releases: Path, among: Container[int] | None = None) -> tuple[Process, ...]:
+    """Return the processes that hold leases, oldest first; `among` are the ids of those that are asked for."""
+    pairs = [(pid, release) for release in releases for pid in list_holders(release)]
+    return tuple(_describe(pid, release) for pid, release in sorted(pairs) if among is None or pid in among)
+
+
+def _describe(pid: int, release: Path) -> Process:
+    since = datetime.fromtimestamp(proc.find_start(pid), UTC).replace(microsecond=0) if pid != HIDDEN else None
+    return Process(pid, release.name, proc.describe_command(pid) if since else "", since)
 
 
 def name_users(*releases: Path) -> str:

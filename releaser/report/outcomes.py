@@ -312,6 +312,8 @@ def make_rolled_back(release: Release, result: ChangeResult, new_commits: Sequen
     headline = f"{name} failed and was rolled back: {result.reason} {entry.earlier} is live."
     if entry.was_healthy is False:
         headline += " The site was already failing its health check."
+    if result.problem is not None:  # it may be down, which is more urgent
+        headline = f"The site may not answer. {result.problem.advice} {headline}"
     problem = Problem("rolled-back", result.reason, result.advice or "Run `releaser status`.")
     payload = Payload(release.manifest.changes, tuple(new_commits), release.id)
     return Outcome("rolled-back", 6, headline, entry.earlier, payload, "new", problems=(problem,))

@@ -12,13 +12,13 @@ from releaser.checkout.pending import read_pending
 from releaser.checkout.publish import advise_on_push, list_unpushed
 from releaser.checkout.repository import open_repository
 from releaser.errors import BuildError, PreflightError, Problem, ToolError
-from releaser.live.health import is_healthy_now, is_url_asked
+from releaser.live.health import is_healthy_now, is_url_asked, list_old_processes
 from releaser.packages.audit import Audit, read_audit
 from releaser.packages.changes import compare_locks, describe_changes
 from releaser.packages.hand_made import find_edited_venv
 from releaser.packages.holds import LONGEST, Hold, HoldRow, Pause, describe_hold, find_old_holds, find_pause, list_holds
 from releaser.packages.lock import read_lock
-from releaser.releases.lease import is_used
+from releaser.releases.lease import Process, is_used
 from releaser.releases.release import PackageChange, Release
 from releaser.releases.store import Store
 from releaser.releases.venv import list_installed
@@ -68,6 +68,8 @@ class Status(msgspec.Struct, frozen=True):
     running: Running | None
     #: The last audit of the live release; None without one.
     audit: Audit | None = None
+    #: The processes that run on another release than the live one, oldest release first.
+    old_processes: tuple[Process, ...] = ()
     notes: tuple[str, ...] = ()
 
     @property
@@ -129,6 +131,7 @@ def make_status(site: Site, store: Store, problems: Sequence[Problem]) -> Status
         running=running,
         audit=read_audit(site, store.live.venv) if store.live else None,
         notes=_compare_lock(site, store.live, holds) if store.live else (),
+        old_processes=list_old_processes(site, store.link.release),
     )
 
 

@@ -153,12 +153,19 @@ class LiveSettings(msgspec.Struct, frozen=True):
     """Going live."""
 
     restart: Annotated[
-        Command, Meta(description="`auto` touches `restart_file`; a command restarts; `none` restarts nothing.")
+        Command,
+        Meta(
+            description="`auto` touches `restart_file`; `passenger`, `systemd:UNIT,…`, `gunicorn:PIDFILE`; a command; "
+            "`none` restarts nothing."
+        ),
     ] = Command(("auto",))
+    restart_workers: Annotated[
+        Command, Meta(description="The same ways, for what else runs the site's code, such as Celery. Default: none.")
+    ] = Command(())
     restart_file: Annotated[
         str, Meta(description="File to touch. Default: `config/tmp/restart.txt`, else `tmp/restart.txt`.")
     ] = ""
-    restart_timeout: Annotated[Seconds, Meta(description="Time limit of a restart command, or a hook.")] = Seconds(60)
+    restart_timeout: Annotated[Seconds, Meta(description="Time limit of a restart, or a hook.")] = Seconds(120)
     health_check: Annotated[Command, Meta(description="URL that must answer, or a command that must end with 0.")] = (
         Command(())
     )

@@ -59,7 +59,7 @@ _MISLEADING = re.compile(
 )
 # Variables of the environment file that releaser sets itself, that are its settings, or that no program can get.
 _NOT_OF_SERVICE = re.compile(r"_?RELEASER_|AUTO_UPDTR__|UV_|(PATH|VIRTUAL_ENV|PYTHONHOME|__PYVENV_LAUNCHER__)$|.*[=\0]")
-_PROGRAMS = ("git", "uv", "ssh", "unshare", "setpriv", "python3")
+_PROGRAMS = ("git", "uv", "ssh", "unshare", "setpriv", "python3", "systemctl", "passenger-config")
 BROKEN_LINE, OUTSIDE = "broken-line", "restart-file-outside"  # names of problems
 _ASSIGNMENT = re.compile(r"\s*(?:export\s+)?[\w.-]+\s*=")
 _OWN_NAME = re.compile(r"\W*(?:\w+\s+)?(?:RELEASER_|AUTO_UPDTR__|ADMINS_JSON|UV_)")
@@ -102,7 +102,7 @@ class Site(msgspec.Struct, frozen=True):
     @property
     def rollback_problems(self) -> list[Problem]:
         """Those of `problems` that refuse a rollback, too: it would restart, collect or push in another way."""
-        needed = ("restart", "restart_file", "collectstatic", "git_push")
+        needed = ("restart", "restart_workers", "restart_file", "collectstatic", "git_push")
         wrong = [self.settings.wrong[name] for name in needed if name in self.settings.wrong]
         return [*self.unread, *wrong, *(problem for problem in self.problems if problem.name == OUTSIDE)]
 
@@ -377,7 +377,7 @@ def _list_programs(settings: Settings, project: Path, environ: Mapping[str, str]
     """Return the programs that exist: those of the settings, and each on PATH that a run starts by its name."""
     live, path = settings.live, environ.get("PATH", _DEFAULT_PATH)
     hooks = (live.before_build, live.before_live, live.before_restart, live.after_live, live.on_failure)
-    commands = (live.restart, live.health_check, *hooks)
+    commands = (live.restart, live.restart_workers, live.health_check, *hooks)
     names = [settings.site.uv, *(command[0] for command in (*commands, settings.tests.test_command) if command)]
     places = [project / os.path.expanduser(name) if "/" in name else name for name in (*names, *_PROGRAMS) if name]
     return [Path(program) for place in places if (program := shutil.which(place, path=path))]

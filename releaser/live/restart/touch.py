@@ -1,16 +1,15 @@
-"""Restarts the site: one function for each way."""
+"""A restart by a file that is touched, as Passenger and uWSGI (`touch-reload`) look for one."""
 
 from __future__ import annotations
 
 import errno
 import os
-import shutil
 import stat
 from pathlib import Path
 
-from releaser.errors import ChangeError, Problem, ToolError, explain_error
+from releaser.errors import ChangeError, Problem, explain_error
+from releaser.site.settings import PREFIX
 from releaser.site.site import Site
-from releaser.system import process
 from releaser.system.text import word
 
 _FILES = ("config/tmp/restart.txt", "tmp/restart.txt")
@@ -23,13 +22,8 @@ def find_restart_file(site: Site) -> Path | None:
     return next((path for name in _FILES if os.path.isdir((path := site.paths.project / name).parent)), None)
 
 
-def find_problems(site: Site) -> list[Problem]:
-    """Return a problem if no way to restart the site is set or found."""
-    command = site.settings.live.restart
-    if not may_restart(site):
-        return []
-    if command != ("auto",):
-        return find_missing_program(site, "restart", command[0])
+def find_problems(site: Site, setting: str, words: tuple[str, ...]) -> list[Problem]:
+    """Return a problem if the file cannot be found, or not be touched."""
     path = find_restart_file(site)
     if path is not None and os.path.isdir(path.parent) and not os.access(path.parent, os.X_OK):
         message = f"This user may not enter `{path.parent}`, where the file is that a restart touches."
@@ -39,7 +33,7 @@ def find_problems(site: Site) -> list[Problem]:
         message = f"`{path}`, which a restart touches, is no file that this user may write."
         return [Problem("no-restart", message, f"Run `mv {word(path)} {word(path)}.old`.")]
     if path is not None and os.path.isdir(path.parent):
-        return []
+        return [_explain_way_out(site, path)] if _leads_out(site, path) else []
     if path is not None:
         message = f"The setting `restart_file` is `{path}`, but that directory does not exist."
         return [Problem("no-restart", message, f"Run `mkdir {word(path.parent)}`, or correct the setting.")]
@@ -48,35 +42,27 @@ def find_problems(site: Site) -> list[Problem]:
     return [Problem("no-restart", message, advice)]
 
 
-def find_missing_program(site: Site, name: str, program: str) -> list[Problem]:
-    """Return a problem if the program that the setting `name` calls does not exist."""
-    path = site.tool_environment(site.paths.link)["PATH"]
-    if shutil.which(site.paths.project / program if "/" in program else program, path=path):
-        return []
-    message = f"The setting `{name}` calls the program `{program}`, which does not exist."
-    return [Problem("no-program", message, f"Install it, or correct `{name}`.")]
+def _leads_out(site: Site, path: Path) -> bool:
+    """Return True if a file of the checkout is outside of it, or in `.git`, by a link, which a commit may bring."""
+    top, place = Path(os.path.realpath(site.paths.top)), Path(os.path.realpath(path))
+    is_inside = place.is_relative_to(top) and ".git" not in place.relative_to(top).parts
+    return path.is_relative_to(site.paths.top) and not is_inside
 
 
-def may_restart(site: Site) -> bool:
-    """Return True unless a person has set that nothing is restarted."""
-    return site.settings.live.restart not in ((), ("none",))
+def _explain_way_out(site: Site, path: Path) -> Problem:
+    message = f"`{path}` leads out of the checkout, or into `.git`, by a link, so no restart touches it."
+    line = f"{PREFIX}RESTART_FILE={word(os.path.realpath(path))}"
+    return Problem("no-restart", message, f"If that is right, write `{line}` into {site.paths.dotenv}.")
 
 
-def restart(site: Site) -> str:
-    """Restart the site and return how, in words. May be repeated. Raises ChangeError."""
-    command = site.settings.live.restart
-    return _touch(site) if command == ("auto",) else _run_command(site, command)
-
-
-def _touch(site: Site) -> str:
+def restart(site: Site, words: tuple[str, ...], release: Path) -> str:
+    """Touch the file, which may not exist yet. May be repeated. Raises ChangeError."""
     path = find_restart_file(site)
     if path is None:
         raise ChangeError("The restart file has no directory any more.", "Set `restart` or `restart_file`.")
-    top, place = Path(os.path.realpath(site.paths.top)), Path(os.path.realpath(path))
-    is_inside = place.is_relative_to(top) and ".git" not in place.relative_to(top).parts
-    if path.is_relative_to(site.paths.top) and not is_inside:
-        message = f"`{path}` leads out of the checkout, or into `.git`, by a link, and was not touched."
-        raise ChangeError(message, f"Look at `ls -l {word(path)}`.")
+    if _leads_out(site, path):
+        problem = _explain_way_out(site, path)
+        raise ChangeError(problem.message, problem.advice)
     try:  # other users may write that directory, and could put a pipe or a link there
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o664)
         with open(descriptor, "wb"):
@@ -89,12 +75,3 @@ def _touch(site: Site) -> str:
             message, f"Look at `ls -l {word(path)}`; if it is no file, run `mv {word(path)} {word(path)}.old`."
         ) from error
     return f"touched {path.name}"
-
-
-def _run_command(site: Site, command: tuple[str, ...]) -> str:
-    env, timeout = site.service_environment(site.paths.link), site.settings.live.restart_timeout
-    try:
-        process.run(command, cwd=site.paths.project, env=env, timeout=timeout, may_leave_service=True)
-    except ToolError as error:
-        raise ChangeError(f"The restart failed: {error.message}", error.advice, output=error.output) from error
-    return f"ran {command[0]}"

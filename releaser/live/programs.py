@@ -1,0 +1,44 @@
+"""The programs that settings of going live name: whether they exist, and one run of them."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping, Sequence
+
+from releaser.errors import ChangeError, Problem, ToolError
+from releaser.site.site import Site
+from releaser.system import process
+from releaser.system.text import format_seconds
+
+NONE = ((), ("none",))  # values of settings by which nothing is restarted
+
+
+def may_restart(site: Site) -> bool:
+    """Return True unless a person has set that the site is not restarted."""
+    return site.settings.live.restart not in NONE
+
+
+def is_at_next_request(site: Site) -> bool:
+    """Return True if the site restarts when it is asked, at most once in ten seconds, as Passenger does."""
+    return site.settings.live.restart in (("auto",), ("passenger",))
+
+
+def find_missing_program(site: Site, name: str, program: str) -> list[Problem]:
+    """Return a problem if the program that the setting `name` calls does not exist."""
+    path = site.tool_environment(site.paths.link)["PATH"]
+    if shutil.which(site.paths.project / program if "/" in program else program, path=path):
+        return []
+    message = f"The setting `{name}` calls the program `{program}`, which does not exist."
+    return [Problem("no-program", message, f"Install it, or correct `{name}`.")]
+
+
+def run_restart(site: Site, words: Sequence[str], env: Mapping[str, str]) -> None:
+    """Run a program that restarts something; what it leaves running stays. Raises ChangeError."""
+    limit = site.settings.live.restart_timeout
+    try:
+        process.run(words, cwd=site.paths.project, env=env, timeout=limit, may_leave_service=True)
+    except ToolError as error:
+        advice = error.advice
+        if error.is_killed:
+            advice = f"It may take {format_seconds(limit)}: if it needs longer, set `restart_timeout`, such as to `5m`."
+        raise ChangeError(f"The restart failed: {error.message}", advice, output=error.output) from error

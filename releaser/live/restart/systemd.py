@@ -1,0 +1,76 @@
+"""A restart of units of systemd, of the system or of this user. Their sockets stay up, so no request is refused."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from pathlib import Path
+
+from releaser.errors import Problem, ToolError
+from releaser.live.programs import find_missing_program, run_restart
+from releaser.site.site import Site
+from releaser.system import process
+
+_LIMIT = 20.0  # seconds for a question
+
+
+def list_units(words: tuple[str, ...]) -> list[str]:
+    """Return the units of a setting, `systemd:UNIT,…`, with their type."""
+    names = map(str.strip, ",".join(words).partition(":")[2].replace(",,", ",").split(","))
+    return [name if "." in name else f"{name}.service" for name in names]
+
+
+def make_command(site: Site, unit: str) -> list[str]:
+    """Return `systemctl` with the scope of a unit: that of this user, unless it is root, or the system has the unit."""
+    system = ["systemctl", "--no-ask-password"]
+    is_of_system = os.geteuid() == 0 or ask(site, system, unit, "LoadState") not in ("", "not-found")
+    return system if is_of_system else ["systemctl", "--user"]
+
+
+def ask(site: Site, command: list[str], unit: str, name: str) -> str:
+    """Return a property of a unit; empty if systemd does not answer."""
+    return _run(site, [*command, "show", "--value", f"--property={name}", unit])
+
+
+def _run(site: Site, words: list[str]) -> str:
+    with contextlib.suppress(ToolError):
+        env = _make_environment(site)
+        return process.run(words, cwd=site.paths.project, env=env, timeout=_LIMIT, is_question=True).stdout.strip()
+    return ""
+
+
+def _make_environment(site: Site) -> dict[str, str]:
+    """Return the environment of `systemctl`: cron's has not the directory in which the user's systemd listens."""
+    env = site.tool_environment()
+    if os.path.isdir(directory := f"/run/user/{os.geteuid()}"):
+        env.setdefault("XDG_RUNTIME_DIR", directory)
+    return env
+
+
+def find_problems(site: Site, setting: str, words: tuple[str, ...]) -> list[Problem]:
+    """Return a problem for each unit that systemd does not know, also if that does not answer."""
+    problems = find_missing_program(site, setting, "systemctl")
+    for unit in [] if problems else list_units(words):
+        command = " ".join(make_command(site, unit))
+        state = ask(site, command.split(), unit, "LoadState")
+        if state != "loaded":
+            message = f"The setting `{setting}` names `{unit}`, which is {state or 'out of reach'} for `{command}`."
+            advice = f"Correct `{setting}`: `{command} list-units` names units."
+            advice = advice if state else "Run `sudo loginctl enable-linger $(id -un)`, or set a command."
+            problems.append(Problem("no-unit", message, advice))
+    return problems
+
+
+def restart(site: Site, words: tuple[str, ...], release: Path) -> str:
+    """Restart the units, but sockets are only started if they are down. Raises ChangeError.
+
+    A unit that failed by too many starts in a short time, and its socket with it, would refuse each further one.
+    """
+    for unit in list_units(words):
+        command = make_command(site, unit)
+        sockets = [name for name in ask(site, command, unit, "TriggeredBy").split() if name.endswith(".socket")]
+        _run(site, [*command, "reset-failed", unit, *sockets])
+        _run(site, [*command, "start", *sockets]) if sockets else None
+        verb = "start" if unit.endswith(".socket") else "restart"
+        run_restart(site, [*command, verb, unit], _make_environment(site))
+    return f"restarted {', '.join(list_units(words))}"

@@ -1,0 +1,77 @@
+"""Questions about processes of this host, as far as this user may see them: who runs what, since when, and listens."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import time
+from pathlib import Path
+
+from releaser.system.text import LONGEST_LINE, clip, escape, redact
+
+_LISTENING = {"tcp": (3, "0A", 9), "tcp6": (3, "0A", 9), "unix": (3, "00010000", 6)}  # column, its text, the inode's
+_PARENT, _START = 1, 19  # fields of /proc/PID/stat after the name
+_UNIT = re.compile(r"/([^/]+\.service)(?:/[^/]*)?$", re.MULTILINE)
+
+
+def _read(pid: int, name: str) -> str:
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/{name}").read_text(encoding="utf-8", errors="replace")
+    return ""
+
+
+def _read_stat(pid: int) -> list[str]:
+    return _read(pid, "stat").rpartition(")")[2].split()
+
+
+def is_running(pid: int) -> bool:
+    """Return True if a process exists and has not ended; a zombie has."""
+    return _read_stat(pid)[:1] not in ([], ["Z"], ["X"])
+
+
+def find_parent(pid: int) -> int:
+    """Return the parent of a process; 0 if there is none."""
+    return int(next(iter(_read_stat(pid)[_PARENT:]), 0))
+
+
+def list_children(pid: int) -> list[int]:
+    """Return the children of a process."""
+    return [int(child) for child in _read(pid, f"task/{pid}/children").split()]
+
+
+def read_words(pid: int) -> list[str]:
+    """Return the command line of a process."""
+    return _read(pid, "cmdline").rstrip("\0").split("\0")
+
+
+def describe_command(pid: int) -> str:
+    """Return the command line of a process for people, in one line."""
+    return clip(escape(redact(" ".join(read_words(pid)).strip())), LONGEST_LINE)
+
+
+def find_start(pid: int) -> float:
+    """Return when a process started, in seconds since the epoch; 0 if it has ended."""
+    ticks = float(next(iter(_read_stat(pid)[_START:]), 0))
+    age = time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK")
+    return time.time() - age if ticks else 0.0
+
+
+def find_unit(pid: int) -> str:
+    """Return the service of systemd in which a process runs; empty if it runs in none."""
+    found = _UNIT.findall(_read(pid, "cgroup"))
+    return next((unit for unit in found if not unit.startswith(("user@", "cron.", "crond.", "ssh"))), "")
+
+
+def may_answer(pid: int) -> bool:
+    """Return True if a process listens on a socket, or if this user may not see whether it does."""
+    try:
+        names = [os.readlink(entry) for entry in os.scandir(f"/proc/{pid}/fd")]
+    except OSError:
+        return is_running(pid)
+    sockets = {name[8:-1] for name in names if name.startswith("socket:[")}
+    for table, (column, text, inode) in _LISTENING.items() if sockets else ():
+        rows = (line.split() for line in _read(pid, f"net/{table}").splitlines()[1:])
+        if any(row[column] == text and row[inode] in sockets for row in rows if len(row) > inode):
+            return True
+    return False
