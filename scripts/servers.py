@@ -210,6 +210,7 @@ class Trial(Story):
 
 def main() -> None:
     """Print the table."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     print("| server | `restart` | release after update, rollback | failed | after a reload | what releaser says then |")
     print("|---|---|---|---|---|---|", flush=True)
     for name in sys.argv[1:] or SERVERS:
