@@ -12,34 +12,8 @@ import sys
 import time
 from pathlib import Path
 
+from server_sites import APACHE, MODULES
 from serving import Serving, find_processes, run_demo
-
-APACHE = """\
-ServerName localhost
-Listen 127.0.0.1:{port}
-PidFile {place}/apache.pid
-ErrorLog {place}/apache.log
-LoadModule mpm_event_module /usr/lib/apache2/modules/mod_mpm_event.so
-LoadModule authz_core_module /usr/lib/apache2/modules/mod_authz_core.so
-LoadModule passenger_module /usr/lib/apache2/modules/mod_passenger.so
-User nobody
-Group nogroup
-PassengerRoot /usr/lib/ruby/vendor_ruby/phusion_passenger/locations.ini
-PassengerInstanceRegistryDir {place}/registry
-PassengerUserSwitching off
-PassengerDefaultUser nobody
-PassengerMaxPoolSize 2
-PassengerMinInstances 2
-PassengerDisableSecurityUpdateCheck on
-PassengerDisableAnonymousTelemetry on
-PassengerPython {site}/.venv/bin/python
-DocumentRoot {site}/public
-<Directory {site}/public>
-    Require all granted
-    Options -MultiViews
-</Directory>
-PassengerAppRoot {site}
-"""
 
 
 class Passenger(Serving):
@@ -66,7 +40,8 @@ class Passenger(Serving):
         (self.place / "registry").mkdir()
         (self.place / "registry").chmod(0o1777)  # without user switching, the watchdog is not root
         configuration = self.place / "apache.conf"
-        configuration.write_text(APACHE.format(port=self.port, place=self.place, site=self.site))
+        text = APACHE.format(port=self.port, place=self.place, site=self.site, pid=self.place / "apache.pid")
+        configuration.write_text(text + MODULES["Passenger"].format(site=self.site))
         self.run(f"/usr/sbin/apache2 -f {configuration} -k start")
 
     def list_processes(self) -> set[int]:

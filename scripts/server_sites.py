@@ -84,3 +84,40 @@ RESTART = """\
 old=$(cat ../server.pid); kill -{0} $old
 until [ "$(cat ../server.pid)" != $old ]; do sleep 0.05; done
 """
+APACHE = """\
+ServerName localhost
+Listen 127.0.0.1:{port}
+PidFile {pid}
+ErrorLog {place}/apache.log
+LoadModule mpm_event_module /usr/lib/apache2/modules/mod_mpm_event.so
+LoadModule authz_core_module /usr/lib/apache2/modules/mod_authz_core.so
+User nobody
+Group nogroup
+<Directory {site}>
+    Require all granted
+</Directory>
+Define registry {place}/registry
+"""
+MODULES = {
+    "Passenger": """\
+LoadModule passenger_module /usr/lib/apache2/modules/mod_passenger.so
+PassengerRoot /usr/lib/ruby/vendor_ruby/phusion_passenger/locations.ini
+PassengerInstanceRegistryDir ${{registry}}
+PassengerUserSwitching off
+PassengerDefaultUser nobody
+PassengerMaxPoolSize 2
+PassengerMinInstances 2
+PassengerDisableSecurityUpdateCheck on
+PassengerDisableAnonymousTelemetry on
+PassengerPython {site}/.venv/bin/python
+PassengerAppRoot {site}
+DocumentRoot {site}/public
+""",
+    "mod_wsgi": """\
+LoadModule wsgi_module /usr/lib/apache2/modules/mod_wsgi.so
+WSGIDaemonProcess shop processes=2 threads=4 python-home={site}/.venv python-path={site}
+WSGIProcessGroup shop
+WSGIApplicationGroup %{{GLOBAL}}
+WSGIScriptAlias / {site}/app.py
+""",
+}

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from demo import Story, expect
-from server_sites import APP, FEED, GUNICORN, NEW, OLD, RESTART, SUPERVISOR, TASKS
+from server_sites import APACHE, APP, FEED, GUNICORN, MODULES, NEW, OLD, RESTART, SUPERVISOR, TASKS
 from traffic import Visitors, ask, wait_for
 
 
@@ -32,9 +32,12 @@ class Server(NamedTuple):
     reload: str = "kill -HUP $(cat ../server.pid)"
     kind: str = "socket"  # what the supervisor holds; `itself` is a daemon without one
     stop: str = "TERM"
+    restart_file: str = ""
+    is_apache: bool = False  # Debian's, as root
 
 
 _GUNICORN = "--daemon --no-control-socket --workers 2 --pid ../server.pid --log-file ../log --bind 127.0.0.1:{port}"
+_APACHE = "/usr/sbin/apache2 -f {outer}/apache.conf -k start"
 _HANDOVER = "gunicorn:../server.pid"
 SERVERS = {
     "gunicorn": Server("gunicorn", f".venv/bin/gunicorn {_GUNICORN} app", _HANDOVER, kind="itself"),
@@ -57,6 +60,8 @@ SERVERS = {
         "none",
         "INT",
     ),
+    "mod_wsgi": Server("six", _APACHE, "auto", kind="itself", restart_file="app.py", is_apache=True),
+    "Passenger": Server("six", _APACHE, "passenger", kind="itself", is_apache=True),
     "Celery": Server("celery", ".venv/bin/celery -A tasks worker --concurrency 2 --loglevel ERROR", kind="none"),
     "rq": Server("rq", ".venv/bin/rq worker --url unix://{queue}.sock", kind="none"),
     "huey": Server("huey", ".venv/bin/python -m huey.bin.huey_consumer tasks.app --workers 2", kind="none", stop="INT"),
@@ -74,6 +79,9 @@ class Trial(Story):
         self.is_worker = self.server.packages in TASKS
         self.queue, self.done = place / "queue", place / "done"
         self.env |= {"QUEUE": str(self.queue), "DONE": str(self.done), "RELEASER_AUDIT": "off"}
+        if self.server.is_apache:  # its user reads the site, and the Python of the system
+            place.chmod(0o755)
+            self.env |= {"UV_PYTHON": "/usr/bin/python3", "PASSENGER_INSTANCE_REGISTRY_DIR": str(place / "registry")}
         self.children: list[subprocess.Popen[bytes]] = []
 
     def start(self, *words: str) -> None:
@@ -86,7 +94,11 @@ class Trial(Story):
 
     def set_up(self) -> None:
         """Make the site, let releaser adopt it, and start its server."""
-        packages = [self.server.packages, "six", *(["redis"] if self.name == "rq" else [])]
+        packages = [
+            self.server.packages,
+            *([] if self.server.is_apache else ["six"]),
+            *(["redis"] if self.name == "rq" else []),
+        ]
         toml = '[project]\nname = "shop"\nversion = "1"\nrequires-python = ">=3.11"\n'
         toml += f'dependencies = {json.dumps(packages)}\n[tool.releaser]\ntest_command = "python test.py"\n'
         test = "import unittest, six\nclass Test(unittest.TestCase):\n    def test(self):\n        six.u('tea')\n"
@@ -101,6 +113,13 @@ class Trial(Story):
             (self.site / name).write_text(text)
         (self.outer / "restart.sh").write_text(RESTART.format(self.server.stop))
         (self.outer / "reload.sh").write_text(self.server.reload)
+        if self.server.is_apache:
+            (self.place / "registry").mkdir()
+            (self.place / "registry").chmod(0o1777)
+            text = APACHE.format(port=self.port, place=self.place, site=self.site, pid=self.outer / "server.pid")
+            (self.outer / "apache.conf").write_text(text + MODULES[self.name].format(site=self.site))
+            (self.site / "passenger_wsgi.py").write_text("from app import application\n")
+            (self.site / "public").mkdir()
         (self.site / "tmp").mkdir()
         (self.site / "tmp/restart.txt").touch()
         (self.outer / "chain").touch()
@@ -112,7 +131,7 @@ class Trial(Story):
         self.run("git push -q -u origin main")
         self.set("none")
         self.run("releaser init")
-        start = self.server.start.format(port=self.port, queue=self.queue)
+        start = self.server.start.format(port=self.port, queue=self.queue, outer=self.outer)
         if self.name == "rq":
             self.start("redis-server", "--port", "0", "--unixsocket", f"{self.queue}.sock", "--save", "")
         if self.server.kind == "itself":
@@ -129,6 +148,7 @@ class Trial(Story):
             lines[0] = f"RESTART_WORKERS={shlex.quote(restart)}"
             lines.append("RESTART=none")
         else:
+            lines += [f"RESTART_FILE={self.server.restart_file}"] if self.server.restart_file else []
             lines += [f"HEALTH_CHECK=http://127.0.0.1:{self.port}/", "HEALTH_TIMEOUT=15s"]
         (self.outer / ".env").write_text("".join(f"RELEASER_{line}\n" for line in lines))
 
@@ -163,7 +183,7 @@ class Trial(Story):
         """Return the row of the table."""
         self.set_up()
         shown = self.run(f"uv pip show --python .venv/bin/python {self.server.packages}")
-        version = shown.partition("Version: ")[2].split()[0]
+        version = "of Debian" if self.server.is_apache else shown.partition("Version: ")[2].split()[0]
         visitors = Visitors(self.port, self.place / "answers")
         with contextlib.nullcontext() if self.is_worker else visitors:
             if not self.is_worker:
