@@ -83,7 +83,7 @@ def make_live(site: Site, run: Run, repository: Repository, entry: Entry) -> Cha
     once. A signal before the flip undoes, one after it is raised when all is finished. The journal stays, in the phase
     `publishing` (or `going-back`, if that is not whole), until the caller has recorded the result.
     """
-    entry = msgspec.structs.replace(entry, phase="changing", was_healthy=is_healthy_now(_read_settings(site)))
+    entry = msgspec.structs.replace(entry, phase="changing", was_healthy=_ask_before(_read_settings(site), run))
     if not entry.is_way_back:  # a release that was live may rightly be in use
         entry = msgspec.structs.replace(entry, held_by=list_holders(site.paths.releases / str(entry.release)))
     with defer_signals():
@@ -102,6 +102,17 @@ def make_live(site: Site, run: Run, repository: Repository, entry: Entry) -> Cha
             undo_change(site, run, repository, entry)
             raise
         return _finish(site, run, repository, entry, FROM_FLIP[1:])
+
+
+def _ask_before(site: Site, run: Run) -> bool | None:
+    """Return True if the site passes its health check before a change, as a step of the run; None without one."""
+    if not site.settings.live.health_check:
+        return None
+    with run.step("health") as detail:
+        is_healthy = is_healthy_now(site)
+        detail.has_failed = not is_healthy
+        detail.append("before the change" if is_healthy else "fails before the change")
+    return is_healthy
 
 
 def finish_change(site: Site, run: Run, repository: Repository, entry: Entry) -> ChangeResult:

@@ -95,8 +95,9 @@ def find_unused_release(site: Site, entry: Entry, began: float) -> Problem | Non
         return None
     message = f"No process uses release {entry.release}"
     message += f", although {live.health_check[0]} answered." if is_url_asked(site) else "."
-    stayed = list_stayed(site, entry, users)
-    message += f" On the earlier release: {join_few([each.sentence for each in stayed])}." if stayed else ""
+    earlier = list_processes(site.paths.releases / str(entry.earlier))
+    stayed = [each.sentence for each in earlier if each.pid in users.stayed]
+    message += f" On the earlier release: {join_few(stayed)}." if stayed else ""
     advice = f"Restart the site by hand, with `{site.paths.link}/bin/python`, and correct `restart`."
     if any(proc.find_parent(pid) in users.stayed and proc.find_start(pid) > began for pid in users.stayed):
         advice = f"A reload keeps the release. {advice} `releaser check` names a way that starts the process anew."
@@ -107,12 +108,6 @@ def list_old_processes(site: Site, live: str | None) -> tuple[Process, ...]:
     """Return the processes on any other release than the live one."""
     paths = [path for path in sorted(site.paths.releases.glob("*")) if ID.fullmatch(path.name) and path.name != live]
     return list_processes(*paths)
-
-
-def list_stayed(site: Site, entry: Entry, users: Users) -> tuple[Process, ...]:
-    """Return the processes that stayed on what was live before a change."""
-    earlier = site.paths.releases / str(entry.earlier)
-    return list_processes(earlier, among=users.stayed)
 
 
 def is_url_asked(site: Site) -> bool:

@@ -91,7 +91,7 @@ def check(site: Site, *, sends_mail: bool, asks_site: bool = False) -> Check:
         hints.append(describe_patches(site.paths.link))
         hints.append("" if problems else describe_new_packages(site, mark="check"))
     hints += [f"{problem.message} {problem.advice}" for problem in damage if problem.name != EDITED]
-    hints += [recommend(site, store.live.directory)] if store.live is not None else []
+    hints.append(recommend(site))
     code = PreflightError.exit_code if problems else BuildError.exit_code if failure else 0
     if asks_site and (is_healthy := is_healthy_now(site)) is not None:
         hints += ["The site passes its health check."] if is_healthy else []

@@ -10,7 +10,6 @@ import fcntl
 import os
 import stat
 import struct
-from collections.abc import Container
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -126,10 +125,9 @@ def list_holders(release: Path) -> tuple[int, ...]:
     return list_users(release) or ((HIDDEN,) if is_used(release) else ())
 
 
-def list_processes(*releases: Path, among: Container[int] | None = None) -> tuple[Process, ...]:
-    """Return the processes that hold leases, oldest first; `among` are the ids of those that are asked for."""
-    pairs = [(pid, release) for release in releases for pid in list_holders(release)]
-    return tuple(_describe(pid, release) for pid, release in sorted(pairs) if among is None or pid in among)
+def list_processes(*releases: Path) -> tuple[Process, ...]:
+    """Return the processes that hold leases."""
+    return tuple(_describe(pid, release) for release in releases for pid in list_holders(release))
 
 
 def _describe(pid: int, release: Path) -> Process:

@@ -35,11 +35,6 @@ def find_parent(pid: int) -> int:
     return int(next(iter(_read_stat(pid)[_PARENT:]), 0))
 
 
-def list_children(pid: int) -> list[int]:
-    """Return the children of a process."""
-    return [int(child) for child in _read(pid, f"task/{pid}/children").split()]
-
-
 def read_words(pid: int) -> list[str]:
     """Return the command line of a process."""
     return _read(pid, "cmdline").rstrip("\0").split("\0")
@@ -71,7 +66,7 @@ def may_answer(pid: int) -> bool:
         return is_running(pid)
     sockets = {name[8:-1] for name in names if name.startswith("socket:[")}
     for table, (column, text, inode) in _LISTENING.items() if sockets else ():
-        rows = (line.split() for line in _read(pid, f"net/{table}").splitlines()[1:])
-        if any(row[column] == text and row[inode] in sockets for row in rows if len(row) > inode):
+        rows = map(str.split, _read(pid, f"net/{table}").splitlines()[1:])
+        if any(row[column] == text and row[inode] in sockets for row in rows):
             return True
     return False

@@ -21,6 +21,8 @@ from tests.support.sites import SampleSite
 STEPS = ("fetch", "resolve", "build", "test", "checkout", "flip", "restart", "health", "publish", "prune")
 _BUG = re.compile(r'File ".*/releaser/(\w+/)*\w+\.py"')
 CODE = {"shop.py": "EDITION = 2\nBROKEN = False\n"}
+#: A health check: once `../sick` exists, every version of alpha but 1.0.0 fails it.
+NEW_IS_SICK = 'sh -c "test ! -e ../sick || test -e .venv/lib/python3*/site-packages/alpha-1.0.0.dist-info"'
 BROKEN_CODE = {"shop.py": "EDITION = 2\nBROKEN = True\n"}
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.scenes import CODE, eventually, mostly_slow, says, silent, step_names
+from tests.e2e.scenes import CODE, NEW_IS_SICK, eventually, mostly_slow, says, silent, step_names
 from tests.e2e.test_crash import children
 from tests.support.servers import WAITING_TESTS, meeting
 from tests.support.sites import SampleSite, SiteFactory
@@ -138,7 +138,7 @@ def test_a_rollback_asks_no_before_live_and_runs_the_others(make_site: SiteFacto
 def test_on_failure_hears_of_an_automatic_rollback_and_may_ask_releaser(make_site: SiteFactory) -> None:
     site = make_site.live(due="1.1.0", files={"hook.py": HOOK})
     program = site.edit("../ask.sh", "set -e; releaser list --json > ../asked; python hook.py on_failure succeeds")
-    sick = {"health_check": "test ! -e ../sick", "health_timeout": "0s"}
+    sick = {"health_check": NEW_IS_SICK, "health_timeout": "0s"}
     site.write_dotenv(hooks(after_live="succeeds"), on_failure=f"sh {program}", **sick)
     old = site.live()
     site.edit("../sick", "")

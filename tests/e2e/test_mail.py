@@ -14,7 +14,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from tests.e2e.scenes import CODE, hook, make_old, mostly_slow, says, silent, step_names, times_of_tree
+from tests.e2e.scenes import CODE, NEW_IS_SICK, hook, make_old, mostly_slow, says, silent, step_names, times_of_tree
 from tests.support.commands import require
 from tests.support.sites import SampleSite, SiteFactory
 from tests.support.smtp import MailServer, mail_server, read_mail
@@ -94,7 +94,7 @@ NEWS: dict[str, tuple[Callable[[SampleSite], object], int, str, tuple[str, ...]]
 
 @pytest.mark.parametrize("name", mostly_slow(NEWS, "updated", "tests"))
 def test_law_26_28_what_a_mail_says(make_site: SiteFactory, server: MailServer, name: str) -> None:
-    healthy = mailing(server.host, HEALTH_CHECK="test ! -e ../sick", HEALTH_TIMEOUT="0s")
+    healthy = mailing(server.host, HEALTH_CHECK=NEW_IS_SICK, HEALTH_TIMEOUT="0s")
     site = make_site.live(due="1.1.0", dotenv=healthy)
     act, code, subject, words = NEWS[name]
     old = site.live()

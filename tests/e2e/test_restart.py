@@ -1,7 +1,8 @@
-"""The ways to restart a site: gunicorn without a gap, units of systemd, Passenger, and workers beside the web process."""
+"""The ways to restart a site: gunicorn without a gap, units of systemd, Passenger, and workers beside it."""
 
 import contextlib
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -11,10 +12,12 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import pytest
 
 from tests.e2e.scenes import refused, says
+from tests.support.commands import started
 from tests.support.sites import SampleSite, SiteFactory
 
 WSGI = """\
@@ -25,7 +28,8 @@ def application(environ, start_response):
     return [alpha.__version__.encode()]
 """
 CONFIG = """\
-def on_starting(server): server.START_CTX[0], server.START_CTX["args"][:2] = "{0}/python", ["{0}/python", "{0}/gunicorn"]
+def on_starting(server): server.START_CTX[0], server.START_CTX["args"][:2] = \
+"{0}/python", ["{0}/python", "{0}/gunicorn"]
 """
 DEAD = '__version__ = "1.2.0"\nimport os\nassert "gunicorn" not in os.environ.get("SERVER_SOFTWARE", "")\n'
 ILL = '__version__ = "1.2.0"\nIS_ILL = True\n'
@@ -117,7 +121,8 @@ def test_law_04_21_gunicorn_hands_over_without_a_failed_request(
     """An update, a release that does not start, and a rollback."""
     site = gunicorn_site
     with under_gunicorn(site, *start) as visitors:
-        site.releaser("check", check=0)
+        says(site.releaser("check", check=0, env={"RELEASER_RESTART": "auto"}), "set `restart` to `gunicorn:")
+        assert "set `restart`" not in site.releaser("check", check=0).stderr
         site.update_to("1.1.0")
         assert visitors.ask() == "1.1.0"
         site.publish("alpha", "1.2.0", modules={"alpha/__init__.py": DEAD})
@@ -171,3 +176,156 @@ def test_law_28_a_pinned_master_is_refused_with_the_lines_to_write(gunicorn_site
         assert answer["result"] == "updated-not-restarted"
         assert "gunicorn" in str(answer["problems"])
         assert "A reload keeps the release" in str(answer["problems"])
+        says(site.releaser("check", check=0), "A reload keeps the release", "set `restart` to `gunicorn:")
+
+
+@pytest.mark.slow
+@pytest.mark.network
+def test_law_28_a_gunicorn_that_a_supervisor_watches_is_refused(gunicorn_site: SampleSite) -> None:
+    site = gunicorn_site
+    supervisor, pid = site.outer / "supervisord", site.outer / "gunicorn.pid"
+    supervisor.write_text('"$@" & wait', encoding="utf-8")
+    words = [".venv/bin/gunicorn", "--no-control-socket", "--pid", str(pid), "--bind", f"unix:{site.outer}/socket"]
+    site.write_dotenv(restart="gunicorn:../gunicorn.pid")
+    with started(["sh", supervisor, *words, "wsgi:application"], cwd=site.path, env=site.env):
+        wait_until(pid.exists)
+        says(refused(site, "check"), "supervisor")
+        os.kill(int(pid.read_text(encoding="utf-8")), signal.SIGTERM)
+        wait_until(lambda: not pid.exists())
+    says(refused(site, "check"), "no gunicorn of this user runs")
+
+
+SYSTEMCTL = """#!/bin/sh
+echo "$@" >> {calls}
+case "$*" in
+    *"--user show"*LoadState*) echo {user};;
+    *LoadState*) echo {system};;
+    *TriggeredBy*) echo "shop.socket shop.timer";;
+esac
+"""
+
+
+@contextlib.contextmanager
+def fake_program(site: SampleSite, name: str, text: str) -> Iterator[Path]:
+    """Put a program on PATH for the block; yield the file to which it writes its calls."""
+    directory, calls = site.base / "fake", site.base / f"{name}.calls"
+    directory.mkdir(exist_ok=True)
+    program = directory / name
+    program.write_text(text.replace("{calls}", str(calls)), encoding="utf-8")
+    program.chmod(0o755)
+    site.env["PATH"] = f"{directory}:{site.env['PATH']}"
+    yield calls
+    shutil.rmtree(directory)
+
+
+@pytest.mark.slow
+def test_units_of_systemd_are_restarted_and_their_sockets_stay(make_site: SiteFactory) -> None:
+    site = make_site.live(due="1.1.0", dotenv={"RELEASER_RESTART": "systemd:shop, shop.socket"})
+    text = SYSTEMCTL.replace("{user}", "").replace("{system}", "loaded")
+    with fake_program(site, "systemctl", text) as calls:
+        site.releaser("update", check=0)
+        done = [line for line in calls.read_text(encoding="utf-8").splitlines() if " show " not in line]
+    system = "--no-ask-password"
+    assert done[:3] == [
+        f"{system} reset-failed shop.service shop.socket",
+        f"{system} start shop.socket",
+        f"{system} restart shop.service",
+    ]
+    assert done[-1] == f"{system} start shop.socket", "a restart would refuse requests"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("state", "word"), [("not-found", "list-units"), ("", "enable-linger")])
+def test_law_28_a_unit_that_systemd_does_not_know_is_refused(user_site: SampleSite, state: str, word: str) -> None:
+    user_site.write_dotenv(restart="systemd:shop")
+    text = SYSTEMCTL.replace("{user}", state).replace("{system}", "not-found").replace("{calls}", "/dev/null")
+    with fake_program(user_site, "systemctl", text):
+        word = word if user_site.user else "list-units"
+        says(refused(user_site, "check"), "shop.service", word)
+
+
+@pytest.mark.slow
+def test_passenger_is_asked_and_else_its_file_is_touched(make_site: SiteFactory) -> None:
+    site = make_site.live(due="1.1.0", dotenv={"RELEASER_RESTART": "passenger"})
+    with fake_program(site, "passenger-config", "#!/bin/sh\necho $@ >> {calls}; test ! -e ../unknown\n") as calls:
+        touched = site.restarted_at()
+        site.releaser("update", check=0)
+        assert calls.read_text(encoding="utf-8") == f"restart-app --name {site.path}\n"
+        assert site.restarted_at() == touched
+        (site.outer / "unknown").touch()
+        site.releaser("rollback", check=0)
+        assert site.restarted_at() != touched
+
+
+WORKER = "import alpha, time\nprint(alpha.__version__, flush=True)\ntime.sleep(600)\n"
+
+
+@pytest.mark.slow
+def test_a_worker_on_an_old_release_is_named_and_restarted_if_that_is_set(make_site: SiteFactory) -> None:
+    site = make_site.live(due="1.1.0", files={"worker.py": WORKER})
+    words = [".venv/bin/python", "worker.py"]
+    with subprocess.Popen(words, cwd=site.path, stdout=subprocess.PIPE, start_new_session=True) as worker:
+        try:
+            assert worker.stdout is not None
+            worker.stdout.readline()
+            earlier = site.live()
+            answer = site.json("update")
+            assert f"process {worker.pid} (`.venv/bin/python worker.py`" in str(answer["notes"])
+            (row,) = site.json("status")["old_processes"]
+            assert (row["pid"], row["release"], row["command"]) == (worker.pid, earlier, ".venv/bin/python worker.py")
+            assert "worker.py" in site.releaser("status", check=0).stdout
+            site.write_dotenv(restart_workers=f"kill {worker.pid}")
+            site.update_to("1.2.0")
+            assert worker.wait(20) == -signal.SIGTERM
+            assert site.json("status")["old_processes"] == []
+        finally:
+            worker.kill()
+
+
+@pytest.mark.slow
+def test_law_06_a_restart_that_never_worked_holds_nothing_and_is_tried_again(make_site: SiteFactory) -> None:
+    """As `sudo` does that asks for a password; then a person corrects it."""
+    site = make_site.live(due="1.1.0")
+    script = site.outer / "sudo"
+    script.write_text("#!/bin/sh\necho a password is required >&2; exit 1\n", encoding="utf-8")
+    script.chmod(0o755)
+    site.write_dotenv(restart=str(script), health_timeout="0s")
+    for _ in range(2):
+        says(site.releaser("update", check=6), "a password is required", f"Start the site: run `{script}`")
+    assert (site.version("alpha"), site.json("status", check=10)["on_hold"]) == ("1.0.0", [])
+    script.write_text("#!/bin/sh\n", encoding="utf-8")
+    site.releaser("update", check=0)
+    assert site.version("alpha") == "1.1.0"
+
+
+@pytest.mark.slow
+def test_law_04_the_restart_of_the_way_back_is_repeated(make_site: SiteFactory) -> None:
+    """As under systemd, which refuses further starts for a while."""
+    site = make_site.live(due="1.1.0")
+    first = site.live()
+    script = f"readlink .venv | grep -q {first} || exit 4; test -e ../once || {{ touch ../once; exit 5; }}"
+    site.write_dotenv(restart=f'sh -c "{script}"', health_timeout="20s")
+    answer = site.json("update", check=6)
+    assert [problem["code"] for problem in answer["problems"]] == ["rolled-back"]
+    assert (site.live(), [hold["name"] for hold in site.json("status", check=10)["on_hold"]]) == (first, ["alpha"])
+
+
+@pytest.mark.slow
+def test_law_28_34_a_link_out_of_the_checkout_is_refused_before_the_flip(make_site: SiteFactory) -> None:
+    site = make_site.live(files={".gitignore": "tmp\n"}, settings={"restart": "none"}, restart_file=False)
+    shared = site.outer / "shared"
+    shared.mkdir()
+    (site.path / "tmp").symlink_to(shared)
+    site.write_dotenv(restart="auto")
+    says(refused(site, "check"), f"RELEASER_RESTART_FILE={shared}/restart.txt")
+    site.write_dotenv(restart="auto", restart_file=f"{shared}/restart.txt")
+    site.update_to("1.1.0")
+    assert (shared / "restart.txt").exists()
+
+
+@pytest.mark.slow
+def test_check_asks_a_site_that_is_live(make_site: SiteFactory) -> None:
+    site = make_site.live(dotenv={"RELEASER_HEALTH_CHECK": "test -e ../well", "RELEASER_HEALTH_TIMEOUT": "0s"})
+    assert [each["code"] for each in site.json("check", "--live", check=10)["problems"]] == ["unhealthy"]
+    (site.outer / "well").touch()
+    assert "passes its health check" in site.releaser("check", "--live", check=0).stderr

@@ -59,7 +59,7 @@ def test_law_05_a_rollback_never_goes_to_what_failed_or_was_rolled_back_automati
     site.publish("alpha", "1.2.0", broken=True)
     site.releaser("update", check=5)
     site.publish("alpha", "1.3.0")
-    site.write_dotenv(health_check="false", health_timeout="1s")
+    site.write_dotenv(health_check=f"sh -c 'readlink .venv | grep -q {site.live()}'", health_timeout="1s")
     site.releaser("update", check=6)
     site.write_dotenv()
     unhealthy, failed, _, first = site.states()

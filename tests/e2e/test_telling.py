@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.scenes import CODE, silent
+from tests.e2e.scenes import CODE, NEW_IS_SICK, silent
 from tests.e2e.test_mail import mailing
 from tests.support.servers import WAITING_TESTS, meeting
 from tests.support.sites import SampleSite, SiteFactory
 from tests.support.smtp import MailServer, mail_server, read_mail
 
-SICK = {"HEALTH_CHECK": "test ! -e ../sick", "HEALTH_TIMEOUT": "0s"}
+SICK = {"HEALTH_CHECK": NEW_IS_SICK, "HEALTH_TIMEOUT": "0s"}
 
 
 @pytest.fixture

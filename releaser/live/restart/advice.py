@@ -44,9 +44,10 @@ def find_pin(site: Site, master: int) -> list[Problem]:
     return [Problem("pinned", message, f"Write into gunicorn.conf.py, then stop and start gunicorn, once: `{line}`")]
 
 
-def recommend(site: Site, live: Path) -> str:
+def recommend(site: Site) -> str:
     """Return a hint about the way that fits what serves the site; empty if that is set, or nothing is known."""
-    users, setting = list_users(live), " ".join(site.settings.live.restart)
+    users = [pid for release in site.paths.releases.glob("*") for pid in list_users(release)]
+    setting = " ".join(site.settings.live.restart)
     for master in users:
         if not proc.may_answer(master) or proc.find_parent(master) in users:
             continue

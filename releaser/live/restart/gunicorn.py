@@ -1,7 +1,7 @@
-"""A restart of gunicorn without a gap: a second master starts on the release, and the first ends when that is well.
+"""A restart of gunicorn (20.1 or newer) without a gap: a second master starts, and the first ends when that is well.
 
-Their pid files are `P` and `P.2`; when the first has ended, the second renames its own. A run that was killed may leave
-both: the next restart goes on with the second if that is on the release, or else ends it.
+The pid files are `P` and `P.2`, renamed when the first has ended. If a kill has left both masters, the next restart
+goes on with the second if that is on the release, or else ends it.
 """
 
 from __future__ import annotations
@@ -21,8 +21,12 @@ from releaser.releases.lease import LEASE, list_users
 from releaser.site.site import Site
 from releaser.system import proc, signals
 
-_SLOW, _MONOTONIC = 10.0, 1e9  # seconds: for workers that do not show that they work; more than a time since boot
+_MONOTONIC = 1e9  # seconds: more than a time since boot, less than one since 1970
 _ANSWERS = 4  # by chance, the first master gives half of them
+
+
+def _find_file(site: Site, words: tuple[str, ...]) -> str:
+    return str(site.paths.project / os.path.expanduser(words[0].partition(":")[2]))
 
 
 def _read(file: str) -> int:
@@ -31,10 +35,6 @@ def _read(file: str) -> int:
         os.kill(pid := int(Path(file).read_text(encoding="utf-8")), 0)
         return pid if proc.is_running(pid) else 0
     return 0
-
-
-def _find_file(site: Site, words: tuple[str, ...]) -> str:
-    return str(site.paths.project / os.path.expanduser(words[0].partition(":")[2]))
 
 
 def find_problems(site: Site, setting: str, words: tuple[str, ...]) -> list[Problem]:
@@ -57,15 +57,22 @@ def restart(site: Site, words: tuple[str, ...], release: Path) -> str:
         first, second = _wait(site, lambda: _read(file)), 0
     if not first:
         raise HostError(f"The restart failed: no gunicorn runs with the pid file `{file}`.", "Start it with that.")
-    if second and second not in list_users(release):
-        _end(site, second)
     try:
-        if not _read(f"{file}.2"):  # gunicorn that does not start must be known before the signal
+        if not second or second not in list_users(release):
+            _end(site, second)
+            # What does not start must be known before the signal: the first master could be lost.
             python = [str(site.paths.link / "bin/python"), "-c", "import gunicorn.app.wsgiapp"]
             run_restart(site, python, site.service_environment(site.paths.link))
             os.kill(first, signal.SIGUSR2)
         second = _wait(site, lambda: _read(f"{file}.2"))
-        _require_work(site, second, release)
+        if second and (release / LEASE).exists() and second not in list_users(release):
+            (pin,) = find_pin(site, 0)
+            raise HostError(f"The restart failed: {pin.message}", pin.advice)
+        _wait(site, lambda: _does_work(second) or not proc.is_running(second))
+        if not _does_work(second):
+            raise ChangeError("The restart failed: the new gunicorn did not come to work.", "See the log of gunicorn.")
+        for _ in range(_ANSWERS):
+            check_health(site)
     except ChangeError:
         _end(site, _read(f"{file}.2"))
         raise
@@ -74,24 +81,11 @@ def restart(site: Site, words: tuple[str, ...], release: Path) -> str:
     return f"gunicorn {second} took over from {first}"
 
 
-def _require_work(site: Site, master: int, release: Path) -> None:
-    """Wait until each worker of a new master works and the site is well. Raises ChangeError if that does not come."""
-    if master and (release / LEASE).exists() and master not in list_users(release):
-        pin = next(iter(find_pin(site, 0)))
-        raise HostError(f"The restart failed: {pin.message}", pin.advice)
-    began = time.monotonic()
-    _wait(site, lambda: not proc.is_running(master) or _does_work(master, time.monotonic() - began))
-    if not proc.is_running(master):
-        raise ChangeError("The restart failed: the new gunicorn did not come to work.", "See the log of gunicorn.")
-    for _ in range(_ANSWERS):
-        check_health(site)
-
-
-def _does_work(master: int, seconds: float) -> bool:
-    """Return True if all workers of a master work: then gunicorn sets their files to the time since boot."""
+def _does_work(master: int) -> bool:
+    """Return True if the workers of a master work: then gunicorn sets their files to the time since boot."""
     with contextlib.suppress(OSError):
         files = [entry.path for entry in os.scandir(f"/proc/{master}/fd") if "wgunicorn-" in os.readlink(entry)]
-        return seconds > _SLOW or max((os.stat(file).st_mtime for file in files), default=_MONOTONIC) < _MONOTONIC
+        return max((os.stat(file).st_mtime for file in files), default=_MONOTONIC) < _MONOTONIC
     return False
 
 
