@@ -13,7 +13,7 @@ export PYTEST_DEBUG_TEMPROOT ?= $(shell [ -w /dev/shm ] && [ "$$(df -m --output=
 # Without byte code each pytest worker compiles all tests again.
 unexport PYTHONDONTWRITEBYTECODE VIRTUAL_ENV
 
-.PHONY: help demo demo-gunicorn test test-slow faults laws size figures limits check docs reference pictures bench requirements \
+.PHONY: help demo demo-gunicorn demo-passenger servers test test-slow faults laws size figures limits check docs reference pictures bench requirements \
 	clean
 
 help: ## Show this help
@@ -24,6 +24,12 @@ demo: $(DEMO)/.ready ## Show releaser at work on a small, real Django site (KEEP
 
 demo-gunicorn: $(DEMO)/.ready ## Count the failed requests to a real site under gunicorn: an update, a rollback, a broken release
 	@TMPDIR=$${PYTEST_DEBUG_TEMPROOT:-$${TMPDIR:-/tmp}} $(DEMO)/bin/python scripts/demo_gunicorn.py
+
+demo-passenger: $(DEMO)/.ready ## The same under Apache with Passenger, against its own bare restart; installs both, as root
+	@TMPDIR=$${PYTEST_DEBUG_TEMPROOT:-$${TMPDIR:-/tmp}} $(DEMO)/bin/python scripts/demo_passenger.py
+
+servers: $(DEMO)/.ready ## Measure restarts of real servers and workers, each in a small site (ARGS: names of rows)
+	@$(DEMO)/bin/python scripts/servers.py $(ARGS)
 
 test: $(DEV)/.ready ## Install what the tests need and run the quick ones
 	$(PYTEST) --ignore=tests/faults -m "not slow" $(ARGS)

@@ -21,10 +21,14 @@ from releaser.releases.release import EXPORT, PackageChange, Release
 from releaser.site.site import Site
 from releaser.system.files import sync_file_system
 from releaser.system.run import Run
-from releaser.system.text import LONGEST_LINE, clip, count, word
+from releaser.system.text import LONGEST_LINE, clip, count, join_few, word
 
 _LEFT_HEADS = 5  # of a remote that is rewritten again and again
-_REMOTE_LINE = re.compile(r"^remote: (.*\S)", re.MULTILINE)
+_REMOTE_LINE = re.compile(r"^remote: (.*\S)|^ ! \[remote rejected\] .*\((.+)\)$", re.MULTILINE)
+#: The words of servers that let nobody push here, or not with this key.
+_REFUSALS = re.compile(
+    r"declined|protected|GH0\d\d|denied|not allowed|not permitted|not authorized|read.only|\b403\b", re.IGNORECASE
+)
 _IDENTITY = {"GIT_AUTHOR_NAME": "releaser", "GIT_AUTHOR_EMAIL": "releaser@localhost"}
 _COMMITTER = {"GIT_COMMITTER_NAME": "releaser", "GIT_COMMITTER_EMAIL": "releaser@localhost"}
 
@@ -127,12 +131,41 @@ def push_pending(
     try:
         repository.push(head, upstream, timeout=timeout)
     except ToolError as error:
-        reason = clip(" ".join(_REMOTE_LINE.findall(error.output)[:3]), LONGEST_LINE) or error.message
+        lines = ["".join(groups) for groups in _REMOTE_LINE.findall(error.output)]
+        reason = clip(" ".join([*lines[:3], *lines[3:][-1:]]), LONGEST_LINE) or error.message
         write_pending(site.paths, pending, reason=reason)
         message = f"Commit {head[:12]} could not be pushed: {reason}"
-        return Problem("not-pushed", message, "The next run tries again.")
+        return Problem("not-pushed", message, advise_on_push(site, repository, head, reason))
     write_pending(site.paths, pending, commits=(), reason="", **_follow_head(repository, pending, head))
     return None
+
+
+def advise_on_push(site: Site, repository: Repository, commit: str, reason: str) -> str:
+    """Return what a person can do about a commit that could not be pushed."""
+    upstream = repository.upstream(site.settings.site.branch)
+    if upstream is None or not _REFUSALS.search(reason):
+        return "The next run tries again."
+    push = f"git -C {word(site.paths.top)} push {word(upstream.remote)} {commit[:12]}:refs/heads/releaser-update"
+    advice = f"Open a merge request from a branch: `{push}`; the next update after its merge follows it."
+    return f"{advice} Or give this host a deploy key that may push, or set `git_push` to `false`."
+
+
+def list_unpushed(site: Site, repository: Repository, commits: Sequence[str]) -> dict[str, str]:
+    """Return those of releaser's commits that HEAD has and the remote has not, oldest first, each with its changes.
+
+    Raises ToolError.
+    """
+    remote = repository.upstream_head(site.settings.site.branch)
+    words = (
+        "--no-show-signature",
+        "--max-count=100",
+        "--format=%H %b%x00",
+        "HEAD",
+        *([f"^{remote}"] if remote else []),
+    )
+    log = repository.read("log", *words) if commits else ""
+    entries = [entry.strip().partition(" ") for entry in reversed(log.split("\0"))]
+    return {commit: join_few(body.splitlines()) for commit, _, body in entries if commit in commits}
 
 
 def _name_branch(site: Site) -> str:

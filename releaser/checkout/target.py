@@ -209,13 +209,14 @@ def _read_lock_at(repository: Repository, commit: str, path: str) -> Lock | None
 
 
 def choose_commit_of(site: Site, repository: Repository, release: Release) -> str:
-    """Return the commit of a release: the one with its lock if a remote has it, else the tested one.
+    """Return the commit of a release: the one with its lock if a remote has it or a push waits, else the tested one.
 
     Never one with other code, which an earlier version may have noted. Raises PreflightError if the repository does not
     have it any more.
     """
     lived, key = release.state.commit, release.manifest.key.code_key
-    is_there = lived and repository.resolve(lived) and repository.is_on_a_remote(lived)
+    is_waiting = lived in read_pending(site.paths).commits
+    is_there = lived and repository.resolve(lived) and (is_waiting or repository.is_on_a_remote(lived))
     if is_there and repository.code_key(lived, *site.committed_paths) == key:
         return lived
     if not repository.resolve(release.manifest.commit):

@@ -268,12 +268,14 @@ def print_status(status: Status) -> None:
             else ""
         )
         _say_row("on hold", f"{', '.join(hold.label for hold in holds)}: {reason.rstrip('.')}{undo}")
-    for commit in status.pending:
-        _say_row("pending", f"commit {commit[:12]} is not pushed")
     _print_end(status)
 
 
 def _print_end(status: Status) -> None:
+    for commit, changes in status.pending_changes.items():
+        _say_row("pending", f"commit {commit[:12]} is not pushed: {changes or 'uv.lock'}")
+    for note in status.notes:
+        _say_row("uv.lock", note)
     for release, processes in itertools.groupby(status.old_processes, lambda process: process.release):
         for sentence in list_sentences([*processes]):
             _say_row("old", f"on release {release}: {sentence}")

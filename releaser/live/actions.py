@@ -17,6 +17,7 @@ from releaser.checkout.repository import Repository
 from releaser.errors import ChangeError, ToolError
 from releaser.live.django import collect_static_files, has_static_files
 from releaser.live.health import check_health
+from releaser.live.hooks import run_before_restart
 from releaser.live.programs import is_at_next_request, may_restart
 from releaser.live.restart import restart
 from releaser.releases.journal import Entry
@@ -102,6 +103,10 @@ def _collect_static_files(site: Site, repository: Repository, direction: Directi
     return collect_static_files(site, site.paths.releases / str(direction.release) / "venv")
 
 
+def _run_before_restart(site: Site, repository: Repository, direction: Direction) -> str:
+    return run_before_restart(site, repository, direction.entry, back=direction.back)
+
+
 @signals.hurry_on_signals()
 def _restart(site: Site, repository: Repository, direction: Direction) -> str:
     deadline = time.monotonic() + (site.settings.live.health_timeout if direction.back else 0.0)
@@ -131,10 +136,11 @@ ACTIONS = (
     Action("checkout", _checkout, undo=_undo_checkout),
     Action("flip", _flip),
     Action("static files", _collect_static_files, applies=has_static_files),
+    Action("before_restart", _run_before_restart, applies=lambda site: bool(site.settings.live.before_restart)),
     Action("restart", _restart, applies=lambda site: may_restart(site) or bool(site.settings.live.restart_workers)),
     Action("health", _check_health, applies=has_health_check),
 )
 BEFORE_FLIP = ACTIONS[:1]
 UP_TO_FLIP = ACTIONS[:2]
 FROM_FLIP = ACTIONS[1:]
-FLIP, RESTART, HEALTH, AFTER_STATIC_FILES = ACTIONS[1], ACTIONS[3], ACTIONS[4], ACTIONS[3:]
+FLIP, RESTART, HEALTH, AFTER_STATIC_FILES = ACTIONS[1], ACTIONS[4], ACTIONS[5], ACTIONS[4:]

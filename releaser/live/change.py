@@ -131,7 +131,7 @@ def _finish(site: Site, run: Run, repository: Repository, entry: Entry, actions:
         return _go_back(site, run, repository, entry, error, is_restarted=is_restarted)
     if problem is None and entry.release and (stayed := list_old_processes(site, entry.release)):
         run.note(f"Still on an earlier release: {join_few(list_sentences(stayed))}.")
-    run_after_live(site, run, entry)  # before the journal says so: recovery runs it again
+    run_after_live(site, run, repository, entry)  # before the journal says so: recovery runs it again
     entry = write_entry(site.paths, msgspec.structs.replace(entry, phase="publishing"))
     return ChangeResult(entry, problem=problem, is_restarted=problem is None)
 

@@ -77,7 +77,7 @@ def _build_first(site: Site, run: SiteRun, view: Look) -> Outcome:
     run.store = run.store.having(release)
     if trial.failed_gate:
         return make_failed(explain_failure(release, trial.tests.output, trial.advice), release, (), is_known=False)
-    run_before_live(site, run, release.id, None)
+    run_before_live(site, run, repository, release, make_entry(run, release, head, head))
     require_unchanged(site, repository, snapshot)
     ignore_link(site, repository)
     result = make_live(site, run, repository, make_entry(run, release, head, head))

@@ -19,6 +19,7 @@ from releaser.releases.link import read_link
 from releaser.releases.reserve import fill_reserve
 from releaser.releases.store import SiteRun, Store
 from releaser.report.outcomes import Outcome, complete, locate, make_error, make_interrupted, make_unchanged
+from releaser.report.pings import ping
 from releaser.report.tell import tell, tell_without_state
 from releaser.site.run_lock import Running, hold_lock
 from releaser.site.site import Site, open_site, prepare_state
@@ -70,6 +71,8 @@ def run_command(  # noqa: PLR0913 - as much as commands differ in
     except ReleaserError as error:
         outcome = complete(_make_failure(error), run)
         tell_without_state(start, environ, site, run, outcome)
+        if site is not None and error.is_news:  # the run that holds the lock pings for itself
+            ping(site, run, str(outcome.exit_code))
         return outcome
 
 
@@ -86,6 +89,7 @@ def _run_body(site: Site, run: SiteRun, body: Body) -> Outcome:
     first = run.store.link.release
     try:
         try:
+            ping(site, run, "start", timeout=2.0)
             recovery = recover(site, run)
             run.problems += [recovery.problem] if recovery.problem else []
             outcome = body(site, run, recovery)
@@ -119,7 +123,9 @@ def _run_body(site: Site, run: SiteRun, body: Body) -> Outcome:
     with contextlib.suppress(OSError):
         outcome = tell(site, run, outcome)
         clean_cache(site, run)
-    return _mark_signalled(outcome)
+    outcome = _mark_signalled(outcome)
+    ping(site, run, str(outcome.exit_code))
+    return outcome
 
 
 def _mark_signalled(outcome: Outcome) -> Outcome:

@@ -189,7 +189,7 @@ def take_live(site: Site, run: SiteRun, decision: Ready | Build, options: Update
             prepared = make_prepared(release, commits, is_known=has_heard(site.paths, release, "ready"))
             return add_blame(prepared, blame)
         site = prospect.attempt.site
-        _ask_before_live(site, run, release, live)
+        _ask_before_live(site, run, release, prospect)
     except AuditError as error:
         prune_releases(site, run, key)
         return make_failed(error, release, commits, error.name, blame, is_known=_is_known(site, release))
@@ -260,10 +260,11 @@ def _seal(run: SiteRun, trial: Trial, live: Release, findings: Findings) -> Rele
     return release
 
 
-def _ask_before_live(site: Site, run: SiteRun, release: Release, live: Release) -> None:
+def _ask_before_live(site: Site, run: SiteRun, release: Release, prospect: Prospect) -> None:
     """Run the hook `before_live`. Raises _CandidateFailedError if it refuses the release, which stays ready."""
     try:
-        run_before_live(site, run, release.id, live.id)
+        entry = make_entry(run, release, prospect.target.head, prospect.target.commit)
+        run_before_live(site, run, prospect.repository, release, entry)
         sealed = release.manifest.sealed if site.settings.live.before_live else None
         if sealed is not None and (changes := find_differences(release.venv, sealed)):
             message = f"`before_live` changed the venv of release {release.id}: {join_few(changes)}."

@@ -9,13 +9,17 @@ from itertools import takewhile
 import msgspec
 
 from releaser.checkout.pending import read_pending
-from releaser.errors import BuildError, Problem
+from releaser.checkout.publish import advise_on_push, list_unpushed
+from releaser.checkout.repository import open_repository
+from releaser.errors import BuildError, PreflightError, Problem, ToolError
 from releaser.live.health import is_healthy_now, is_url_asked, list_old_processes
 from releaser.packages.audit import Audit, read_audit
+from releaser.packages.changes import compare_locks, describe_changes
 from releaser.packages.hand_made import find_edited_venv
 from releaser.packages.holds import LONGEST, Hold, HoldRow, Pause, describe_hold, find_old_holds, find_pause, list_holds
+from releaser.packages.lock import read_lock
 from releaser.releases.lease import Process, is_used
-from releaser.releases.release import PackageChange
+from releaser.releases.release import PackageChange, Release
 from releaser.releases.store import Store
 from releaser.releases.venv import list_installed
 from releaser.releases.verify import DATA_ADVICE, find_product_faults, list_faults
@@ -51,6 +55,8 @@ class Status(msgspec.Struct, frozen=True):
     attention: tuple[Problem, ...]
     on_hold: tuple[HoldRow, ...]
     pending: tuple[str, ...]
+    #: What each of `pending` changes.
+    pending_changes: dict[str, str]
     pause: Pause | None
     #: The end of the pause; None if it has none, or if updates are not paused.
     paused_until: datetime | None
@@ -93,7 +99,7 @@ class ReleaseRow(msgspec.Struct, frozen=True):
 
 def make_status(site: Site, store: Store, problems: Sequence[Problem]) -> Status:
     """Return the status of a site; `problems` are those that would refuse an update."""
-    history, pending = read_history(site.paths), read_pending(site.paths)
+    history, pending = read_history(site.paths), _list_pending(site)
     people = [record for record in history if record.is_change and find_command(record.command).takes_live]
     updates = [record for record in history if find_command(record.command).is_nightly or record in people]
     last = updates[0] if updates else None
@@ -116,15 +122,39 @@ def make_status(site: Site, store: Store, problems: Sequence[Problem]) -> Status
         well=not attention,
         attention=tuple(attention),
         on_hold=tuple(map(describe_hold, holds)),
-        pending=pending.commits if site.settings.git.git_push else (),
+        pending=tuple(pending),
+        pending_changes=pending,
         pause=pause,
         paused_until=pause.until if pause else None,
         ready=next((each.id for each in store.releases if each.state.state == "ready" and each != store.live), None),
         decision=_read_decision(site, holds),
         running=running,
         audit=read_audit(site, store.live.venv) if store.live else None,
+        notes=_compare_lock(site, store.live, holds) if store.live else (),
         old_processes=list_old_processes(site, store.link.release),
     )
+
+
+def _list_pending(site: Site) -> dict[str, str]:
+    """Return the commits of the checkout that wait for a push, oldest first, each with its changes."""
+    commits = read_pending(site.paths).commits if site.settings.git.git_push else ()
+    try:
+        return list_unpushed(site, open_repository(site), commits)
+    except ToolError:  # a problem of preflight
+        return dict.fromkeys(commits, "")
+
+
+def _compare_lock(site: Site, live: Release, holds: Sequence[Hold]) -> tuple[str, ...]:
+    """Return a sentence if uv.lock in the checkout has other versions than the live release, with the command."""
+    try:
+        changes = compare_locks(read_lock(site.paths.lockfile), read_lock(live.lock))
+    except (PreflightError, OSError):  # a problem of preflight
+        return ()
+    held = [change.name for change in changes if change.name in {getattr(hold, "name", "") for hold in holds}]
+    command = f"`releaser unhold {' '.join(held)}` lets the next update follow uv.lock." if held else ""
+    advice = command or "`releaser update` follows it, or says why not."
+    words = f"uv.lock in the checkout is not that of the live release, which has {describe_changes(changes)}."
+    return (f"{words} {advice}",) if changes else ()
 
 
 def _read_decision(site: Site, holds: Sequence[Hold]) -> LastDecision | None:
@@ -151,7 +181,7 @@ def _merge(reported: Sequence[Problem], current: Sequence[Problem]) -> list[Prob
 
 def find_attention(site: Site, store: Store, holds: Sequence[Hold]) -> list[Problem]:
     """Return what needs attention on a site, whatever the last run has said."""
-    pending = read_pending(site.paths)
+    pending = _list_pending(site)
     history = [record for record in read_history(site.paths) if find_command(record.command).takes_live]
     installed = list_installed(store.live.venv) if store.live is not None else {}
     attention = [*find_damage(site, store), *find_old_holds(holds, installed), *_find_old_processes(site, store)]
@@ -170,9 +200,10 @@ def find_attention(site: Site, store: Store, holds: Sequence[Hold]) -> list[Prob
     if waiting := count_waiting(site.paths):
         message = f"{count(waiting, 'mail')} could not be sent."
         attention.append(Problem("mail", message, f"Check `smtp_host`, {site.settings.mail.smtp_host}."))
-    if pending.commits and site.settings.git.git_push:
-        message = f"Commit {pending.commits[-1][:12]} is not pushed: {pending.reason}"
-        attention.append(Problem("not-pushed", message, "The next update tries again."))
+    if pending:
+        commit, reason = [*pending][-1], read_pending(site.paths).reason
+        advice = advise_on_push(site, open_repository(site), commit, reason)
+        attention.append(Problem("not-pushed", f"Commit {commit[:12]} is not pushed: {reason}", advice))
     return attention
 
 

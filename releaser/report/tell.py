@@ -28,7 +28,7 @@ from releaser.report.mail import (
     write_test,
 )
 from releaser.report.outbox import count_waiting, keep_mail
-from releaser.report.outcomes import Outcome
+from releaser.report.outcomes import Outcome, describe_outcome
 from releaser.report.status import find_attention
 from releaser.site.owners import find_strangers, find_trust
 from releaser.site.settings import MailSettings, load_settings
@@ -43,12 +43,8 @@ def run_on_failure(site: Site, run: Run, outcome: Outcome) -> Outcome:
     """Run the hook after an update, a rollback or `init` that failed; return the outcome, with its own problem."""
     if not run.command.has_failure_hook or outcome.exit_code not in range(3, 8):
         return outcome
-    release, previous = outcome.release, outcome.previous
-    if outcome.payload.failed_release:
-        release, previous = outcome.payload.failed_release, outcome.release
-    variables = {"RESULT": outcome.result, "RELEASE": release, "PREVIOUS": previous}
     try:
-        run_hook(site, run, "on_failure", {**variables, "EXIT_CODE": str(outcome.exit_code)})
+        run_hook(site, run, "on_failure", describe_outcome(outcome))
     except (ToolError, OSError) as error:
         reason = explain_error(error)
         problem = Problem("on_failure", f"`on_failure` failed: {redact(reason)}", "Correct the hook.")

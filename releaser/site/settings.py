@@ -19,7 +19,8 @@ from releaser.system.text import find_close, hide_secrets, normalize_name
 
 PREFIX = "RELEASER_"
 # Variables with the prefix that are no settings: an option's, and those of hooks, which may call releaser.
-OTHER_VARIABLES = {"RELEASER_PROJECT", "RELEASER_RESULT", "RELEASER_RELEASE", "RELEASER_PREVIOUS", "RELEASER_EXIT_CODE"}
+_OF_HOOKS = {"RELEASER_RESULT", "RELEASER_RELEASE", "RELEASER_PREVIOUS", "RELEASER_EXIT_CODE", "RELEASER_TREE"}
+OTHER_VARIABLES = {"RELEASER_PROJECT", *_OF_HOOKS}
 # Django's name, and those of the older updater.
 ALIASES = {
     "ADMINS_JSON": "admins",
@@ -37,12 +38,14 @@ Level = Literal["all", "minor", "patch", "security", "none"]
 Levels = NewType("Levels", dict[str, Level])  # by the names of packages, as uv.lock has them
 Table = NewType("Table", dict[str, str])
 Sender = NewType("Sender", str)  # `Name <address>`, or an address
+Url = NewType("Url", str)  # with a host
 Host = NewType("Host", str)  # with `:port`, or without
 Addresses = NewType("Addresses", tuple[str, ...])  # each `Name <address>`, or an address alone
 
 _LONGEST = 10 * 365 * 86400.0  # seconds; a longer time means the same
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*([smhdw]?)")
+_URL = re.compile(r"https?://[^\s/?#\[\]]+([/?#]\S*)?")
 _HOST = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*\.?(:\d{1,5})?")
 _ADDRESS = re.compile(r"[!-~]+@[A-Za-z0-9.-]+")
 _BOOLEANS = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
@@ -175,7 +178,15 @@ class LiveSettings(msgspec.Struct, frozen=True):
     ] = "refuse"
     before_build: Annotated[Command, Meta(description="Command that runs in the shadow before a build.")] = Command(())
     before_live: Annotated[
-        Command, Meta(description="Command right before an update goes live; if it fails, nothing does.")
+        Command,
+        Meta(
+            description="Command right before an update goes live, in the live checkout with the candidate's packages; "
+            "the candidate's code is in `$RELEASER_TREE`. If it fails, nothing goes live."
+        ),
+    ] = Command(())
+    before_restart: Annotated[
+        Command,
+        Meta(description="Command between static files and restart, also on the way back; a failure goes back."),
     ] = Command(())
     after_live: Annotated[Command, Meta(description="Command once a release is live and healthy.")] = Command(())
     on_failure: Annotated[Command, Meta(description="Command after an update or rollback that failed.")] = Command(())
@@ -220,6 +231,10 @@ class MailSettings(msgspec.Struct, frozen=True):
     smtp_security: Annotated[
         Literal["auto", "starttls", "tls", "none"], Meta(description="`auto` uses STARTTLS if the server offers it.")
     ] = "auto"
+    ping_url: Annotated[
+        Url,
+        Meta(description="URL of a monitor: an update or rollback asks for it with `/start`, then with its exit code."),
+    ] = Url("")
     heartbeat: Annotated[
         Seconds, Meta(description="Mail that all is well after this time without mail. Default: never.")
     ] = Seconds(0)
@@ -263,7 +278,7 @@ class SettingRow(msgspec.Struct, frozen=True):
     description: str
 
 
-SECRETS = ("smtp_password",)
+SECRETS = ("smtp_password", "ping_url")
 #: Settings whose wrong values are not shown.
 _HIDDEN = (*SECRETS, "smtp_host", "test_environment")
 # Settings that decide where a site is: a commit cannot change them.
@@ -302,6 +317,8 @@ def load_settings(
                 advice = " User and password are `smtp_user` and `smtp_password`." if name == "smtp_host" else ""
                 wrong[name] = Problem("wrong-setting", message, f"Correct `{key}` in {source}.{advice}")
                 problems.append(wrong[name])
+    ping_url = str(values.get("ping_url", ""))
+    hide_secrets({"secret": [ping_url, ping_url.partition("://")[2].partition("/")[2]]})
     subjects = {
         subject: kind(**{name: values[name] for name in kind.__struct_fields__ if name in values})
         for subject, kind in _SUBJECTS.items()
@@ -461,6 +478,12 @@ def _read_sender(value: Any) -> Sender:
     return Sender(formataddr((name, address)))
 
 
+def _read_url(value: Any) -> Url:
+    if not isinstance(value, str) or not _URL.fullmatch(value.strip()):
+        raise ValueError("an http or https URL")
+    return Url(value.strip())
+
+
 def _read_host(value: Any) -> Host:
     if not isinstance(value, str) or not _HOST.fullmatch(value.strip()):
         raise ValueError("a host, or `host:port`")
@@ -489,6 +512,7 @@ _BY_TYPE: dict[Any, Callable[[Any], Any]] = {
     Levels: _read_levels,
     Addresses: _read_addresses,
     Host: _read_host,
+    Url: _read_url,
     Sender: _read_sender,
 }
 

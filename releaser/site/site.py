@@ -376,7 +376,7 @@ def _find_unix_group(project: Path, name: str) -> tuple[int, list[Problem]]:
 def _list_programs(settings: Settings, project: Path, environ: Mapping[str, str]) -> list[Path]:
     """Return the programs that exist: those of the settings, and each on PATH that a run starts by its name."""
     live, path = settings.live, environ.get("PATH", _DEFAULT_PATH)
-    hooks = (live.before_build, live.before_live, live.after_live, live.on_failure)
+    hooks = (live.before_build, live.before_live, live.before_restart, live.after_live, live.on_failure)
     commands = (live.restart, live.restart_workers, live.health_check, *hooks)
     names = [settings.site.uv, *(command[0] for command in (*commands, settings.tests.test_command) if command)]
     places = [project / os.path.expanduser(name) if "/" in name else name for name in (*names, *_PROGRAMS) if name]

@@ -37,14 +37,20 @@ class Command(msgspec.Struct, frozen=True):
     may_be_ended: bool = False
     #: True if a run is a night's update: sites without one for a week need attention.
     is_nightly: bool = False
+    #: True if a monitor is pinged at its beginning and end.
+    is_pinged: bool = False
     #: True if it makes pyproject.toml: the project may have none.
     makes_project: bool = False
     #: The word of a mail about a success; by default that of the result.
     done: str = ""
 
 
-UPDATE = Command("update", mailed="all", has_failure_hook=True, takes_live=True, may_be_ended=True, is_nightly=True)
-ROLLBACK = Command("rollback", mailed="changed", has_failure_hook=True, takes_live=True, done="Rollback done")
+UPDATE = Command(
+    "update", mailed="all", has_failure_hook=True, takes_live=True, may_be_ended=True, is_nightly=True, is_pinged=True
+)
+ROLLBACK = Command(
+    "rollback", mailed="changed", has_failure_hook=True, takes_live=True, is_pinged=True, done="Rollback done"
+)
 INIT = Command("init", has_failure_hook=True, takes_live=True)
 REBUILD = Command(
     "rebuild", mailed="changed", has_failure_hook=True, takes_live=True, may_be_ended=True, done="Rebuilt"

@@ -1,6 +1,7 @@
-"""The hooks `before_live`, `after_live` and `on_failure`."""
+"""The hooks `before_live`, `before_restart`, `after_live` and `on_failure`."""
 
 import json
+from typing import Any
 
 import pytest
 
@@ -18,8 +19,10 @@ seen = {key.removeprefix("RELEASER_").lower(): value for key, value in os.enviro
 live = os.path.basename(os.path.dirname(os.path.realpath(".venv"))) if os.path.islink(".venv") else ""
 record = os.environ["SITE_RECORD"]
 with open(record + ".hooks", "a") as file:
-    edition = open("shop.py").read().partition("EDITION = ")[2][:1]
-    file.write(json.dumps({"hook": name, "live": live, "edition": edition, "prefix": sys.prefix, **seen}) + "\\n")
+    edition, new = (open(os.path.join(place, "shop.py")).read().partition("EDITION = ")[2][:1]
+                    for place in (".", seen.get("tree", ".")))
+    told = {"live": live, "edition": edition, "new": new, "prefix": sys.prefix, "outcome": json.load(sys.stdin)}
+    file.write(json.dumps({"hook": name, **told, **seen}) + "\\n")
 if end == "hangs":
     subprocess.Popen([sys.executable, "-c", "import time; time.sleep(99)", record], start_new_session=True)
     time.sleep(99)
@@ -33,7 +36,7 @@ def hooks(**ends: str) -> dict[str, str | None]:
     return {**commands, "RELEASER_RESTART_TIMEOUT": "5s"}
 
 
-def calls(site: SampleSite) -> list[dict[str, str]]:
+def calls(site: SampleSite) -> list[dict[str, Any]]:
     """Return what each hook saw, in order, and forget it."""
     path = site.record.with_name(f"{site.record.name}.hooks")
     lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
@@ -79,7 +82,16 @@ def test_law_10_28_what_a_hook_decides(make_site: SiteFactory, case: str) -> Non
         assert (name in step_names(answer), site.restarted_at() == restarted) == (True, live == "old")
     assert {key: seen[key] for key in expected} == expected
     assert "smtp_host" not in seen
-    assert seen["prefix"] in (str(site.link), str(site.release(seen["live"]) / "venv"))
+    venv = new if name == "before_live" else seen["live"]
+    assert seen["prefix"] in (str(site.release(venv) / "venv"), *([str(site.link)] if venv == seen["live"] else []))
+    assert seen["new"] == ("2" if name != "on_failure" else "1"), "the tree of `before_live` has the candidate's code"
+    assert not list(site.state.glob("shadow-*"))
+    outcome = seen["outcome"]
+    assert outcome.keys() == answer.keys(), "a hook reads the object that --json prints"
+    assert (outcome["result"], outcome["previous"]) == (expected["result"], old if name != "on_failure" else None)
+    assert [change["new"] for change in outcome["changes"]] == ["1.1.0"]
+    assert (len(outcome["new_commits"]), "build" in step_names(outcome)) == (1, True)
+    assert (outcome["exit_code"], new in outcome["headline"]) == (5 if name == "on_failure" else 0, True)
     if end != "succeeds":
         why = "the vault is closed" if end == "fails" else "still running after"
         says(finished, f"`{name}` failed", why)
@@ -152,3 +164,66 @@ def test_law_08_after_live_runs_again_if_a_kill_ended_it(make_site: SiteFactory)
         assert process.wait(timeout=60) == 0
     assert (site.live(), site.version("alpha"), site.head()) == (new, "1.1.0", site.remote_head())
     silent(site.releaser("update"))
+
+
+@pytest.mark.slow
+def test_law_03_before_live_has_the_products_of_the_candidate_and_the_live_checkout(make_site: SiteFactory) -> None:
+    tree = "sh -c 'cp $RELEASER_TREE/made.txt ../made; realpath $VIRTUAL_ENV > ../venv; pwd > ../cwd'"
+    build = "sh -c 'cat shop.py > made.txt'"
+    site = make_site.live(due="1.1.0", dotenv={"RELEASER_BEFORE_BUILD": build, "RELEASER_BEFORE_LIVE": tree})
+    site.push_from_elsewhere({**CODE, ".gitignore": "made.txt\n.venv\n"})
+    before = site.live()
+    site.releaser("update", check=0)
+    assert site.live() != before
+    read = {name: (site.outer / name).read_text(encoding="utf-8").strip() for name in ("made", "venv", "cwd")}
+    assert read["made"] == CODE["shop.py"].strip() == (site.path / "made.txt").read_text(encoding="utf-8").strip()
+    assert (read["venv"], read["cwd"]) == (str(site.release() / "venv"), str(site.path))
+
+
+@pytest.mark.slow
+def test_law_04_before_restart_is_part_of_the_change_and_of_the_way_back(make_site: SiteFactory) -> None:
+    site = make_site.live(due="1.1.0", files={"hook.py": HOOK})
+    old = site.live()
+    note = site.edit("../note.sh", "readlink .venv >> ../order")
+    site.write_dotenv(before_restart="python hook.py before_restart succeeds", restart=f"sh {note}")
+    answer = site.json("update")
+    names = step_names(answer)
+    assert names.index("flip") < names.index("before_restart") < names.index("restart")
+    [seen] = calls(site)
+    assert (seen["result"], seen["release"], seen["previous"], seen["live"]) == (
+        "updated",
+        site.live(),
+        old,
+        site.live(),
+    )
+    site.releaser("rollback", check=0)
+    assert [(seen["release"], seen["live"]) for seen in calls(site)] == [(old, old)]
+    site.write_dotenv(before_restart="python hook.py before_restart fails", restart=f"sh {note}")
+    site.publish("alpha", "1.2.0")
+    finished = site.releaser("update", check=6)
+    says(finished, "`before_restart` failed", "the vault is closed", "rolled back")
+    forth, back = calls(site)
+    assert site.live() == old
+    assert (forth["result"], back["result"]) == ("updated", "rolled-back")
+    assert (back["release"], back["previous"], back["live"]) == (forth["release"], old, old)
+    assert (back["outcome"]["failed_release"], back["outcome"]["release"]) == (forth["release"], old)
+    assert "the vault is closed" in back["outcome"]["headline"]
+    restarts = (site.outer / "order").read_text(encoding="utf-8").split()
+    assert (len(restarts), old in restarts[-1]) == (3, True), "also after a hook that failed on the way back"
+
+
+@pytest.mark.slow
+def test_law_08_before_restart_runs_again_if_a_kill_ended_it(make_site: SiteFactory) -> None:
+    site = make_site.live(due="1.1.0")
+    program = site.edit("../meet.py", WAITING_TESTS + "\nunittest.main()\n")
+    site.write_dotenv(before_restart=f"python {program}")
+    restarted = site.restarted_at()
+    with meeting() as met, site.starting("update", env=met.env) as process, met.kept_waiting():
+        process.kill()
+        process.wait(timeout=30)
+    assert site.restarted_at() == restarted
+    with meeting() as met, site.starting("prune", env=met.env) as process:
+        with met.kept_waiting():
+            assert site.restarted_at() == restarted
+        assert process.wait(timeout=60) == 0
+    assert (site.restarted_at() == restarted, site.version("alpha")) == (False, "1.1.0")

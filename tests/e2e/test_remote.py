@@ -75,6 +75,65 @@ def test_law_15_a_refused_push_is_reported_and_made_again_the_next_night(make_si
     assert not site.json("status")["pending"]
 
 
+#: What a server says that takes no push here: of GitHub, GitLab, Gitea, a hook alone, and of a key that may only read.
+REFUSALS = {
+    "github": "error: GH006: Protected branch update failed for refs/heads/main.",
+    "gitlab": "GitLab: You are not allowed to push code to protected branches on this project.",
+    "gitea": "Gitea: Not allowed to push to protected branch main",
+    "a hook": "",
+    "a key": "ERROR: The key you are authenticating with has been marked as read only.",
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("server", REFUSALS)
+def test_law_15_23_a_protected_branch_names_a_remedy_each_night(make_site: SiteFactory, server: str) -> None:
+    site, words = make_site.live(due="1.1.0"), REFUSALS[server]
+    refusal = hook(site.remote, "pre-receive", f"[ -n \"$BY_REQUEST\" ] && exit 0\necho '{words}' >&2; exit 1")
+    first = site.releaser("update", check=7)
+    remedy = f"push origin {site.head()[:12]}:refs/heads/releaser-update"
+    says(first, words, remedy, "merge request", "deploy key", "`git_push` to `false`")
+    says(site.releaser("update", check=7), remedy)
+    site.publish("alpha", "1.2.0")
+    site.releaser("update", check=7)
+    status = site.json("status", check=10)
+    assert [*status["pending_changes"].values()] == ["alpha 1.0.0 -> 1.1.0", "alpha 1.1.0 -> 1.2.0"]
+    assert status["pending"] == site.git("rev-list", "--reverse", "origin/main..HEAD").split()
+    shown = site.releaser("status", check=10).stdout
+    assert ("alpha 1.1.0 -> 1.2.0" in shown, "merge request" in " ".join(shown.split())) == (True, True)
+    site.env["BY_REQUEST"] = "1"
+    site.push_from_elsewhere(CODE)
+    del site.env["BY_REQUEST"]
+    site.releaser("update", check=7)
+    assert [*site.json("status", check=10)["pending_changes"].values()] == ["alpha 1.0.0 -> 1.2.0"], "made again"
+    site.releaser("rollback")
+    assert site.lock() == (site.release() / "uv.lock").read_text(encoding="utf-8"), "checkout and live stay one"
+    assert len(site.json("status", check=10)["pending_changes"]) == 2
+    assert site.json("status", check=10)["notes"] == []
+    site.releaser("unhold", "--all", check=0)
+    refusal.unlink()
+    site.releaser("update", check=0)
+    status = site.json("status")
+    assert (site.version("alpha"), site.remote_head(), status["pending"]) == ("1.2.0", site.head(), [])
+
+
+@pytest.mark.slow
+def test_law_17_status_names_each_day_how_the_committed_lock_differs(hosts: tuple[SampleSite, SampleSite]) -> None:
+    first, second = hosts
+    first.releaser("hold", "alpha", check=0)
+    first.publish("alpha", "1.2.0")
+    nights(second, first, count=1)
+    nights(first)
+    assert (first.version("alpha"), second.version("alpha")) == ("1.1.0", "1.2.0")
+    answer = first.json("status")
+    assert answer["well"], "a hold is the wish of a person"
+    [note] = answer["notes"]
+    assert "alpha 1.2.0 → 1.1.0" in note
+    assert "`releaser unhold alpha`" in note
+    assert "releaser unhold alpha" in " ".join(first.releaser("status", check=0).stdout.split())
+    assert second.json("status")["notes"] == []
+
+
 @pytest.mark.slow
 def test_law_15_a_commit_that_waits_is_pushed_although_the_index_is_down(make_site: SiteFactory) -> None:
     site = make_site.live(due="1.1.0")

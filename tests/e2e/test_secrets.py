@@ -40,6 +40,8 @@ PLACES: dict[str, tuple[int, str, Callable[[SampleSite], object]]] = {
     "no helper": (3, "true", lambda site: site.git("remote", "set-url", "origin", f"ftp://{SECRET}@host/")),
     "echoed": (6, "sh -c 'echo no: $(cat ../../echo).; exit 1'",
                lambda site: (site.base / "echo").write_text(f"{SECRET} {ECHOED}")),
+    "a monitor": (0, "true", lambda site: site.env.update(RELEASER_PING_URL=f"http://localhost:1/{SECRET}?x={SECRET}")),
+    "wrong monitor": (3, "true", lambda site: site.env.update(RELEASER_PING_URL=f"hc-ping.com/{SECRET}")),
     "token in a query": (6, f"http://localhost:1/?X-Amz-Signature={SECRET}&api-key={SECRET}", lambda site: None),
 }  # fmt: skip
 
