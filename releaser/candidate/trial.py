@@ -34,6 +34,7 @@ from releaser.packages.resolve import Plan
 from releaser.releases.release import BUILT, Key, Manifest, NoVerdict, Release, State, list_products
 from releaser.releases.sealed import Sealed, find_differences
 from releaser.releases.store import SiteRun, begin_release, seal_release, write_state
+from releaser.site.django import find_django
 from releaser.site.site import Site
 from releaser.system.files import replace_file
 from releaser.system.run import Run, now
@@ -171,9 +172,15 @@ def _test(run: Run, place: Place, trial: Trial) -> Trial:
     site, shadow, plan = place.site, place.shadow, trial.attempt.plan
     with run.step("test") as detail:
         result = run_tests(site, shadow, place.venv, plan.lock, mark=run.id, is_candidate=True)
-        asks = result.passed and site.settings.live.migrations != "ignore" and is_django(shadow.project, plan.lock)
-        unapplied = find_unapplied_migrations(site, shadow, place.venv, mark=run.id) if asks else ()
+        asks = result.passed and site.settings.live.migrations != "ignore"
+        asks = asks and is_django(site, shadow.project, plan.lock)
+        unapplied = find_unapplied_migrations(site, shadow, place.venv, mark=run.id) if asks else []
         advice = "" if result.passed else _advise_on_writes(place, result.output)
+        if unapplied and site.settings.live.migrations == "run":
+            run.note(f"These migrations are run after the flip; a rollback does not undo them: {join_few(unapplied)}.")
+            unapplied = []
+        elif unapplied:
+            advice = _advise_on_migrations(site, shadow, trial.directory.name)
         if changes := find_differences(place.venv, trial.sealed):
             reasons = filter(None, [result.reason, f"the tests changed the venv: {join_few(changes)}"])
             result = msgspec.structs.replace(result, passed=False, reason="; ".join(reasons))
@@ -183,6 +190,12 @@ def _test(run: Run, place: Place, trial: Trial) -> Trial:
         detail.has_failed = bool(trial.failed_gate)
     replace_file(trial.directory / "tests.log", f"{escape_lines(result.output[-_LOGGED:])}\n".encode())
     return trial
+
+
+def _advise_on_migrations(site: Site, shadow: Shadow, release: str) -> str:
+    django = find_django(site, shadow.project)
+    command = f"`releaser run --release {release} -- python {django.manage} migrate`"
+    return f"Run {command}, then `releaser update`. Or set `migrations` to `run`: they are applied after the flip."
 
 
 def _advise_on_writes(place: Place, output: str) -> str:

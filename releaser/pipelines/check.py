@@ -19,6 +19,7 @@ from releaser.errors import (
     refuse,
     require,
 )
+from releaser.live.django import describe_django
 from releaser.live.outlook import foresee
 from releaser.packages.complaints import require_fitting_lock
 from releaser.packages.hand_made import EDITED, describe_new_packages, describe_patches
@@ -57,8 +58,8 @@ class Check(msgspec.Struct, frozen=True):
         return _HEADLINES[self.exit_code]
 
 
-def check(site: Site, *, sends_mail: bool) -> Check:
-    """Return every reason why an update would be refused. Nothing is changed."""
+def check(site: Site, *, sends_mail: bool, asks_live: bool) -> Check:
+    """Return every reason why an update would be refused, and, if asked, what applies live. Nothing is changed."""
     store = Store(site.paths)
     is_first = is_before_init(store)
     view = look(site, store, is_first=is_first)
@@ -83,6 +84,7 @@ def check(site: Site, *, sends_mail: bool) -> Check:
         hints.append(describe_patches(site.paths.link))
         hints.append("" if problems else describe_new_packages(site, mark="check"))
     hints += [f"{problem.message} {problem.advice}" for problem in damage if problem.name != EDITED]
+    hints += describe_django(site) if asks_live else ()
     code = PreflightError.exit_code if problems else BuildError.exit_code if failure else 0
     return Check(tuple(filter(None, [*problems, failure])), shadow, tuple(filter(None, hints)), delivery, code)
 

@@ -20,6 +20,7 @@ from releaser.live.problems import find_problems
 from releaser.packages import complaints, hand_made
 from releaser.packages.lock import read_lock
 from releaser.releases.store import Store
+from releaser.site import django
 from releaser.site.site import Site, find_state_problems, find_untrusted_programs, read_dotenv
 from releaser.system.text import find_secrets, join_few, normalize_name, word
 
@@ -138,6 +139,8 @@ def list_hints(site: Site) -> list[str]:
     """Return what could be better, for `check` and `init`."""
     hints = [find_stale_export(site), *_find_open_secrets(site), *find_untrusted_programs(os.environ)]
     hints += [*_find_unused_settings(site), *_find_unknown_packages(site)]
+    with contextlib.suppress(PreflightError):
+        hints += django.list_hints(site) if "django" in read_lock(site.paths.lockfile).versions else []
     if site.paths.state.is_relative_to(site.paths.top):
         hint = f"The state directory `{site.paths.state}` lies in the repository: `git clean -fdx` would delete every"
         hints.append(f"{hint} release. Use `git clean -fd`, or set `state_dir` before the first release.")

@@ -1,0 +1,171 @@
+"""Django in a project: its manage.py, its applications, and the settings module that its service runs with."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+
+from releaser.errors import Problem
+from releaser.site.site import Site
+
+VARIABLE = "DJANGO_SETTINGS_MODULE"
+_APPLICATIONS = ("wsgi.py", "asgi.py", "passenger_wsgi.py")
+_ASSIGNED = re.compile(rf"""{VARIABLE}["']\s*\]\s*=\s*["']([\w.]+)["']""")
+_DEFAULT = re.compile(rf"""{VARIABLE}["']\s*,\s*["']([\w.]+)["']""")
+_GIVEN = re.compile(rf"{VARIABLE}=([\w.]+)")
+_COMMENT = re.compile(r"^\s*#.*$", re.MULTILINE)
+_UNITS = (Path("/etc/systemd/system"), Path("~/.config/systemd/user"))
+_LONGEST = 1 << 20  # characters of a file that is looked at
+
+
+class Django(msgspec.Struct, frozen=True):
+    """Django in a project. Paths are relative to it; `manage` is None if there is no manage.py, or more than one.
+
+    `modules` are the settings modules that the service may run with, each with the file that names it; one is known,
+    several need the setting `django_settings`. `own` is that of manage.py, and `unread` are files that compute theirs.
+    """
+
+    manage: Path | None
+    manages: tuple[Path, ...]
+    applications: tuple[Path, ...]
+    modules: dict[str, str]
+    own: str = ""
+    unread: tuple[str, ...] = ()
+
+    @property
+    def directory(self) -> str:
+        """The directory in which manage.py is called, relative to the project."""
+        return str(self.manage.parent) if self.manage else "."
+
+    @property
+    def script(self) -> str:
+        """The name of manage.py in its directory."""
+        return self.manage.name if self.manage else "manage.py"
+
+    @property
+    def settings(self) -> str:
+        """The settings module of the service; empty if it is not known, so that manage.py's own is used."""
+        return next(iter(self.modules)) if len(self.modules) == 1 else ""
+
+    @property
+    def variables(self) -> dict[str, str]:
+        """The variable by which a program uses the settings of the service."""
+        return {VARIABLE: self.settings} if self.settings else {}
+
+    @property
+    def options(self) -> list[str]:
+        """The option by which a command of manage.py uses them, also if manage.py sets the variable."""
+        return ["--settings", self.settings] if self.settings else []
+
+
+def find_django(site: Site, project: Path) -> Django:
+    """Return what is known of Django in a project, which is the site's or that of a shadow."""
+    setting = site.settings.site.manage_py
+    found = [Path(setting)] if setting else [Path("manage.py")]
+    if not setting and not (project / "manage.py").is_file():
+        found = [place.relative_to(project) / "manage.py" for place in list_places(project)[1:]]
+    manages = tuple(path for path in found if (project / path).is_file())
+    manage = manages[0] if len(manages) == 1 else None
+    roots = dict.fromkeys((project, (project / manage).parent if manage else project))
+    places = dict.fromkeys(place for root in roots for place in list_places(root))
+    files = [place / name for name in _APPLICATIONS for place in places if (place / name).is_file()]
+    texts = {path.relative_to(project): text for path in files if "django" in (text := _read(path))}
+    modules, unread = _find_modules(site, project, texts)
+    own = _search(_read(project / manage), _ASSIGNED, _DEFAULT) if manage else ""
+    return Django(manage, manages, tuple(texts), modules, own, unread)
+
+
+def _find_modules(site: Site, project: Path, texts: dict[Path, str]) -> tuple[dict[str, str], tuple[str, ...]]:
+    """Return the settings modules by the strongest source that names any, and the files whose module is computed."""
+    if setting := site.settings.site.django_settings:
+        return {setting: "the setting `django_settings`"}, ()
+    if assigned := {module: str(path) for path, text in texts.items() if (module := _search(text, _ASSIGNED))}:
+        return assigned, ()
+    if VARIABLE in site.service:
+        return {site.service[VARIABLE]: site.environment_file.name}, ()
+    texts_of_service = {str(path): text for path, text in list_units(site)}
+    texts_of_service["gunicorn.conf.py"] = _read(project / "gunicorn.conf.py")
+    if given := {module: path for path, text in texts_of_service.items() if (module := _search(text, _GIVEN))}:
+        return given, ()
+    defaults = {path: _search(text, _DEFAULT) for path, text in texts.items()}
+    unread = tuple(str(path) for path, default in defaults.items() if not default and VARIABLE in texts[path])
+    return {default: str(path) for path, default in reversed(defaults.items()) if default}, unread
+
+
+def _search(text: str, *patterns: re.Pattern[str]) -> str:
+    return next((match[1] for pattern in patterns if (match := pattern.search(text))), "")
+
+
+def _read(path: Path) -> str:
+    with contextlib.suppress(OSError), path.open(encoding="utf-8", errors="replace") as file:
+        return _COMMENT.sub("", file.read(_LONGEST))
+    return ""
+
+
+def list_places(directory: Path) -> list[Path]:
+    """Return a directory and those in it; no hidden ones, no environments, none of node."""
+    entries: list[os.DirEntry[str]] = []
+    with contextlib.suppress(OSError):
+        entries = sorted(os.scandir(directory), key=lambda entry: entry.name)
+    names = [entry.name for entry in entries if entry.is_dir(follow_symlinks=False) and entry.name[0] != "."]
+    names = [name for name in names if name != "node_modules" and not (directory / name / "pyvenv.cfg").exists()]
+    return [directory, *(directory / name for name in names)]
+
+
+def list_units(site: Site) -> Iterator[tuple[Path, str]]:
+    """Yield the units of systemd that name the project, with their text."""
+    named = re.compile(rf"{re.escape(str(site.paths.project))}(?![\w.-])")
+    for directory in _UNITS:
+        for path in sorted(directory.expanduser().glob("*.service")):
+            if named.search(text := _read(path)):
+                yield path, text
+
+
+def find_contradictions(site: Site) -> list[Problem]:
+    """Return a problem for a manage.py that does not exist, and for settings of the service that contradict."""
+    setting, problems = site.settings.site.manage_py, list[Problem]()
+    if setting and not (site.paths.project / setting).is_file():
+        message = f"The setting `manage_py` is `{setting}`, but that file does not exist."
+        problems.append(Problem("no-manage-py", message, "Correct or remove `manage_py`."))
+    django = find_django(site, site.paths.project)
+    if django.manage and len(django.modules) > 1 and _asks(site):
+        names = ", ".join(f"`{module}` in {source}" for module, source in django.modules.items())
+        message = f"The Django settings of the service are not known: {names}."
+        problems.append(Problem("django-settings", message, "Set `django_settings` to the one that it runs with."))
+    return problems
+
+
+def _asks(site: Site) -> bool:
+    """Return True if Django is asked anything as a release goes live."""
+    return site.settings.live.migrations != "ignore" or site.settings.live.collectstatic != "off"
+
+
+def list_hints(site: Site) -> list[str]:
+    """Return which gates do not apply, and with which settings Django is asked if those of manage.py are others."""
+    if not _asks(site):
+        return []
+    django, hints = find_django(site, site.paths.project), list[str]()
+    if len(django.manages) > 1:
+        names = ", ".join(map(str, django.manages))
+        hints.append(f"Several were found: {names}. Migrations are not asked, nothing is collected. Set `manage_py`.")
+    elif django.manage is None:
+        hints.append("No manage.py was found: migrations are not asked, nothing is collected. See `manage_py`.")
+    elif django.settings and django.own and django.settings != django.own:
+        source = django.modules[django.settings]
+        hints.append(
+            f"{django.manage} has the settings `{django.own}`, the service has `{django.settings}`, by {source}: "
+            "migrations and static files are those of the service. See `django_settings`."
+        )
+    elif django.unread and not django.modules:
+        hints.append(
+            f"Which Django settings the service has is not known, as {', '.join(django.unread)} computes them: "
+            f"migrations and static files are asked with those of {django.manage}. Set `django_settings`."
+        )
+    if not django.applications and site.settings.live.smoke != "off":
+        hints.append("No wsgi.py and no asgi.py of Django was found: no candidate is started before the flip.")
+    return hints
