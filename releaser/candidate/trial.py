@@ -31,6 +31,7 @@ from releaser.errors import BuildError
 from releaser.packages.changes import compare_releases
 from releaser.packages.lock import Lock, read_lock
 from releaser.packages.resolve import Plan
+from releaser.releases.lease import install_startup_module
 from releaser.releases.release import BUILT, Key, Manifest, NoVerdict, Release, State, list_products
 from releaser.releases.sealed import Sealed, find_differences
 from releaser.releases.store import SiteRun, begin_release, seal_release, write_state
@@ -247,6 +248,7 @@ def run_tests_alone(  # noqa: PLR0913 - all that the tests of a venv need
         if is_of_person or not can_mount(site, shadow.root, shadow.original):  # the tests could write into it
             copy = shadow.root / ".releaser-venv"
             copy_venv(site, venv, copy, mark=run.id)
+            install_startup_module(copy)
             venv = copy
         shadow = _complete_shadow(site, shadow, venv, None)
         result = run_tests(site, shadow, venv, lock, mark=run.id, is_candidate=False)
