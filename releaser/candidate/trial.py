@@ -22,6 +22,7 @@ from releaser.candidate.migrations import find_unapplied_migrations, is_django
 from releaser.candidate.namespace import can_mount
 from releaser.candidate.products import find_changed, is_data, is_site_file, keep_products, list_files, put_back
 from releaser.candidate.shadow import Shadow, fill_shadow, make_shadow, redirect_links
+from releaser.candidate.smoke import find_applications, import_applications
 from releaser.candidate.tests import TestResult, run_tests
 from releaser.checkout.own_files import make_export
 from releaser.checkout.products import find_deployed
@@ -38,8 +39,9 @@ from releaser.releases.store import SiteRun, begin_release, seal_release, write_
 from releaser.site.django import find_django
 from releaser.site.site import Site
 from releaser.system.files import replace_file
+from releaser.system.process import Finished
 from releaser.system.run import Run, now
-from releaser.system.text import count, escape_lines, join_few
+from releaser.system.text import count, escape_lines, find_error_line, join_few
 
 _LOGGED = 256 * 1024  # characters of the output of tests that are kept
 _WRITE_ELSEWHERE = "A release stays as it was built: let the tests write elsewhere, such as below `$TMPDIR`."
@@ -106,7 +108,8 @@ def try_candidate(
         shadow = _complete_shadow(site, shadow, directory / "venv", deployed)
         place = Place(site, shadow, directory / "venv", run.id, deployed)
         sealed = _build(run, repository, place, attempt.plan, live, install)
-        trial = _test(run, place, Trial(attempt, directory, began, TestResult(False, "", "", 0), sealed))
+        trial = Trial(attempt, directory, began, TestResult(False, "", "", 0), sealed)
+        trial = _test(run, repository, place, trial, live)
         if trial.tests.passed and not shadow.is_mounted:
             replace_shadow_paths(shadow, place.venv)
             trial = msgspec.structs.replace(trial, sealed=close_venv(place, attempt.plan))
@@ -168,11 +171,17 @@ def _note_site_files(run: Run, paths: list[str]) -> None:
         )
 
 
-def _test(run: Run, place: Place, trial: Trial) -> Trial:
-    """Run the tests, and ask Django for migrations if they pass. A change of the venv is a failure of the tests."""
+def _test(run: Run, repository: Repository, place: Place, trial: Trial, live: Release | None) -> Trial:
+    """Run the tests, and ask Django for migrations if they pass. A change of the venv is a failure of the tests.
+
+    So is an application that cannot be imported, although that of the live release can.
+    """
     site, shadow, plan = place.site, place.shadow, trial.attempt.plan
     with run.step("test") as detail:
         result = run_tests(site, shadow, place.venv, plan.lock, mark=run.id, is_candidate=True)
+        if result.passed and (finished := _find_smoke(run, repository, place, trial.attempt, live)):
+            reason = f"its application cannot be imported: {find_error_line(finished.output)}"
+            result = msgspec.structs.replace(result, passed=False, reason=reason, output=finished.output)
         asks = result.passed and site.settings.live.migrations != "ignore"
         asks = asks and is_django(site, shadow.project, plan.lock)
         unapplied = find_unapplied_migrations(site, shadow, place.venv, mark=run.id) if asks else []
@@ -191,6 +200,26 @@ def _test(run: Run, place: Place, trial: Trial) -> Trial:
         detail.has_failed = bool(trial.failed_gate)
     replace_file(trial.directory / "tests.log", f"{escape_lines(result.output[-_LOGGED:])}\n".encode())
     return trial
+
+
+def _find_smoke(
+    run: Run, repository: Repository, place: Place, attempt: Attempt, live: Release | None
+) -> Finished | None:
+    """Return the end of an import of the application that failed, although that of the live release does not."""
+    site, modules = place.site, find_applications(place.site, place.shadow.project, attempt.plan.lock)
+    finished = import_applications(site, place.shadow, place.venv, modules, mark=run.id) if modules else None
+    if finished is None or finished.status == 0:
+        return None
+    if live is not None:
+        directory, head = site.paths.shadow(f"{run.id}-live"), attempt.target.head
+        with make_shadow(site, repository, directory, head, mark=run.id) as shadow:
+            shadow = _complete_shadow(site, shadow, live.venv, live)
+            modules = find_applications(site, shadow.project, read_lock(live.lock))
+            if import_applications(site, shadow, live.venv, modules, mark=run.id).status == 0:
+                return finished
+    reason = find_error_line(finished.output)
+    run.note(f"The application cannot be imported before the flip, as in the live release, which is no fault: {reason}")
+    return None
 
 
 def _advise_on_migrations(site: Site, shadow: Shadow, release: str) -> str:

@@ -17,6 +17,7 @@ from releaser.checkout.repository import CheckoutState, Repository, open_reposit
 from releaser.checkout.snapshot import Snapshot, take_snapshot
 from releaser.errors import PreflightError, Problem, ToolError, require
 from releaser.live.problems import find_problems
+from releaser.live.uv_run import list_uv_runs
 from releaser.packages import complaints, hand_made
 from releaser.packages.lock import read_lock
 from releaser.releases.store import Store
@@ -139,6 +140,7 @@ def list_hints(site: Site) -> list[str]:
     """Return what could be better, for `check` and `init`."""
     hints = [find_stale_export(site), *_find_open_secrets(site), *find_untrusted_programs(os.environ)]
     hints += [*_find_unused_settings(site), *_find_unknown_packages(site)]
+    hints += [f"{problem.message} {problem.advice}" for problem in list_uv_runs(site)]
     with contextlib.suppress(PreflightError):
         hints += django.list_hints(site) if "django" in read_lock(site.paths.lockfile).versions else []
     if site.paths.state.is_relative_to(site.paths.top):

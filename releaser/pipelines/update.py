@@ -22,6 +22,7 @@ from releaser.live.change import make_entry, make_live, undo_change
 from releaser.live.django import explain_kept_migrations
 from releaser.live.hooks import run_before_live
 from releaser.live.outlook import Outlook, foresee
+from releaser.live.uv_run import find_changed_release
 from releaser.packages.hand_made import find_new_work
 from releaser.packages.holds import LONGEST, Hold, VersionHold, list_holds, read_holds, replace_index_holds
 from releaser.packages.resolve import find_unbuilt, find_unfit
@@ -211,6 +212,7 @@ def take_live(site: Site, run: SiteRun, decision: Ready | Build, options: Update
         moved = repository.changed_paths(entry.head, entry.commit)
         run.notes += filter(None, [explain_kept_migrations(site, moved)])
         return add_blame(make_rolled_back(release, result, commits), blame)
+    run.add(*find_changed_release(site, release))
     if target.problem is not None and not target.is_rewritten:
         run.add(target.problem)
     changes = () if release.id == live.id else None

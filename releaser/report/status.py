@@ -11,6 +11,7 @@ import msgspec
 from releaser.checkout.pending import read_pending
 from releaser.errors import BuildError, Problem
 from releaser.live.health import is_healthy_now, is_url_asked
+from releaser.live.uv_run import find_changed_release
 from releaser.packages.audit import Audit, read_audit
 from releaser.packages.hand_made import find_edited_venv
 from releaser.packages.holds import LONGEST, Hold, HoldRow, Pause, describe_hold, find_old_holds, find_pause, list_holds
@@ -152,6 +153,7 @@ def find_attention(site: Site, store: Store, holds: Sequence[Hold]) -> list[Prob
     history = [record for record in read_history(site.paths) if find_command(record.command).takes_live]
     installed = list_installed(store.live.venv) if store.live is not None else {}
     attention = [*find_damage(site, store), *find_old_holds(holds, installed), *_find_old_processes(site, store)]
+    attention += find_changed_release(site, store.live) if store.live is not None else []
     attention += _find_old_preparations(history) if find_pause(holds) is None else []
     if store.live is not None and (audit := read_audit(site, store.live.venv)):
         attention += audit.problems
