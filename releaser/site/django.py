@@ -74,7 +74,7 @@ def find_django(site: Site, project: Path) -> Django:
     roots = dict.fromkeys((project, (project / manage).parent if manage else project))
     places = dict.fromkeys(place for root in roots for place in list_places(root))
     files = [place / name for name in _APPLICATIONS for place in places if (place / name).is_file()]
-    texts = {path.relative_to(project): text for path in files if "django" in (text := _read(path))}
+    texts = {path.relative_to(project): text for path in files if "django" in (text := _read(path)).lower()}
     modules, unread = _find_modules(site, project, texts)
     own = _search(_read(project / manage), _ASSIGNED, _DEFAULT) if manage else ""
     return Django(manage, manages, tuple(texts), modules, own, unread)
