@@ -27,7 +27,6 @@ _WITH_VALUE = re.compile(
     r"allow-insecure-host)"
 )
 _HARMLESS = {"--no-sync", "--no-project", "--isolated"}
-_KEPT = 1 << 16  # characters of a script that are looked at
 
 
 def replace_uv_run(line: str, programs: str) -> str:
@@ -58,7 +57,7 @@ def replace_uv_run(line: str, programs: str) -> str:
 
 
 def list_uv_runs(site: Site) -> list[Problem]:
-    """Return a problem for each `uv run` that starts the site: in a process, a unit of systemd, or the restart."""
+    """Return a problem for each `uv run` that starts the site: a process, or a unit of systemd."""
     programs, problems = word(site.paths.link / "bin"), list[Problem]()
     for source, line in _list_lines(site):
         if instead := replace_uv_run(line, programs):
@@ -73,12 +72,6 @@ def _list_lines(site: Site) -> Iterator[tuple[str, str]]:
     """Yield the lines that may start the site, each after where it stands."""
     for path, text in list_units(site):
         yield from ((str(path), line) for line in text.splitlines() if line.startswith("ExecStart="))
-    restart = site.settings.live.restart
-    yield "The setting `restart`", shlex.join(restart)
-    for path in (site.paths.project / each for each in restart if len(each) < 255):
-        with contextlib.suppress(OSError, ValueError):
-            text = path.read_text(encoding="utf-8")[:_KEPT] if path.is_file() else ""
-            yield from ((str(path), line) for line in text.splitlines() if line.lstrip()[:1] != "#")
     for entry in os.scandir("/proc"):
         with contextlib.suppress(OSError):
             process = Path(entry.path)

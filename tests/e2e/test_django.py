@@ -295,7 +295,8 @@ def test_law_41_real_django_is_asked_with_the_settings_of_the_service(make_site:
     site.push_from_elsewhere({"src/tea/static/new.css": "new", **add_migration(2)})
     finished = refused(site, "update", code=5)
     command = re.search("`releaser (run --release [^`]+)`", finished.stderr)
-    assert command and applied(site) == ["0001_initial"], str(finished)
+    assert command is not None, str(finished)
+    assert applied(site) == ["0001_initial"]
     site.releaser(
         command[1], cwd=site.path, project=None, check=0
     )  # from its own tree, as the commit is not in the checkout
@@ -331,3 +332,65 @@ def test_law_41_a_storage_elsewhere_is_left_to_django(make_site: SiteFactory) ->
         site.publish("alpha", version, modules={"alpha/__init__.py": "", "alpha/static/alpha.css": version})
         assert site.json("update")["result"] == "updated"
         assert (site.outer / "bucket/alpha.css").read_text("utf-8") == version
+
+
+IMPORTS = {  # what the application imports, whether the live one does, and the exit code of the update
+    "the candidate": ("import no_such_module", False, 5),
+    "both": ("import no_such_module", True, 0),
+    "off": ("import no_such_module", False, 0),
+}
+
+
+@pytest.mark.parametrize("case", mostly_slow(IMPORTS, "the candidate"))
+def test_law_03_41_the_application_of_a_candidate_is_imported(make_site: SiteFactory, case: str) -> None:
+    """Not for a candidate whose application fails as the live one does: it may need what only its server has."""
+    code, is_old, status = IMPORTS[case]
+    wsgi = f"import django\n{code}\n"
+    site = make_site.live(**SITE | {"files": FILES | {"conf/wsgi.py": wsgi if is_old else "import django\n"}})
+    site.write_dotenv(smoke="off" if case == "off" else "auto")
+    site.push_from_elsewhere({"conf/wsgi.py": wsgi, "static/site.css": "site 2"})
+    finished = site.releaser("update", check=status)
+    says(finished, *(["No module named 'no_such_module'"] if case != "off" else []))
+    assert ("as in the live release" in finished.stderr) == is_old
+    assert public(site)["site.css"] == ("site 1" if status else "site 2")
+
+
+@pytest.mark.slow
+def test_law_26_a_different_failure_of_the_same_candidate_is_news(make_site: SiteFactory) -> None:
+    site = make_site.live(**SITE)
+    publish_django(site, {}, MIGRATIONS)
+    says(site.releaser("update", check=5), "not applied: tea.0001_initial, tea.0002_price.")
+    assert site.releaser("update", check=5).stderr == ""
+    (site.outer / "applied").write_text(MIGRATIONS[0], encoding="utf-8")
+    says(site.releaser("update", check=5), "not applied: tea.0002_price.")
+    failed = next(iter(site.states()))
+    site.releaser("run", "--release", failed, "--", "python", "-c", "import shop", cwd=site.path, check=0)
+    site.publish("alpha", "1.1.0", broken=True)
+    site.releaser("update", check=5)
+    finished = site.releaser("run", "--release", next(iter(site.states())), "--", "python", "manage.py", "migrate")
+    assert finished.returncode == 3
+    says(finished, "is no candidate that passed its tests")
+
+
+@pytest.mark.slow
+def test_law_28_a_database_in_a_large_directory_names_the_setting_for_it(make_site: SiteFactory) -> None:
+    """SQLite in WAL mode writes to read."""
+    ask = "import sqlite3\ndef showmigrations():\n    if os.path.exists('../var'):\n"
+    ask += "        sqlite3.connect('../var/x.db').execute('select * from x')\n"
+    site = make_site.live(**SITE | {"files": FILES | {"manage.py": MANAGE.replace("globals()[", f"{ask}\nglobals()[")}})
+    (site.outer / "var").mkdir()
+    site.run("python3", "-c", WAL, cwd=site.outer / "var")
+    publish_django(site, {})
+    says(refused(site, "update", code=4), "too large to copy", ": var.", "`shadow_copy`")
+    site.write_dotenv(shadow_copy="var")
+    site.releaser("update", check=0)
+
+
+WAL = """
+import pathlib, sqlite3
+[pathlib.Path(f"upload{number}").touch() for number in range(2001)]
+database = sqlite3.connect("x.db")
+database.execute("pragma journal_mode=wal")
+database.execute("create table x (y)")
+database.close()
+"""
