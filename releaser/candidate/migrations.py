@@ -28,11 +28,9 @@ def find_unapplied_migrations(site: Site, shadow: Shadow, venv: Path, *, mark: s
     Asked in the shadow: a database in a file is a copy there. Raises BuildError if Django does not answer.
     """
     django = find_django(site, shadow.project)
-    words: list[str | Path] = [venv / "bin" / "python", django.script, "showmigrations", "--plan"]
+    words: list[str | Path] = [venv / "bin" / "python", *django.call("showmigrations", "--plan")]
     env = site.tool_environment(venv, mark) | shadow.map_values(site.service) | django.variables
-    finished = run_in_shadow(
-        site, shadow, [*words, *django.options], env=env, timeout=_TIMEOUT, check=False, directory=django.directory
-    )
+    finished = run_in_shadow(site, shadow, words, env=env, timeout=_TIMEOUT, check=False, directory=django.directory)
     if finished.status != 0 and _NO_DATABASE in finished.output:
         return []
     if finished.status != 0:

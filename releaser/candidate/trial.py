@@ -22,7 +22,7 @@ from releaser.candidate.migrations import find_unapplied_migrations, is_django
 from releaser.candidate.namespace import can_mount
 from releaser.candidate.products import find_changed, is_data, is_site_file, keep_products, list_files, put_back
 from releaser.candidate.shadow import Shadow, fill_shadow, make_shadow, redirect_links
-from releaser.candidate.smoke import find_applications, import_applications
+from releaser.candidate.smoke import find_import_error
 from releaser.candidate.tests import TestResult, run_tests
 from releaser.checkout.own_files import make_export
 from releaser.checkout.products import find_deployed
@@ -39,9 +39,8 @@ from releaser.releases.store import SiteRun, begin_release, seal_release, write_
 from releaser.site.django import find_django
 from releaser.site.site import Site
 from releaser.system.files import replace_file
-from releaser.system.process import Finished
 from releaser.system.run import Run, now
-from releaser.system.text import count, escape_lines, find_error_line, join_few
+from releaser.system.text import count, escape_lines, join_few
 
 _LOGGED = 256 * 1024  # characters of the output of tests that are kept
 _WRITE_ELSEWHERE = "A release stays as it was built: let the tests write elsewhere, such as below `$TMPDIR`."
@@ -179,9 +178,10 @@ def _test(run: Run, repository: Repository, place: Place, trial: Trial, live: Re
     site, shadow, plan = place.site, place.shadow, trial.attempt.plan
     with run.step("test") as detail:
         result = run_tests(site, shadow, place.venv, plan.lock, mark=run.id, is_candidate=True)
-        if result.passed and (finished := _find_smoke(run, repository, place, trial.attempt, live)):
-            reason = f"its application cannot be imported: {find_error_line(finished.output)}"
-            result = msgspec.structs.replace(result, passed=False, reason=reason, output=finished.output)
+        error, output = _import_application(run, repository, place, trial.attempt, live) if result.passed else ("", "")
+        if error:
+            reason = f"its application cannot be imported: {error}"
+            result = msgspec.structs.replace(result, passed=False, reason=reason, output=output)
         asks = result.passed and site.settings.live.migrations != "ignore"
         asks = asks and is_django(site, shadow.project, plan.lock)
         unapplied = find_unapplied_migrations(site, shadow, place.venv, mark=run.id) if asks else []
@@ -202,24 +202,21 @@ def _test(run: Run, repository: Repository, place: Place, trial: Trial, live: Re
     return trial
 
 
-def _find_smoke(
+def _import_application(
     run: Run, repository: Repository, place: Place, attempt: Attempt, live: Release | None
-) -> Finished | None:
-    """Return the end of an import of the application that failed, although that of the live release does not."""
-    site, modules = place.site, find_applications(place.site, place.shadow.project, attempt.plan.lock)
-    finished = import_applications(site, place.shadow, place.venv, modules, mark=run.id) if modules else None
-    if finished is None or finished.status == 0:
-        return None
-    if live is not None:
+) -> tuple[str, str]:
+    """Return why the application cannot be imported, by `find_import_error`; empty if the live one cannot be, either."""
+    site, lock = place.site, attempt.plan.lock
+    reason, output = find_import_error(site, place.shadow, place.venv, lock, mark=run.id)
+    if reason and live is not None:
         directory, head = site.paths.shadow(f"{run.id}-live"), attempt.target.head
         with make_shadow(site, repository, directory, head, mark=run.id) as shadow:
             shadow = _complete_shadow(site, shadow, live.venv, live)
-            modules = find_applications(site, shadow.project, read_lock(live.lock))
-            if import_applications(site, shadow, live.venv, modules, mark=run.id).status == 0:
-                return finished
-    reason = find_error_line(finished.output)
-    run.note(f"The application cannot be imported before the flip, as in the live release, which is no fault: {reason}")
-    return None
+            if not find_import_error(site, shadow, live.venv, read_lock(live.lock), mark=run.id)[0]:
+                return reason, output
+    if reason:
+        run.note(f"The application cannot be imported here; nor can that of the live release, so it goes on: {reason}")
+    return "", ""
 
 
 def _advise_on_migrations(site: Site, shadow: Shadow, release: str) -> str:

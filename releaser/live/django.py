@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from releaser.candidate.migrations import is_django
-from releaser.errors import ChangeError, PreflightError, Problem
+from releaser.errors import ChangeError
 from releaser.packages.lock import read_lock
-from releaser.site.django import Django, find_contradictions, find_django
+from releaser.site.django import Django, find_django
 from releaser.site.site import Site
 from releaser.system import process
 from releaser.system.files import sync_file_system
@@ -47,27 +47,18 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 # manage.py may set more than the module of the settings, and need not call Django for that.
 _DESCRIBE = """
 import json, os, runpy, sys
-script, *module = sys.argv[1:]
+script, *options = sys.argv[1:]
 sys.argv, sys.path[0] = [script, "help"], ""
 from django.core import management
 management.execute_from_command_line = lambda argv=None: None
 runpy.run_path(script, run_name="__main__")
-os.environ.update(zip(["DJANGO_SETTINGS_MODULE"], module))
+os.environ.update(zip(["DJANGO_SETTINGS_MODULE"], options[1:]))
 from django.conf import settings
 storage = (getattr(settings, "STORAGES", None) or {}).get("staticfiles", {}).get("BACKEND")
 databases = {name: [each.get("ENGINE", "none"), str(each.get("NAME"))] for name, each in settings.DATABASES.items()}
 root = getattr(settings, "STATIC_ROOT", None)
 print(json.dumps([os.environ["DJANGO_SETTINGS_MODULE"], databases, root and str(root), storage]))
 """
-
-
-def find_problems(site: Site) -> list[Problem]:
-    """Return a problem for a manage.py that does not exist, and for settings of the service that contradict."""
-    try:
-        has_django = "django" in read_lock(site.paths.lockfile).versions
-    except PreflightError:  # a problem already
-        return []
-    return find_contradictions(site) if has_django else []
 
 
 def has_static_files(site: Site) -> bool:
@@ -95,8 +86,7 @@ def collect_static_files(site: Site, venv: Path, *, is_way_back: bool) -> str:
 
 
 def _migrate(site: Site, django: Django, venv: Path) -> str:
-    words: list[str | Path] = [venv / "bin" / "python", django.script, "migrate", "--noinput"]
-    finished = _ask(site, django, venv, words, timeout=_MIGRATE_TIMEOUT)
+    finished = _ask(site, django, venv, *django.call("migrate", "--noinput"), timeout=_MIGRATE_TIMEOUT)
     applied = _APPLIED.findall(finished.stdout)
     if finished.status != 0:
         after = f" after {join_few(applied)}" if applied else ""
@@ -107,8 +97,7 @@ def _migrate(site: Site, django: Django, venv: Path) -> str:
 
 
 def _collect(site: Site, django: Django, venv: Path) -> str:
-    words: list[str | Path] = [venv / "bin" / "python", "-c", _COLLECT, django.script, "collectstatic", "--noinput"]
-    finished = _ask(site, django, venv, words)
+    finished = _ask(site, django, venv, "-c", _COLLECT, *django.call("collectstatic", "--noinput"))
     if finished.status == 0:
         sync_file_system(site.paths.outer)  # where STATIC_ROOT lies in most sites
         return finished.stdout.strip().rpartition("\n")[2]
@@ -121,12 +110,10 @@ def _collect(site: Site, django: Django, venv: Path) -> str:
     )
 
 
-def _ask(
-    site: Site, django: Django, venv: Path, words: Sequence[str | Path], *, timeout: float = _TIMEOUT
-) -> process.Finished:
-    """Run a command of Django in the checkout, with the settings and the environment of the service."""
+def _ask(site: Site, django: Django, venv: Path, *words: str, timeout: float = _TIMEOUT) -> process.Finished:
+    """Run Python in the checkout, beside manage.py, with the settings and the environment of the service."""
     env, directory = site.service_environment(venv) | django.variables, site.paths.project / django.directory
-    return process.run([*words, *django.options], cwd=directory, env=env, timeout=timeout, check=False)
+    return process.run([venv / "bin" / "python", *words], cwd=directory, env=env, timeout=timeout, check=False)
 
 
 def explain_kept_migrations(site: Site, paths: Sequence[str]) -> str:
@@ -146,13 +133,11 @@ def describe_django(site: Site) -> tuple[str, ...]:
     if not _is_django(site):
         return tuple(lines)
     django, venv = find_django(site, site.paths.project), site.paths.link
-    words: list[str | Path] = [venv / "bin" / "python", "-c", _DESCRIBE, django.script, *django.modules]
-    env, directory = site.service_environment(venv) | django.variables, site.paths.project / django.directory
-    finished = process.run(words, cwd=directory, env=env, timeout=_TIMEOUT, check=False)
+    finished = _ask(site, django, venv, "-c", _DESCRIBE, *django.call())
     if finished.status != 0:
         return (*lines, f"Django does not say its settings: {find_error_line(finished.output)}")
     module, databases, root, storage = json.loads(finished.stdout.strip().rpartition("\n")[2])
-    lines.append(f"Django settings: `{module}`, by {django.modules.get(module, django.script)}.")
+    lines.append(f"Django settings: `{module}`, by {django.modules.get(module, django.manage)}.")
     lines += [f"Database `{name}`: {engine}, {place}." for name, (engine, place) in databases.items()]
     lines.append(f"Static files: {root or 'no STATIC_ROOT'}" + (f", by {storage}." if storage else "."))
     return tuple(lines)

@@ -92,9 +92,10 @@ def _find_contradictions(site: Site) -> list[Problem]:
 
 def _find_lock_problems(site: Site) -> list[Problem]:
     try:
-        return tests.find_problems(site, read_lock(site.paths.lockfile))
+        lock = read_lock(site.paths.lockfile)
     except PreflightError as error:
         return list(error.problems)
+    return [*tests.find_problems(site, lock), *(django.find_problems(site) if "django" in lock.versions else ())]
 
 
 def _find_tracked_problems(site: Site, repository: Repository) -> list[Problem]:

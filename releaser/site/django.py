@@ -43,11 +43,6 @@ class Django(msgspec.Struct, frozen=True):
         return str(self.manage.parent) if self.manage else "."
 
     @property
-    def script(self) -> str:
-        """The name of manage.py in its directory."""
-        return self.manage.name if self.manage else "manage.py"
-
-    @property
     def settings(self) -> str:
         """The settings module of the service; empty if it is not known, so that manage.py's own is used."""
         return next(iter(self.modules)) if len(self.modules) == 1 else ""
@@ -57,10 +52,10 @@ class Django(msgspec.Struct, frozen=True):
         """The variable by which a program uses the settings of the service."""
         return {VARIABLE: self.settings} if self.settings else {}
 
-    @property
-    def options(self) -> list[str]:
-        """The option by which a command of manage.py uses them, also if manage.py sets the variable."""
-        return ["--settings", self.settings] if self.settings else []
+    def call(self, *words: str) -> list[str]:
+        """Return the arguments of Python for a command of manage.py; an option wins where that sets the variable."""
+        options = ["--settings", self.settings] if self.settings else []
+        return [self.manage.name if self.manage else "manage.py", *words, *options]
 
 
 def find_django(site: Site, project: Path) -> Django:
@@ -126,18 +121,17 @@ def list_units(site: Site) -> Iterator[tuple[Path, str]]:
                 yield path, text
 
 
-def find_contradictions(site: Site) -> list[Problem]:
+def find_problems(site: Site) -> list[Problem]:
     """Return a problem for a manage.py that does not exist, and for settings of the service that contradict."""
-    setting, problems = site.settings.site.manage_py, list[Problem]()
-    if setting and not (site.paths.project / setting).is_file():
+    setting, django = site.settings.site.manage_py, find_django(site, site.paths.project)
+    if setting and not django.manage:
         message = f"The setting `manage_py` is `{setting}`, but that file does not exist."
-        problems.append(Problem("no-manage-py", message, "Correct or remove `manage_py`."))
-    django = find_django(site, site.paths.project)
-    if django.manage and len(django.modules) > 1 and _asks(site):
-        names = ", ".join(f"`{module}` in {source}" for module, source in django.modules.items())
-        message = f"The Django settings of the service are not known: {names}."
-        problems.append(Problem("django-settings", message, "Set `django_settings` to the one that it runs with."))
-    return problems
+        return [Problem("no-manage-py", message, "Correct or remove `manage_py`.")]
+    if not django.manage or len(django.modules) < 2 or not _asks(site):
+        return []
+    names = ", ".join(f"`{module}` in {source}" for module, source in django.modules.items())
+    message = f"The Django settings of the service are not known: {names}."
+    return [Problem("django-settings", message, "Set `django_settings` to the one that it runs with.")]
 
 
 def _asks(site: Site) -> bool:
@@ -147,24 +141,22 @@ def _asks(site: Site) -> bool:
 
 def list_hints(site: Site) -> list[str]:
     """Return which gates do not apply, and with which settings Django is asked if those of manage.py are others."""
+    django, hints = find_django(site, site.paths.project), list[str]()
+    names, source = ", ".join(map(str, django.manages)), django.modules.get(django.settings)
     if not _asks(site):
         return []
-    django, hints = find_django(site, site.paths.project), list[str]()
-    if len(django.manages) > 1:
-        names = ", ".join(map(str, django.manages))
-        hints.append(f"Several were found: {names}. Migrations are not asked, nothing is collected. Set `manage_py`.")
-    elif django.manage is None:
-        hints.append("No manage.py was found: migrations are not asked, nothing is collected. See `manage_py`.")
-    elif django.settings and django.own and django.settings != django.own:
-        source = django.modules[django.settings]
+    if django.manage is None:
+        found = f"More than one manage.py was found ({names})" if names else "No manage.py was found"
+        hints.append(f"{found}: migrations are not asked, nothing is collected. Set `manage_py`, if the site has one.")
+    elif django.settings and django.own not in ("", django.settings):
         hints.append(
-            f"{django.manage} has the settings `{django.own}`, the service has `{django.settings}`, by {source}: "
-            "migrations and static files are those of the service. See `django_settings`."
+            f"{names} has the settings `{django.own}`, the service has `{django.settings}`, by {source}: migrations "
+            "and static files are those of the service. Set `django_settings` if that is wrong."
         )
     elif django.unread and not django.modules:
         hints.append(
-            f"Which Django settings the service has is not known, as {', '.join(django.unread)} computes them: "
-            f"migrations and static files are asked with those of {django.manage}. Set `django_settings`."
+            f"The Django settings of the service are not known, as {', '.join(django.unread)} computes them: "
+            f"migrations and static files are asked with those of {names}. Set `django_settings`."
         )
     if not django.applications and site.settings.live.smoke != "off":
         hints.append("No wsgi.py and no asgi.py of Django was found: no candidate is started before the flip.")

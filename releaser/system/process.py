@@ -192,18 +192,9 @@ def run(  # noqa: PLR0913 - as many as a program can be run with
 
 
 def run_at_terminal(arguments: Sequence[str], *, cwd: Path, env: Mapping[str, str]) -> int:
-    """Run a program of a person at their terminal, and return its exit status once it has ended by itself.
-
-    A signal is passed on to it; it gets that of a Ctrl-C as well as this process. Raises OSError.
-    """
+    """Run a program of a person at their terminal, and return its exit status once it has ended. Raises OSError."""
     process = subprocess.Popen(arguments, cwd=cwd, env=dict(env))
-
-    def pass_on(number: int, frame: object) -> None:
-        if number != signal.SIGINT:
-            process.send_signal(number)
-
-    for number in signals.SIGNALS:
-        signal.signal(number, pass_on)
+    signal.signal(signal.SIGINT, lambda number, frame: None)  # that of a Ctrl-C reaches the program, too
     status = process.wait()
     return status if status >= 0 else 128 - status
 

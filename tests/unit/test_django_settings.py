@@ -10,7 +10,7 @@ import pytest
 from releaser.candidate.smoke import find_applications
 from releaser.live.uv_run import replace_uv_run
 from releaser.site import django
-from releaser.site.django import find_contradictions, find_django, list_hints
+from releaser.site.django import find_django, find_problems, list_hints
 from releaser.site.settings import load_settings
 from releaser.site.site import Site
 from tests.unit.samples import make_lock, make_site
@@ -73,7 +73,7 @@ def test_law_41_the_settings_of_the_service_are_found_or_asked_for(
     site = site_of(tmp_path, files, **settings)
     found, hints = find_django(site, site.paths.project), " ".join(list_hints(site))
     assert (str(found.manage), found.settings) == (manage, module)
-    problems = [problem.message for problem in find_contradictions(site)]
+    problems = [problem.message for problem in find_problems(site)]
     if said == "No" and not module:
         assert "`conf.other` in asgi.py" in problems[0]
     else:
@@ -82,7 +82,7 @@ def test_law_41_the_settings_of_the_service_are_found_or_asked_for(
 
 def test_a_manage_py_that_is_set_has_to_exist(tmp_path: Path) -> None:
     site = site_of(tmp_path, {"manage.py": LOCAL}, manage_py="src/manage.py")
-    assert [problem.name for problem in find_contradictions(site)] == ["no-manage-py"]
+    assert [problem.name for problem in find_problems(site)] == ["no-manage-py"]
 
 
 @pytest.mark.parametrize(
@@ -90,7 +90,7 @@ def test_a_manage_py_that_is_set_has_to_exist(tmp_path: Path) -> None:
     [
         (["conf/wsgi.py", "conf/asgi.py", "manage.py"], {}, ["conf.wsgi", "conf.asgi"]),
         (["src/manage.py", "src/conf/wsgi.py", "passenger_wsgi.py"], {}, ["conf.wsgi"]),
-        (["src/manage.py", "deploy/wsgi.py"], {}, ["deploy.wsgi"]),
+        (["src/manage.py", "deploy/wsgi.py"], {}, []),
         (["wsgi.py"], {"smoke": "off"}, []),
     ],
 )
