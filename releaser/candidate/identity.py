@@ -31,8 +31,8 @@ def make_key(site: Site, plan: Plan, code_key: str) -> Key:
 _COUNTED = ("test_command", "test_timeout", "test_environment", "shadow", "shadow_copy")
 #: Those that came later: they count where they are not the default, so that what failed or is ready stays known.
 _COUNTED_LATER: tuple[str, ...] = ("tests_get_environment_file", "django_settings", "manage_py", "smoke")
-#: Numbers and addresses in the reason of a failure, which may differ each night.
-_NUMBER = re.compile(r"\b0x[0-9a-f]+|\d+(?!_)", re.IGNORECASE)
+#: Numbers and addresses in the reason of a failure, which may differ each night; those of migrations tell these apart.
+_NUMBER = re.compile(r"\b0x[0-9a-f]+|\d++(?!_)", re.IGNORECASE)
 
 
 def _list_recipe(site: Site) -> str:

@@ -16,6 +16,7 @@ from releaser.checkout.repository import open_repository
 from releaser.errors import Problem
 from releaser.packages.lock import Lock
 from releaser.releases.lease import has_startup_module
+from releaser.site.django import find_django
 from releaser.site.site import Site
 from releaser.system import process
 from releaser.system.text import LONGEST_LINE, clip, find_error_line, format_seconds
@@ -52,7 +53,10 @@ def choose_command(site: Site, project: Path, lock: Lock) -> tuple[str, ...]:
     for script, arguments in (("run_tests.py", ()), ("manage.py", ("test", "--noinput"))):
         if (project / script).is_file():
             return ("python", script, *arguments)
-    return ("python", "-m", "pytest") if "pytest" in lock.versions else ()
+    if "pytest" in lock.versions:
+        return ("python", "-m", "pytest")
+    manage = find_django(site, project).manage if "django" in lock.versions else None
+    return ("python", str(manage), "test", "--noinput", str(manage.parent)) if manage else ()
 
 
 def find_problems(site: Site, lock: Lock) -> list[Problem]:

@@ -205,7 +205,7 @@ def _test(run: Run, repository: Repository, place: Place, trial: Trial, live: Re
 def _import_application(
     run: Run, repository: Repository, place: Place, attempt: Attempt, live: Release | None
 ) -> tuple[str, str]:
-    """Return why the application cannot be imported, by `find_import_error`; empty if the live one cannot be, either."""
+    """Return why the application cannot be imported, by `find_import_error`; empty if the live one cannot, either."""
     site, lock = place.site, attempt.plan.lock
     reason, output = find_import_error(site, place.shadow, place.venv, lock, mark=run.id)
     if reason and live is not None:

@@ -72,6 +72,8 @@ def find_django(site: Site, project: Path) -> Django:
     texts = {path.relative_to(project): text for path in files if "django" in (text := _read(path)).lower()}
     modules, unread = _find_modules(site, project, texts)
     own = _search(_read(project / manage), _ASSIGNED, _DEFAULT) if manage else ""
+    if len(modules) > 1:
+        modules.pop(own, None)  # of developers, as manage.py is theirs
     return Django(manage, manages, tuple(texts), modules, own, unread)
 
 

@@ -248,7 +248,7 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "tea.live")
 from django.core.wsgi import get_wsgi_application
 application = get_wsgi_application()
 """,
-    "src/tea/migrations/__init__.py": "",
+    **dict.fromkeys(("src/tea/__init__.py", "src/tea/migrations/__init__.py"), ""),
     "src/tea/migrations/0001_initial.py": MIGRATION.format([]),
     "src/tea/static/site.css": "site 1",
 }
@@ -292,7 +292,9 @@ def test_law_41_real_django_is_asked_with_the_settings_of_the_service(make_site:
     site.releaser("init", check=0)
     live = site.releaser("check", "--live", check=0)
     says(live, "`tea.live`, by src/tea/wsgi.py", "sqlite3, ", f"{site.outer}/db.sqlite3", f"{site.outer}/public")
-    site.push_from_elsewhere({"src/tea/static/new.css": "new", **add_migration(2)})
+    tests = "from django.test import TestCase\nclass Tea(TestCase):\n    def test(self):\n        print('brewed')\n"
+    news = {"src/tea/static/new.css": "new", "src/tea/tests.py": tests, **add_migration(2)}
+    site.push_from_elsewhere(news, remove="run_tests.py")  # then those of Django run
     finished = refused(site, "update", code=5)
     found = re.search("`releaser (run --release [^`]+)`", finished.stderr)
     assert found is not None, str(finished)
@@ -302,6 +304,7 @@ def test_law_41_real_django_is_asked_with_the_settings_of_the_service(make_site:
     )  # from its own tree, as the commit is not in the checkout
     assert applied(site) == ["0001_initial", "0002_x"]
     assert (site.json("update")["result"], public(site)["new.css"]) == ("updated", "new")
+    assert "brewed" in (site.release() / "tests.log").read_text("utf-8")
     assert not (site.outer / "dev.sqlite3").exists()
     assert not (site.outer / "dev").exists()
 

@@ -50,6 +50,8 @@ def site_of(base: Path, files: Mapping[str, str], **settings: Any) -> Site:
          {}, "manage.py", "conf.unit", "by gunicorn.conf.py"),
         ({"manage.py": LOCAL, "wsgi.py": FIXED}, {"django_settings": "mine"}, "manage.py", "mine", "`django_settings`"),
         ({"manage.py": LOCAL, "wsgi.py": LIVE, "asgi.py": OTHER}, {}, "manage.py", "", "No"),
+        ({"manage.py": LOCAL, "wsgi.py": LIVE, "asgi.py": LIVE.replace("live", "local")}, {}, "manage.py", "conf.live",
+         "by wsgi.py"),
         ({"manage.py": LOCAL, "wsgi.py": COMPUTED}, {}, "manage.py", "", "as wsgi.py computes them"),
         ({"manage.py": LOCAL, ".venv/wsgi.py": LIVE, "env/pyvenv.cfg": "", "env/wsgi.py": LIVE}, {}, "manage.py", "",
          "No wsgi.py"),
