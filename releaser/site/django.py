@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import msgspec
@@ -14,20 +14,22 @@ from releaser.errors import Problem
 from releaser.site.site import Site
 
 VARIABLE = "DJANGO_SETTINGS_MODULE"
+_GUNICORN = "gunicorn.conf.py"
 _APPLICATIONS = ("wsgi.py", "asgi.py", "passenger_wsgi.py")
 _ASSIGNED = re.compile(rf"""{VARIABLE}["']\s*\]\s*=\s*["']([\w.]+)["']""")
 _DEFAULT = re.compile(rf"""{VARIABLE}["']\s*,\s*["']([\w.]+)["']""")
+_OWN = re.compile(rf"""{VARIABLE}["']\s*(?:\]\s*=|,)\s*["']([\w.]+)["']""")
 _GIVEN = re.compile(rf"{VARIABLE}=([\w.]+)")
 _COMMENT = re.compile(r"^\s*#.*$", re.MULTILINE)
 _UNITS = (Path("/etc/systemd/system"), Path("~/.config/systemd/user"))
-_LONGEST = 1 << 20  # characters of a file that is looked at
+_LONGEST = 1 << 20  # bytes of a file that is looked at
 
 
 class Django(msgspec.Struct, frozen=True):
     """Django in a project. Paths are relative to it; `manage` is None if there is no manage.py, or more than one.
 
     `modules` are the settings modules that the service may run with, each with the file that names it; one is known,
-    several need the setting `django_settings`. `own` is that of manage.py, and `unread` are files that compute theirs.
+    several, or none, need the setting `django_settings`. `own` is that of manage.py.
     """
 
     manage: Path | None
@@ -35,7 +37,6 @@ class Django(msgspec.Struct, frozen=True):
     applications: tuple[Path, ...]
     modules: dict[str, str]
     own: str = ""
-    unread: tuple[str, ...] = ()
 
     @property
     def directory(self) -> str:
@@ -62,45 +63,45 @@ def find_django(site: Site, project: Path) -> Django:
     """Return what is known of Django in a project, which is the site's or that of a shadow."""
     setting = site.settings.site.manage_py
     found = [Path(setting)] if setting else [Path("manage.py")]
-    if not setting and not (project / "manage.py").is_file():
+    if not setting and not os.path.isfile(project / "manage.py"):
         found = [place.relative_to(project) / "manage.py" for place in list_places(project)[1:]]
-    manages = tuple(path for path in found if (project / path).is_file())
+    manages = tuple(path for path in found if os.path.isfile(project / path))
     manage = manages[0] if len(manages) == 1 else None
     roots = dict.fromkeys((project, (project / manage).parent if manage else project))
     places = dict.fromkeys(place for root in roots for place in list_places(root))
-    files = [place / name for name in _APPLICATIONS for place in places if (place / name).is_file()]
+    files = [place / name for name in _APPLICATIONS for place in places if os.path.isfile(place / name)]
     texts = {path.relative_to(project): text for path in files if "django" in (text := _read(path)).lower()}
-    modules, unread = _find_modules(site, project, texts)
-    own = _search(_read(project / manage), _ASSIGNED, _DEFAULT) if manage else ""
+    modules = _find_modules(site, project, texts)
+    match = _OWN.search(_read(project / manage)) if manage else None
+    own = match[1] if match else ""
     if len(modules) > 1:
         modules.pop(own, None)  # of developers, as manage.py is theirs
-    return Django(manage, manages, tuple(texts), modules, own, unread)
+    return Django(manage, manages, tuple(texts), modules, own)
 
 
-def _find_modules(site: Site, project: Path, texts: dict[Path, str]) -> tuple[dict[str, str], tuple[str, ...]]:
-    """Return the settings modules by the strongest source that names any, and the files whose module is computed."""
+def _find_modules(site: Site, project: Path, texts: dict[Path, str]) -> dict[str, str]:
+    """Return the settings modules by the strongest source that names any, each with that source."""
     if setting := site.settings.site.django_settings:
-        return {setting: "the setting `django_settings`"}, ()
-    if assigned := {module: str(path) for path, text in texts.items() if (module := _search(text, _ASSIGNED))}:
-        return assigned, ()
+        return {setting: "the setting `django_settings`"}
+    files = {str(path): text for path, text in texts.items()}
+    if assigned := _search_all(files, _ASSIGNED):
+        return assigned
     if VARIABLE in site.service:
-        return {site.service[VARIABLE]: site.environment_file.name}, ()
-    texts_of_service = {str(path): text for path, text in list_units(site)}
-    texts_of_service["gunicorn.conf.py"] = _read(project / "gunicorn.conf.py")
-    if given := {module: path for path, text in texts_of_service.items() if (module := _search(text, _GIVEN))}:
-        return given, ()
-    defaults = {path: _search(text, _DEFAULT) for path, text in texts.items()}
-    unread = tuple(str(path) for path, default in defaults.items() if not default and VARIABLE in texts[path])
-    return {default: str(path) for path, default in reversed(defaults.items()) if default}, unread
+        return {site.service[VARIABLE]: site.environment_file.name}
+    given = {str(path): text for path, text in list_units(site)} | {_GUNICORN: _read(project / _GUNICORN)}
+    return _search_all(given, _GIVEN) or _search_all(files, _DEFAULT)
 
 
-def _search(text: str, *patterns: re.Pattern[str]) -> str:
-    return next((match[1] for pattern in patterns if (match := pattern.search(text))), "")
+def _search_all(texts: Mapping[str, str], pattern: re.Pattern[str]) -> dict[str, str]:
+    """Return what a pattern finds in texts, each with the first name of a text that has it."""
+    found = {name: match[1] for name, text in texts.items() if (match := pattern.search(text))}
+    return {module: name for name, module in reversed(found.items())}
 
 
 def _read(path: Path) -> str:
-    with contextlib.suppress(OSError), path.open(encoding="utf-8", errors="replace") as file:
-        return _COMMENT.sub("", file.read(_LONGEST))
+    with contextlib.suppress(OSError):
+        if os.path.isfile(path) and path.stat().st_size < _LONGEST:
+            return _COMMENT.sub("", path.read_text(encoding="utf-8", errors="replace"))
     return ""
 
 
@@ -110,7 +111,7 @@ def list_places(directory: Path) -> list[Path]:
     with contextlib.suppress(OSError):
         entries = sorted(os.scandir(directory), key=lambda entry: entry.name)
     names = [entry.name for entry in entries if entry.is_dir(follow_symlinks=False) and entry.name[0] != "."]
-    names = [name for name in names if name != "node_modules" and not (directory / name / "pyvenv.cfg").exists()]
+    names = [name for name in names if name != "node_modules" and not os.path.exists(directory / name / "pyvenv.cfg")]
     return [directory, *(directory / name for name in names)]
 
 
@@ -118,7 +119,7 @@ def list_units(site: Site) -> Iterator[tuple[Path, str]]:
     """Yield the units of systemd that name the project, with their text."""
     named = re.compile(rf"{re.escape(str(site.paths.project))}(?![\w.-])")
     for directory in _UNITS:
-        for path in sorted(directory.expanduser().glob("*.service")):
+        for path in sorted(Path(os.path.expanduser(directory)).glob("*.service")):
             if named.search(text := _read(path)):
                 yield path, text
 
@@ -155,10 +156,11 @@ def list_hints(site: Site) -> list[str]:
             f"{names} has the settings `{django.own}`, the service has `{django.settings}`, by {source}: migrations "
             "and static files are those of the service. Set `django_settings` if that is wrong."
         )
-    elif django.unread and not django.modules:
+    elif django.applications and not django.modules:
+        files = ", ".join(map(str, django.applications))
         hints.append(
-            f"The Django settings of the service are not known, as {', '.join(django.unread)} computes them: "
-            f"migrations and static files are asked with those of {names}. Set `django_settings`."
+            f"The Django settings of the service are not known, as {files} computes them: migrations and "
+            f"static files are asked with those of {names}. Set `django_settings`."
         )
     if not django.applications and site.settings.live.smoke != "off":
         hints.append("No wsgi.py and no asgi.py of Django was found: no candidate is started before the flip.")
