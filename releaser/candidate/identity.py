@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,7 +12,7 @@ from releaser.checkout.repository import hash_text
 from releaser.checkout.target import Target
 from releaser.packages.libraries import hash_libraries
 from releaser.packages.resolve import Plan, group_arguments
-from releaser.releases.release import Key, Release
+from releaser.releases.release import Key, Manifest, Release
 from releaser.releases.store import Store
 from releaser.releases.verify import find_faults
 from releaser.site.settings import Settings
@@ -29,7 +30,9 @@ def make_key(site: Site, plan: Plan, code_key: str) -> Key:
 #: The settings of tests by which candidates are told apart, in the order in which they are hashed.
 _COUNTED = ("test_command", "test_timeout", "test_environment", "shadow", "shadow_copy")
 #: Those that came later: they count where they are not the default, so that what failed or is ready stays known.
-_COUNTED_LATER: tuple[str, ...] = ("tests_get_environment_file",)
+_COUNTED_LATER: tuple[str, ...] = ("tests_get_environment_file", "django_settings", "manage_py", "smoke")
+#: Numbers and addresses in the reason of a failure, which may differ each night; those of migrations tell these apart.
+_NUMBER = re.compile(r"\b0x[0-9a-f]+|\d++(?!_)", re.IGNORECASE)
 
 
 def _list_recipe(site: Site) -> str:
@@ -54,6 +57,15 @@ def may_try_again(failed: Release) -> bool:
     """Return True if the reason of a failure may be gone without a change of code or lock."""
     manifest = failed.manifest
     return manifest.was_failing or bool(manifest.no_verdict) or manifest.failed_gate == "migrations"
+
+
+def is_same_failure(before: Manifest | None, after: Manifest) -> bool:
+    """Return True if a candidate failed as it did before; of tests that now fail and then pass, in whatever test."""
+    if before is None:
+        return False
+    facts = [(each.failed_gate, each.was_failing, each.no_verdict) for each in (before, after)]
+    texts = [_NUMBER.sub("", each.failure) for each in (before, after)]
+    return facts[0] == facts[1] and (bool(after.no_verdict) or texts[0] == texts[1])
 
 
 def choose_ready(site: Site, store: Store, key: Key, target: Target) -> Release | None:

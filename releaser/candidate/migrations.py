@@ -8,6 +8,7 @@ from releaser.candidate.namespace import run_in_shadow
 from releaser.candidate.shadow import Shadow
 from releaser.errors import BuildError
 from releaser.packages.lock import Lock
+from releaser.site.django import find_django
 from releaser.site.site import Site
 from releaser.system.text import find_error_line
 
@@ -16,9 +17,9 @@ _NO_DATABASE = "settings.DATABASES is improperly configured"
 _UNAPPLIED = "[ ]"
 
 
-def is_django(project: Path, lock: Lock) -> bool:
-    """Return True if the project is a Django site: it has manage.py, and Django is in its lock."""
-    return (project / "manage.py").is_file() and "django" in lock.versions
+def is_django(site: Site, project: Path, lock: Lock) -> bool:
+    """Return True if the project is a Django site: Django is in its lock, and it has one manage.py."""
+    return "django" in lock.versions and find_django(site, project).manage is not None
 
 
 def find_unapplied_migrations(site: Site, shadow: Shadow, venv: Path, *, mark: str) -> list[str]:
@@ -26,14 +27,15 @@ def find_unapplied_migrations(site: Site, shadow: Shadow, venv: Path, *, mark: s
 
     Asked in the shadow: a database in a file is a copy there. Raises BuildError if Django does not answer.
     """
-    words: list[str | Path] = [venv / "bin" / "python", "manage.py", "showmigrations", "--plan"]
-    env = site.tool_environment(venv, mark) | shadow.map_values(site.service)
-    finished = run_in_shadow(site, shadow, words, env=env, timeout=_TIMEOUT, check=False)
+    django = find_django(site, shadow.project)
+    words: list[str | Path] = [venv / "bin" / "python", *django.call("showmigrations", "--plan")]
+    env = site.tool_environment(venv, mark) | shadow.map_values(site.service) | django.variables
+    finished = run_in_shadow(site, shadow, words, env=env, timeout=_TIMEOUT, check=False, directory=django.directory)
     if finished.status != 0 and _NO_DATABASE in finished.output:
         return []
     if finished.status != 0:
         message = f"Django does not say which migrations are not applied: {find_error_line(finished.output)}"
-        advice = "Run `releaser run -- python manage.py showmigrations`, or set `migrations` to `ignore`."
-        raise BuildError(message, advice, output=finished.output)
+        advice = f"Run `releaser run -- python {django.manage} showmigrations`, or set `migrations` to `ignore`."
+        raise BuildError(message, shadow.advise_on_read_only(finished.output) or advice, output=finished.output)
     lines = [line.strip() for line in finished.stdout.splitlines()]
     return [line.removeprefix(_UNAPPLIED).split("(")[0].strip() for line in lines if line.startswith(_UNAPPLIED)]

@@ -43,16 +43,17 @@ def run_in_shadow(  # noqa: PLR0913 - as many as a program can be run with
     timeout: float,
     writable: Path | None = None,
     check: bool = True,
+    directory: str = ".",
 ) -> process.Finished:
-    """Run a program in the project of a shadow.
+    """Run a program in the project of a shadow, or in a `directory` of it.
 
     Where the shadow is mounted, `writable` alone can be changed in the state directory. `timeout` is in seconds.
     Raises ToolError like `process.run`.
     """
     if not shadow.is_mounted:
         with process.end_orphans():
-            return process.run(words, cwd=shadow.project, env=env, timeout=timeout, check=check)
-    script = _write_script(shadow, site.paths.state, writable, site.paths.project)
+            return process.run(words, cwd=shadow.project / directory, env=env, timeout=timeout, check=check)
+    script = _write_script(shadow, site.paths.state, writable, site.paths.project / directory)
     finished = _run_script(script, words, env=env, timeout=timeout)
     if finished.status == _NOT_MOUNTED and finished.stderr.endswith(_MARK):
         reason = clip(finished.stderr.removesuffix(_MARK).strip(), LONGEST_LINE)
@@ -76,8 +77,8 @@ def _run_script(
         return process.run(command, cwd=Path("/"), env=env, timeout=timeout, check=False, stdin=file.fileno())
 
 
-def _write_script(shadow: Shadow, state: Path, writable: Path | None, project: Path) -> str:
-    """Return the shell script that mounts a shadow on the site's paths, and runs its arguments in `project`.
+def _write_script(shadow: Shadow, state: Path, writable: Path | None, directory: Path) -> str:
+    """Return the shell script that mounts a shadow on the site's paths, and runs its arguments in a directory.
 
     Everything is prepared below the shadow, and comes into its place by the last mount.
     """
@@ -89,7 +90,7 @@ def _write_script(shadow: Shadow, state: Path, writable: Path | None, project: P
     for entry in shadow.bound:
         lines += _bind(entry, shadow.map_path(entry), is_read_only=not entry.is_socket())
     lines += [shlex.join(["mount", "--rbind", str(shadow.root), str(shadow.original)])]
-    lines += ["mount -t proc proc /proc 2>/dev/null || true", shlex.join(["cd", str(project)])]
+    lines += ["mount -t proc proc /proc 2>/dev/null || true", shlex.join(["cd", str(directory)])]
     return "\n".join([*lines, _RUN])
 
 

@@ -28,6 +28,8 @@ from releaser.system.space import require_room
 MOST_FILES, MOST_BYTES = 2000, 100 << 20  # of an entry that is copied
 ALL_FILES, ALL_BYTES = 20_000, 1 << 30  # of all of them
 LOG_DIRECTORIES = ("log", "logs")
+#: What a program says that must write there; the last two are SQLite's, which writes to read one in WAL mode.
+_REFUSED_WRITES = ("Read-only file system", "unable to open database file", "attempt to write a readonly database")
 BYTE_CODE = "__pycache__"  # of the live code
 
 
@@ -82,10 +84,12 @@ class Shadow(msgspec.Struct, frozen=True):
 
     def advise_on_read_only(self, output: str) -> str:
         """Return the advice for a program that wrote where the shadow has the site's own files; empty if none did."""
-        if "Read-only file system" not in output or not self.bound:
+        entries = (*self.bound, *self.left_out)
+        if not any(text in output for text in _REFUSED_WRITES) or not entries:
             return ""
-        names = ", ".join(path.relative_to(self.original).as_posix() for path in self.bound)
-        return f"These are too large to copy, and read-only: {names}. Name what it writes in `shadow_copy`."
+        names = ", ".join(path.relative_to(self.original).as_posix() for path in entries)
+        how = "missing" if self.left_out else "read-only"
+        return f"These are too large to copy, and {how}: {names}. Name what it writes in `shadow_copy`."
 
     def find_path(self, path: Path) -> Path:
         """Return where a file lies that programs in the shadow reach by a path."""
@@ -145,7 +149,7 @@ def _list_surroundings(site: Site) -> list[Path]:
     return [path for path in entries if path not in own]
 
 
-def _list_untracked(site: Site) -> list[Path]:
+def list_untracked(site: Site) -> list[Path]:
     """Return the untracked entries of the checkout, but for the link, the state directory, and the surroundings."""
     entries = [site.paths.top / name for name in open_repository(site).untracked_entries()]
     if site.paths.outer == site.paths.top:
@@ -156,14 +160,14 @@ def _list_untracked(site: Site) -> list[Path]:
 
 def list_large_entries(site: Site) -> list[Path]:
     """Return what a shadow of the site would not copy."""
-    entries = [*_list_surroundings(site), *_list_untracked(site)]
+    entries = [*_list_surroundings(site), *list_untracked(site)]
     copiers = choose_copiers(site, entries)[0]
     return [entry for entry in entries if entry not in copiers and not entry.is_socket()]
 
 
 def list_strange_entries(site: Site) -> list[Path]:
     """Return the untracked entries of the checkout that other users could have written."""
-    entries = _list_untracked(site)
+    entries = list_untracked(site)
     return _choose_strange(site, entries, choose_copiers(site, entries)[0])
 
 
@@ -193,7 +197,7 @@ def fill_shadow(
     """
     large: list[Path] = []
     sockets: list[Path] = []
-    entries = [*shadow.surroundings, *_list_untracked(site)]
+    entries = [*shadow.surroundings, *list_untracked(site)]
     copiers, files, size = choose_copiers(site, entries)
     strange = _choose_strange(site, entries, copiers)
     passed_over = products.union(strange)
@@ -218,7 +222,7 @@ def fill_shadow(
     state, link = site.paths.state, site.paths.link
     if is_mounted and state.is_relative_to(shadow.original):
         shadow.map_path(state).mkdir(parents=True, exist_ok=True)
-    _place_link(shadow, link, venv)
+    place_link(shadow, link, venv)
     if not is_mounted:
         for socket in sockets:
             os.symlink(socket, shadow.map_path(socket))
@@ -229,7 +233,8 @@ def fill_shadow(
     return msgspec.structs.replace(shadow, is_mounted=True, bound=(*large, *sockets), strange=tuple(strange))
 
 
-def _place_link(shadow: Shadow, link: Path, venv: Path) -> None:
+def place_link(shadow: Shadow, link: Path, venv: Path) -> None:
+    """Let the `.venv` of a shadow point to a venv."""
     place = shadow.map_path(link) if link.is_relative_to(shadow.original) else None
     if place is not None and place.parent.is_dir() and not os.path.lexists(place):
         os.symlink(venv, place)

@@ -15,6 +15,8 @@ from releaser.candidate.shadow import Shadow
 from releaser.checkout.repository import open_repository
 from releaser.errors import Problem
 from releaser.packages.lock import Lock
+from releaser.releases.lease import has_startup_module
+from releaser.site.django import find_django
 from releaser.site.site import Site
 from releaser.system import process
 from releaser.system.text import LONGEST_LINE, clip, find_error_line, format_seconds
@@ -51,7 +53,10 @@ def choose_command(site: Site, project: Path, lock: Lock) -> tuple[str, ...]:
     for script, arguments in (("run_tests.py", ()), ("manage.py", ("test", "--noinput"))):
         if (project / script).is_file():
             return ("python", script, *arguments)
-    return ("python", "-m", "pytest") if "pytest" in lock.versions else ()
+    if "pytest" in lock.versions:
+        return ("python", "-m", "pytest")
+    manage = find_django(site, project).manage if "django" in lock.versions else None
+    return ("python", str(manage), "test", "--noinput", str(manage.parent)) if manage else ()
 
 
 def find_problems(site: Site, lock: Lock) -> list[Problem]:
@@ -66,8 +71,8 @@ def run_tests(site: Site, shadow: Shadow, venv: Path, lock: Lock, *, mark: str, 
     """Run the project's tests in a shadow with the packages of a venv, which they see read-only where it is mounted.
 
     They get the site's indexes, and a cache of uv of their own, as releases share the other one. A run that was killed,
-    timed out, did not come to its end, ran no test, or loaded files of the live checkout is no pass. Raises ToolError
-    if the command cannot be started.
+    timed out, did not come to its end, ran no test or another Python than that of the venv, or loaded files of the live
+    checkout is no pass. Raises ToolError if the command cannot be started.
     """
     command = choose_command(site, shadow.project, lock)
     env = site.tool_environment(venv, mark) | site.public_uv_variables
@@ -89,19 +94,27 @@ def run_tests(site: Site, shadow: Shadow, venv: Path, lock: Lock, *, mark: str, 
             finished = run_in_shadow(site, shadow, words, env=env, timeout=timeout, check=False)
         finally:
             process.end_marked(env[process.MARK])  # daemons of the tests, too
-        reason = explain_ending(finished) or _explain_record(site, record)
+        reason = explain_ending(finished) or _explain_record(site, record, venv)
     return TestResult(not reason, reason, finished.output, finished.seconds, bool(reason) and was_killed(finished))
 
 
-def _explain_record(site: Site, record: Path) -> str:
+def _explain_record(site: Site, record: Path, venv: Path) -> str:
     """Return what the start-up module has seen of a test run that makes it no pass; empty if nothing does."""
     if (record / "first").is_symlink() and not (record / "ended").is_symlink():
         return "the tests did not come to their end: something called `os._exit`, or replaced the process"
-    top = Path(os.path.realpath(site.paths.top))
-    loaded = (record / "loaded").read_text(encoding="utf-8").splitlines() if (record / "loaded").exists() else []
-    names = {str(Path(os.path.realpath(path)).relative_to(top)) for path in loaded}
+    top, own = Path(os.path.realpath(site.paths.top)), os.path.realpath(venv)
+    started = [path for path in _read_lines(record / "started-venvs") if path != own]
+    if others := [path for path in started if Path(path).is_relative_to(os.path.realpath(site.paths.releases))]:
+        return f"the tests started the Python of another release, {Path(others[0]).parent.name}, by its path"
+    if has_startup_module(venv) and own not in _read_lines(record / "ended-venvs"):
+        return "no Python of the release came to its end: `test_command` must start `python` as it is in PATH"
+    names = {str(Path(os.path.realpath(path)).relative_to(top)) for path in _read_lines(record / "loaded")}
     live = sorted(names & open_repository(site).tracked_files()) if names else []
     return f"the tests loaded `{live[0]}` of the live checkout, not of the candidate" if live else ""
+
+
+def _read_lines(path: Path) -> list[str]:
+    return path.read_text(encoding="utf-8", errors="surrogateescape").splitlines() if path.exists() else []
 
 
 def was_killed(finished: process.Finished) -> bool:

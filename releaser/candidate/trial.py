@@ -22,6 +22,7 @@ from releaser.candidate.migrations import find_unapplied_migrations, is_django
 from releaser.candidate.namespace import can_mount
 from releaser.candidate.products import find_changed, is_data, is_site_file, keep_products, list_files, put_back
 from releaser.candidate.shadow import Shadow, fill_shadow, make_shadow, redirect_links
+from releaser.candidate.smoke import find_import_error
 from releaser.candidate.tests import TestResult, run_tests
 from releaser.checkout.own_files import make_export
 from releaser.checkout.products import find_deployed
@@ -31,9 +32,11 @@ from releaser.errors import BuildError
 from releaser.packages.changes import compare_releases
 from releaser.packages.lock import Lock, read_lock
 from releaser.packages.resolve import Plan
+from releaser.releases.lease import install_startup_module
 from releaser.releases.release import BUILT, Key, Manifest, NoVerdict, Release, State, list_products
 from releaser.releases.sealed import Sealed, find_differences
 from releaser.releases.store import SiteRun, begin_release, seal_release, write_state
+from releaser.site.django import find_django
 from releaser.site.site import Site
 from releaser.system.files import replace_file
 from releaser.system.run import Run, now
@@ -104,7 +107,8 @@ def try_candidate(
         shadow = _complete_shadow(site, shadow, directory / "venv", deployed)
         place = Place(site, shadow, directory / "venv", run.id, deployed)
         sealed = _build(run, repository, place, attempt.plan, live, install)
-        trial = _test(run, place, Trial(attempt, directory, began, TestResult(False, "", "", 0), sealed))
+        trial = Trial(attempt, directory, began, TestResult(False, "", "", 0), sealed)
+        trial = _test(run, repository, place, trial, live)
         if trial.tests.passed and not shadow.is_mounted:
             replace_shadow_paths(shadow, place.venv)
             trial = msgspec.structs.replace(trial, sealed=close_venv(place, attempt.plan))
@@ -166,14 +170,27 @@ def _note_site_files(run: Run, paths: list[str]) -> None:
         )
 
 
-def _test(run: Run, place: Place, trial: Trial) -> Trial:
-    """Run the tests, and ask Django for migrations if they pass. A change of the venv is a failure of the tests."""
+def _test(run: Run, repository: Repository, place: Place, trial: Trial, live: Release | None) -> Trial:
+    """Run the tests, and ask Django for migrations if they pass. A change of the venv is a failure of the tests.
+
+    So is an application that cannot be imported, although that of the live release can.
+    """
     site, shadow, plan = place.site, place.shadow, trial.attempt.plan
     with run.step("test") as detail:
         result = run_tests(site, shadow, place.venv, plan.lock, mark=run.id, is_candidate=True)
-        asks = result.passed and site.settings.live.migrations != "ignore" and is_django(shadow.project, plan.lock)
-        unapplied = find_unapplied_migrations(site, shadow, place.venv, mark=run.id) if asks else ()
+        error, output = _import_application(run, repository, place, trial.attempt, live) if result.passed else ("", "")
+        if error:
+            reason = f"its application cannot be imported: {error}"
+            result = msgspec.structs.replace(result, passed=False, reason=reason, output=output)
+        asks = result.passed and site.settings.live.migrations != "ignore"
+        asks = asks and is_django(site, shadow.project, plan.lock)
+        unapplied = find_unapplied_migrations(site, shadow, place.venv, mark=run.id) if asks else []
         advice = "" if result.passed else _advise_on_writes(place, result.output)
+        if unapplied and site.settings.live.migrations == "run":
+            run.note(f"These migrations are run after the flip; a rollback does not undo them: {join_few(unapplied)}.")
+            unapplied = []
+        elif unapplied:
+            advice = _advise_on_migrations(site, shadow, trial.directory.name)
         if changes := find_differences(place.venv, trial.sealed):
             reasons = filter(None, [result.reason, f"the tests changed the venv: {join_few(changes)}"])
             result = msgspec.structs.replace(result, passed=False, reason="; ".join(reasons))
@@ -183,6 +200,29 @@ def _test(run: Run, place: Place, trial: Trial) -> Trial:
         detail.has_failed = bool(trial.failed_gate)
     replace_file(trial.directory / "tests.log", f"{escape_lines(result.output[-_LOGGED:])}\n".encode())
     return trial
+
+
+def _import_application(
+    run: Run, repository: Repository, place: Place, attempt: Attempt, live: Release | None
+) -> tuple[str, str]:
+    """Return why the application cannot be imported, by `find_import_error`; empty if the live one cannot, either."""
+    site, lock = place.site, attempt.plan.lock
+    reason, output = find_import_error(site, place.shadow, place.venv, lock, mark=run.id)
+    if reason and live is not None:
+        directory, head = site.paths.shadow(f"{run.id}-live"), attempt.target.head
+        with make_shadow(site, repository, directory, head, mark=run.id) as shadow:
+            shadow = _complete_shadow(site, shadow, live.venv, live)
+            if not find_import_error(site, shadow, live.venv, read_lock(live.lock), mark=run.id)[0]:
+                return reason, output
+    if reason:
+        run.note(f"The application cannot be imported here; nor can that of the live release, so it goes on: {reason}")
+    return "", ""
+
+
+def _advise_on_migrations(site: Site, shadow: Shadow, release: str) -> str:
+    django = find_django(site, shadow.project)
+    command = f"`releaser run --release {release} -- python {django.manage} migrate`"
+    return f"Run {command}, then `releaser update`. Or set `migrations` to `run`: they are applied after the flip."
 
 
 def _advise_on_writes(place: Place, output: str) -> str:
@@ -234,6 +274,7 @@ def run_tests_alone(  # noqa: PLR0913 - all that the tests of a venv need
         if is_of_person or not can_mount(site, shadow.root, shadow.original):  # the tests could write into it
             copy = shadow.root / ".releaser-venv"
             copy_venv(site, venv, copy, mark=run.id)
+            install_startup_module(copy)
             venv = copy
         shadow = _complete_shadow(site, shadow, venv, None)
         result = run_tests(site, shadow, venv, lock, mark=run.id, is_candidate=False)

@@ -10,31 +10,42 @@ from pathlib import Path
 import click
 
 from releaser import __version__
+from releaser.candidate.kept import open_kept, require_tested
 from releaser.cli import daily, keep, look, render, setup
 from releaser.cli.common import Common, common_options, preview_and_exit, run_and_exit
 from releaser.errors import Problem, ReleaserError, explain_error, refuse, require
 from releaser.pipelines.rebuild import preview_rebuild, rebuild
 from releaser.releases.store import Store
 from releaser.report.outcomes import Outcome, make_error
+from releaser.site.django import find_django
 from releaser.site.site import open_site, read_service
+from releaser.system import process
 from releaser.system.run import REBUILD
 
 
 @click.command("run", context_settings={"ignore_unknown_options": True})
+@click.option("--release", "name", metavar="ID", help="A candidate that passed its tests, in a tree of its own.")
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED, metavar="COMMAND…")
 @common_options(takes_lock=False)
-def run_command_in_release(common: Common, command: tuple[str, ...]) -> None:
-    """Run COMMAND with the live release and the environment file, in the project that `--project` names."""
+def run_command_in_release(common: Common, name: str | None, command: tuple[str, ...]) -> None:
+    """Run COMMAND with the live release and the service's environment, in the project that `--project` names."""
     site = open_site(common.project, os.environ)
     require(read_service(site)[1])
-    release = Store(site.paths).find("live")
-    env = site.service_environment(release.venv)
+    store, here = Store(site.paths), Path.cwd()
+    release = store.find(name or "live")
     if re.fullmatch(r"python[\d.]*", command[0]) and not os.access(release.venv / "bin" / command[0], os.X_OK):
         message = f"Release {release.id} has no `{command[0]}` that starts."
         raise refuse("no-python", message, "Run `releaser status`; another Python on PATH would not be that release.")
     try:
+        if release is not store.live:
+            require_tested(release)
+            with open_kept(site, release) as (project, env):
+                is_inside = common.project == Path() and here.is_relative_to(site.paths.project)
+                place = project / here.relative_to(site.paths.project) if is_inside else project
+                sys.exit(process.run_at_terminal(command, cwd=place if place.is_dir() else project, env=env))
         if common.project != Path():  # else the current directory is in the project
             os.chdir(site.paths.project)
+        env = site.service_environment(release.venv) | find_django(site, site.paths.project).variables
         os.execvpe(command[0], command, env)  # noqa: S606 - this process becomes the command
     except OSError as error:
         raise click.UsageError(f"`{command[0]}` cannot be started: {error.strerror}.") from error

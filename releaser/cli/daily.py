@@ -116,7 +116,9 @@ def outdated_command(common: Common, name: str | None) -> None:
     "--tests", is_flag=True, help="Run the tests once, with the live release, or before `init` with the venv."
 )
 @click.option("--mail", is_flag=True, help="Send a test mail to the admins.")
-@click.option("--live", is_flag=True, help="Ask the health check, too.")
+@click.option(
+    "--live", is_flag=True, help="Ask the health check; name the settings of Django, groups and gates that apply."
+)
 @common_options(takes_lock=True)
 def check_command(common: Common, tests: bool, mail: bool, live: bool) -> None:
     """Name every reason why an update would be refused, or would fail now: the remote and the indexes are asked."""
@@ -126,7 +128,7 @@ def check_command(common: Common, tests: bool, mail: bool, live: bool) -> None:
         preview_and_exit(common, check_first_tests)
     if tests:
         run_and_exit(common, CHECK, lambda site, run, recovery: check_tests(site, run))
-    answer = check(open_site(common.project, os.environ), sends_mail=mail, asks_site=live)
+    answer = check(open_site(common.project, os.environ), sends_mail=mail, asks_live=live)
     if common.as_json:
         render.print_answer(answer)
     else:

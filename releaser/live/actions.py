@@ -100,7 +100,8 @@ def _flip(site: Site, repository: Repository, direction: Direction) -> str:
 
 
 def _collect_static_files(site: Site, repository: Repository, direction: Direction) -> str:
-    return collect_static_files(site, site.paths.releases / str(direction.release) / "venv")
+    venv = site.paths.releases / str(direction.release) / "venv"
+    return collect_static_files(site, venv, is_way_back=direction.back or direction.entry.is_way_back)
 
 
 def _run_before_restart(site: Site, repository: Repository, direction: Direction) -> str:

@@ -19,6 +19,7 @@ from releaser.errors import (
     refuse,
     require,
 )
+from releaser.live.django import describe_django
 from releaser.live.health import is_healthy_now
 from releaser.live.outlook import foresee
 from releaser.live.restart.advice import recommend
@@ -66,8 +67,8 @@ class Check(msgspec.Struct, frozen=True):
         return _HEADLINES[self.exit_code]
 
 
-def check(site: Site, *, sends_mail: bool, asks_site: bool = False) -> Check:
-    """Return every reason why an update would be refused, or, asked, why a restart would be. Nothing is changed."""
+def check(site: Site, *, sends_mail: bool, asks_live: bool = False) -> Check:
+    """Return every reason why an update would be refused, and, if asked, what applies live. Nothing is changed."""
     store = Store(site.paths)
     is_first = is_before_init(store)
     view = look(site, store, is_first=is_first)
@@ -94,9 +95,10 @@ def check(site: Site, *, sends_mail: bool, asks_site: bool = False) -> Check:
         hints.append(describe_patches(site.paths.link))
         hints.append("" if problems else describe_new_packages(site, mark="check"))
     hints += [f"{problem.message} {problem.advice}" for problem in damage if problem.name != EDITED]
+    hints += describe_django(site) if asks_live else ()
     hints.append(recommend(site))
     code = PreflightError.exit_code if problems else BuildError.exit_code if failures else 0
-    if asks_site and (is_healthy := is_healthy_now(site)) is not None:
+    if asks_live and (is_healthy := is_healthy_now(site)) is not None:
         hints += ["The site passes its health check."] if is_healthy else []
         failures = failures if is_healthy else (*failures, UNHEALTHY)
         code = code if is_healthy else code or 10

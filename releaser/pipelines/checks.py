@@ -17,9 +17,11 @@ from releaser.checkout.repository import CheckoutState, Repository, open_reposit
 from releaser.checkout.snapshot import Snapshot, take_snapshot
 from releaser.errors import PreflightError, Problem, ToolError, require
 from releaser.live.problems import find_problems
+from releaser.live.uv_run import list_uv_runs
 from releaser.packages import complaints, hand_made
 from releaser.packages.lock import read_lock
 from releaser.releases.store import Store
+from releaser.site import django
 from releaser.site.site import Site, find_state_problems, find_untrusted_programs, read_dotenv
 from releaser.system.text import find_secrets, join_few, normalize_name, word
 
@@ -90,9 +92,10 @@ def _find_contradictions(site: Site) -> list[Problem]:
 
 def _find_lock_problems(site: Site) -> list[Problem]:
     try:
-        return tests.find_problems(site, read_lock(site.paths.lockfile))
+        lock = read_lock(site.paths.lockfile)
     except PreflightError as error:
         return list(error.problems)
+    return [*tests.find_problems(site, lock), *(django.find_problems(site) if "django" in lock.versions else ())]
 
 
 def _find_tracked_problems(site: Site, repository: Repository) -> list[Problem]:
@@ -138,6 +141,9 @@ def list_hints(site: Site) -> list[str]:
     """Return what could be better, for `check` and `init`."""
     hints = [find_stale_export(site), *_find_open_secrets(site), *find_untrusted_programs(os.environ)]
     hints += [*_find_unused_settings(site), *_find_unknown_packages(site)]
+    hints += [f"{problem.message} {problem.advice}" for problem in list_uv_runs(site)]
+    with contextlib.suppress(PreflightError):
+        hints += django.list_hints(site) if "django" in read_lock(site.paths.lockfile).versions else []
     if site.paths.state.is_relative_to(site.paths.top):
         hint = f"The state directory `{site.paths.state}` lies in the repository: `git clean -fdx` would delete every"
         hints.append(f"{hint} release. Use `git clean -fd`, or set `state_dir` before the first release.")

@@ -21,6 +21,7 @@ from releaser.checkout.target import (
 )
 from releaser.errors import LockedError, NoSuchReleaseError, ReleaserError, refuse, require
 from releaser.live.change import make_entry, make_live
+from releaser.live.django import explain_kept_migrations
 from releaser.packages.changes import compare_releases, describe_changes
 from releaser.packages.hand_made import explain_moved_link, find_link_problems
 from releaser.packages.holds import find_held_code, read_holds
@@ -161,6 +162,7 @@ def plan_rollback(site: Site, run: SiteRun, repository: Repository, release: Rel
     if commit != head:
         require_no_submodules(repository, release, head, commit)
         moved = repository.changed_paths(head, commit)
+        run.notes += filter(None, [explain_kept_migrations(site, moved)])
         require(find_other_sites(site, repository, repository.tracked_locks_and_submodules()[0], moved))
         require(find_dirty_files(site, state, live))
         if missing := find_missing_room_for_move(repository, head, commit):

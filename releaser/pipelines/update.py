@@ -8,6 +8,7 @@ from datetime import timedelta
 import msgspec
 
 from releaser.candidate.build import LockInstaller
+from releaser.candidate.identity import is_same_failure
 from releaser.candidate.trial import Trial, let_go_of_ready, seal, try_candidate
 from releaser.checkout.move import find_missing_room_for_move, move_checkout, require_free_way
 from releaser.checkout.own_files import has_lock_of
@@ -18,8 +19,10 @@ from releaser.checkout.repository import open_repository
 from releaser.checkout.snapshot import require_unchanged
 from releaser.errors import AuditError, BuildError, GateError, HookError, refuse, require
 from releaser.live.change import make_entry, make_live, undo_change
+from releaser.live.django import explain_kept_migrations
 from releaser.live.hooks import run_before_live
 from releaser.live.outlook import Outlook, foresee
+from releaser.live.uv_run import find_changed_release
 from releaser.packages.hand_made import find_new_work
 from releaser.packages.holds import LONGEST, Hold, VersionHold, list_holds, read_holds, replace_index_holds
 from releaser.packages.resolve import find_unbuilt, find_unfit
@@ -206,7 +209,10 @@ def take_live(site: Site, run: SiteRun, decision: Ready | Build, options: Update
     result = make_live(site, run, repository, entry)
     published = conclude(site, run, repository, result)
     if result.rolled_back:
+        moved = repository.changed_paths(entry.head, entry.commit)
+        run.notes += filter(None, [explain_kept_migrations(site, moved)])
         return add_blame(make_rolled_back(release, result, commits), blame)
+    run.add(*find_changed_release(site, release))
     if target.problem is not None and not target.is_rewritten:
         run.add(target.problem)
     changes = () if release.id == live.id else None
@@ -228,7 +234,7 @@ def find_passing(site: Site, run: SiteRun, decision: Build, options: UpdateOptio
         empty_cache(site)  # a file that was changed in place may be a link to one of uv's
     install = LockInstaller(attempt.plan, prospect.live.venv)
     trial = try_candidate(run, prospect.repository, attempt, prospect.live, install)
-    blame, is_known = NO_BLAME, decision.failed is not None
+    blame, before = NO_BLAME, decision.failed.manifest if decision.failed is not None else None
     if not trial.tests.passed:
         findings = find_blame(site, run, decision, options, trial)
         blame = findings.blame
@@ -236,10 +242,8 @@ def find_passing(site: Site, run: SiteRun, decision: Build, options: UpdateOptio
         if findings.passed is None:
             release = _seal(run, trial, prospect.live, findings)
             error = explain_failure(release, trial.tests.output, trial.advice, blame, prospect.live)
-            before = decision.failed.manifest if decision.failed is not None else None
-            after = (findings.was_failing, findings.no_verdict)
-            is_same = before is not None and (before.was_failing, before.no_verdict) == after
-            raise _CandidateFailedError(error, release, blame, is_known=is_same and not findings.holds)
+            is_known = is_same_failure(before, release.manifest) and not findings.holds
+            raise _CandidateFailedError(error, release, blame, is_known=is_known)
         if findings.passed.attempt.key == attempt.key:
             delete_release(trial.directory)
         else:
@@ -249,7 +253,8 @@ def find_passing(site: Site, run: SiteRun, decision: Build, options: UpdateOptio
             run.note(sentence)
     release = _seal(run, trial, prospect.live, Findings())
     if trial.failed_gate:
-        raise _CandidateFailedError(explain_failure(release, "", ""), release, blame, is_known=is_known)
+        is_known = is_same_failure(before, release.manifest)
+        raise _CandidateFailedError(explain_failure(release, "", trial.advice), release, blame, is_known=is_known)
     commits = prospect.new_commits if attempt.target.commit == prospect.target.commit else ()
     return release, msgspec.structs.replace(prospect, attempt=attempt, new_commits=commits), blame
 

@@ -59,6 +59,12 @@ def install_startup_module(venv: Path) -> None:
             path.write_bytes(data)
 
 
+def has_startup_module(venv: Path) -> bool:
+    """Return True if a venv has the start-up module of this version, whose records are known."""
+    path = find_site_packages(venv) / MODULE
+    return path.is_file() and path.read_bytes() == STARTUP_FILES[MODULE]
+
+
 def remove_startup_module(venv: Path) -> None:
     """Take the start-up module out of a venv. Raises OSError."""
     place = find_site_packages(venv)

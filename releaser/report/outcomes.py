@@ -273,10 +273,7 @@ def explain_failure(
     manifest = release.manifest
     if manifest.failed_gate == "migrations":
         message = f"Release {release.id} passed its tests, but {manifest.failure}."
-        commands = "`RELEASER_MIGRATIONS=ignore releaser update`, then `releaser run -- python manage.py migrate`"
-        return GateError(
-            message, f"If they can be applied after the flip: {commands}. Else apply them, and update again."
-        )
+        return GateError(message, advice)
     end = " ".join(["", *blame.sentences])
     remedy = f"See {release.tests_log}. The next commit or version is tried; `releaser update --force` tries again."
     if manifest.was_failing:

@@ -13,6 +13,7 @@ from releaser.checkout.publish import advise_on_push, list_unpushed
 from releaser.checkout.repository import open_repository
 from releaser.errors import BuildError, PreflightError, Problem, ToolError
 from releaser.live.health import is_healthy_now, is_url_asked, list_old_processes
+from releaser.live.uv_run import find_changed_release
 from releaser.packages.audit import Audit, read_audit
 from releaser.packages.changes import compare_locks, describe_changes
 from releaser.packages.hand_made import find_edited_venv
@@ -185,6 +186,7 @@ def find_attention(site: Site, store: Store, holds: Sequence[Hold]) -> list[Prob
     history = [record for record in read_history(site.paths) if find_command(record.command).takes_live]
     installed = list_installed(store.live.venv) if store.live is not None else {}
     attention = [*find_damage(site, store), *find_old_holds(holds, installed), *_find_old_processes(site, store)]
+    attention += find_changed_release(site, store.live) if store.live is not None else []
     attention += _find_old_preparations(history) if find_pause(holds) is None else []
     if store.live is not None and (audit := read_audit(site, store.live.venv)):
         attention += audit.problems

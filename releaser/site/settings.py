@@ -76,6 +76,12 @@ class SiteSettings(msgspec.Struct, frozen=True):
     default_groups: Annotated[bool, Meta(description="Install the default dependency groups of uv, such as `dev`.")] = (
         True
     )
+    django_settings: Annotated[
+        str, Meta(description="Django settings of the service. Default: read from its unit, wsgi.py or asgi.py.")
+    ] = ""
+    manage_py: Annotated[
+        str, Meta(description="Path of manage.py. Default: in the project, or in one of its directories.")
+    ] = ""
     environment_file: Annotated[
         str, Meta(description="File with the environment of the site's service, relative to the project.")
     ] = "../.env"
@@ -173,9 +179,16 @@ class LiveSettings(msgspec.Struct, frozen=True):
         Literal["auto", "on", "off"], Meta(description="Collect Django's static files after the flip.")
     ] = "auto"
     migrations: Annotated[
-        Literal["refuse", "ignore"],
-        Meta(description="`refuse` a candidate whose migrations are not applied, or `ignore` them."),
+        Literal["refuse", "run", "ignore"],
+        Meta(
+            description="`refuse` a candidate whose migrations are not applied, `run` them after the flip, or `ignore` "
+            "them. A rollback never undoes one."
+        ),
     ] = "refuse"
+    smoke: Annotated[
+        Literal["auto", "off"],
+        Meta(description="`auto` imports Django's application of a candidate as a part of its tests."),
+    ] = "auto"
     before_build: Annotated[Command, Meta(description="Command that runs in the shadow before a build.")] = Command(())
     before_live: Annotated[
         Command,

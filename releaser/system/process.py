@@ -191,6 +191,14 @@ def run(  # noqa: PLR0913 - as many as a program can be run with
     return finished
 
 
+def run_at_terminal(arguments: Sequence[str], *, cwd: Path, env: Mapping[str, str]) -> int:
+    """Run a program of a person at their terminal, and return its exit status once it has ended. Raises OSError."""
+    process = subprocess.Popen(arguments, cwd=cwd, env=dict(env))
+    signal.signal(signal.SIGINT, lambda number, frame: None)  # that of a Ctrl-C reaches the program, too
+    status = process.wait()
+    return status if status >= 0 else 128 - status
+
+
 def failure(finished: Finished) -> ToolError:
     """Return the error for a program that failed, with the line of its output that says why."""
     name = Path(finished.arguments[0]).name

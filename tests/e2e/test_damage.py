@@ -241,3 +241,32 @@ def test_law_05_19_an_adopted_venv_is_kept_as_it_is(make_site: SiteFactory) -> N
     assert (site.json("rollback")["release"], site.python(question)) == (adopted, "1.0.0 patched")
     delete_module(site)
     assert "beta/__init__.py is missing" in str(site.json("verify", check=10)["faults"])
+
+
+@pytest.mark.slow
+def test_law_20_39_a_service_that_uv_run_starts_is_named_and_its_sync_is_seen(make_site: SiteFactory) -> None:
+    """The committed lock has a version that is on hold here: `uv run` puts it into the live release."""
+    site = make_site.live(files={"restart.sh": RESTART, "serve.py": SERVE})
+    site.publish("alpha", "1.1.0")
+    site.publish("beta", "1.1.0")
+    site.releaser("hold", "alpha", check=0)
+    site.push_from_elsewhere({}, upgrade=True)
+    site.write_dotenv(restart="sh restart.sh")
+    instead = f"`{site.link}/bin/python serve.py`"
+    try:
+        says(site.releaser("update", check=7), "by `uv run`, which puts the lock of the checkout into", instead)
+        assert site.version("alpha") == "1.1.0"
+        assert "uv-run" in [problem["code"] for problem in site.json("status", check=10)["attention"]]
+        says(site.releaser("check", check=3), "starts the site by `uv run`", instead)
+    finally:
+        site.run("sh", "restart.sh", "stop")
+
+
+SERVE = "import os, time\nopen('../started', 'w').close()\ntime.sleep(600)\n"
+RESTART = """\
+[ -e ../pid ] && kill "$(cat ../pid)"; rm -f ../started
+[ "$1" = stop ] && exit
+env -u UV_NO_SYNC -u UV_PROJECT_ENVIRONMENT -u VIRTUAL_ENV setsid uv run --frozen python serve.py >/dev/null 2>&1 &
+echo $! >../pid
+until [ -e ../started ]; do sleep 0.1; done
+"""

@@ -1,6 +1,9 @@
 """Django's part of going live: static files, migrations, the restart; and processes that stay on their release."""
 
+import contextlib
 import fcntl
+import re
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -8,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.scenes import mostly_slow, refused, says, silent, step_names
+from tests.e2e.scenes import mostly_slow, no_change, refused, says, silent, step_names
 from tests.e2e.test_going_live import served
 from tests.support.sites import SampleSite, SiteFactory
 
@@ -118,7 +121,8 @@ def test_law_28_unapplied_migrations_are_named_and_wait_for_a_person(make_site: 
     (site.outer / "applied").write_text(MIGRATIONS[0], encoding="utf-8")
     publish_django(site, {}, MIGRATIONS)
     finished = refused(site, "update", code=5)
-    says(finished, "not applied: tea.0002_price.", "release is unchanged", "`releaser run -- python manage.py migrate`")
+    command = f"`releaser run --release {next(iter(site.states()))} -- python manage.py migrate`"
+    says(finished, "not applied: tea.0002_price.", "release is unchanged", command)
     assert site.releaser("update", check=5).stderr == ""
     assert "tea.0002_price" in str(site.json("status", check=10)["attention"])
     (site.outer / "applied").write_text(" ".join(MIGRATIONS), encoding="utf-8")
@@ -187,22 +191,33 @@ DATABASES = {"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": OUTER /
 MIGRATION = "from django.db import migrations\nclass Migration(migrations.Migration):\n    dependencies = {}\n"
 
 
+def download(site: SampleSite, requirement: str) -> None:
+    """Put a version of Django, with what it needs, into the index of a site."""
+    words = [sys.executable, "-m", "pip", "download", "--quiet", "--dest", str(site.index), requirement]
+    subprocess.run(words, check=True, timeout=300)
+
+
+def make_django(make_site: SiteFactory, files: Mapping[str, str]) -> SampleSite:
+    """Return a site with a real Django 5.2.8 and a package with a static file, in a venv of a person."""
+    toml = "environments = [\"sys_platform == 'linux'\"]\n"
+    site = make_site(packages={"alpha": "1.0.0", "django": "0.1"}, files=files, toml=toml)
+    download(site, "django==5.2.8")
+    site.publish("alpha", "1.0.1", modules={"alpha/__init__.py": "", "alpha/static/alpha.css": "1.0.1"})
+    site.uv("lock", "--quiet", "--upgrade")
+    site.push_commit("Use Django")
+    site.make_venv()
+    return site
+
+
 @pytest.mark.network
 @pytest.mark.slow
 def test_law_04_28_real_django_with_static_files_and_migrations(make_site: SiteFactory) -> None:
     """A database with migrations, static files of a package and of the site; then a site with none of that."""
     files = {"manage.py": MANAGE_REAL, "tea/settings.py": SETTINGS, "tea/static/site.css": "site 1"}
     files |= {"tea/migrations/__init__.py": "", "tea/migrations/0001_initial.py": MIGRATION.format([])}
-    toml = "environments = [\"sys_platform == 'linux'\"]\n"
-    site = make_site(packages={"alpha": "1.0.0", "django": "0.1"}, files=files, toml=toml)
-    for version, requirement in (("1.0.1", "django==5.2.8"), ("1.1.0", "django~=5.2.9")):
-        words = [sys.executable, "-m", "pip", "download", "--quiet", "--dest", str(site.index), requirement]
-        subprocess.run(words, check=True, timeout=300)
-        site.publish("alpha", version, modules={"alpha/__init__.py": "", "alpha/static/alpha.css": version})
-        if not site.link.exists():
-            site.uv("lock", "--quiet", "--upgrade")
-            site.push_commit("Use Django")
-            site.make_venv()
+    site = make_django(make_site, files)
+    download(site, "django~=5.2.9")
+    site.publish("alpha", "1.1.0", modules={"alpha/__init__.py": "", "alpha/static/alpha.css": "1.1.0"})
     for command in ("migrate", "collectstatic"):
         site.run(site.link / "bin/python", "manage.py", command, "--noinput")
     site.releaser("init", check=0)
@@ -210,11 +225,175 @@ def test_law_04_28_real_django_with_static_files_and_migrations(make_site: SiteF
     migration = {"tea/migrations/0002_price.py": MIGRATION.format([("tea", "0001_initial")])}
     site.push_from_elsewhere({"tea/static/site.css": "site 2", **migration})
     says(refused(site, "update", code=5), "tea.0002_price", "python manage.py migrate")
-    site.releaser("update", check=0, env={"RELEASER_MIGRATIONS": "ignore"})  # as the refusal advises
-    site.releaser("run", "--", "python", "manage.py", "migrate", cwd=site.path, check=0)
+    assert site.json("update", env={"RELEASER_MIGRATIONS": "run"})["result"] == "updated"
+    assert "[ ]" not in site.releaser("run", "--", "python", "manage.py", "showmigrations", cwd=site.path).stdout
     assert public(site) == {"site.css": "site 2", "alpha.css": "1.1.0"}
     silent(site.releaser("update"))
     site.releaser("rollback", check=0)
     assert (site.version("django"), public(site)) == ("5.2.8", {"site.css": "site 1", "alpha.css": "1.0.1"})
     site.push_from_elsewhere({"tea/settings.py": "SECRET_KEY = 'no database, no static files'"})
     assert (site.json("update")["result"], site.json("status")["well"]) == ("updated", True)
+
+
+#: manage.py of developers, one directory down; the settings of the service, with its database and static files.
+BELOW = {
+    "src/manage.py": MANAGE_REAL.replace('["DJANGO_SETTINGS_MODULE"] = "tea.settings"', ".setdefault(*LOCAL)").replace(
+        "import os\n", "import os\nLOCAL = ('DJANGO_SETTINGS_MODULE', 'tea.local')\n"
+    ),
+    "src/tea/local.py": SETTINGS.replace("db.sqlite3", "dev.sqlite3").replace('"public"', '"dev"'),
+    "src/tea/live.py": SETTINGS.replace("parents[2]", "parents[3]"),
+    "src/tea/wsgi.py": """\
+import os
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "tea.live")
+from django.core.wsgi import get_wsgi_application
+application = get_wsgi_application()
+""",
+    **dict.fromkeys(("src/tea/__init__.py", "src/tea/migrations/__init__.py"), ""),
+    "src/tea/migrations/0001_initial.py": MIGRATION.format([]),
+    "src/tea/static/site.css": "site 1",
+}
+#: A storage of files elsewhere, which cannot be read.
+BUCKET = """\
+from django.core.files.storage import FileSystemStorage
+from tea.live import OUTER
+class Bucket(FileSystemStorage):
+    def __init__(self):
+        super().__init__(OUTER / "bucket", "/static/")
+    def _open(self, name, mode="rb"):
+        raise NotImplementedError("a bucket that may only be written")
+"""
+
+
+def add_migration(number: int) -> dict[str, str]:
+    """Return the file of a further migration."""
+    return {
+        f"src/tea/migrations/000{number}_x.py": MIGRATION.format(
+            [("tea", f"000{number - 1}_{'initial' if number == 2 else 'x'}")]
+        )
+    }
+
+
+def applied(site: SampleSite) -> list[str]:
+    """Return the migrations that the database of the service has."""
+    with contextlib.closing(sqlite3.connect(site.outer / "db.sqlite3")) as database:
+        return [
+            name for (name,) in database.execute("select name from django_migrations where app = 'tea' order by id")
+        ]
+
+
+@pytest.mark.network
+@pytest.mark.slow
+def test_law_41_real_django_is_asked_with_the_settings_of_the_service(make_site: SiteFactory) -> None:
+    """Its manage.py lies one directory down, and has the settings of developers."""
+    site = make_django(make_site, BELOW)
+    for command in ("migrate", "collectstatic"):
+        site.run(site.link / "bin/python", "src/manage.py", command, "--noinput", "--settings", "tea.live")
+    says(site.releaser("check", check=0), "`tea.local`, the service has `tea.live`, by src/tea/wsgi.py")
+    site.releaser("init", check=0)
+    live = site.releaser("check", "--live", check=0)
+    says(live, "`tea.live`, by src/tea/wsgi.py", "sqlite3, ", f"{site.outer}/db.sqlite3", f"{site.outer}/public")
+    tests = "from django.test import TestCase\nclass Tea(TestCase):\n    def test(self):\n        print('brewed')\n"
+    news = {"src/tea/static/new.css": "new", "src/tea/tests.py": tests, **add_migration(2)}
+    site.push_from_elsewhere(news, remove="run_tests.py")  # then those of Django run
+    finished = refused(site, "update", code=5)
+    found = re.search("`releaser (run --release [^`]+)`", finished.stderr)
+    assert found is not None, str(finished)
+    assert applied(site) == ["0001_initial"]
+    site.releaser(
+        found[1], cwd=site.path, project=None, check=0
+    )  # from its own tree, as the commit is not in the checkout
+    assert applied(site) == ["0001_initial", "0002_x"]
+    assert (site.json("update")["result"], public(site)["new.css"]) == ("updated", "new")
+    assert "brewed" in (site.release() / "tests.log").read_text("utf-8")
+    assert not (site.outer / "dev.sqlite3").exists()
+    assert not (site.outer / "dev").exists()
+
+    site.push_from_elsewhere({"src/tea/wsgi.py": f"{BELOW['src/tea/wsgi.py']}from tea import latte\n"})
+    with no_change(site):
+        says(site.releaser("update", check=5), "cannot be imported: ImportError: cannot import name 'latte'")
+    site.push_from_elsewhere({"src/tea/wsgi.py": BELOW["src/tea/wsgi.py"], **add_migration(3)})
+    site.write_dotenv(migrations="run", restart="sh -c 'test ! -e src/tea/migrations/0003_x.py'")
+    says(
+        site.releaser("update", check=6),
+        "are run after the flip; a rollback does not undo them: tea.0003_x",
+        "tea.0003_x",
+    )
+    assert applied(site)[-1:] == ["0003_x"]
+    assert not (site.path / "src/tea/migrations/0003_x.py").exists()
+
+
+@pytest.mark.network
+@pytest.mark.slow
+def test_law_41_a_storage_elsewhere_is_left_to_django(make_site: SiteFactory) -> None:
+    storage = "STORAGES = {'staticfiles': {'BACKEND': 'bucket.Bucket'}}\n"
+    site = make_django(
+        make_site, BELOW | {"src/bucket.py": BUCKET, "src/tea/live.py": BELOW["src/tea/live.py"] + storage}
+    )
+    site.run(site.link / "bin/python", "src/manage.py", "migrate", "--settings", "tea.live")
+    site.releaser("init", check=0)
+    for version in ("1.1.0", "1.2.0"):
+        site.publish("alpha", version, modules={"alpha/__init__.py": "", "alpha/static/alpha.css": version})
+        assert site.json("update")["result"] == "updated"
+        assert (site.outer / "bucket/alpha.css").read_text("utf-8") == version
+
+
+IMPORTS = {  # what the application imports, whether the live one does, and the exit code of the update
+    "the candidate": ("import no_such_module", False, 5),
+    "both": ("import no_such_module", True, 0),
+    "off": ("import no_such_module", False, 0),
+}
+
+
+@pytest.mark.parametrize("case", mostly_slow(IMPORTS, "the candidate"))
+def test_law_03_41_the_application_of_a_candidate_is_imported(make_site: SiteFactory, case: str) -> None:
+    """Not for a candidate whose application fails as the live one does: it may need what only its server has."""
+    code, is_old, status = IMPORTS[case]
+    wsgi = f"import django\n{code}\n"
+    site = make_site.live(**SITE | {"files": FILES | {"conf/wsgi.py": wsgi if is_old else "import django\n"}})
+    site.write_dotenv(smoke="off" if case == "off" else "auto")
+    site.push_from_elsewhere({"conf/wsgi.py": wsgi, "static/site.css": "site 2"})
+    finished = site.releaser("update", check=status)
+    says(finished, *(["No module named 'no_such_module'"] if case != "off" else []))
+    assert ("nor can that of the live release" in finished.stderr) == is_old
+    assert public(site)["site.css"] == ("site 1" if status else "site 2")
+
+
+@pytest.mark.slow
+def test_law_26_a_different_failure_of_the_same_candidate_is_news(make_site: SiteFactory) -> None:
+    site = make_site.live(**SITE)
+    publish_django(site, {}, MIGRATIONS)
+    says(site.releaser("update", check=5), "not applied: tea.0001_initial, tea.0002_price.")
+    assert site.releaser("update", check=5).stderr == ""
+    (site.outer / "applied").write_text(MIGRATIONS[0], encoding="utf-8")
+    says(site.releaser("update", check=5), "not applied: tea.0002_price.")
+    failed = next(iter(site.states()))
+    site.releaser("run", "--release", failed, "--", "python", "-c", "import shop", cwd=site.path, check=0)
+    site.publish("alpha", "1.1.0", broken=True)
+    site.releaser("update", check=5)
+    finished = site.releaser("run", "--release", next(iter(site.states())), "--", "python", "manage.py", "migrate")
+    assert finished.returncode == 3
+    says(finished, "is no candidate that passed its tests")
+
+
+@pytest.mark.slow
+def test_law_28_a_database_in_a_large_directory_names_the_setting_for_it(make_site: SiteFactory) -> None:
+    """SQLite in WAL mode writes to read."""
+    ask = "import sqlite3\ndef showmigrations():\n    if os.path.exists('../var'):\n"
+    ask += "        sqlite3.connect('../var/x.db').execute('select * from x')\n"
+    site = make_site.live(**SITE | {"files": FILES | {"manage.py": MANAGE.replace("globals()[", f"{ask}\nglobals()[")}})
+    (site.outer / "var").mkdir()
+    site.run("python3", "-c", WAL, cwd=site.outer / "var")
+    publish_django(site, {})
+    says(refused(site, "update", code=4), "too large to copy", ": var.", "`shadow_copy`")
+    site.write_dotenv(shadow_copy="var")
+    site.releaser("update", check=0)
+
+
+WAL = """
+import pathlib, sqlite3
+[pathlib.Path(f"upload{number}").touch() for number in range(2001)]
+database = sqlite3.connect("x.db")
+database.execute("pragma journal_mode=wal")
+database.execute("create table x (y)")
+database.close()
+"""

@@ -8,6 +8,7 @@ import json
 import os
 import socket
 import sqlite3
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -397,3 +398,32 @@ FAILING = {"shop.py": "sh -c 'echo >> shop.py'", "the press is stuck": "sh -c 'e
 def test_law_14_a_build_that_fails_or_edits_code_is_refused(make_site: SiteFactory, mode: str, reason: str) -> None:
     site = with_shadow(make_site.live(due="1.1.0"), mode, before_build=FAILING[reason])
     says(refused(site, "update", code=4), reason)
+
+
+#: Test commands that pass, with the Python that they start, and why they are no pass.
+ANOTHER_PYTHON = {
+    "another Python": ("BASE -m unittest -v passing", "no Python of the release came to its end"),
+    "no Python": ("echo Ran 1 test in 0.1s", "no Python of the release came to its end"),
+    "uv run --isolated": ("uv run --isolated --no-project python -m unittest passing", "no Python of the release"),
+    "another release": ("RELEASE/venv/bin/python -m unittest -v passing", "the Python of another release, ID,"),
+    "a child of another release": ("python -m unittest -v reaching", "the Python of another release, ID,"),
+    "below a program": ("sh -c 'python -m unittest -v passing; true'", ""),
+    "by uv": ("uv run python -m unittest -v passing", ""),
+}
+PASSING = "import unittest\nclass Passing(unittest.TestCase):\n    def test(self):\n        pass\n"
+
+
+@pytest.mark.parametrize("mode", mostly_slow(["auto", "off"], "off"))
+@pytest.mark.parametrize("way", mostly_slow(ANOTHER_PYTHON, "another Python", "a child of another release"))
+def test_law_03_a_pass_is_made_by_the_python_of_the_candidate(site: SampleSite, mode: str, way: str) -> None:
+    command, reason = ANOTHER_PYTHON[way]
+    release = site.release()
+    program = str(site.path / ".venv/bin/python") if mode == "off" else f"{release}/venv/bin/python"
+    reaching = f"{PASSING}import subprocess\nsubprocess.check_call([{program!r}, '-c', ''])\n"
+    command = command.replace("BASE", os.path.realpath(sys.executable)).replace("RELEASE", str(release))
+    site = with_shadow(site, mode, test_command=command)
+    site.publish("alpha", "1.1.0")
+    site.push_from_elsewhere({"passing.py": PASSING, "reaching.py": reaching})
+    finished = site.releaser("update", check=5 if reason else 0)
+    assert (site.release() == release) == bool(reason)
+    says(finished, reason.replace("ID", release.name))

@@ -77,22 +77,31 @@ def _hold(lease: str) -> None:
     os.close(descriptor)
 
 
-def _watch(directory: str, live: str) -> None:
-    """Record in a directory that the first process of a test run ends, not by `os._exit`, and files below `live`."""
+def _watch(directory: str, venv: str, live: str) -> None:
+    """Record in a directory which venvs a test run starts, and which of these processes end, not by `os._exit`.
+
+    Of the first process, too; and which files below `live` are loaded.
+    """
     own, first = str(os.getpid()), os.path.join(directory, "first")
     if not os.path.lexists(first):
         os.symlink(own, first)
 
+    def record(name: str, line: str) -> None:
+        with open(os.path.join(directory, name), "a") as file:
+            file.write(line + "\n")
+
     def record_end() -> None:
-        if os.readlink(first) == own == str(os.getpid()):
-            os.symlink(own, os.path.join(directory, "ended"))
+        if own == str(os.getpid()):  # else this is a fork
+            record("ended-venvs", venv)
+            if os.readlink(first) == own:
+                os.symlink(own, os.path.join(directory, "ended"))
 
     def record_file(event: str, args: tuple) -> None:  # type: ignore[type-arg]
         name = str(getattr(args[0], "co_filename", args[0])) if event in ("exec", "cpython.run_file") else "<"
         if name and name[0] != "<" and os.path.realpath(name).startswith(live + "/"):
-            with open(os.path.join(directory, "loaded"), "a") as file:
-                file.write(name + "\n")
+            record("loaded", name)
 
+    record("started-venvs", venv)
     atexit.register(record_end)
     if live:
         sys.addaudithook(record_file)
@@ -113,7 +122,7 @@ def _start() -> None:
             sys.meta_path.insert(0, pin)
         _hold(lease)
     if os.environ.get(_TEST):
-        _watch(os.environ[_TEST], os.environ.get(_LIVE, ""))
+        _watch(os.environ[_TEST], real, os.environ.get(_LIVE, ""))
 
 
 def has_started() -> bool:

@@ -1,0 +1,167 @@
+"""Django in a project: its manage.py, its applications, and the settings module that its service runs with."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import msgspec
+
+from releaser.errors import Problem
+from releaser.site.site import Site
+
+VARIABLE = "DJANGO_SETTINGS_MODULE"
+_GUNICORN = "gunicorn.conf.py"
+_APPLICATIONS = ("wsgi.py", "asgi.py", "passenger_wsgi.py")
+_ASSIGNED = re.compile(rf"""{VARIABLE}["']\s*\]\s*=\s*["']([\w.]+)["']""")
+_DEFAULT = re.compile(rf"""{VARIABLE}["']\s*,\s*["']([\w.]+)["']""")
+_OWN = re.compile(rf"""{VARIABLE}["']\s*(?:\]\s*=|,)\s*["']([\w.]+)["']""")
+_GIVEN = re.compile(rf"{VARIABLE}=([\w.]+)")
+_COMMENT = re.compile(r"^\s*#.*$", re.MULTILINE)
+_UNITS = (Path("/etc/systemd/system"), Path("~/.config/systemd/user"))
+_LONGEST = 1 << 20  # bytes of a file that is looked at
+
+
+class Django(msgspec.Struct, frozen=True):
+    """Django in a project. Paths are relative to it; `manage` is None if there is no manage.py, or more than one.
+
+    `modules` are the settings modules that the service may run with, each with the file that names it; one is known,
+    several, or none, need the setting `django_settings`. `own` is that of manage.py.
+    """
+
+    manage: Path | None
+    manages: tuple[Path, ...]
+    applications: tuple[Path, ...]
+    modules: dict[str, str]
+    own: str = ""
+
+    @property
+    def directory(self) -> str:
+        """The directory in which manage.py is called, relative to the project."""
+        return str(self.manage.parent) if self.manage else "."
+
+    @property
+    def settings(self) -> str:
+        """The settings module of the service; empty if it is not known, so that manage.py's own is used."""
+        return next(iter(self.modules)) if len(self.modules) == 1 else ""
+
+    @property
+    def variables(self) -> dict[str, str]:
+        """The variable by which a program uses the settings of the service."""
+        return {VARIABLE: self.settings} if self.settings else {}
+
+    def call(self, *words: str) -> list[str]:
+        """Return the arguments of Python for a command of manage.py; an option wins where that sets the variable."""
+        options = ["--settings", self.settings] if self.settings else []
+        return [self.manage.name if self.manage else "manage.py", *words, *options]
+
+
+def find_django(site: Site, project: Path) -> Django:
+    """Return what is known of Django in a project, which is the site's or that of a shadow."""
+    setting = site.settings.site.manage_py
+    found = [Path(setting)] if setting else [Path("manage.py")]
+    if not setting and not os.path.isfile(project / "manage.py"):
+        found = [place.relative_to(project) / "manage.py" for place in list_places(project)[1:]]
+    manages = tuple(path for path in found if os.path.isfile(project / path))
+    manage = manages[0] if len(manages) == 1 else None
+    roots = dict.fromkeys((project, (project / manage).parent if manage else project))
+    places = dict.fromkeys(place for root in roots for place in list_places(root))
+    files = [place / name for name in _APPLICATIONS for place in places if os.path.isfile(place / name)]
+    texts = {path.relative_to(project): text for path in files if "django" in (text := _read(path)).lower()}
+    modules = _find_modules(site, project, texts)
+    match = _OWN.search(_read(project / manage)) if manage else None
+    own = match[1] if match else ""
+    if len(modules) > 1:
+        modules.pop(own, None)  # of developers, as manage.py is theirs
+    return Django(manage, manages, tuple(texts), modules, own)
+
+
+def _find_modules(site: Site, project: Path, texts: dict[Path, str]) -> dict[str, str]:
+    """Return the settings modules by the strongest source that names any, each with that source."""
+    if setting := site.settings.site.django_settings:
+        return {setting: "the setting `django_settings`"}
+    files = {str(path): text for path, text in texts.items()}
+    if assigned := _search_all(files, _ASSIGNED):
+        return assigned
+    if VARIABLE in site.service:
+        return {site.service[VARIABLE]: site.environment_file.name}
+    given = {str(path): text for path, text in list_units(site)} | {_GUNICORN: _read(project / _GUNICORN)}
+    return _search_all(given, _GIVEN) or _search_all(files, _DEFAULT)
+
+
+def _search_all(texts: Mapping[str, str], pattern: re.Pattern[str]) -> dict[str, str]:
+    """Return what a pattern finds in texts, each with the first name of a text that has it."""
+    found = {name: match[1] for name, text in texts.items() if (match := pattern.search(text))}
+    return {module: name for name, module in reversed(found.items())}
+
+
+def _read(path: Path) -> str:
+    with contextlib.suppress(OSError):
+        if os.path.isfile(path) and path.stat().st_size < _LONGEST:
+            return _COMMENT.sub("", path.read_text(encoding="utf-8", errors="replace"))
+    return ""
+
+
+def list_places(directory: Path) -> list[Path]:
+    """Return a directory and those in it; no hidden ones, no environments, none of node."""
+    entries: list[os.DirEntry[str]] = []
+    with contextlib.suppress(OSError):
+        entries = sorted(os.scandir(directory), key=lambda entry: entry.name)
+    names = [entry.name for entry in entries if entry.is_dir(follow_symlinks=False) and entry.name[0] != "."]
+    names = [name for name in names if name != "node_modules" and not os.path.exists(directory / name / "pyvenv.cfg")]
+    return [directory, *(directory / name for name in names)]
+
+
+def list_units(site: Site) -> Iterator[tuple[Path, str]]:
+    """Yield the units of systemd that name the project, with their text."""
+    named = re.compile(rf"{re.escape(str(site.paths.project))}(?![\w.-])")
+    for directory in _UNITS:
+        for path in sorted(Path(os.path.expanduser(directory)).glob("*.service")):
+            if named.search(text := _read(path)):
+                yield path, text
+
+
+def find_problems(site: Site) -> list[Problem]:
+    """Return a problem for a manage.py that does not exist, and for settings of the service that contradict."""
+    setting, django = site.settings.site.manage_py, find_django(site, site.paths.project)
+    if setting and not django.manage:
+        message = f"The setting `manage_py` is `{setting}`, but that file does not exist."
+        return [Problem("no-manage-py", message, "Correct or remove `manage_py`.")]
+    if not django.manage or len(django.modules) < 2 or not _asks(site):
+        return []
+    names = ", ".join(f"`{module}` in {source}" for module, source in django.modules.items())
+    message = f"The Django settings of the service are not known: {names}."
+    return [Problem("django-settings", message, "Set `django_settings` to the one that it runs with.")]
+
+
+def _asks(site: Site) -> bool:
+    """Return True if Django is asked anything as a release goes live."""
+    return site.settings.live.migrations != "ignore" or site.settings.live.collectstatic != "off"
+
+
+def list_hints(site: Site) -> list[str]:
+    """Return which gates do not apply, and with which settings Django is asked if those of manage.py are others."""
+    django, hints = find_django(site, site.paths.project), list[str]()
+    names, source = ", ".join(map(str, django.manages)), django.modules.get(django.settings)
+    if not _asks(site):
+        return []
+    if django.manage is None:
+        found = f"More than one manage.py was found ({names})" if names else "No manage.py was found"
+        hints.append(f"{found}: migrations are not asked, nothing is collected. Set `manage_py`, if the site has one.")
+    elif django.settings and django.own not in ("", django.settings):
+        hints.append(
+            f"{names} has the settings `{django.own}`, the service has `{django.settings}`, by {source}: migrations "
+            "and static files are those of the service. Set `django_settings` if that is wrong."
+        )
+    elif django.applications and not django.modules:
+        files = ", ".join(map(str, django.applications))
+        hints.append(
+            f"The Django settings of the service are not known, as {files} computes them: migrations and "
+            f"static files are asked with those of {names}. Set `django_settings`."
+        )
+    if not django.applications and site.settings.live.smoke != "off":
+        hints.append("No wsgi.py and no asgi.py of Django was found: no candidate is started before the flip.")
+    return hints

@@ -1,0 +1,133 @@
+"""manage.py, and the settings module that the service runs with, by the files of a project."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from releaser.candidate.smoke import find_applications
+from releaser.live.uv_run import replace_uv_run
+from releaser.site import django
+from releaser.site.django import find_django, find_problems, list_hints
+from releaser.site.settings import load_settings
+from releaser.site.site import Site
+from tests.unit.samples import make_lock, make_site
+
+LOCAL = 'os.environ.setdefault("DJANGO_SETTINGS_MODULE", "conf.local")\n'
+LIVE = "import django\nos.environ.setdefault('DJANGO_SETTINGS_MODULE', 'conf.live')\n"
+OTHER = "import django\nos.environ.setdefault('DJANGO_SETTINGS_MODULE', 'conf.other')\n"
+FIXED = "import django\nos.environ['DJANGO_SETTINGS_MODULE'] = 'conf.fixed'\n"
+SILENT = FIXED.replace("os.", "# os.")
+COMPUTED = "import django\nos.environ.setdefault('DJANGO_SETTINGS_MODULE', choose())\n"
+UNIT = "[Service]\nWorkingDirectory=PROJECT\nEnvironment=DJANGO_SETTINGS_MODULE=conf.unit\n"
+
+
+def site_of(base: Path, files: Mapping[str, str], **settings: Any) -> Site:
+    """Return a site with these files; those below `units` are systemd's."""
+    for name, text in files.items():
+        path = base / ("" if name.startswith("units/") else "shop") / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text.replace("PROJECT", str(base / "shop")), encoding="utf-8")
+    site = make_site(load_settings({}, {}, settings)[0])
+    return msgspec.structs.replace(site, paths=msgspec.structs.replace(site.paths, project=base / "shop"))
+
+
+@pytest.mark.parametrize(
+    ("files", "settings", "manage", "module", "said"),
+    [
+        ({"manage.py": LOCAL, "wsgi.py": LIVE}, {}, "manage.py", "conf.live", "`conf.local`, the service has `conf.l"),
+        ({"manage.py": LIVE, "conf/wsgi.py": LIVE, "conf/asgi.py": LIVE}, {}, "manage.py", "conf.live", ""),
+        ({"src/manage.py": LOCAL, "src/conf/asgi.py": LIVE}, {}, "src/manage.py", "conf.live", "src/manage.py has"),
+        ({"manage.py": LOCAL, "src/manage.py": LIVE, "wsgi.py": LOCAL}, {}, "manage.py", "conf.local", ""),
+        ({"manage.py": LOCAL, "wsgi.py": SILENT + LIVE}, {}, "manage.py", "conf.live", "by wsgi.py"),
+        ({"manage.py": LOCAL, "wsgi.py": LIVE + FIXED}, {}, "manage.py", "conf.fixed", "by wsgi.py"),
+        ({"manage.py": LOCAL, "wsgi.py": LIVE, "units/a.service": UNIT}, {}, "manage.py", "conf.unit", "a.service"),
+        ({"manage.py": LOCAL, "wsgi.py": LIVE, "units/a.service": UNIT.replace("PROJECT", "PROJECT2")}, {},
+         "manage.py", "conf.live", "by wsgi.py"),
+        ({"manage.py": LOCAL, "wsgi.py": LIVE, "gunicorn.conf.py": 'raw_env = ["DJANGO_SETTINGS_MODULE=conf.unit"]'},
+         {}, "manage.py", "conf.unit", "by gunicorn.conf.py"),
+        ({"manage.py": LOCAL, "wsgi.py": FIXED}, {"django_settings": "mine"}, "manage.py", "mine", "`django_settings`"),
+        ({"manage.py": LOCAL, "wsgi.py": LIVE, "asgi.py": OTHER}, {}, "manage.py", "", "No"),
+        ({"manage.py": LOCAL, "wsgi.py": LIVE, "asgi.py": LIVE.replace("live", "local")}, {}, "manage.py", "conf.live",
+         "by wsgi.py"),
+        ({"manage.py": LOCAL, "wsgi.py": COMPUTED}, {}, "manage.py", "", "as wsgi.py computes them"),
+        ({"manage.py": LOCAL, ".venv/wsgi.py": LIVE, "env/pyvenv.cfg": "", "env/wsgi.py": LIVE}, {}, "manage.py", "",
+         "No wsgi.py"),
+        ({"wsgi.py": LIVE}, {}, "None", "conf.live", "No manage.py was found: migrations are not asked"),
+        ({"a/manage.py": LOCAL, "b/manage.py": LOCAL, "wsgi.py": LIVE}, {}, "None", "conf.live", "a/manage.py, b/man"),
+        ({"a/manage.py": LOCAL, "b/manage.py": LIVE, "wsgi.py": LIVE}, {"manage_py": "b/manage.py"}, "b/manage.py",
+         "conf.live", ""),
+        ({"wsgi.py": LIVE}, {"migrations": "ignore", "collectstatic": "off"}, "None", "conf.live", ""),
+    ],
+)  # fmt: skip
+def test_law_41_the_settings_of_the_service_are_found_or_asked_for(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    files: dict[str, str],
+    settings: dict[str, str],
+    manage: str,
+    module: str,
+    said: str,
+) -> None:
+    monkeypatch.setattr(django, "_UNITS", (tmp_path / "units",))
+    site = site_of(tmp_path, files, **settings)
+    found, hints = find_django(site, site.paths.project), " ".join(list_hints(site))
+    assert (str(found.manage), found.settings) == (manage, module)
+    problems = [problem.message for problem in find_problems(site)]
+    if said == "No" and not module:
+        assert "`conf.other` in asgi.py" in problems[0]
+    else:
+        assert (said in hints and bool(hints) == bool(said), problems) == (True, []), hints
+
+
+def test_a_manage_py_that_is_set_has_to_exist(tmp_path: Path) -> None:
+    site = site_of(tmp_path, {"manage.py": LOCAL}, manage_py="src/manage.py")
+    assert [problem.name for problem in find_problems(site)] == ["no-manage-py"]
+
+
+@pytest.mark.parametrize(
+    ("files", "settings", "modules"),
+    [
+        (["conf/wsgi.py", "conf/asgi.py", "manage.py"], {}, ["conf.wsgi", "conf.asgi"]),
+        (["src/manage.py", "src/conf/wsgi.py", "passenger_wsgi.py"], {}, ["conf.wsgi"]),
+        (["src/manage.py", "deploy/wsgi.py"], {}, []),
+        (["wsgi.py"], {"smoke": "off"}, []),
+    ],
+)
+def test_the_applications_are_found(
+    tmp_path: Path, files: list[str], settings: dict[str, str], modules: list[str]
+) -> None:
+    site = site_of(tmp_path, dict.fromkeys(files, LIVE), **settings)
+    assert find_applications(site, site.paths.project, make_lock("django 5.0")) == modules
+    assert find_applications(site, site.paths.project, make_lock("flask 3.0")) == []
+
+
+@pytest.mark.parametrize(
+    ("line", "instead"),
+    [
+        ("uv run gunicorn shop.wsgi", "V/gunicorn shop.wsgi"),
+        ("ExecStart=/usr/bin/uv run --frozen gunicorn -b :80 s.wsgi", "ExecStart=V/gunicorn -b :80 s.wsgi"),
+        ("sh -c 'cd /srv && exec uv run --frozen python serve.py' > log 2>&1 &",
+         "sh -c 'cd /srv && exec V/python serve.py' > log 2>&1 &"),
+        ('ExecStart=/bin/bash -c "~/.local/bin/uv run serve"', 'ExecStart=/bin/bash -c "V/serve"'),
+        ("uv run serve.py", "V/python serve.py"),
+        ("sh -c 'uv run ./serve.py'", "sh -c 'V/python ./serve.py'"),
+        ("uv run ./serve", "./serve"),
+        ("uv run -m gunicorn x", "V/python -m gunicorn x"),
+        ("uv --quiet run --group prod --extra=web -p 3.12 --env-file ../.env -- uvicorn a:b", "V/uvicorn a:b"),
+        ("uv run --with gevent --all-extras gunicorn --config-setting x", "V/gunicorn --config-setting x"),
+        ("uv run --no-sync gunicorn shop", ""),
+        ("env UV_NO_SYNC=1 uv run gunicorn shop", ""),
+        ("uv run --isolated x", ""),
+        ("uvx gunicorn", ""),
+        ("nuv run x", ""),
+        ("my-uv run x", ""),
+        ("uv sync", ""),
+        ("uv run", ""),
+        (".venv/bin/gunicorn shop.wsgi", ""),
+    ],
+)  # fmt: skip
+def test_a_line_with_uv_run_gets_the_one_to_write_instead(line: str, instead: str) -> None:
+    assert replace_uv_run(line, "V") == instead
