@@ -50,7 +50,7 @@ class Passenger(Serving):
 
     def restart_itself(self) -> None:
         """Ask Passenger for a restart."""
-        self.run(f"passenger-config restart-app --name {os.path.realpath(self.site)}")
+        self.run(f"passenger-config restart-app --name '{os.path.realpath(self.site)} (production)'")
 
     def end(self) -> None:
         """End Apache, and Passenger with it."""

@@ -179,7 +179,7 @@ class Trial(Story):
         )
         return self.find_version(), f"exit {done.returncode}, `{answer['result']}`. {words}".strip()
 
-    def tell(self) -> str:
+    def make_row(self) -> str:
         """Return the row of the table."""
         self.set_up()
         shown = self.run(f"uv pip show --python .venv/bin/python {self.server.packages}")
@@ -237,7 +237,7 @@ def main() -> None:
         place = Path(tempfile.mkdtemp(prefix="releaser-servers-"))
         trial = Trial(place, name)
         try:
-            print(trial.tell(), flush=True)
+            print(trial.make_row(), flush=True)
         except BaseException:
             print(trial.log(), file=sys.stderr)
             raise

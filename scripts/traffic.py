@@ -133,8 +133,8 @@ def draw(panels: Sequence[Panel], title: str) -> str:
         places = {name: _LEFT + (at - panel.began) / longest * _WIDTH for name, at in panel.moments.items()}
         for row, (name, x) in enumerate(places.items()):
             lines.append(f'<path class="moment" d="M{x:.1f} {bottom - _HEIGHT + 8}V{bottom}"/>')
-            y = bottom - _HEIGHT + 18 + 13 * (row % 3)
-            lines.append(f'<text class="name" x="{x + 3:.1f}" y="{y}">{escape(name)}</text>')
+            line = bottom - _HEIGHT + 18 + 13 * (row % 3)
+            lines.append(f'<text class="name" x="{x + 3:.1f}" y="{line}">{escape(name)}</text>')
         for answer in panel.answers:
             x = _LEFT + (answer.began - panel.began) / longest * _WIDTH
             y = bottom - min(1.0, answer.seconds / slowest) * (_HEIGHT - 8)

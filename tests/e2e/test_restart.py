@@ -250,7 +250,7 @@ def test_passenger_is_asked_and_else_its_file_is_touched(make_site: SiteFactory)
     with fake_program(site, "passenger-config", "#!/bin/sh\necho $@ >> {calls}; test ! -e ../unknown\n") as calls:
         touched = site.restarted_at()
         site.releaser("update", check=0)
-        assert calls.read_text(encoding="utf-8") == f"restart-app --name {site.path}\n"
+        assert calls.read_text(encoding="utf-8") == f"restart-app --name {site.path} (production)\n"
         assert site.restarted_at() == touched
         (site.outer / "unknown").touch()
         site.releaser("rollback", check=0)

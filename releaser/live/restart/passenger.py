@@ -19,8 +19,10 @@ def restart(site: Site, words: tuple[str, ...], release: Path) -> str:
     """Ask Passenger, or touch the file. Raises ChangeError."""
     env, limit = site.service_environment(site.paths.link), site.settings.live.restart_timeout
     if program := shutil.which("passenger-config", path=env["PATH"]):
-        arguments = [program, "restart-app", "--name", os.path.realpath(site.paths.project)]
-        with contextlib.suppress(ToolError):  # nobody has visited it
-            process.run(arguments, cwd=site.paths.project, env=env, timeout=limit)
-            return "asked passenger-config"
+        path = os.path.realpath(site.paths.project)
+        for name in (f"{path} (production)", path):  # its own name for an application; or a path that a person gave it
+            with contextlib.suppress(ToolError):  # nobody has visited it
+                arguments = [program, "restart-app", "--name", name]
+                process.run(arguments, cwd=site.paths.project, env=env, timeout=limit)
+                return "asked passenger-config"
     return touch.restart(site, words, release)
