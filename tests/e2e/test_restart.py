@@ -101,7 +101,7 @@ def gunicorn_site(make_site: SiteFactory) -> SampleSite:
     """A site with a release that has gunicorn, from the package index."""
     site = make_site(packages={"alpha": "1.0.0", "gunicorn": "0.1"}, files={"wsgi.py": WSGI})
     words = [sys.executable, "-m", "pip", "download", "--quiet", "--dest", str(site.index), "gunicorn>=25.1"]
-    if subprocess.run(words, check=False).returncode != 0:
+    if subprocess.run(words, check="CI" in os.environ).returncode != 0:
         pytest.skip("the package index does not answer")
     site.uv("lock", "--quiet", "--upgrade")
     site.push_commit("gunicorn", {"gunicorn.conf.py": CONFIG.format(site.link / "bin")}, lock=True)
