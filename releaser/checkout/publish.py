@@ -131,10 +131,11 @@ def push_pending(
     try:
         repository.push(head, upstream, timeout=timeout)
     except ToolError as error:
-        lines = ["".join(groups) for groups in _REMOTE_LINE.findall(error.output)]
-        reason = clip(" ".join([*lines[:3], *lines[3:][-1:]]), LONGEST_LINE) or error.message
+        lines = _REMOTE_LINE.findall(error.output)
+        words, refusals = ([line[number] for line in lines if line[number]] for number in (0, 1))
+        reason = clip(" ".join([*words[:3], *refusals[:1]]), LONGEST_LINE) or error.message
         write_pending(site.paths, pending, reason=reason)
-        message = f"Commit {head[:12]} could not be pushed: {reason}"
+        message = f"Commit {head[:12]} could not be pushed: {clip(' '.join(words[:3]), LONGEST_LINE) or reason}"
         return Problem("not-pushed", message, advise_on_push(site, repository, head, reason))
     write_pending(site.paths, pending, commits=(), reason="", **_follow_head(repository, pending, head))
     return None
