@@ -187,7 +187,9 @@ def copy_venv(site: Site, base: Path, venv: Path, *, mark: str, shares_files: bo
     modes = (["-al"], ["-a"]) if shares_files else (["-a"],)
     for number, mode in enumerate(modes, 1):
         try:
-            process.run(["cp", *mode, "--", base, venv], cwd=venv.parent, env=env, timeout=_COPY_TIMEOUT)
+            process.run(
+                ["cp", *mode, "--", base, venv], cwd=venv.parent, env=env, timeout=_COPY_TIMEOUT, gives_way=True
+            )
         except ToolError:
             remove_path(venv)
             if number == len(modes):

@@ -52,7 +52,8 @@ def run_in_shadow(  # noqa: PLR0913 - as many as a program can be run with
     """
     if not shadow.is_mounted:
         with process.end_orphans():
-            return process.run(words, cwd=shadow.project / directory, env=env, timeout=timeout, check=check)
+            place = shadow.project / directory
+            return process.run(words, cwd=place, env=env, timeout=timeout, check=check, gives_way=True)
     script = _write_script(shadow, site.paths.state, writable, site.paths.project / directory)
     finished = _run_script(script, words, env=env, timeout=timeout)
     if finished.status == _NOT_MOUNTED and finished.stderr.endswith(_MARK):
@@ -74,7 +75,8 @@ def _run_script(
         file.write(os.fsencode(script))
         file.seek(0)
         command = [*_UNSHARE, *words]
-        return process.run(command, cwd=Path("/"), env=env, timeout=timeout, check=False, stdin=file.fileno())
+        stdin = file.fileno()
+        return process.run(command, cwd=Path("/"), env=env, timeout=timeout, check=False, gives_way=True, stdin=stdin)
 
 
 def _write_script(shadow: Shadow, state: Path, writable: Path | None, directory: Path) -> str:

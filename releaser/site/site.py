@@ -181,7 +181,9 @@ class Site(msgspec.Struct, frozen=True):
         """Run uv with these arguments and variables. Raises ToolError."""
         words, env = self.uv_command(*arguments, mark=mark, variables=variables)
         asks = arguments[:2] in (("python", "find"), ("workspace", "dir")) or "--dry-run" in arguments
-        return process.run(words, cwd=cwd, env=env, timeout=timeout, check=check, is_answer=True, is_question=asks)
+        return process.run(
+            words, cwd=cwd, env=env, timeout=timeout, check=check, is_answer=True, is_question=asks, gives_way=not asks
+        )
 
     def uv_command(
         self, *arguments: str | Path, mark: str, variables: Mapping[str, str] = {}

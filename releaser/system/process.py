@@ -35,6 +35,7 @@ LARGEST_CHILD = 256 << 20  # bytes of memory for what `call_in_child` calls
 PUNCH_HOLE = 0x01 | 0x02  # fallocate(2): with FALLOC_FL_KEEP_SIZE
 _FOR_EVER = 30 * 86400.0  # seconds: what is called has its own limits
 _TICK = 0.1  # seconds between two looks at such a file
+_NICE = 10  # nice(2): of builds and tests, a tenth of the weight of a site's processes
 _ROUNDS = 64  # reads of what a program has left in a pipe
 MARK = "_RELEASER_RUN"  # the variable by which the next run finds the children of a dead one
 
@@ -139,6 +140,7 @@ def run(  # noqa: PLR0913 - as many as a program can be run with
     may_leave_service: bool = False,
     is_answer: bool = False,
     is_question: bool = False,
+    gives_way: bool = False,
     stdin: int = subprocess.DEVNULL,
 ) -> Finished:
     """Run a program to its end, and end every process that it leaves in its group.
@@ -146,8 +148,9 @@ def run(  # noqa: PLR0913 - as many as a program can be run with
     The end of its output is kept, or all of an answer (`is_answer`), with bytes that are no UTF-8 as surrogates.
     `may_leave_service` keeps what a program that ended by itself has left running: a restart may start a daemon. The
     program reads `stdin` and has no terminal. If releaser dies, so does it, but for a quick `is_question`: that
-    changes nothing, and starts in a fifth of the time. `timeout` is in seconds. Raises ToolError if the program cannot
-    be started, or, with `check`, if it exceeds its limit or its status is not 0; and Interrupted, once it has ended.
+    changes nothing, and starts in a fifth of the time. What `gives_way` gets the processor after the site's processes.
+    `timeout` is in seconds. Raises ToolError if the program cannot be started, or, with `check`, if it exceeds its
+    limit or its status is not 0; and Interrupted, once it has ended.
     """
     signals.check_signals()
     words = tuple(os.fspath(word) for word in arguments)
@@ -165,7 +168,7 @@ def run(  # noqa: PLR0913 - as many as a program can be run with
                 stdout=out.writer,
                 stderr=err.writer,
                 start_new_session=True,
-                preexec_fn=None if is_question else _die_with_parent(),
+                preexec_fn=None if is_question else _die_with_parent(gives_way=gives_way),
             )
         except OSError as error:
             message = f"`{words[0]}` could not be started: {error.strerror}."
@@ -209,14 +212,21 @@ def failure(finished: Finished) -> ToolError:
     return error
 
 
-def _die_with_parent() -> Callable[[], None]:
-    """Return what a child does before exec, so that it dies when this process does; fork clears that request."""
+def _die_with_parent(*, gives_way: bool = False) -> Callable[[], None]:
+    """Return what a child does before exec, so that it dies when this process does; fork clears that request.
+
+    One that `gives_way` gets the processor after others. Linux weighs sessions before processes (sched(7)).
+    """
     parent, prctl = os.getpid(), ctypes.CDLL(None).prctl
 
     def prepare() -> None:
         prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != parent:
             os._exit(1)
+        if gives_way:
+            os.nice(_NICE)
+            with contextlib.suppress(OSError):
+                Path("/proc/self/autogroup").write_text(str(_NICE), encoding="ascii")
 
     return prepare
 

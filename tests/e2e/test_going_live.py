@@ -353,3 +353,12 @@ def test_a_signal_after_the_flip_finishes_what_the_flip_began(make_site: SiteFac
     site.releaser("update", check=0)
     assert (site.remote_head(), site.status(), changes(site.json("update"))) == (site.head(), "", {})
     assert list(site.states().values()) == ["live", "previous"]
+
+
+def test_builds_and_tests_get_the_processor_after_the_site_and_a_restart_does_not(make_site: SiteFactory) -> None:
+    site = make_site.live(due="1.1.0")
+    site.write_dotenv(
+        test_command="python -c 'import os; assert os.nice(0) > 0, os.nice(0)'", restart="sh -c 'nice > ../nice'"
+    )
+    site.releaser("update", check=0)
+    assert (site.outer / "nice").read_text(encoding="utf-8").strip() == str(os.nice(0))
