@@ -71,7 +71,12 @@ def environment(home: Path) -> dict[str, str]:
 
 
 class Story:
-    """The checkout of the site, its remote, and a colleague's clone."""
+    """The checkout of the site, its remote, and a colleague's clone.
+
+    With `has_session`, what is shown runs in a session of its own, as by cron.
+    """
+
+    has_session = False
 
     def __init__(self, place: Path) -> None:
         self.site, self.remote, self.colleague = place / "server/teashop", place / "remote.git", place / "colleague"
@@ -89,7 +94,8 @@ class Story:
         """Show a command and what it prints."""
         print(f"$ {command}", flush=True)
         stderr = None if sys.stdout.isatty() else subprocess.STDOUT  # in order with stdout
-        ended = subprocess.run(shlex.split(command), cwd=self.site, env=self.env, stderr=stderr, check=False)
+        words, alone = shlex.split(command), self.has_session
+        ended = subprocess.run(words, cwd=self.site, env=self.env, stderr=stderr, start_new_session=alone, check=False)
         if exit_code:
             print(f"(exit code {ended.returncode})", flush=True)
         expect(ended.returncode == exit_code, f"`{command}` ended with {ended.returncode}, not {exit_code}")

@@ -47,14 +47,19 @@ SITE = FILES | {
         import os
         import django
         from django.http import HttpResponse
+        from django.template import Context, Engine
         from django.urls import path
 
+        TABLE = Engine().from_string(
+            "<table>{% for tea in teas %}<tr><td>{{ tea|title }}</td><td>{{ tea|length }}</td></tr>{% endfor %}</table>"
+        )
         EDITION, IS_BROKEN = 1, False
         if IS_BROKEN and "SERVED" in os.environ:
             raise RuntimeError("the tests do not see this")
 
         def page(request):
-            return HttpResponse(f"edition {EDITION}, Django {django.__version__}")
+            table = TABLE.render(Context({"teas": [f"tea number {number}" for number in range(400)]}))
+            return HttpResponse(f"edition {EDITION}, Django {django.__version__}" + (table if request.GET else ""))
 
         urlpatterns = [path("", page)]
         """,
@@ -81,6 +86,7 @@ class Figures(NamedTuple):
 class Serving(Story):
     """The site; a demo says how its server is started, asked to restart, and which processes it has."""
 
+    has_session = True
     server = ""
     dependency = ""  # of the site
     restart = ""  # the setting

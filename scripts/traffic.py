@@ -4,6 +4,7 @@ import contextlib
 import http.client
 import json
 import multiprocessing
+import os
 import signal
 import threading
 import time
@@ -29,12 +30,12 @@ class Answer(NamedTuple):
         return self.ended - self.began
 
 
-def ask(port: int) -> Answer:
+def ask(port: int, path: str = "/") -> Answer:
     """Ask for the page once, over a new connection."""
     began, page = time.time(), ""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
     with contextlib.closing(connection), contextlib.suppress(OSError, http.client.HTTPException):
-        connection.request("GET", "/")
+        connection.request("GET", path)
         response = connection.getresponse()
         page = response.read().decode() if response.status == http.HTTPStatus.OK else ""
     return Answer(began, time.time(), page)
@@ -50,11 +51,15 @@ def wait_for(port: int, seconds: float = 30) -> str:
 
 def _keep_asking(port: int, record: Path, stop: threading.Event) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    os.setsid()
+    with contextlib.suppress(PermissionError):
+        os.nice(-10)  # visitors have processors of their own
     lock, due = threading.Lock(), time.monotonic()
     with record.open("w") as file:
 
         def visit() -> None:
-            answer = ask(port)
+            answer = ask(port, "/?table=1")  # a page with some work in it
+            answer = answer._replace(page=answer.page[:80])
             with lock, contextlib.suppress(ValueError):
                 file.write(json.dumps(answer) + "\n")
                 file.flush()
