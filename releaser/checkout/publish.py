@@ -23,6 +23,7 @@ from releaser.system.files import sync_file_system
 from releaser.system.run import Run
 from releaser.system.text import LONGEST_LINE, clip, count, join_few, word
 
+_NOT_PUSHED = "not-pushed"
 _LEFT_HEADS = 5  # of a remote that is rewritten again and again
 _REMOTE_LINE = re.compile(r"^remote: (.*\S)|^ ! \[remote rejected\] .*\((.+)\)$", re.MULTILINE)
 #: The words of servers that let nobody push here, or not with this key.
@@ -94,6 +95,7 @@ def publish(site: Site, run: Run, repository: Repository, release: Release, entr
         message = f"uv.lock could not be committed: {explain_error(error)}"
         advice = f"See `git -C {word(site.paths.top)} status`. The next run tries again."
         return Published(problem=Problem("not-committed", message, advice))
+    run.problems = [problem for problem in run.problems if problem.name != _NOT_PUSHED]  # by an earlier try of this run
     return Published(commit, push_pending(site, repository, state, pending, timeout=entry.push_timeout))
 
 
@@ -127,7 +129,7 @@ def push_pending(
         message = (
             f"Nothing was pushed: releaser's commit is on top of {count(len(foreign), 'unpushed commit')} of people."
         )
-        return Problem("not-pushed", message, f"Run `git -C {word(site.paths.top)} push`.")
+        return Problem(_NOT_PUSHED, message, f"Run `git -C {word(site.paths.top)} push`.")
     try:
         repository.push(head, upstream, timeout=timeout)
     except ToolError as error:
@@ -136,7 +138,7 @@ def push_pending(
         reason = clip(" ".join([*words[:3], *refusals[:1]]), LONGEST_LINE) or error.message
         write_pending(site.paths, pending, reason=reason)
         message = f"Commit {head[:12]} could not be pushed: {clip(' '.join(words[:3]), LONGEST_LINE) or reason}"
-        return Problem("not-pushed", message, advise_on_push(site, repository, head, reason))
+        return Problem(_NOT_PUSHED, message, advise_on_push(site, repository, head, reason))
     write_pending(site.paths, pending, commits=(), reason="", **_follow_head(repository, pending, head))
     return None
 
@@ -146,7 +148,7 @@ def advise_on_push(site: Site, repository: Repository, commit: str, reason: str)
     upstream = repository.upstream(site.settings.site.branch)
     if upstream is None or not _REFUSALS.search(reason):
         return "The next run tries again."
-    push = f"git -C {word(site.paths.top)} push {word(upstream.remote)} {commit[:12]}:refs/heads/releaser-update"
+    push = f"git -C {word(site.paths.top)} push {word(upstream.remote)} {commit[:12]}:refs/heads/releaser-{commit[:12]}"
     advice = f"Open a merge request from a branch: `{push}`; the next update after its merge follows it."
     return f"{advice} Or give this host a deploy key that may push, or set `git_push` to `false`."
 
