@@ -11,9 +11,9 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from releaser.candidate.shadow import list_untracked, make_shadow, place_link
+from releaser.candidate.shadow import Shadow, list_untracked, make_shadow, place_link
 from releaser.checkout.products import copy_product
-from releaser.checkout.repository import open_repository
+from releaser.checkout.repository import Repository, open_repository
 from releaser.errors import refuse
 from releaser.releases.release import BUILT, Release, list_products
 from releaser.releases.venv import find_site_packages
@@ -31,6 +31,20 @@ def require_tested(release: Release) -> None:
 
 
 @contextlib.contextmanager
+def make_release_shadow(
+    site: Site, repository: Repository, directory: Path, release: Release, *, mark: str
+) -> Iterator[Shadow]:
+    """Yield a shadow with the commit of a release, its lock, its products and its venv. Raises ToolError, OSError."""
+    with make_shadow(site, repository, directory, release.manifest.commit, mark=mark) as shadow:
+        tree = shadow.map_path(site.paths.top)
+        (shadow.project / "uv.lock").write_bytes(release.lock.read_bytes())
+        for path in list_products(release.directory):
+            copy_product(release.directory / BUILT, tree, path)
+        place_link(shadow, site.paths.link, release.venv)
+        yield shadow
+
+
+@contextlib.contextmanager
 def open_kept(site: Site, release: Release) -> Iterator[tuple[Path, dict[str, str]]]:
     """Yield the project of a candidate, in a tree that is deleted at the end, and the environment of the service there.
 
@@ -38,25 +52,20 @@ def open_kept(site: Site, release: Release) -> Iterator[tuple[Path, dict[str, st
     """
     with (
         tempfile.TemporaryDirectory(prefix="releaser-") as place,
-        make_shadow(site, open_repository(site), Path(place, "tree"), release.manifest.commit, mark="run") as shadow,
+        make_release_shadow(site, open_repository(site), Path(place, "tree"), release, mark="run") as shadow,
     ):
-        tree, products = shadow.map_path(site.paths.top), list_products(release.directory)
-        (shadow.project / "uv.lock").write_bytes(release.lock.read_bytes())
-        for path in products:
-            copy_product(release.directory / BUILT, tree, path)
         for entry in list_untracked(site):
             target = shadow.map_path(entry)
             if target.parent.is_dir() and not os.path.lexists(target):
                 os.symlink(entry, target)
-        place_link(shadow, site.paths.link, release.venv)
         env = site.service_environment(release.venv) | find_django(site, shadow.project).variables
-        paths = [str(tree / path.relative_to(site.paths.top)) for path in _list_own_paths(site, release.venv)]
-        env["PYTHONPATH"] = os.pathsep.join([*paths, str(shadow.project)])  # before those of the live checkout
+        env |= name_own_paths(site, shadow, release.venv)
         yield shadow.project, env
 
 
-def _list_own_paths(site: Site, venv: Path) -> list[Path]:
-    """Return the directories of the checkout from which a release imports the project, by its `.pth` files."""
+def name_own_paths(site: Site, shadow: Shadow, venv: Path) -> dict[str, str]:
+    """Return the variable by which a release imports the project from a shadow, before what its `.pth` files name."""
     texts = (path.read_text(encoding="utf-8") for path in sorted(find_site_packages(venv).glob("*.pth")))
     paths = {Path(os.path.normpath(line)) for text in texts for line in text.splitlines() if line.startswith("/")}
-    return [path for path in sorted(paths) if path.is_relative_to(site.paths.top)]
+    own = [*(path for path in sorted(paths) if path.is_relative_to(site.paths.top)), site.paths.project]
+    return {"PYTHONPATH": os.pathsep.join(str(path if shadow.is_mounted else shadow.map_path(path)) for path in own)}
