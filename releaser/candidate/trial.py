@@ -275,6 +275,8 @@ def run_tests_alone(  # noqa: PLR0913 - all that the tests of a venv need
             copy = shadow.root / ".releaser-venv"
             copy_venv(site, venv, copy, mark=run.id)
             install_startup_module(copy)
+            for script in sorted((copy / "bin").iterdir()):  # those of an adopted venv start the Python of the link
+                Shadow(site.paths.link, copy, copy).replace_paths(script)
             venv = copy
         shadow = _complete_shadow(site, shadow, venv, None)
         result = run_tests(site, shadow, venv, lock, mark=run.id, is_candidate=False)
