@@ -18,7 +18,7 @@ from releaser.candidate.build import (
     replace_shadow_paths,
 )
 from releaser.candidate.identity import explain_outdated
-from releaser.candidate.migrations import find_unapplied_migrations, is_django
+from releaser.candidate.migrations import django_command, find_unapplied_migrations, is_django
 from releaser.candidate.namespace import can_mount
 from releaser.candidate.products import find_changed, is_data, is_site_file, keep_products, list_files, put_back
 from releaser.candidate.shadow import Shadow, fill_shadow, make_shadow, redirect_links
@@ -220,9 +220,8 @@ def _import_application(
 
 
 def _advise_on_migrations(site: Site, shadow: Shadow, release: str) -> str:
-    django = find_django(site, shadow.project)
-    command = f"`releaser run --release {release} -- python {django.manage} migrate`"
-    return f"Run {command}, then `releaser update`. Or set `migrations` to `run`: they are applied after the flip."
+    command = f"releaser run --release {release} -- {django_command(find_django(site, shadow.project), 'migrate')}"
+    return f"Run `{command}`, then `releaser update`. Or set `migrations` to `run`: they are applied after the flip."
 
 
 def _advise_on_writes(place: Place, output: str) -> str:

@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from releaser.candidate.migrations import is_django
+from releaser.candidate.migrations import django_command, is_django
 from releaser.errors import ChangeError
 from releaser.packages.lock import read_lock
 from releaser.site.django import Django, find_django
@@ -91,7 +91,7 @@ def _migrate(site: Site, django: Django, venv: Path) -> str:
     if finished.status != 0:
         after = f" after {join_few(applied)}" if applied else ""
         message = f"`migrate` failed{after} ({finished.ending}): {find_error_line(finished.output)}"
-        advice = f"Look at the database: `releaser run -- python {django.manage} showmigrations`."
+        advice = f"Look at the database: `releaser run -- {django_command(django, 'showmigrations')}`."
         raise ChangeError(message, advice, output=finished.output)
     return f"applied {join_few(applied)}" if applied else "no migrations"
 
@@ -105,7 +105,7 @@ def _collect(site: Site, django: Django, venv: Path) -> str:
         return "none"
     raise ChangeError(
         f"`collectstatic` failed ({finished.ending}): {find_error_line(finished.output)}",
-        f"Run `releaser run -- python {django.manage or 'manage.py'} collectstatic`, or set `collectstatic` to `off`.",
+        f"Run `releaser run -- {django_command(django, 'collectstatic')}`, or set `collectstatic` to `off`.",
         output=finished.output,
     )
 
