@@ -10,6 +10,7 @@ from pathlib import Path
 from releaser.candidate.migrations import django_command, is_django
 from releaser.errors import ChangeError
 from releaser.packages.lock import read_lock
+from releaser.releases.release import Release
 from releaser.site.django import Django, find_django
 from releaser.site.site import Site
 from releaser.system import process
@@ -19,7 +20,6 @@ from releaser.system.text import find_error_line, join_few
 _TIMEOUT, _MIGRATE_TIMEOUT = 600.0, 86400.0  # seconds: a migration that is killed leaves half of its work
 _NO_STATIC_FILES = ("Unknown command: 'collectstatic'", "having set the STATIC_ROOT", "No module named 'django'")
 _APPLIED = re.compile(r"^\s*Applying (\S+)\.\.\. ?OK", re.MULTILINE)
-_MIGRATION = re.compile(r"(?:^|/)(\w+)/migrations/(\d\w*)\.py$")
 # Django keeps a copy that is newer than its source: after a rollback, that of the release that was left. A storage that
 # is no local directory is left to Django: reading a file of it may cost, or be refused.
 _COLLECT = """
@@ -116,12 +116,10 @@ def _ask(site: Site, django: Django, venv: Path, *words: str, timeout: float = _
     return process.run([venv / "bin" / "python", *words], cwd=directory, env=env, timeout=timeout, check=False)
 
 
-def explain_kept_migrations(site: Site, paths: Sequence[str]) -> str:
-    """Return a sentence about the migrations among changed paths, which a rollback leaves as they are; else nothing."""
-    names = [f"{match[1]}.{match[2]}" for path in sorted(paths) if (match := _MIGRATION.search(path))]
-    if not names or not _is_django(site):
-        return ""
-    return f"A rollback does not undo migrations. These differ between the two commits: {join_few(names)}."
+def explain_kept_migrations(left: Sequence[Release]) -> str:
+    """Return a sentence about the migrations of releases that a rollback leaves; empty if they had none."""
+    names = [*dict.fromkeys(name for release in left for name in release.manifest.migrations)]
+    return f"A rollback does not undo migrations. The releases that it leaves have: {join_few(names)}." if names else ""
 
 
 def describe_django(site: Site) -> tuple[str, ...]:

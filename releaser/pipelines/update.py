@@ -209,8 +209,7 @@ def take_live(site: Site, run: SiteRun, decision: Ready | Build, options: Update
     result = make_live(site, run, repository, entry)
     published = conclude(site, run, repository, result)
     if result.rolled_back:
-        moved = repository.changed_paths(entry.head, entry.commit)
-        run.notes += filter(None, [explain_kept_migrations(site, moved)])
+        run.notes += filter(None, [explain_kept_migrations([release])])
         return add_blame(make_rolled_back(release, result, commits), blame)
     run.add(*find_changed_release(site, release))
     if target.problem is not None and not target.is_rewritten:

@@ -130,6 +130,29 @@ def test_law_28_unapplied_migrations_are_named_and_wait_for_a_person(make_site: 
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("way", ["run", "by hand", "automatic"])
+def test_law_04_a_rollback_names_the_migrations_of_packages_that_it_leaves(make_site: SiteFactory, way: str) -> None:
+    manage = MANAGE.replace("globals()[", "def migrate():\n    open('../applied', 'w').write(NAMES)\n\nglobals()[")
+    files = FILES | {"manage.py": manage.replace("NAMES", repr(" ".join(MIGRATIONS)))}
+    site = make_site.live(**SITE | {"files": files})
+    (site.outer / "applied").write_text(MIGRATIONS[0], encoding="utf-8")
+    publish_django(site, {}, MIGRATIONS)
+    words = "A rollback does not undo migrations. The releases that it leaves have: tea.0002_price."
+    if way == "by hand":
+        site.releaser("update", check=5)
+        (site.outer / "applied").write_text(" ".join(MIGRATIONS), encoding="utf-8")
+    else:
+        site.write_dotenv(migrations="run", **({"restart": NOT_5_1} if way == "automatic" else {}))
+    finished = site.releaser("update", check=6 if way == "automatic" else 0)
+    says(finished if way == "automatic" else site.releaser("rollback", check=0), words)
+    assert site.version("django") == "5.0"
+
+
+#: A restart that fails with the new Django.
+NOT_5_1 = "sh -c 'test ! -e .venv/lib/python3*/site-packages/django-5.1.dist-info'"
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("places", [["config/tmp", "tmp"], ["tmp"]])
 def test_the_first_restart_file_is_touched_after_the_static_files(make_site: SiteFactory, places: list[str]) -> None:
     ignored = {f"{place}/.gitignore": "restart.txt\n" for place in places}
