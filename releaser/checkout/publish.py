@@ -23,7 +23,6 @@ from releaser.system.files import sync_file_system
 from releaser.system.run import Run
 from releaser.system.text import LONGEST_LINE, clip, count, join_few, word
 
-_NOT_PUSHED = "not-pushed"
 _LEFT_HEADS = 5  # of a remote that is rewritten again and again
 _REMOTE_LINE = re.compile(r"^remote: (.*\S)|^ ! \[remote rejected\] .*\((.+)\)$", re.MULTILINE)
 #: The words of servers that let nobody push here, or not with this key.
@@ -95,7 +94,7 @@ def publish(site: Site, run: Run, repository: Repository, release: Release, entr
         message = f"uv.lock could not be committed: {explain_error(error)}"
         advice = f"See `git -C {word(site.paths.top)} status`. The next run tries again."
         return Published(problem=Problem("not-committed", message, advice))
-    run.problems = [problem for problem in run.problems if problem.name != _NOT_PUSHED]  # by an earlier try of this run
+    run.problems = [problem for problem in run.problems if problem.name != "not-pushed"]  # which this push tries again
     return Published(commit, push_pending(site, repository, state, pending, timeout=entry.push_timeout))
 
 
@@ -126,10 +125,9 @@ def push_pending(
     unpushed = repository.commits_between(remote, head) if remote else []
     foreign = [commit for commit in unpushed if commit not in pending.commits]
     if foreign:
-        message = (
-            f"Nothing was pushed: releaser's commit is on top of {count(len(foreign), 'unpushed commit')} of people."
-        )
-        return Problem(_NOT_PUSHED, message, f"Run `git -C {word(site.paths.top)} push`.")
+        commits = count(len(foreign), "unpushed commit")
+        message = f"Nothing was pushed: releaser's commit is on top of {commits} of people."
+        return Problem("not-pushed", message, f"Run `git -C {word(site.paths.top)} push`.")
     try:
         repository.push(head, upstream, timeout=timeout)
     except ToolError as error:
@@ -138,7 +136,7 @@ def push_pending(
         reason = clip(" ".join([*words[:3], *refusals[:1]]), LONGEST_LINE) or error.message
         write_pending(site.paths, pending, reason=reason)
         message = f"Commit {head[:12]} could not be pushed: {clip(' '.join(words[:3]), LONGEST_LINE) or reason}"
-        return Problem(_NOT_PUSHED, message, advise_on_push(site, repository, head, reason))
+        return Problem("not-pushed", message, advise_on_push(site, repository, head, reason))
     write_pending(site.paths, pending, commits=(), reason="", **_follow_head(repository, pending, head))
     return None
 
@@ -159,13 +157,8 @@ def list_unpushed(site: Site, repository: Repository, commits: Sequence[str]) ->
     Raises ToolError.
     """
     remote = repository.upstream_head(site.settings.site.branch)
-    words = (
-        "--no-show-signature",
-        "--max-count=100",
-        "--format=%H %b%x00",
-        "HEAD",
-        *([f"^{remote}"] if remote else []),
-    )
+    words = ["--no-show-signature", "--max-count=100", "--format=%H %b%x00", "HEAD"]
+    words += [f"^{remote}"] if remote else []
     log = repository.read("log", *words) if commits else ""
     entries = [entry.strip().partition(" ") for entry in reversed(log.split("\0"))]
     return {commit: join_few(body.splitlines()) for commit, _, body in entries if commit in commits}
