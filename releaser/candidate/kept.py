@@ -13,7 +13,7 @@ from pathlib import Path
 
 from releaser.candidate.shadow import Shadow, list_untracked, make_shadow, place_link
 from releaser.checkout.products import copy_product
-from releaser.checkout.repository import Repository, open_repository
+from releaser.checkout.repository import open_repository
 from releaser.errors import refuse
 from releaser.releases.release import BUILT, Release, list_products
 from releaser.releases.venv import find_site_packages
@@ -30,18 +30,12 @@ def require_tested(release: Release) -> None:
     raise refuse("not-tested", message, "Without `--release`, the command runs with the live release.")
 
 
-@contextlib.contextmanager
-def make_release_shadow(
-    site: Site, repository: Repository, directory: Path, release: Release, *, mark: str
-) -> Iterator[Shadow]:
-    """Yield a shadow with the commit of a release, its lock, its products and its venv. Raises ToolError, OSError."""
-    with make_shadow(site, repository, directory, release.manifest.commit, mark=mark) as shadow:
-        tree = shadow.map_path(site.paths.top)
-        (shadow.project / "uv.lock").write_bytes(release.lock.read_bytes())
-        for path in list_products(release.directory):
-            copy_product(release.directory / BUILT, tree, path)
-        place_link(shadow, site.paths.link, release.venv)
-        yield shadow
+def put_release(site: Site, shadow: Shadow, release: Release) -> None:
+    """Put the lock, the products and the venv of a release into a shadow with its commit. Raises OSError."""
+    (shadow.project / "uv.lock").write_bytes(release.lock.read_bytes())
+    for path in list_products(release.directory):
+        copy_product(release.directory / BUILT, shadow.map_path(site.paths.top), path)
+    place_link(shadow, site.paths.link, release.venv)
 
 
 @contextlib.contextmanager
@@ -52,20 +46,21 @@ def open_kept(site: Site, release: Release) -> Iterator[tuple[Path, dict[str, st
     """
     with (
         tempfile.TemporaryDirectory(prefix="releaser-") as place,
-        make_release_shadow(site, open_repository(site), Path(place, "tree"), release, mark="run") as shadow,
+        make_shadow(site, open_repository(site), Path(place, "tree"), release.manifest.commit, mark="run") as shadow,
     ):
+        put_release(site, shadow, release)
         for entry in list_untracked(site):
             target = shadow.map_path(entry)
             if target.parent.is_dir() and not os.path.lexists(target):
                 os.symlink(entry, target)
         env = site.service_environment(release.venv) | find_django(site, shadow.project).variables
-        env |= name_own_paths(site, shadow, release.venv)
+        paths = [str(shadow.map_path(path)) for path in _list_own_paths(site, release.venv)]
+        env["PYTHONPATH"] = os.pathsep.join([*paths, str(shadow.project)])  # before those of the live checkout
         yield shadow.project, env
 
 
-def name_own_paths(site: Site, shadow: Shadow, venv: Path) -> dict[str, str]:
-    """Return the variable by which a release imports the project from a shadow, before what its `.pth` files name."""
+def _list_own_paths(site: Site, venv: Path) -> list[Path]:
+    """Return the directories of the checkout from which a release imports the project, by its `.pth` files."""
     texts = (path.read_text(encoding="utf-8") for path in sorted(find_site_packages(venv).glob("*.pth")))
     paths = {Path(os.path.normpath(line)) for text in texts for line in text.splitlines() if line.startswith("/")}
-    own = [*(path for path in sorted(paths) if path.is_relative_to(site.paths.top)), site.paths.project]
-    return {"PYTHONPATH": os.pathsep.join(str(path if shadow.is_mounted else shadow.map_path(path)) for path in own)}
+    return [path for path in sorted(paths) if path.is_relative_to(site.paths.top)]

@@ -8,7 +8,8 @@ from typing import Any
 
 import msgspec
 
-from releaser.candidate.kept import make_release_shadow
+from releaser.candidate.kept import put_release
+from releaser.candidate.shadow import make_shadow
 from releaser.checkout.repository import Repository
 from releaser.errors import ChangeError, HookError, Problem, ToolError
 from releaser.live.programs import find_missing_program
@@ -66,9 +67,10 @@ def run_before_live(site: Site, run: Run, repository: Repository, release: Relea
     """
     if not site.settings.live.before_live:
         return
-    place = site.paths.shadow(f"{run.id}-before-live")
+    place, commit = site.paths.shadow(f"{run.id}-before-live"), release.manifest.commit
     try:
-        with make_release_shadow(site, repository, place, release, mark=run.id) as shadow:
+        with make_shadow(site, repository, place, commit, mark=run.id) as shadow:
+            put_release(site, shadow, release)
             variables = {f"{PREFIX}TREE": os.fspath(shadow.project)}
             outcome = describe_change(site, repository, entry, "ready", run)
             run_hook(site, run, "before_live", outcome, site.service_environment(release.venv, run.id) | variables)
