@@ -187,9 +187,7 @@ def _test(run: Run, repository: Repository, place: Place, trial: Trial, live: Re
         asks = asks and is_django(site, shadow.project, plan.lock)
         unapplied = find_unapplied_migrations(site, shadow, place.venv, mark=run.id) if asks else []
         advice = "" if result.passed else _advise_on_writes(place, result.output)
-        if unapplied and site.settings.live.migrations == "run":
-            run.note(f"These migrations are run after the flip; a rollback does not undo them: {join_few(unapplied)}.")
-        elif unapplied:
+        if unapplied:
             advice = _advise_on_migrations(site, shadow, trial.directory.name)
         if changes := find_differences(place.venv, trial.sealed):
             reasons = filter(None, [result.reason, f"the tests changed the venv: {join_few(changes)}"])

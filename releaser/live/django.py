@@ -116,10 +116,10 @@ def _ask(site: Site, django: Django, venv: Path, *words: str, timeout: float = _
     return process.run([venv / "bin" / "python", *words], cwd=directory, env=env, timeout=timeout, check=False)
 
 
-def explain_kept_migrations(left: Sequence[Release]) -> str:
-    """Return a sentence about the migrations of releases that a rollback leaves; empty if they had none."""
-    names = [*dict.fromkeys(name for release in left for name in release.manifest.migrations)]
-    return f"A rollback does not undo migrations. The releases that it leaves have: {join_few(names)}." if names else ""
+def explain_kept_migrations(releases: Sequence[Release]) -> str:
+    """Return a sentence about the migrations of releases, which a rollback leaves as they are; empty without any."""
+    names = [*dict.fromkeys(name for release in releases for name in release.manifest.migrations)]
+    return f"A rollback does not undo these migrations: {join_few(names)}." if names else ""
 
 
 def describe_django(site: Site) -> tuple[str, ...]:

@@ -181,7 +181,7 @@ def plan_rollback(site: Site, run: SiteRun, repository: Repository, release: Rel
         and not _has_host_index(site, repository, head, release)
     )
     newer = [each for each in run.store.releases if each.age_key > release.age_key]
-    left = [each for each in newer if each.state.state in ("good", "rolled-back")]
+    left = [each for each in newer if each.state.order or each.state.left_by]
     run.notes += filter(None, [explain_kept_migrations(left)])
     deployed = find_deployed(site, repository, run.store, head)
     entry = msgspec.structs.replace(

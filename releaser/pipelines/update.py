@@ -208,8 +208,8 @@ def take_live(site: Site, run: SiteRun, decision: Ready | Build, options: Update
         raise BuildError(missing, "Free that much, then run it again.")
     result = make_live(site, run, repository, entry)
     published = conclude(site, run, repository, result)
+    run.notes += filter(None, [explain_kept_migrations([release] if release is not live else [])])
     if result.rolled_back:
-        run.notes += filter(None, [explain_kept_migrations([release])])
         return add_blame(make_rolled_back(release, result, commits), blame)
     run.add(*find_changed_release(site, release))
     if target.problem is not None and not target.is_rewritten:
@@ -219,12 +219,9 @@ def take_live(site: Site, run: SiteRun, decision: Ready | Build, options: Update
 
 
 def find_passing(site: Site, run: SiteRun, decision: Build, options: UpdateOptions) -> tuple[Release, Prospect, Blame]:
-    """Return the release that passes its tests, its prospect, and what it is without.
+    """Return the release that passes its tests, its prospect, and what it is without: that goes on hold.
 
-    `site` has the settings of the live code.
-
-    What breaks the tests goes on hold. Raises _CandidateFailedError if nothing does, and
-    BuildError.
+    `site` has the settings of the live code. Raises _CandidateFailedError if nothing passes, and BuildError.
     """
     prospect, attempt = decision.prospect, decision.prospect.attempt
     if decision.damage:
