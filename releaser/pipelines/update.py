@@ -250,7 +250,11 @@ def find_passing(site: Site, run: SiteRun, decision: Build, options: UpdateOptio
     release = _seal(run, trial, prospect.live, Findings())
     if trial.failed_gate:
         is_known = is_same_failure(before, release.manifest)
-        raise _CandidateFailedError(explain_failure(release, "", trial.advice), release, blame, is_known=is_known)
+        if is_known and decision.failed is not None and decision.failed.manifest.key == attempt.key:
+            delete_release(release.directory)  # people have heard of the earlier one, whose command must work
+            run.store, release = run.store.without(release.id), decision.failed
+        error = explain_failure(release, "", trial.advice.replace(trial.directory.name, release.id))
+        raise _CandidateFailedError(error, release, blame, is_known=is_known)
     commits = prospect.new_commits if attempt.target.commit == prospect.target.commit else ()
     return release, msgspec.structs.replace(prospect, attempt=attempt, new_commits=commits), blame
 
