@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from releaser.candidate.shadow import list_untracked, make_shadow, place_link
+from releaser.candidate.shadow import Shadow, list_untracked, make_shadow, place_link
 from releaser.checkout.products import copy_product
 from releaser.checkout.repository import open_repository
 from releaser.errors import refuse
@@ -30,6 +30,14 @@ def require_tested(release: Release) -> None:
     raise refuse("not-tested", message, "Without `--release`, the command runs with the live release.")
 
 
+def put_release(site: Site, shadow: Shadow, release: Release) -> None:
+    """Put the lock, the products and the venv of a release into a shadow with its commit. Raises OSError."""
+    (shadow.project / "uv.lock").write_bytes(release.lock.read_bytes())
+    for path in list_products(release.directory):
+        copy_product(release.directory / BUILT, shadow.map_path(site.paths.top), path)
+    place_link(shadow, site.paths.link, release.venv)
+
+
 @contextlib.contextmanager
 def open_kept(site: Site, release: Release) -> Iterator[tuple[Path, dict[str, str]]]:
     """Yield the project of a candidate, in a tree that is deleted at the end, and the environment of the service there.
@@ -40,17 +48,13 @@ def open_kept(site: Site, release: Release) -> Iterator[tuple[Path, dict[str, st
         tempfile.TemporaryDirectory(prefix="releaser-") as place,
         make_shadow(site, open_repository(site), Path(place, "tree"), release.manifest.commit, mark="run") as shadow,
     ):
-        tree, products = shadow.map_path(site.paths.top), list_products(release.directory)
-        (shadow.project / "uv.lock").write_bytes(release.lock.read_bytes())
-        for path in products:
-            copy_product(release.directory / BUILT, tree, path)
+        put_release(site, shadow, release)
         for entry in list_untracked(site):
             target = shadow.map_path(entry)
             if target.parent.is_dir() and not os.path.lexists(target):
                 os.symlink(entry, target)
-        place_link(shadow, site.paths.link, release.venv)
         env = site.service_environment(release.venv) | find_django(site, shadow.project).variables
-        paths = [str(tree / path.relative_to(site.paths.top)) for path in _list_own_paths(site, release.venv)]
+        paths = [str(shadow.map_path(path)) for path in _list_own_paths(site, release.venv)]
         env["PYTHONPATH"] = os.pathsep.join([*paths, str(shadow.project)])  # before those of the live checkout
         yield shadow.project, env
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 from releaser.candidate.namespace import run_in_shadow
 from releaser.candidate.shadow import Shadow
 from releaser.errors import BuildError
 from releaser.packages.lock import Lock
-from releaser.site.django import find_django
+from releaser.site.django import Django, find_django
 from releaser.site.site import Site
 from releaser.system.text import find_error_line
 
@@ -20,6 +21,11 @@ _UNAPPLIED = "[ ]"
 def is_django(site: Site, project: Path, lock: Lock) -> bool:
     """Return True if the project is a Django site: Django is in its lock, and it has one manage.py."""
     return "django" in lock.versions and find_django(site, project).manage is not None
+
+
+def django_command(django: Django, name: str) -> str:
+    """Return a command of manage.py for `releaser run`, with the settings of the service: it may assign others."""
+    return shlex.join(["python", str(django.manage or "manage.py"), *django.call(name)[1:]])
 
 
 def find_unapplied_migrations(site: Site, shadow: Shadow, venv: Path, *, mark: str) -> list[str]:
@@ -35,7 +41,7 @@ def find_unapplied_migrations(site: Site, shadow: Shadow, venv: Path, *, mark: s
         return []
     if finished.status != 0:
         message = f"Django does not say which migrations are not applied: {find_error_line(finished.output)}"
-        advice = f"Run `releaser run -- python {django.manage} showmigrations`, or set `migrations` to `ignore`."
+        advice = f"Run `releaser run -- {django_command(django, 'showmigrations')}`, or set `migrations` to `ignore`."
         raise BuildError(message, shadow.advise_on_read_only(finished.output) or advice, output=finished.output)
     lines = [line.strip() for line in finished.stdout.splitlines()]
     return [line.removeprefix(_UNAPPLIED).split("(")[0].strip() for line in lines if line.startswith(_UNAPPLIED)]

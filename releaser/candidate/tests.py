@@ -71,8 +71,8 @@ def run_tests(site: Site, shadow: Shadow, venv: Path, lock: Lock, *, mark: str, 
     """Run the project's tests in a shadow with the packages of a venv, which they see read-only where it is mounted.
 
     They get the site's indexes, and a cache of uv of their own, as releases share the other one. A run that was killed,
-    timed out, did not come to its end, ran no test or another Python than that of the venv, or loaded files of the live
-    checkout is no pass. Raises ToolError if the command cannot be started.
+    timed out, did not come to its end, ran no test, another Python than that of the venv or an environment of tox, or
+    loaded files of the live checkout is no pass. Raises ToolError if the command cannot be started.
     """
     command = choose_command(site, shadow.project, lock)
     env = site.tool_environment(venv, mark) | site.public_uv_variables
@@ -106,6 +106,8 @@ def _explain_record(site: Site, record: Path, venv: Path) -> str:
     started = [path for path in _read_lines(record / "started-venvs") if path != own]
     if others := [path for path in started if Path(path).is_relative_to(os.path.realpath(site.paths.releases))]:
         return f"the tests started the Python of another release, {Path(others[0]).parent.name}, by its path"
+    if programs := _read_lines(record / "elsewhere"):
+        return f"the tests started `{programs[0]}`, not of the release: `test_command` must be what tox or nox starts"
     if has_startup_module(venv) and own not in _read_lines(record / "ended-venvs"):
         return "no Python of the release came to its end: `test_command` must start `python` as it is in PATH"
     names = {str(Path(os.path.realpath(path)).relative_to(top)) for path in _read_lines(record / "loaded")}

@@ -17,8 +17,8 @@ from releaser.candidate.build import (
     explain_rebuild,
     replace_shadow_paths,
 )
-from releaser.candidate.identity import explain_outdated
-from releaser.candidate.migrations import find_unapplied_migrations, is_django
+from releaser.candidate.identity import explain_outdated, find_failed
+from releaser.candidate.migrations import django_command, find_unapplied_migrations, is_django
 from releaser.candidate.namespace import can_mount
 from releaser.candidate.products import find_changed, is_data, is_site_file, keep_products, list_files, put_back
 from releaser.candidate.shadow import Shadow, fill_shadow, make_shadow, redirect_links
@@ -78,13 +78,14 @@ class Trial(msgspec.Struct, frozen=True):
     @property
     def failed_gate(self) -> str:
         """The gate that the candidate failed; empty if it passed."""
-        return "tests" if not self.tests.passed else "migrations" if self.unapplied else ""
+        is_waiting = self.unapplied and self.attempt.site.settings.live.migrations == "refuse"
+        return "tests" if not self.tests.passed else "migrations" if is_waiting else ""
 
     @property
     def failure(self) -> str:
         """Why the gate failed, in a line."""
-        waiting = f"migrations are not applied: {join_few(self.unapplied)}" if self.unapplied else ""
-        return self.tests.reason or waiting
+        is_waiting = self.failed_gate == "migrations"
+        return f"migrations are not applied: {join_few(self.unapplied)}" if is_waiting else self.tests.reason
 
 
 def try_candidate(
@@ -186,10 +187,7 @@ def _test(run: Run, repository: Repository, place: Place, trial: Trial, live: Re
         asks = asks and is_django(site, shadow.project, plan.lock)
         unapplied = find_unapplied_migrations(site, shadow, place.venv, mark=run.id) if asks else []
         advice = "" if result.passed else _advise_on_writes(place, result.output)
-        if unapplied and site.settings.live.migrations == "run":
-            run.note(f"These migrations are run after the flip; a rollback does not undo them: {join_few(unapplied)}.")
-            unapplied = []
-        elif unapplied:
+        if unapplied:
             advice = _advise_on_migrations(site, shadow, trial.directory.name)
         if changes := find_differences(place.venv, trial.sealed):
             reasons = filter(None, [result.reason, f"the tests changed the venv: {join_few(changes)}"])
@@ -220,9 +218,8 @@ def _import_application(
 
 
 def _advise_on_migrations(site: Site, shadow: Shadow, release: str) -> str:
-    django = find_django(site, shadow.project)
-    command = f"`releaser run --release {release} -- python {django.manage} migrate`"
-    return f"Run {command}, then `releaser update`. Or set `migrations` to `run`: they are applied after the flip."
+    command = f"releaser run --release {release} -- {django_command(find_django(site, shadow.project), 'migrate')}"
+    return f"Run `{command}`, then `releaser update`. Or set `migrations` to `run`: they are applied after the flip."
 
 
 def _advise_on_writes(place: Place, output: str) -> str:
@@ -234,13 +231,14 @@ def _advise_on_writes(place: Place, output: str) -> str:
 
 
 def seal(
-    trial: Trial, run: Run, live: Release | None, *, was_failing: bool = False, no_verdict: NoVerdict = ""
+    trial: Trial, run: SiteRun, live: Release | None, *, was_failing: bool = False, no_verdict: NoVerdict = ""
 ) -> Release:
     """Make the release of a trial, ready or failed; `was_failing` says that the live one fails its tests, too.
 
     `no_verdict` says why its failure is none. Raises OSError.
     """
     attempt, name = trial.attempt, trial.directory.name
+    failed = find_failed(run.store, attempt.key)
     draft = Manifest(name, trial.began, "built", attempt.key, attempt.target.commit)
     state = State("failed" if trial.failed_gate else "ready")
     changes = compare_releases(live, Release(trial.directory, draft, state))
@@ -251,6 +249,7 @@ def seal(
         failure=trial.failure,
         was_failing=was_failing,
         no_verdict=no_verdict,
+        migrations=trial.unapplied or (failed.manifest.migrations if failed else ()),
         run=run.id,
         project=str(attempt.site.paths.project),
         sealed=trial.sealed,
@@ -275,6 +274,8 @@ def run_tests_alone(  # noqa: PLR0913 - all that the tests of a venv need
             copy = shadow.root / ".releaser-venv"
             copy_venv(site, venv, copy, mark=run.id)
             install_startup_module(copy)
+            for script in sorted((copy / "bin").iterdir()):  # those of an adopted venv start the Python of the link
+                Shadow(site.paths.link, copy, copy).replace_paths(script)
             venv = copy
         shadow = _complete_shadow(site, shadow, venv, None)
         result = run_tests(site, shadow, venv, lock, mark=run.id, is_candidate=False)

@@ -94,6 +94,7 @@ def publish(site: Site, run: Run, repository: Repository, release: Release, entr
         message = f"uv.lock could not be committed: {explain_error(error)}"
         advice = f"See `git -C {word(site.paths.top)} status`. The next run tries again."
         return Published(problem=Problem("not-committed", message, advice))
+    run.problems = [problem for problem in run.problems if problem.name != "not-pushed"]  # which this push tries again
     return Published(commit, push_pending(site, repository, state, pending, timeout=entry.push_timeout))
 
 
@@ -124,9 +125,8 @@ def push_pending(
     unpushed = repository.commits_between(remote, head) if remote else []
     foreign = [commit for commit in unpushed if commit not in pending.commits]
     if foreign:
-        message = (
-            f"Nothing was pushed: releaser's commit is on top of {count(len(foreign), 'unpushed commit')} of people."
-        )
+        commits = count(len(foreign), "unpushed commit")
+        message = f"Nothing was pushed: releaser's commit is on top of {commits} of people."
         return Problem("not-pushed", message, f"Run `git -C {word(site.paths.top)} push`.")
     try:
         repository.push(head, upstream, timeout=timeout)
@@ -146,7 +146,7 @@ def advise_on_push(site: Site, repository: Repository, commit: str, reason: str)
     upstream = repository.upstream(site.settings.site.branch)
     if upstream is None or not _REFUSALS.search(reason):
         return "The next run tries again."
-    push = f"git -C {word(site.paths.top)} push {word(upstream.remote)} {commit[:12]}:refs/heads/releaser-update"
+    push = f"git -C {word(site.paths.top)} push {word(upstream.remote)} {commit[:12]}:refs/heads/releaser-{commit[:12]}"
     advice = f"Open a merge request from a branch: `{push}`; the next update after its merge follows it."
     return f"{advice} Or give this host a deploy key that may push, or set `git_push` to `false`."
 
@@ -157,13 +157,8 @@ def list_unpushed(site: Site, repository: Repository, commits: Sequence[str]) ->
     Raises ToolError.
     """
     remote = repository.upstream_head(site.settings.site.branch)
-    words = (
-        "--no-show-signature",
-        "--max-count=100",
-        "--format=%H %b%x00",
-        "HEAD",
-        *([f"^{remote}"] if remote else []),
-    )
+    words = ["--no-show-signature", "--max-count=100", "--format=%H %b%x00", "HEAD"]
+    words += [f"^{remote}"] if remote else []
     log = repository.read("log", *words) if commits else ""
     entries = [entry.strip().partition(" ") for entry in reversed(log.split("\0"))]
     return {commit: join_few(body.splitlines()) for commit, _, body in entries if commit in commits}

@@ -7,9 +7,10 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from releaser.candidate.migrations import is_django
+from releaser.candidate.migrations import django_command, is_django
 from releaser.errors import ChangeError
 from releaser.packages.lock import read_lock
+from releaser.releases.release import Release
 from releaser.site.django import Django, find_django
 from releaser.site.site import Site
 from releaser.system import process
@@ -19,7 +20,6 @@ from releaser.system.text import find_error_line, join_few
 _TIMEOUT, _MIGRATE_TIMEOUT = 600.0, 86400.0  # seconds: a migration that is killed leaves half of its work
 _NO_STATIC_FILES = ("Unknown command: 'collectstatic'", "having set the STATIC_ROOT", "No module named 'django'")
 _APPLIED = re.compile(r"^\s*Applying (\S+)\.\.\. ?OK", re.MULTILINE)
-_MIGRATION = re.compile(r"(?:^|/)(\w+)/migrations/(\d\w*)\.py$")
 # Django keeps a copy that is newer than its source: after a rollback, that of the release that was left. A storage that
 # is no local directory is left to Django: reading a file of it may cost, or be refused.
 _COLLECT = """
@@ -91,7 +91,7 @@ def _migrate(site: Site, django: Django, venv: Path) -> str:
     if finished.status != 0:
         after = f" after {join_few(applied)}" if applied else ""
         message = f"`migrate` failed{after} ({finished.ending}): {find_error_line(finished.output)}"
-        advice = f"Look at the database: `releaser run -- python {django.manage} showmigrations`."
+        advice = f"Look at the database: `releaser run -- {django_command(django, 'showmigrations')}`."
         raise ChangeError(message, advice, output=finished.output)
     return f"applied {join_few(applied)}" if applied else "no migrations"
 
@@ -105,7 +105,7 @@ def _collect(site: Site, django: Django, venv: Path) -> str:
         return "none"
     raise ChangeError(
         f"`collectstatic` failed ({finished.ending}): {find_error_line(finished.output)}",
-        f"Run `releaser run -- python {django.manage or 'manage.py'} collectstatic`, or set `collectstatic` to `off`.",
+        f"Run `releaser run -- {django_command(django, 'collectstatic')}`, or set `collectstatic` to `off`.",
         output=finished.output,
     )
 
@@ -116,12 +116,10 @@ def _ask(site: Site, django: Django, venv: Path, *words: str, timeout: float = _
     return process.run([venv / "bin" / "python", *words], cwd=directory, env=env, timeout=timeout, check=False)
 
 
-def explain_kept_migrations(site: Site, paths: Sequence[str]) -> str:
-    """Return a sentence about the migrations among changed paths, which a rollback leaves as they are; else nothing."""
-    names = [f"{match[1]}.{match[2]}" for path in sorted(paths) if (match := _MIGRATION.search(path))]
-    if not names or not _is_django(site):
-        return ""
-    return f"A rollback does not undo migrations. These differ between the two commits: {join_few(names)}."
+def explain_kept_migrations(releases: Sequence[Release]) -> str:
+    """Return a sentence about the migrations of releases, which a rollback leaves as they are; empty without any."""
+    names = [*dict.fromkeys(name for release in releases for name in release.manifest.migrations)]
+    return f"A rollback does not undo these migrations: {join_few(names)}." if names else ""
 
 
 def describe_django(site: Site) -> tuple[str, ...]:

@@ -8,14 +8,14 @@ from typing import Any
 
 import msgspec
 
+from releaser.candidate.kept import put_release
 from releaser.candidate.shadow import make_shadow
-from releaser.checkout.products import copy_product
 from releaser.checkout.repository import Repository
 from releaser.errors import ChangeError, HookError, Problem, ToolError
 from releaser.live.programs import find_missing_program
 from releaser.packages.changes import compare_releases, describe_changes
 from releaser.releases.journal import Entry
-from releaser.releases.release import BUILT, Release, list_products
+from releaser.releases.release import Release
 from releaser.releases.store import Store
 from releaser.site.settings import PREFIX
 from releaser.site.site import Site
@@ -63,16 +63,14 @@ def describe_change(
 def run_before_live(site: Site, run: Run, repository: Repository, release: Release, entry: Entry) -> None:
     """Run the hook before a release replaces the live one. Raises HookError: then nothing goes live.
 
-    It has the release in its PATH, and the release's commit with its products in the directory `RELEASER_TREE`.
+    It has the release in its PATH, and the release's commit, lock and products in the directory `RELEASER_TREE`.
     """
     if not site.settings.live.before_live:
         return
     place, commit = site.paths.shadow(f"{run.id}-before-live"), release.manifest.commit
     try:
         with make_shadow(site, repository, place, commit, mark=run.id) as shadow:
-            tree = shadow.map_path(site.paths.top)
-            for path in list_products(release.directory):
-                copy_product(release.directory / BUILT, tree, path)
+            put_release(site, shadow, release)
             variables = {f"{PREFIX}TREE": os.fspath(shadow.project)}
             outcome = describe_change(site, repository, entry, "ready", run)
             run_hook(site, run, "before_live", outcome, site.service_environment(release.venv, run.id) | variables)

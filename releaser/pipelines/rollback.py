@@ -162,7 +162,6 @@ def plan_rollback(site: Site, run: SiteRun, repository: Repository, release: Rel
     if commit != head:
         require_no_submodules(repository, release, head, commit)
         moved = repository.changed_paths(head, commit)
-        run.notes += filter(None, [explain_kept_migrations(site, moved)])
         require(find_other_sites(site, repository, repository.tracked_locks_and_submodules()[0], moved))
         require(find_dirty_files(site, state, live))
         if missing := find_missing_room_for_move(repository, head, commit):
@@ -181,6 +180,9 @@ def plan_rollback(site: Site, run: SiteRun, repository: Repository, release: Rel
         and is_worth_commit(repository, head, path, release, may_lower=True)
         and not _has_host_index(site, repository, head, release)
     )
+    newer = [each for each in run.store.releases if each.age_key > release.age_key]
+    left = [each for each in newer if each.state.order or each.state.left_by]
+    run.notes += filter(None, [explain_kept_migrations(left)])
     deployed = find_deployed(site, repository, run.store, head)
     entry = msgspec.structs.replace(
         make_entry(run, release, head, commit),

@@ -208,9 +208,8 @@ def take_live(site: Site, run: SiteRun, decision: Ready | Build, options: Update
         raise BuildError(missing, "Free that much, then run it again.")
     result = make_live(site, run, repository, entry)
     published = conclude(site, run, repository, result)
+    run.notes += filter(None, [explain_kept_migrations([release] if release is not live else [])])
     if result.rolled_back:
-        moved = repository.changed_paths(entry.head, entry.commit)
-        run.notes += filter(None, [explain_kept_migrations(site, moved)])
         return add_blame(make_rolled_back(release, result, commits), blame)
     run.add(*find_changed_release(site, release))
     if target.problem is not None and not target.is_rewritten:
@@ -220,12 +219,9 @@ def take_live(site: Site, run: SiteRun, decision: Ready | Build, options: Update
 
 
 def find_passing(site: Site, run: SiteRun, decision: Build, options: UpdateOptions) -> tuple[Release, Prospect, Blame]:
-    """Return the release that passes its tests, its prospect, and what it is without.
+    """Return the release that passes its tests, its prospect, and what it is without: that goes on hold.
 
-    `site` has the settings of the live code.
-
-    What breaks the tests goes on hold. Raises _CandidateFailedError if nothing does, and
-    BuildError.
+    `site` has the settings of the live code. Raises _CandidateFailedError if nothing passes, and BuildError.
     """
     prospect, attempt = decision.prospect, decision.prospect.attempt
     if decision.damage:
@@ -254,7 +250,11 @@ def find_passing(site: Site, run: SiteRun, decision: Build, options: UpdateOptio
     release = _seal(run, trial, prospect.live, Findings())
     if trial.failed_gate:
         is_known = is_same_failure(before, release.manifest)
-        raise _CandidateFailedError(explain_failure(release, "", trial.advice), release, blame, is_known=is_known)
+        if is_known and decision.failed is not None and decision.failed.manifest.key == attempt.key:
+            delete_release(release.directory)  # people have heard of the earlier one, whose command must work
+            run.store, release = run.store.without(release.id), decision.failed
+        error = explain_failure(release, "", trial.advice.replace(trial.directory.name, release.id))
+        raise _CandidateFailedError(error, release, blame, is_known=is_known)
     commits = prospect.new_commits if attempt.target.commit == prospect.target.commit else ()
     return release, msgspec.structs.replace(prospect, attempt=attempt, new_commits=commits), blame
 

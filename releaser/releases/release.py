@@ -83,6 +83,8 @@ class Manifest(msgspec.Struct, frozen=True, rename={"kind": "origin"}):
     run: str = ""
     #: The project's directory at that time.
     project: str = ""
+    #: The migrations that the database lacked when it was built, or when it first failed for them.
+    migrations: tuple[str, ...] = ()
     #: What it has; None in a release of an earlier version, which is compared with its RECORD files.
     sealed: Sealed | None = None
 

@@ -409,7 +409,11 @@ ANOTHER_PYTHON = {
     "a child of another release": ("python -m unittest -v reaching", "the Python of another release, ID,"),
     "below a program": ("sh -c 'python -m unittest -v passing; true'", ""),
     "by uv": ("uv run python -m unittest -v passing", ""),
+    "tox": ("python tox.py", "the tests started `./.tox/py/bin/python`, not of the release"),
 }
+#: As tox does: an environment of its own, with other packages.
+TOX = "import subprocess, sys\nsubprocess.check_call(['uv', 'venv', '-q', '-p', sys.executable, '.tox/py'])\n"
+TOX += "subprocess.check_call(['./.tox/py/bin/python', '-m', 'unittest', '-v', 'passing'])\n"
 PASSING = "import unittest\nclass Passing(unittest.TestCase):\n    def test(self):\n        pass\n"
 
 
@@ -423,7 +427,31 @@ def test_law_03_a_pass_is_made_by_the_python_of_the_candidate(site: SampleSite, 
     command = command.replace("BASE", os.path.realpath(sys.executable)).replace("RELEASE", str(release))
     site = with_shadow(site, mode, test_command=command)
     site.publish("alpha", "1.1.0")
-    site.push_from_elsewhere({"passing.py": PASSING, "reaching.py": reaching})
+    site.push_from_elsewhere({"passing.py": PASSING, "reaching.py": reaching, "tox.py": TOX})
     finished = site.releaser("update", check=5 if reason else 0)
     assert (site.release() == release) == bool(reason)
     says(finished, reason.replace("ID", release.name))
+
+
+@pytest.mark.slow
+def test_law_22_the_scripts_of_an_adopted_release_pass_as_those_of_a_candidate(make_site: SiteFactory) -> None:
+    """Where nothing is mounted, the live release is tested as a copy, whose scripts name the Python of the link."""
+    site = make_site(files={"passing.py": PASSING}, dotenv={"RELEASER_SHADOW": "off"})
+    entry = "[console_scripts]\nalpha-tests = alpha:main\n"
+    code = "import os, sys, unittest\nBROKEN = {}\ndef main():\n    assert not BROKEN\n"
+    code += "    sys.path[0] = ''\n    unittest.main('passing', argv=['t'])\n"
+
+    def offer(version: str, *, broken: bool = False) -> None:
+        modules = {"alpha/__init__.py": code.format(broken), f"alpha-{version}.dist-info/entry_points.txt": entry}
+        site.publish("alpha", version, modules=modules)
+
+    offer("1.0.1")
+    site.uv("lock", "--quiet", "--upgrade")
+    site.push_commit("Upgrade")
+    site.make_venv()
+    site.write_dotenv(shadow="off", test_command="alpha-tests")
+    site.releaser("check", "--tests", check=0)
+    site.releaser("init", check=0)
+    site.releaser("check", "--tests", check=0)
+    offer("1.1.0", broken=True)
+    assert "already failing" not in site.releaser("update", check=5).stderr

@@ -80,7 +80,7 @@ def _hold(lease: str) -> None:
 def _watch(directory: str, venv: str, live: str) -> None:
     """Record in a directory which venvs a test run starts, and which of these processes end, not by `os._exit`.
 
-    Of the first process, too; and which files below `live` are loaded.
+    Of the first process, too; which files below `live` are loaded; and the programs of tox and nox.
     """
     own, first = str(os.getpid()), os.path.join(directory, "first")
     if not os.path.lexists(first):
@@ -97,14 +97,16 @@ def _watch(directory: str, venv: str, live: str) -> None:
                 os.symlink(own, os.path.join(directory, "ended"))
 
     def record_file(event: str, args: tuple) -> None:  # type: ignore[type-arg]
+        program = os.fsdecode(args[0]) if event == "subprocess.Popen" else ""
+        if not {".tox", ".nox"}.isdisjoint(program.split("/")):
+            record("elsewhere", program)
         name = str(getattr(args[0], "co_filename", args[0])) if event in ("exec", "cpython.run_file") else "<"
-        if name and name[0] != "<" and os.path.realpath(name).startswith(live + "/"):
+        if live and name and name[0] != "<" and os.path.realpath(name).startswith(live + "/"):
             record("loaded", name)
 
     record("started-venvs", venv)
     atexit.register(record_end)
-    if live:
-        sys.addaudithook(record_file)
+    sys.addaudithook(record_file)
 
 
 def _start() -> None:
