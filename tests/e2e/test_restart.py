@@ -1,6 +1,7 @@
 """The ways to restart a site: gunicorn without a gap, units of systemd, Passenger, and workers beside it."""
 
 import contextlib
+import json
 import os
 import shutil
 import signal
@@ -247,12 +248,16 @@ def test_law_28_a_unit_that_systemd_does_not_know_is_refused(user_site: SampleSi
 @pytest.mark.slow
 def test_passenger_is_asked_and_else_its_file_is_touched(make_site: SiteFactory) -> None:
     site = make_site.live(due="1.1.0", dotenv={"RELEASER_RESTART": "passenger"})
-    with fake_program(site, "passenger-config", "#!/bin/sh\necho $@ >> {calls}; test ! -e ../unknown\n") as calls:
+    names = {"Shop (staging)": site.path, f"{site.path}2 (production)": f"{site.path}2"}
+    pool = {name: {"app_root": [{"value": str(path)}], "enabled": [{"value": True}]} for name, path in names.items()}
+    (site.outer / "pool").write_text(json.dumps(pool), encoding="utf-8")
+    text = "#!/bin/sh\necho $@ >> {calls}; test $1 = restart-app || cat ../pool\n"
+    with fake_program(site, "passenger-config", text) as calls:
         touched = site.restarted_at()
         site.releaser("update", check=0)
-        assert calls.read_text(encoding="utf-8") == f"restart-app --name {site.path} (production)\n"
+        assert calls.read_text(encoding="utf-8") == "api-call get /pool.json\nrestart-app --name Shop (staging)\n"
         assert site.restarted_at() == touched
-        (site.outer / "unknown").touch()
+        (site.outer / "pool").write_text("{}", encoding="utf-8")
         site.releaser("rollback", check=0)
         assert site.restarted_at() != touched
 
