@@ -297,10 +297,12 @@ def test_law_06_a_restart_that_never_worked_holds_nothing_and_is_tried_again(mak
     site.write_dotenv(restart=str(script), health_timeout="0s")
     for _ in range(2):
         says(site.releaser("update", check=6), "a password is required", f"Start the site: run `{script}`")
+    says(site.releaser("check", "--live", check=4), "`restart` is not allowed", "a password is required")
     assert (site.version("alpha"), site.json("status", check=10)["on_hold"]) == ("1.0.0", [])
     script.write_text("#!/bin/sh\n", encoding="utf-8")
     site.releaser("update", check=0)
     assert site.version("alpha") == "1.1.0"
+    site.releaser("check", "--live", check=0)
 
 
 @pytest.mark.slow
