@@ -6,7 +6,6 @@ import contextlib
 import os
 import shutil
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
@@ -18,10 +17,6 @@ from releaser.system import process
 find_problems = touch.find_problems
 
 
-class _Group(msgspec.Struct, frozen=True):
-    app_root: list[dict[str, Any]]
-
-
 def restart(site: Site, words: tuple[str, ...], release: Path) -> str:
     """Ask Passenger, or touch the file. Raises ChangeError."""
     env, limit = site.service_environment(site.paths.link), site.settings.live.restart_timeout
@@ -31,9 +26,10 @@ def restart(site: Site, words: tuple[str, ...], release: Path) -> str:
         def ask(*arguments: str) -> str:
             return process.run([program, *arguments], cwd=site.paths.project, env=env, timeout=limit).stdout
 
-        with contextlib.suppress(ToolError, msgspec.DecodeError):  # a name has any environment; a path is a prefix
-            groups = msgspec.json.decode(ask("api-call", "get", "/pool.json"), type=dict[str, _Group])
-            if names := [name for name, group in groups.items() if any(root.get("value") in paths for root in group.app_root)]:
+        with contextlib.suppress(ToolError, ValueError, LookupError):
+            pool = msgspec.json.decode(ask("api-call", "get", "/pool.json"))
+            # Not by its path, which `restart-app` takes for the beginning of others, too.
+            if names := [name for name, group in pool.items() if group["app_root"][0]["value"] in paths]:
                 for name in names:
                     ask("restart-app", "--name", name)
                 return "asked passenger-config"
