@@ -82,7 +82,7 @@ def is_healthy_now(site: Site) -> bool | None:
     """Return True if the site passes its health check, asked once; None if it has none."""
     if not site.settings.live.health_check:
         return None
-    return _ask(site, min(10.0, site.settings.live.health_timeout) or 1.0)[0]
+    return _ask(site, max(1.0, site.settings.live.health_timeout))[0]
 
 
 def find_unused_release(site: Site, entry: Entry, began: float) -> Problem | None:

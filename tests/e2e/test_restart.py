@@ -464,3 +464,4 @@ def test_check_asks_a_site_that_is_live(make_site: SiteFactory) -> None:
     assert [each["code"] for each in site.json("check", "--live", check=10)["problems"]] == ["unhealthy"]
     (site.outer / "well").touch()
     assert "passes its health check" in site.releaser("check", "--live", check=0).stderr
+    site.write_dotenv(health_check="sleep 10.5")  # slow, but well
