@@ -40,6 +40,12 @@ class Direction(msgspec.Struct, frozen=True):
         """The release that is live at the end."""
         return self.entry.earlier if self.back else self.entry.release
 
+    @property
+    def change(self) -> Entry:
+        """The entry of a change in this direction."""
+        earlier = self.entry.release if self.back else self.entry.earlier
+        return msgspec.structs.replace(self.entry, earlier=earlier, release=self.release)
+
 
 class Action(msgspec.Struct, frozen=True):
     """A step of a change. `do` returns words about its result and may be repeated; `undo` is for those before the flip.
@@ -125,12 +131,7 @@ def _restart(site: Site, repository: Repository, direction: Direction) -> str:
 
 
 def _check_health(site: Site, repository: Repository, direction: Direction) -> str:
-    return check_health(site, direction.entry if may_restart(site) and not direction.back else None)
-
-
-def has_health_check(site: Site) -> bool:
-    """Return True if the site can be asked."""
-    return bool(site.settings.live.health_check)
+    return check_health(site, direction.change if may_restart(site) else None)
 
 
 ACTIONS = (
