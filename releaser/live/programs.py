@@ -34,15 +34,15 @@ def find_missing_program(site: Site, name: str, program: str) -> list[Problem]:
 
 def find_forbidden(site: Site) -> list[Problem]:
     """Return a problem for each way to restart that `sudo` does not allow without a password."""
-    live, problems = site.settings.live, []
+    live, problems, env = site.settings.live, [], site.service_environment(site.paths.link)
     for name, words in (("restart", live.restart), ("restart_workers", live.restart_workers)):
-        if words and words[0].rpartition("/")[2] == "sudo":
-            question, env = [words[0], "-n", "-l", *words[1:]], site.service_environment(site.paths.link)
-            try:
+        question = [*words[:1], "-n", "-l", *words[1:]]
+        try:
+            if question[0].rpartition("/")[2] == "sudo":
                 process.run(question, cwd=site.paths.project, env=env, timeout=20)
-            except ToolError as error:
-                message = f"The command of `{name}` is not allowed: {error.message}"
-                problems.append(Problem("no-restart", message, f"Correct `{name}` or the rules of sudo."))
+        except ToolError as error:
+            message = f"The command of `{name}` is not allowed: {error.message}"
+            problems.append(Problem("no-restart", message, f"Correct `{name}` or the rules of sudo."))
     return problems
 
 

@@ -176,8 +176,7 @@ _ASKED_ANEW, _SAID_ONCE, _PASSING = "mail", "not-pushed", "not-restarted"
 def _merge(reported: Sequence[Problem], current: Sequence[Problem]) -> list[Problem]:
     """Return the problems of the last run with those of now, each sentence once."""
     names_now, names_before = {problem.name for problem in current}, {problem.name for problem in reported}
-    gone = {_PASSING, *names_now & {_ASKED_ANEW}}
-    kept = [problem for problem in reported if problem.name not in gone]
+    kept = [problem for problem in reported if problem.name not in {_PASSING, *names_now & {_ASKED_ANEW}}]
     kept += [problem for problem in current if problem.name != _SAID_ONCE or _SAID_ONCE not in names_before]
     return list({problem.message: problem for problem in kept}.values())
 
@@ -223,8 +222,8 @@ def _find_old_processes(site: Site, store: Store) -> list[Problem]:
     old = list_old_processes(site, live.id)
     users = Users(list_holders(live.directory), tuple(process.pid for process in old))
     if old and users.are_old(site):
-        used = [*dict.fromkeys(process.release for process in old)]
-        message = f"No process that listens uses the live release; {join_few(used)} is in use."
+        used = join_few([*dict.fromkeys(process.release for process in old)])
+        message = f"No process that listens uses the live release; {used} is in use."
         advice = "Restart the site: `releaser list --json` names the processes."
         problems.append(Problem("not-restarted", message, advice))
     return problems
