@@ -16,7 +16,7 @@ from releaser.checkout.repair import repair_checkout
 from releaser.checkout.repository import Repository
 from releaser.errors import ChangeError, ToolError
 from releaser.live.django import collect_static_files, has_static_files
-from releaser.live.health import check_health
+from releaser.live.health import check_health, wait_for_start
 from releaser.live.hooks import run_before_restart
 from releaser.live.programs import is_at_next_request, may_restart
 from releaser.live.restart import restart
@@ -39,6 +39,12 @@ class Direction(msgspec.Struct, frozen=True):
     def release(self) -> str | None:
         """The release that is live at the end."""
         return self.entry.earlier if self.back else self.entry.release
+
+    @property
+    def change(self) -> Entry:
+        """The entry of a change in this direction."""
+        earlier = self.entry.release if self.back else self.entry.earlier
+        return msgspec.structs.replace(self.entry, earlier=earlier, release=self.release)
 
 
 class Action(msgspec.Struct, frozen=True):
@@ -119,18 +125,13 @@ def _restart(site: Site, repository: Repository, direction: Direction) -> str:
             if time.monotonic() + _PAUSE >= signals.limit(deadline):
                 raise
         signals.wait(_PAUSE)
-    if may_restart(site) and not has_health_check(site) and not is_at_next_request(site):
-        check_health(site, None if direction.back else direction.entry)  # until its processes have started
+    if may_restart(site) and not site.settings.live.health_check and not is_at_next_request(site):
+        wait_for_start(site, direction.change)
     return words
 
 
 def _check_health(site: Site, repository: Repository, direction: Direction) -> str:
-    return check_health(site, direction.entry if may_restart(site) and not direction.back else None)
-
-
-def has_health_check(site: Site) -> bool:
-    """Return True if the site can be asked."""
-    return bool(site.settings.live.health_check)
+    return check_health(site, direction.change if may_restart(site) else None)
 
 
 ACTIONS = (
@@ -139,7 +140,7 @@ ACTIONS = (
     Action("static files", _collect_static_files, applies=has_static_files),
     Action("before_restart", _run_before_restart, applies=lambda site: bool(site.settings.live.before_restart)),
     Action("restart", _restart, applies=lambda site: may_restart(site) or bool(site.settings.live.restart_workers)),
-    Action("health", _check_health, applies=has_health_check),
+    Action("health", _check_health, applies=lambda site: bool(site.settings.live.health_check)),
 )
 BEFORE_FLIP = ACTIONS[:1]
 UP_TO_FLIP = ACTIONS[:2]

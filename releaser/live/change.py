@@ -36,6 +36,7 @@ from releaser.releases.release import Release
 from releaser.releases.reserve import release_reserve
 from releaser.releases.store import SiteRun
 from releaser.site.site import Site, open_site
+from releaser.system import proc
 from releaser.system.run import Run
 from releaser.system.signals import check_signals, defer_signals, find_signal
 from releaser.system.text import join_few, redact
@@ -45,7 +46,8 @@ class ChangeResult(msgspec.Struct, frozen=True):
     """How a change ended. `reason` is why it went back, empty if the new release is live; `advice` what to do then.
 
     `problem` is what failed on the way back, or after the change; `has_failed` says that the new release should have
-    been left, and stays. `is_restarted` is False if no process uses it although the site has answered.
+    been left, and stays. `is_restarted` is False if no process uses it although the site has answered; `may_be_down`
+    is True if a way back failed, and no health check has passed since.
     """
 
     entry: Entry
@@ -54,6 +56,7 @@ class ChangeResult(msgspec.Struct, frozen=True):
     advice: str = ""
     is_restarted: bool = True
     has_failed: bool = False
+    may_be_down: bool = False
 
     @property
     def rolled_back(self) -> bool:
@@ -83,7 +86,9 @@ def make_live(site: Site, run: Run, repository: Repository, entry: Entry) -> Cha
     once. A signal before the flip undoes, one after it is raised when all is finished. The journal stays, in the phase
     `publishing` (or `going-back`, if that is not whole), until the caller has recorded the result.
     """
-    entry = msgspec.structs.replace(entry, phase="changing", was_healthy=_ask_before(_read_settings(site), run))
+    was_serving = any(map(proc.may_answer, list_holders(site.paths.releases / str(entry.earlier))))
+    was_healthy = _ask_before(_read_settings(site), run)
+    entry = msgspec.structs.replace(entry, phase="changing", was_healthy=was_healthy, was_serving=was_serving)
     if not entry.is_way_back:  # a release that was live may rightly be in use
         entry = msgspec.structs.replace(entry, held_by=list_holders(site.paths.releases / str(entry.release)))
     with defer_signals():
@@ -95,7 +100,7 @@ def make_live(site: Site, run: Run, repository: Repository, entry: Entry) -> Cha
             site = _read_settings(site)
             do_action(site, run, repository, FROM_FLIP[0], Direction(entry))
         except ChangeError as error:
-            return _go_back(site, run, repository, entry, error)
+            return _go_back(site, run, repository, entry, error, FROM_FLIP[0])
         except BaseException:
             if entry.has_flipped(read_link(site.paths)):
                 return finish_change(site, run, repository, entry)
@@ -121,14 +126,13 @@ def finish_change(site: Site, run: Run, repository: Repository, entry: Entry) ->
 
 
 def _finish(site: Site, run: Run, repository: Repository, entry: Entry, actions: tuple[Action, ...]) -> ChangeResult:
-    is_restarted = False
+    action = actions[0]
     try:
         for action in actions:
             do_action(site, run, repository, action, Direction(entry))
-            is_restarted = is_restarted or action is RESTART
         problem = find_unused_release(site, entry, read_journal_time(site.paths))
     except (ChangeError, OSError) as error:
-        return _go_back(site, run, repository, entry, error, is_restarted=is_restarted)
+        return _go_back(site, run, repository, entry, error, action)
     if problem is None and entry.release and (stayed := list_old_processes(site, entry.release)):
         run.note(f"Still on an earlier release: {join_few(list_sentences(stayed))}.")
     run_after_live(site, run, repository, entry)  # before the journal says so: recovery runs it again
@@ -156,23 +160,18 @@ def undo_change(site: Site, run: Run, repository: Repository, entry: Entry) -> N
 
 
 def _go_back(
-    site: Site,
-    run: Run,
-    repository: Repository,
-    entry: Entry,
-    error: ReleaserError | OSError,
-    *,
-    is_restarted: bool = False,
+    site: Site, run: Run, repository: Repository, entry: Entry, error: ReleaserError | OSError, failed: Action
 ) -> ChangeResult:
     """Take the earlier release live again, if the change has one and may; else the new one stays, restarted or not."""
     reason = redact(explain_error(error))
     advice = getattr(error, "advice", "")
     if entry.earlier is None or not may_go_back(entry):
-        return _let_stay(site, entry, reason, advice, is_restarted=is_restarted or not may_restart(site))
+        return _let_stay(site, entry, reason, advice, is_restarted=failed is HEALTH or not may_restart(site))
     is_of_host = entry.was_healthy is False or isinstance(error, HostError)
     may_hold = entry.may_hold and not is_of_host and find_signal() is None  # else that may be the reason: tried again
-    going_back = msgspec.structs.replace(entry, phase="going-back", reason=reason, may_hold=may_hold)
-    entry = write_entry(site.paths, going_back)
+    held_by = list_holders(site.paths.releases / entry.earlier) if entry.earlier == entry.release else ()
+    entry = msgspec.structs.replace(entry, reason=reason, has_not_restarted=failed is RESTART, held_by=held_by)
+    entry = write_entry(site.paths, msgspec.structs.replace(entry, phase="going-back", may_hold=may_hold))
     return msgspec.structs.replace(go_back(site, run, repository, entry), advice=advice)
 
 
@@ -188,13 +187,14 @@ def go_back(site: Site, run: Run, repository: Repository, entry: Entry) -> Chang
     checkout or flip stop half-way: the journal stays, and the next run goes on.
     """
     release_reserve(site.paths.reserve)
-    problem = None
+    problem, is_well = None, False
     direction = Direction(entry, back=True)
     for action in ACTIONS:
         is_flipped = not entry.has_flipped(read_link(site.paths))
         try:
             do_action(site, run, repository, action, direction)
             site = _read_settings(site)
+            is_well = action is HEALTH and action.applies(site)
         except (ReleaserError, OSError) as error:
             if isinstance(error, PreflightError) and not is_flipped:
                 return _stay_whole(site, run, repository, entry, error.problems)
@@ -203,12 +203,13 @@ def go_back(site: Site, run: Run, repository: Repository, entry: Entry) -> Chang
             if not isinstance(error, ChangeError | PreflightError) and action in UP_TO_FLIP:
                 message = f"{entry.reason} {message} Release {entry.release} is still live; the next run goes on."
                 raise BuildError(message, advice, output=getattr(error, "output", str(error))) from error
-            if action is RESTART and redact(explain_error(error)) == entry.reason:  # it fails with any release
+            if action is RESTART and entry.has_not_restarted:  # it fails with any release
                 entry = msgspec.structs.replace(entry, may_hold=False)
-            if action in (RESTART, HEALTH):
-                advice = f"{advise_start(site)} {advice}".rstrip()
-            problem = problem or Problem("automatic-rollback", message, advice or "Run `releaser status`.")
-    return ChangeResult(entry, entry.reason, problem)
+            problem = problem or Problem("automatic-rollback", message, advice)
+    if problem is not None:
+        start = "Run `releaser status`." if is_well else advise_start(site)
+        problem = msgspec.structs.replace(problem, advice=f"{start} {problem.advice}".strip())
+    return ChangeResult(entry, entry.reason, problem, may_be_down=problem is not None and not is_well)
 
 
 def _stay_whole(

@@ -17,6 +17,7 @@ from releaser.system.text import LONGEST_LINE, clip, format_seconds, join_few
 
 _POLL_INTERVAL = 0.5  # seconds between two attempts
 _THROTTLE = 15.0  # seconds: Passenger looks at its file at most once in ten
+_SETTLE = 2.0  # seconds in which a server that cannot start ends
 _SCHEMES = ("http://", "https://")
 
 
@@ -39,10 +40,24 @@ class Users(msgspec.Struct, frozen=True):
     new: tuple[int, ...]
     stayed: tuple[int, ...]
 
-    @property
+    def listen(self) -> bool:
+        """Return True if any of them listens."""
+        return bool(_list_addresses(self.new + self.stayed))
+
     def may_mislead(self) -> bool:
-        """True if a process that stayed may have given an answer: it listens, or this user may not see that."""
-        return any(pid == HIDDEN or proc.may_answer(pid) for pid in self.stayed)
+        """Return True if one that stayed may have given an answer: it does not listen elsewhere than the new ones."""
+        new, stayed = _list_addresses(self.new), _list_addresses(self.stayed)
+        return bool(stayed) and ("" in new | stayed or not new or bool(new & stayed))
+
+    def are_old(self, site: Site) -> bool:
+        """Return True if the site runs, but not on the release, and does not wait for its next visitor."""
+        have_stayed = bool(_list_addresses(self.stayed) - {""}) and not _list_addresses(self.new)
+        is_over = have_stayed and may_restart(site) and not is_at_next_request(site)
+        return is_over or (is_url_asked(site) and (have_stayed or not self.new))
+
+
+def _list_addresses(pids: tuple[int, ...]) -> set[str]:
+    return set[str]().union(*({""} if pid == HIDDEN else proc.list_addresses(pid) for pid in pids))
 
 
 def find_users(site: Site, entry: Entry) -> Users:
@@ -61,13 +76,13 @@ def check_health(site: Site, entry: Entry | None = None) -> str:
     After the change of an `entry`, an answer counts once no process of the earlier release can have given it, or when
     `health_timeout` is over, or a longer time that such processes may take. Raises ChangeError with the last answer.
     """
-    has_check, began = bool(site.settings.live.health_check), time.monotonic()
-    while True:
+    began = time.monotonic()
+    while site.settings.live.health_check:
         limit: float = site.settings.live.health_timeout
         users = find_users(site, entry) if entry is not None else Users((), ())
-        may_mislead, is_unused = users.may_mislead, not users.new and entry is not None and bool(entry.release)
+        may_mislead, is_unused = users.may_mislead(), not users.new and entry is not None and bool(entry.release)
         limit = max(limit, _THROTTLE) if may_mislead and is_at_next_request(site) else limit
-        is_healthy, answer = _ask(site, max(1.0, began + limit - time.monotonic())) if has_check else (True, "")
+        is_healthy, answer = _ask(site, max(1.0, began + limit - time.monotonic()))
         if is_healthy and not may_mislead and not (is_unused and is_url_asked(site)):
             return answer
         if time.monotonic() + _POLL_INTERVAL >= signals.limit(began + limit):
@@ -76,24 +91,41 @@ def check_health(site: Site, entry: Entry | None = None) -> str:
                 return answer
             raise ChangeError(f"The health check failed for {waited}: {answer}.")
         signals.wait(_POLL_INTERVAL)
+    return ""
+
+
+def wait_for_start(site: Site, entry: Entry) -> None:
+    """Wait until the processes of a release have taken over, as far as this user may see them.
+
+    Raises ChangeError if none listens any more.
+    """
+    deadline = time.monotonic() + site.settings.live.health_timeout
+    while (users := find_users(site, entry)).may_mislead() or (entry.was_serving and not users.listen()):
+        if HIDDEN in users.stayed or time.monotonic() + _POLL_INTERVAL >= signals.limit(deadline):
+            break
+        signals.wait(_POLL_INTERVAL)
+    if entry.was_serving:
+        signals.wait(_SETTLE)
+        if not find_users(site, entry).listen():
+            raise ChangeError("The restart failed: nothing of the site listens any more.", "See the log of the site.")
 
 
 def is_healthy_now(site: Site) -> bool | None:
     """Return True if the site passes its health check, asked once; None if it has none."""
     if not site.settings.live.health_check:
         return None
-    return _ask(site, min(10.0, site.settings.live.health_timeout) or 1.0)[0]
+    return _ask(site, max(1.0, site.settings.live.health_timeout))[0]
 
 
 def find_unused_release(site: Site, entry: Entry, began: float) -> Problem | None:
-    """Return a problem if no process has started on a release since its change, although the site runs.
+    """Return a problem if nothing that may answer has started on a release since its change, although the site runs.
 
     `began` is when that change began, in seconds since the epoch.
     """
     users, live = find_users(site, entry), site.settings.live
-    if users.new or not may_restart(site) or not (is_url_asked(site) or users.may_mislead):
+    if not users.are_old(site):
         return None
-    message = f"No process uses release {entry.release}"
+    message = f"No process {'that listens ' if users.new else ''}uses release {entry.release}"
     message += f", although {live.health_check[0]} answered." if is_url_asked(site) else "."
     earlier = list_processes(site.paths.releases / str(entry.earlier))
     stayed = list_sentences([each for each in earlier if each.pid in users.stayed])

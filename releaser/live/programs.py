@@ -32,6 +32,20 @@ def find_missing_program(site: Site, name: str, program: str) -> list[Problem]:
     return [Problem("no-program", message, f"Install it, or correct `{name}`.")]
 
 
+def find_forbidden(site: Site) -> list[Problem]:
+    """Return a problem for each way to restart that `sudo` does not allow without a password."""
+    live, problems, env = site.settings.live, [], site.service_environment(site.paths.link)
+    for name, words in (("restart", live.restart), ("restart_workers", live.restart_workers)):
+        question = [*words[:1], "-n", "-l", *words[1:]]
+        try:
+            if question[0].rpartition("/")[2] == "sudo":
+                process.run(question, cwd=site.paths.project, env=env, timeout=20)
+        except ToolError as error:
+            message = f"The command of `{name}` is not allowed: {error.message}"
+            problems.append(Problem("no-restart", message, f"Correct `{name}` or the rules of sudo."))
+    return problems
+
+
 def run_restart(site: Site, words: Sequence[str], env: Mapping[str, str]) -> None:
     """Run a program that restarts something; what it leaves running stays. Raises ChangeError."""
     limit = site.settings.live.restart_timeout

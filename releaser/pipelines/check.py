@@ -22,6 +22,7 @@ from releaser.errors import (
 from releaser.live.django import describe_django
 from releaser.live.health import is_healthy_now
 from releaser.live.outlook import foresee
+from releaser.live.programs import find_forbidden
 from releaser.live.restart.advice import recommend
 from releaser.packages.complaints import require_fitting_lock
 from releaser.packages.hand_made import EDITED, describe_new_packages, describe_patches
@@ -97,6 +98,7 @@ def check(site: Site, *, sends_mail: bool, asks_live: bool = False) -> Check:
     hints += [f"{problem.message} {problem.advice}" for problem in damage if problem.name != EDITED]
     hints += describe_django(site) if asks_live else ()
     hints.append(recommend(site))
+    failures += tuple(find_forbidden(site)) if asks_live else ()
     code = PreflightError.exit_code if problems else BuildError.exit_code if failures else 0
     if asks_live and (is_healthy := is_healthy_now(site)) is not None:
         hints += ["The site passes its health check."] if is_healthy else []

@@ -61,6 +61,10 @@ class Entry(msgspec.Struct, frozen=True, rename={"earlier": "from", "release": "
     held_by: tuple[int, ...] = ()
     #: The release whose products were in the checkout, if not `earlier`: after `--keep-code`, that of the code.
     products_of: str | None = None
+    #: True if a process of the earlier release listened before the change.
+    was_serving: bool = False
+    #: True if it goes back since its restart failed.
+    has_not_restarted: bool = False
 
     def has_flipped(self, link: Link) -> bool:
         """Return True if the link leads to the new release because of this change."""

@@ -309,7 +309,7 @@ def make_rolled_back(release: Release, result: ChangeResult, new_commits: Sequen
     headline = f"{name} failed and was rolled back: {result.reason} {entry.earlier} is live."
     if entry.was_healthy is False:
         headline += " The site was already failing its health check."
-    if result.problem is not None:  # it may be down, which is more urgent
+    if result.may_be_down and result.problem is not None:  # which is more urgent
         headline = f"The site may not answer. {result.problem.advice} {headline}"
     problem = Problem("rolled-back", result.reason, result.advice or "Run `releaser status`.")
     payload = Payload(release.manifest.changes, tuple(new_commits), release.id)

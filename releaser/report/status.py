@@ -12,14 +12,14 @@ from releaser.checkout.pending import read_pending
 from releaser.checkout.publish import advise_on_push, list_unpushed
 from releaser.checkout.repository import open_repository
 from releaser.errors import BuildError, PreflightError, Problem, ToolError
-from releaser.live.health import is_healthy_now, is_url_asked, list_old_processes
+from releaser.live.health import Users, is_healthy_now, list_old_processes
 from releaser.live.uv_run import find_changed_release
 from releaser.packages.audit import Audit, read_audit
 from releaser.packages.changes import compare_locks, describe_changes
 from releaser.packages.hand_made import find_edited_venv
 from releaser.packages.holds import LONGEST, Hold, HoldRow, Pause, describe_hold, find_old_holds, find_pause, list_holds
 from releaser.packages.lock import read_lock
-from releaser.releases.lease import Process, is_used
+from releaser.releases.lease import Process, is_used, list_holders
 from releaser.releases.release import PackageChange, Release
 from releaser.releases.store import Store
 from releaser.releases.venv import list_installed
@@ -169,13 +169,14 @@ def _read_decision(site: Site, holds: Sequence[Hold]) -> LastDecision | None:
 
 
 #: Problems that are asked anew: `mail` replaces what the last run said, `not-pushed` adds nothing to it.
-_ASKED_ANEW, _SAID_ONCE = "mail", "not-pushed"
+#: What the last run said of a restart lasts as `_find_failed_steps` says.
+_ASKED_ANEW, _SAID_ONCE, _PASSING = "mail", "not-pushed", "not-restarted"
 
 
 def _merge(reported: Sequence[Problem], current: Sequence[Problem]) -> list[Problem]:
     """Return the problems of the last run with those of now, each sentence once."""
     names_now, names_before = {problem.name for problem in current}, {problem.name for problem in reported}
-    kept = [problem for problem in reported if problem.name != _ASKED_ANEW or _ASKED_ANEW not in names_now]
+    kept = [problem for problem in reported if problem.name not in {_PASSING, *names_now & {_ASKED_ANEW}}]
     kept += [problem for problem in current if problem.name != _SAID_ONCE or _SAID_ONCE not in names_before]
     return list({problem.message: problem for problem in kept}.values())
 
@@ -218,10 +219,11 @@ def _find_old_processes(site: Site, store: Store) -> list[Problem]:
     if is_healthy_now(site) is False:
         advice = "Look at the log of the site; `releaser rollback` goes back."
         problems.append(Problem("unhealthy", "The site fails its health check.", advice))
-    used = [release.id for release in store.releases if release is not live and is_used(release.directory)]
-    is_left = any(release.id in used and release.state.state == "rolled-back" for release in store.releases)
-    if used and (is_url_asked(site) or is_left) and not is_used(live.directory):
-        message = f"No process uses the live release; {join_few(used)} is in use."
+    old = list_old_processes(site, live.id)
+    users = Users(list_holders(live.directory), tuple(process.pid for process in old))
+    if old and users.are_old(site):
+        used = join_few([*dict.fromkeys(process.release for process in old)])
+        message = f"No process that listens uses the live release; {used} is in use."
         advice = "Restart the site: `releaser list --json` names the processes."
         problems.append(Problem("not-restarted", message, advice))
     return problems

@@ -58,15 +58,20 @@ def find_unit(pid: int) -> str:
     return next((unit for unit in found if not unit.startswith(("user@", "cron.", "crond.", "ssh"))), "")
 
 
-def may_answer(pid: int) -> bool:
-    """Return True if a process listens on a socket, or if this user may not see whether it does."""
+def list_addresses(pid: int) -> set[str]:
+    """Return where a process listens, by port or path; an empty text stands for what this user may not see."""
     try:
         names = [os.readlink(entry) for entry in os.scandir(f"/proc/{pid}/fd")]
     except OSError:
-        return is_running(pid)
-    sockets = {name[8:-1] for name in names if name.startswith("socket:[")}
+        return {""} if is_running(pid) else set()
+    sockets, addresses = {name[8:-1] for name in names if name.startswith("socket:[")}, set[str]()
     for table, (column, text, inode) in _LISTENING.items() if sockets else ():
-        rows = map(str.split, _read(pid, f"net/{table}").splitlines()[1:])
-        if any(row[column] == text and row[inode] in sockets for row in rows):
-            return True
-    return False
+        rows = [row.split() for row in _read(pid, f"net/{table}").splitlines()[1:]]
+        own = [row for row in rows if row[column] == text and row[inode] in sockets]
+        addresses |= {row[1].rpartition(":")[2] if table != "unix" else row[-1] for row in own}
+    return addresses
+
+
+def may_answer(pid: int) -> bool:
+    """Return True if a process listens on a socket, or if this user may not see whether it does."""
+    return bool(list_addresses(pid))

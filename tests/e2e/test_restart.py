@@ -1,6 +1,7 @@
 """The ways to restart a site: gunicorn without a gap, units of systemd, Passenger, and workers beside it."""
 
 import contextlib
+import json
 import os
 import shutil
 import signal
@@ -17,7 +18,9 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.scenes import refused, says
+from tests.e2e.test_going_live import SICK, served
 from tests.support.commands import started
+from tests.support.servers import web_site
 from tests.support.sites import SampleSite, SiteFactory
 
 WSGI = """\
@@ -247,12 +250,16 @@ def test_law_28_a_unit_that_systemd_does_not_know_is_refused(user_site: SampleSi
 @pytest.mark.slow
 def test_passenger_is_asked_and_else_its_file_is_touched(make_site: SiteFactory) -> None:
     site = make_site.live(due="1.1.0", dotenv={"RELEASER_RESTART": "passenger"})
-    with fake_program(site, "passenger-config", "#!/bin/sh\necho $@ >> {calls}; test ! -e ../unknown\n") as calls:
+    names = {"Shop (staging)": site.path, f"{site.path}2 (production)": f"{site.path}2"}
+    pool = {name: {"app_root": [{"value": str(path)}], "enabled": [{"value": True}]} for name, path in names.items()}
+    (site.outer / "pool").write_text(json.dumps(pool), encoding="utf-8")
+    text = "#!/bin/sh\necho $@ >> {calls}; test $1 = restart-app || cat ../pool\n"
+    with fake_program(site, "passenger-config", text) as calls:
         touched = site.restarted_at()
         site.releaser("update", check=0)
-        assert calls.read_text(encoding="utf-8") == f"restart-app --name {site.path} (production)\n"
+        assert calls.read_text(encoding="utf-8") == "api-call get /pool.json\nrestart-app --name Shop (staging)\n"
         assert site.restarted_at() == touched
-        (site.outer / "unknown").touch()
+        (site.outer / "pool").write_text("{}", encoding="utf-8")
         site.releaser("rollback", check=0)
         assert site.restarted_at() != touched
 
@@ -287,15 +294,144 @@ def test_law_06_a_restart_that_never_worked_holds_nothing_and_is_tried_again(mak
     """As `sudo` does that asks for a password; then a person corrects it."""
     site = make_site.live(due="1.1.0")
     script = site.outer / "sudo"
-    script.write_text("#!/bin/sh\necho a password is required >&2; exit 1\n", encoding="utf-8")
+    script.write_text("#!/bin/sh\necho $$: a password is required >&2; exit 1\n", encoding="utf-8")
     script.chmod(0o755)
     site.write_dotenv(restart=str(script), health_timeout="0s")
+    says(site.releaser("check", "--live", check=4), "`restart` is not allowed", "a password is required")
     for _ in range(2):
-        says(site.releaser("update", check=6), "a password is required", f"Start the site: run `{script}`")
+        says(site.releaser("update", check=6), "may not answer", f"Start the site: run `{script}`")
     assert (site.version("alpha"), site.json("status", check=10)["on_hold"]) == ("1.0.0", [])
     script.write_text("#!/bin/sh\n", encoding="utf-8")
+    site.releaser("check", "--live", check=0)
     site.releaser("update", check=0)
     assert site.version("alpha") == "1.1.0"
+
+
+@pytest.mark.slow
+def test_law_21_a_site_that_is_well_after_a_failed_way_back_is_not_called_down(make_site: SiteFactory) -> None:
+    site = make_site.live(due="1.1.0")
+    workers = "sh -c 'echo no such worker >&2; exit 3'"
+    site.write_dotenv(restart="true", restart_workers=workers, health_check="true", health_timeout="0s")
+    finished = site.releaser("update", check=6)
+    says(finished, "no such worker", "automatic rollback")
+    assert "may not answer" not in finished.stderr
+    assert "Start the site" not in finished.stderr
+
+
+@pytest.mark.slow
+def test_law_04_21_a_server_that_does_not_come_up_goes_back_without_a_health_check(make_site: SiteFactory) -> None:
+    site = make_site.live()
+    site.publish("alpha", "1.1.0", modules={"alpha/__init__.py": SICK})
+    script, pid = site.base / "restart.sh", site.base / "serve.pid"
+    with served(site) as service:
+        end = f"kill -9 $(cat {pid}); rm {pid}; .venv/bin/python -c 'import alpha' serve.py && {service.restart}; true"
+        script.write_text(end, encoding="utf-8")
+        site.write_dotenv(restart=f"sh {script}", health_timeout="1s")
+        says(site.releaser("update", check=6), "listens any more")
+        assert (site.version("alpha"), service.ask("alpha")) == ("1.0.0", "1.0.0")
+    assert [hold["name"] for hold in site.json("status", check=10)["on_hold"]] == ["alpha"]
+
+
+@pytest.mark.slow
+def test_law_20_21_a_web_server_that_stays_is_seen_beside_a_worker_that_does_not(make_site: SiteFactory) -> None:
+    """As after a reload of a pinned master; by an update, and by a rollback to a release that a worker still uses."""
+    site = make_site.live(due="1.1.0", files={"worker.py": WORKER})
+    script = site.base / "workers.sh"
+    start = ".venv/bin/python worker.py > ../started 2>&1 & echo $! >> ../workers; until test -s ../started; do :; done"
+    script.write_text(f"rm -f ../started; {start}", encoding="utf-8")
+    try:
+        with served(site) as service:
+            settings = {"RELEASER_HEALTH_CHECK": f"{service.url}/beta", "RELEASER_HEALTH_TIMEOUT": "1s"}
+            site.write_dotenv(settings, restart="true", restart_workers=f"sh {script}")
+            assert site.json("update", check=7)["result"] == "updated-not-restarted"
+            assert service.ask("alpha") == "1.0.0"
+            assert [each["code"] for each in site.json("status", check=10)["attention"]] == ["not-restarted"]
+            site.run("sh", "-c", service.restart)
+            assert site.json("status")["attention"] == []
+            site.write_dotenv(settings, restart="true")
+            site.run("sh", script)  # on 1.1.0, and stays there
+            site.write_dotenv(settings, restart=service.restart)
+            site.update_to("1.2.0")
+            site.write_dotenv(settings, restart="true")
+            assert site.json("rollback", check=7)["result"] == "updated-not-restarted"
+            assert service.ask("alpha") == "1.2.0"
+    finally:
+        site.run("sh", "-c", "kill $(cat ../workers)")
+
+
+@pytest.mark.slow
+def test_a_listener_elsewhere_does_not_delay_an_update(make_site: SiteFactory) -> None:
+    site = make_site.live(due="1.1.0")
+    words = [".venv/bin/python", "-u", "-m", "http.server", "--bind", "127.0.0.1", "0"]
+    with started(words, cwd=site.path, env=site.env) as process, served(site) as service:
+        assert process.stdout is not None
+        process.stdout.readline()
+        site.write_dotenv(restart=service.restart, health_check=f"{service.url}/beta", health_timeout="300s")
+        answer = site.json("update")  # in two minutes
+        assert "http.server" in str(answer["notes"])
+
+
+APPLICATION = """\
+import alpha, socket, time
+listener = socket.create_server(("127.0.0.1", 0))
+print(500 if getattr(alpha, "IS_ILL", False) else 200, flush=True)
+time.sleep(600)
+"""
+
+
+@dataclass
+class Visited:
+    """A server that looks at the restart file when a visitor comes, but not for three seconds, as Passenger does."""
+
+    site: SampleSite
+    process: "subprocess.Popen[str] | None" = None
+    status: int = 0
+    looked: float = 0.0
+    touched: int | None = 0
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def answer(self) -> int:
+        """Answer a visitor."""
+        with self.lock:
+            return self._look()
+
+    def _look(self) -> int:
+        if time.monotonic() < self.looked + 3:
+            return self.status
+        self.looked, touched = time.monotonic(), self.site.restarted_at()
+        if self.process is None or touched != self.touched:
+            self.end()
+            words = [".venv/bin/python", "application.py"]
+            self.process = subprocess.Popen(words, cwd=self.site.path, stdout=subprocess.PIPE, text=True)
+            assert self.process.stdout is not None
+            self.status, self.touched = int(self.process.stdout.readline()), touched
+        return self.status
+
+    def end(self) -> None:
+        """End the application."""
+        if self.process is not None:
+            self.process.kill()
+            self.process.communicate()
+
+
+@pytest.mark.slow
+def test_law_04_20_21_a_site_that_restarts_at_the_next_request(make_site: SiteFactory) -> None:
+    site = make_site.live(due="1.1.0", files={"application.py": APPLICATION})
+    visited = Visited(site)
+    try:
+        with web_site(visited.answer) as web:
+            visited.answer()
+            answer = site.json("update")
+            assert (answer["result"], "application.py" in str(answer["notes"])) == ("updated", True)
+            site.releaser("status", check=0)
+            site.write_dotenv(health_check=web.url, health_timeout="1s")
+            site.publish("alpha", "1.2.0", modules={"alpha/__init__.py": ILL})
+            finished = site.releaser("update", check=6)
+            says(finished, "500")
+            assert "may not answer" not in finished.stderr
+            assert (site.version("alpha"), visited.status) == ("1.1.0", 200)
+    finally:
+        visited.end()
 
 
 @pytest.mark.slow
@@ -328,4 +464,5 @@ def test_check_asks_a_site_that_is_live(make_site: SiteFactory) -> None:
     site = make_site.live(dotenv={"RELEASER_HEALTH_CHECK": "test -e ../well", "RELEASER_HEALTH_TIMEOUT": "0s"})
     assert [each["code"] for each in site.json("check", "--live", check=10)["problems"]] == ["unhealthy"]
     (site.outer / "well").touch()
+    site.write_dotenv(health_check="sleep 10.5")  # slow, but well
     assert "passes its health check" in site.releaser("check", "--live", check=0).stderr

@@ -7,6 +7,8 @@ import os
 import shutil
 from pathlib import Path
 
+import msgspec
+
 from releaser.errors import ToolError
 from releaser.live.restart import touch
 from releaser.site.site import Site
@@ -19,10 +21,17 @@ def restart(site: Site, words: tuple[str, ...], release: Path) -> str:
     """Ask Passenger, or touch the file. Raises ChangeError."""
     env, limit = site.service_environment(site.paths.link), site.settings.live.restart_timeout
     if program := shutil.which("passenger-config", path=env["PATH"]):
-        path = os.path.realpath(site.paths.project)
-        for name in (f"{path} (production)", path):  # its own name for an application; or a path that a person gave it
-            with contextlib.suppress(ToolError):  # nobody has visited it
-                arguments = [program, "restart-app", "--name", name]
-                process.run(arguments, cwd=site.paths.project, env=env, timeout=limit)
+        paths = {str(site.paths.project), os.path.realpath(site.paths.project)}
+
+        def ask(*arguments: str) -> str:
+            return process.run([program, *arguments], cwd=site.paths.project, env=env, timeout=limit).stdout
+
+        with contextlib.suppress(ToolError, ValueError, LookupError):
+            pool = msgspec.json.decode(ask("api-call", "get", "/pool.json"))
+            # Not by its path, which `restart-app` takes for the beginning of others, too.
+            if names := [name for name, group in pool.items() if group["app_root"][0]["value"] in paths]:
+                for name in names:
+                    ask("restart-app", "--name", name)
                 return "asked passenger-config"
-    return touch.restart(site, words, release)
+    how = touch.restart(site, words, release)
+    return f"{how}, as passenger-config knows no such application: nobody has visited it, or its server is another"

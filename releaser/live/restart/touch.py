@@ -37,7 +37,7 @@ def find_problems(site: Site, setting: str, words: tuple[str, ...]) -> list[Prob
     if path is not None:
         message = f"The setting `restart_file` is `{path}`, but that directory does not exist."
         return [Problem("no-restart", message, f"Run `mkdir {word(path.parent)}`, or correct the setting.")]
-    message = "No way to restart the site: `restart` is `auto`, and neither config/tmp nor tmp exists."
+    message = f"No way to restart the site: `{setting}` is `{words[0]}`, and neither config/tmp nor tmp exists."
     advice = "Set `restart` to a command or `none`, `restart_file` to a file to touch, or run `mkdir tmp`."
     return [Problem("no-restart", message, advice)]
 
