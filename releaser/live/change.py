@@ -14,17 +14,7 @@ import msgspec
 from releaser.checkout.move import is_moved_by_person
 from releaser.checkout.repository import Repository
 from releaser.errors import BuildError, ChangeError, HostError, PreflightError, Problem, ReleaserError, explain_error
-from releaser.live.actions import (
-    ACTIONS,
-    BEFORE_FLIP,
-    FROM_FLIP,
-    HEALTH,
-    RESTART,
-    UP_TO_FLIP,
-    Action,
-    Direction,
-    move_again,
-)
+from releaser.live.actions import ACTIONS, BEFORE_FLIP, FROM_FLIP, HEALTH, UP_TO_FLIP, Action, Direction, move_again
 from releaser.live.health import find_unused_release, is_healthy_now, list_old_processes
 from releaser.live.hooks import run_after_live
 from releaser.live.programs import may_restart
@@ -170,7 +160,7 @@ def _go_back(
     is_of_host = entry.was_healthy is False or isinstance(error, HostError)
     may_hold = entry.may_hold and not is_of_host and find_signal() is None  # else that may be the reason: tried again
     held_by = list_holders(site.paths.releases / entry.earlier) if entry.earlier == entry.release else ()
-    entry = msgspec.structs.replace(entry, reason=reason, has_not_restarted=failed is RESTART, held_by=held_by)
+    entry = msgspec.structs.replace(entry, reason=reason, failed_action=failed.name, held_by=held_by)
     entry = write_entry(site.paths, msgspec.structs.replace(entry, phase="going-back", may_hold=may_hold))
     return msgspec.structs.replace(go_back(site, run, repository, entry), advice=advice)
 
@@ -203,7 +193,7 @@ def go_back(site: Site, run: Run, repository: Repository, entry: Entry) -> Chang
             if not isinstance(error, ChangeError | PreflightError) and action in UP_TO_FLIP:
                 message = f"{entry.reason} {message} Release {entry.release} is still live; the next run goes on."
                 raise BuildError(message, advice, output=getattr(error, "output", str(error))) from error
-            if action is RESTART and entry.has_not_restarted:  # it fails with any release
+            if action is not HEALTH and action.name == entry.failed_action:  # it fails with any release
                 entry = msgspec.structs.replace(entry, may_hold=False)
             problem = problem or Problem("automatic-rollback", message, advice)
     if problem is not None:

@@ -63,8 +63,8 @@ class Entry(msgspec.Struct, frozen=True, rename={"earlier": "from", "release": "
     products_of: str | None = None
     #: True if a process of the earlier release listened before the change.
     was_serving: bool = False
-    #: True if it goes back since its restart failed.
-    has_not_restarted: bool = False
+    #: The action that failed, for which it goes back.
+    failed_action: str = ""
 
     def has_flipped(self, link: Link) -> bool:
         """Return True if the link leads to the new release because of this change."""
