@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from releaser.candidate.smoke import find_applications
-from releaser.live.uv_run import replace_uv_run
+from releaser.live.uv_run import list_uv_runs, replace_uv_run
 from releaser.site import django
 from releaser.site.django import find_django, find_problems, list_hints
 from releaser.site.settings import load_settings
@@ -105,29 +105,39 @@ def test_the_applications_are_found(
 
 
 @pytest.mark.parametrize(
-    ("line", "instead"),
+    "line",
     [
-        ("uv run gunicorn shop.wsgi", "V/gunicorn shop.wsgi"),
-        ("ExecStart=/usr/bin/uv run --frozen gunicorn -b :80 s.wsgi", "ExecStart=V/gunicorn -b :80 s.wsgi"),
-        ("sh -c 'cd /srv && exec uv run --frozen python serve.py' > log 2>&1 &",
-         "sh -c 'cd /srv && exec V/python serve.py' > log 2>&1 &"),
-        ('ExecStart=/bin/bash -c "~/.local/bin/uv run serve"', 'ExecStart=/bin/bash -c "V/serve"'),
-        ("uv run serve.py", "V/python serve.py"),
-        ("sh -c 'uv run ./serve.py'", "sh -c 'V/python ./serve.py'"),
-        ("uv run ./serve", "./serve"),
-        ("uv run -m gunicorn x", "V/python -m gunicorn x"),
-        ("uv --quiet run --group prod --extra=web -p 3.12 --env-file ../.env -- uvicorn a:b", "V/uvicorn a:b"),
-        ("uv run --with gevent --all-extras gunicorn --config-setting x", "V/gunicorn --config-setting x"),
-        ("uv run --no-sync gunicorn shop", ""),
-        ("env UV_NO_SYNC=1 uv run gunicorn shop", ""),
-        ("uv run --isolated x", ""),
-        ("uvx gunicorn", ""),
-        ("nuv run x", ""),
-        ("my-uv run x", ""),
-        ("uv sync", ""),
-        ("uv run", ""),
-        (".venv/bin/gunicorn shop.wsgi", ""),
+        "uv run | gunicorn shop.wsgi",
+        "ExecStart=/usr/bin/uv run | --frozen gunicorn -b :80 s.wsgi",
+        "ExecStart=-/usr/bin/uv run | \\",
+        "sh -c 'cd /srv && exec uv run | --frozen python serve.py' > log 2>&1 &",
+        'ExecStart=/bin/bash -c "~/.local/bin/uv run | serve"',
+        "uv run | --env-file .env --with gevent --directory src sh start.sh",
+        "uv --quiet run | --group prod --extra=web -p 3.12 -- uvicorn a:b",
+        "uv --directory /srv/shop --project=. -q run | gunicorn shop",
+        "env UV_NO_SYNC=0 uv run | gunicorn shop",
+        "uv run --no-sync gunicorn shop",
+        "env UV_NO_SYNC=true uv run gunicorn shop",
+        "uv run --isolated x",
+        "uv --quiet tool run x",
+        "uvx gunicorn",
+        "nuv run x",
+        "my-uv run x",
+        "uv sync",
+        "uv run",
+        ".venv/bin/gunicorn shop.wsgi",
     ],
-)  # fmt: skip
-def test_a_line_with_uv_run_gets_the_one_to_write_instead(line: str, instead: str) -> None:
-    assert replace_uv_run(line, "V") == instead
+)
+def test_a_line_with_uv_run_gets_no_sync_where_it_syncs(line: str) -> None:
+    """At the bar, if there is one."""
+    assert replace_uv_run(line.replace(" |", "")) == (line.replace("|", "--no-sync") if "|" in line else "")
+
+
+def test_units_that_sync_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    unit = "[Service]\nWorkingDirectory=PROJECT\n{}ExecStart=/usr/bin/uv \\\n  run x\n"
+    quiet = "Environment=UV_NO_SYNC=1\n"
+    files = {"units/a.service": unit.format(""), "units/b.service": unit.format(quiet)}
+    monkeypatch.setattr(django, "_UNITS", (tmp_path / "units",))
+    [problem] = list_uv_runs(site_of(tmp_path, files))
+    assert problem.message.startswith(f"{tmp_path}/units/a.service starts")
+    assert problem.advice.endswith("run --no-sync x`.")
