@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
@@ -92,10 +92,9 @@ def _find_modules(site: Site, project: Path, texts: dict[Path, str]) -> dict[str
     return _search_all(given, _GIVEN) or _search_all(files, _DEFAULT)
 
 
-def _search_all(texts: Mapping[str, str], pattern: re.Pattern[str]) -> dict[str, str]:
-    """Return what a pattern finds in texts, each with the first name of a text that has it."""
-    found = {name: match[1] for name, text in texts.items() if (match := pattern.search(text))}
-    return {module: name for name, module in reversed(found.items())}
+def _search_all(texts: dict[str, str], pattern: re.Pattern[str]) -> dict[str, str]:
+    """Return all that a pattern finds in texts, each with the first name of a text that has it."""
+    return {match[1]: name for name in reversed(texts) for match in pattern.finditer(texts[name])}
 
 
 def _read(path: Path) -> str:
