@@ -16,10 +16,10 @@ from releaser.site.site import Site
 VARIABLE = "DJANGO_SETTINGS_MODULE"
 _GUNICORN = "gunicorn.conf.py"
 _APPLICATIONS = ("wsgi.py", "asgi.py", "passenger_wsgi.py")
-_ASSIGNED = re.compile(rf"""{VARIABLE}["']\s*\]\s*=\s*["']([\w.]+)["']""")
-_DEFAULT = re.compile(rf"""{VARIABLE}["']\s*,\s*["']([\w.]+)["']""")
-_OWN = re.compile(rf"""{VARIABLE}["']\s*(?:\]\s*=|,)\s*["']([\w.]+)["']""")
-_GIVEN = re.compile(rf"{VARIABLE}=([\w.]+)")
+_LITERAL = r"""["']([\w.]*\w)["']\s*"""  # what is computed after it makes the pattern fail
+_ASSIGNED = re.compile(rf"""{VARIABLE}["']\s*\]\s*=\s*{_LITERAL}(?:(?<=\n)|[;#]|\Z)""")
+_DEFAULT = re.compile(rf"""{VARIABLE}["']\s*,\s*{_LITERAL},?\s*[)#]""")
+_GIVEN = re.compile(rf"""{VARIABLE}=["']?([\w.]*\w)(?![\w.$%{{-])""")
 _COMMENT = re.compile(r"^\s*#.*$", re.MULTILINE)
 _UNITS = (Path("/etc/systemd/system"), Path("~/.config/systemd/user"))
 _LONGEST = 1 << 20  # bytes of a file that is looked at
@@ -72,8 +72,8 @@ def find_django(site: Site, project: Path) -> Django:
     files = [place / name for name in _APPLICATIONS for place in places if os.path.isfile(place / name)]
     texts = {path.relative_to(project): text for path in files if "django" in (text := _read(path)).lower()}
     modules = _find_modules(site, project, texts)
-    match = _OWN.search(_read(project / manage)) if manage else None
-    own = match[1] if match else ""
+    text = {"": _read(project / manage)} if manage else {}
+    own = next(iter(_search_all(text, _ASSIGNED) or _search_all(text, _DEFAULT)), "")
     if len(modules) > 1:
         modules.pop(own, None)  # of developers, as manage.py is theirs
     return Django(manage, manages, tuple(texts), modules, own)
