@@ -20,7 +20,8 @@ _LITERAL = r"""["']([\w.]*\w)["']\s*"""  # what is computed after it makes the p
 _ASSIGNED = re.compile(rf"""{VARIABLE}["']\s*\]\s*=\s*{_LITERAL}(?:(?<=\n)|[;#]|\Z)""")
 _DEFAULT = re.compile(rf"""{VARIABLE}["']\s*,\s*{_LITERAL},?\s*[)#]""")
 _GIVEN = re.compile(rf"""{VARIABLE}=["']?([\w.]*\w)(?![\w.$%{{-])""")
-_COMMENT = re.compile(r"^\s*#.*$", re.MULTILINE)
+_COMMENT = re.compile(r"^\s*[#;].*$", re.MULTILINE)
+_FILE = re.compile(r"^EnvironmentFile=-?(/.*\S)", re.MULTILINE)
 _UNITS = (Path("/etc/systemd/system"), Path("~/.config/systemd/user"))
 _LONGEST = 1 << 20  # bytes of a file that is looked at
 
@@ -72,8 +73,8 @@ def find_django(site: Site, project: Path) -> Django:
     files = [place / name for name in _APPLICATIONS for place in places if os.path.isfile(place / name)]
     texts = {path.relative_to(project): text for path in files if "django" in (text := _read(path)).lower()}
     modules = _find_modules(site, project, texts)
-    text = {"": _read(project / manage)} if manage else {}
-    own = next(iter(_search_all(text, _ASSIGNED) or _search_all(text, _DEFAULT)), "")
+    script = {"manage.py": _read(project / manage)} if manage else {}
+    own = next(iter(_search_all(script, _ASSIGNED) or _search_all(script, _DEFAULT)), "")
     if len(modules) > 1:
         modules.pop(own, None)  # of developers, as manage.py is theirs
     return Django(manage, manages, tuple(texts), modules, own)
@@ -115,12 +116,13 @@ def list_places(directory: Path) -> list[Path]:
 
 
 def list_units(site: Site) -> Iterator[tuple[Path, str]]:
-    """Yield the units of systemd that name the project, with their text."""
+    """Yield the units of systemd that name the project, with their text, drop-ins and environment files."""
     named = re.compile(rf"{re.escape(str(site.paths.project))}(?![\w.-])")
     for directory in _UNITS:
         for path in sorted(Path(os.path.expanduser(directory)).glob("*.service")):
-            if named.search(text := _read(path)):
-                yield path, text
+            drop_ins = sorted(path.with_name(f"{path.name}.d").glob("*.conf"))
+            if named.search(text := "\n".join(map(_read, [path, *drop_ins]))):
+                yield path, "\n".join([text, *(_read(Path(file)) for file in _FILE.findall(text))])
 
 
 def find_problems(site: Site) -> list[Problem]:
@@ -161,6 +163,9 @@ def list_hints(site: Site) -> list[str]:
             f"The Django settings of the service are not known, as {files} computes them: migrations and "
             f"static files are asked with those of {names}. Set `django_settings`."
         )
+    unread = [file for _, text in list_units(site) for file in _FILE.findall(text) if not os.access(file, os.R_OK)]
+    if unread and not site.settings.site.django_settings:
+        hints.append(f"The service's {', '.join(unread)} cannot be read: set `django_settings` if that has them.")
     if not django.applications and site.settings.live.smoke != "off":
         hints.append("No wsgi.py and no asgi.py of Django was found: no candidate is started before the flip.")
     return hints

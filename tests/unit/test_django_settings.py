@@ -23,6 +23,9 @@ BRANCHES = f"if staging():\n    {FIXED[14:].replace('fixed', 'other')}else:\n   
 SILENT = FIXED.replace("os.", "# os.")
 COMPUTED = "import django\nos.environ.setdefault('DJANGO_SETTINGS_MODULE', choose())\n"
 UNIT = "[Service]\nWorkingDirectory=PROJECT\nEnvironment=DJANGO_SETTINGS_MODULE=conf.unit\n"
+WORKS = "[Service]\nWorkingDirectory=PROJECT\n;Environment=DJANGO_SETTINGS_MODULE=conf.comment\n"
+FILE = f"{WORKS}EnvironmentFile=-PROJECT/../units/a.env\n"
+GIVEN = "DJANGO_SETTINGS_MODULE='conf.given'\n"
 
 
 def site_of(base: Path, files: Mapping[str, str], **settings: Any) -> Site:
@@ -47,6 +50,13 @@ def site_of(base: Path, files: Mapping[str, str], **settings: Any) -> Site:
         ({"manage.py": LOCAL, "wsgi.py": LIVE, "units/a.service": UNIT}, {}, "manage.py", "conf.unit", "a.service"),
         ({"manage.py": LOCAL, "wsgi.py": LIVE, "units/a.service": UNIT.replace("PROJECT", "PROJECT2")}, {},
          "manage.py", "conf.live", "by wsgi.py"),
+        ({"manage.py": LOCAL, "wsgi.py": LIVE, "units/a.service": FILE, "units/a.env": GIVEN}, {},
+         "manage.py", "conf.given", "a.service"),
+        ({"manage.py": LOCAL, "wsgi.py": LIVE, "units/a.service": FILE}, {}, "manage.py", "conf.live", "a.env cannot"),
+        ({"manage.py": LOCAL, "wsgi.py": LIVE, "units/a.service": WORKS, "units/a.service.d/x.conf": UNIT}, {},
+         "manage.py", "conf.unit", "a.service"),
+        ({"manage.py": LOCAL, "wsgi.py": LIVE, "units/a.service": UNIT, "units/a.service.d/x.conf":
+          UNIT.replace("unit", "other")}, {}, "manage.py", "", "`conf.other` in"),
         ({"manage.py": LOCAL, "wsgi.py": LIVE, "gunicorn.conf.py": 'raw_env = ["DJANGO_SETTINGS_MODULE=conf.unit"]'},
          {}, "manage.py", "conf.unit", "by gunicorn.conf.py"),
         ({"manage.py": LOCAL, "wsgi.py": FIXED}, {"django_settings": "mine"}, "manage.py", "mine", "`django_settings`"),
