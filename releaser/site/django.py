@@ -45,6 +45,17 @@ class Django(msgspec.Struct, frozen=True):
         return str(self.manage.parent) if self.manage else "."
 
     @property
+    def imported(self) -> dict[Path, str]:
+        """The applications that a Python may import, each with the directory for that."""
+        places = {path: self.directory if path.is_relative_to(self.directory) else "." for path in self.applications}
+        # A passenger_wsgi.py may execute another Python. What lies in a directory elsewhere may need any path.
+        return {
+            path: place
+            for path, place in places.items()
+            if path.name != "passenger_wsgi.py" and (place == self.directory or len(path.parts) == 1)
+        }
+
+    @property
     def settings(self) -> str:
         """The settings module of the service; empty if it is not known, so that manage.py's own is used."""
         return next(iter(self.modules)) if len(self.modules) == 1 else ""
@@ -166,6 +177,6 @@ def list_hints(site: Site) -> list[str]:
     unread = [file for _, text in list_units(site) for file in _FILE.findall(text) if not os.access(file, os.R_OK)]
     if unread and not site.settings.site.django_settings:
         hints.append(f"The service's {', '.join(unread)} cannot be read: set `django_settings` if that has them.")
-    if not django.applications and site.settings.live.smoke != "off":
-        hints.append("No wsgi.py and no asgi.py of Django was found: no candidate is started before the flip.")
+    if not django.imported and site.settings.live.smoke != "off":
+        hints.append("No wsgi.py and no asgi.py of Django was found: no candidate is imported before the flip.")
     return hints

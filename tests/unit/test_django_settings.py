@@ -7,13 +7,12 @@ from typing import Any
 import msgspec
 import pytest
 
-from releaser.candidate.smoke import find_applications
 from releaser.live.uv_run import list_uv_runs, replace_uv_run
 from releaser.site import django
 from releaser.site.django import find_django, find_problems, list_hints
 from releaser.site.settings import load_settings
 from releaser.site.site import Site
-from tests.unit.samples import make_lock, make_site
+from tests.unit.samples import make_site
 
 LOCAL = 'os.environ.setdefault("DJANGO_SETTINGS_MODULE", "conf.local")\n'
 LIVE = "import django\nos.environ.setdefault('DJANGO_SETTINGS_MODULE', 'conf.live')\n"
@@ -107,20 +106,19 @@ def test_a_manage_py_that_is_set_has_to_exist(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("files", "settings", "modules"),
+    ("files", "imported"),
     [
-        (["conf/wsgi.py", "conf/asgi.py", "manage.py"], {}, ["conf.wsgi", "conf.asgi"]),
-        (["src/manage.py", "src/conf/wsgi.py", "passenger_wsgi.py"], {}, ["conf.wsgi"]),
-        (["src/manage.py", "deploy/wsgi.py"], {}, []),
-        (["wsgi.py"], {"smoke": "off"}, []),
+        (["conf/wsgi.py", "conf/asgi.py", "manage.py"], {"conf/wsgi.py": ".", "conf/asgi.py": "."}),
+        (["src/manage.py", "src/conf/wsgi.py", "passenger_wsgi.py"], {"src/conf/wsgi.py": "src"}),
+        (["src/manage.py", "deploy/wsgi.py", "wsgi.py"], {"wsgi.py": "."}),
+        (["manage.py", "passenger_wsgi.py"], {}),
     ],
 )
-def test_the_applications_are_found(
-    tmp_path: Path, files: list[str], settings: dict[str, str], modules: list[str]
-) -> None:
-    site = site_of(tmp_path, dict.fromkeys(files, LIVE), **settings)
-    assert find_applications(site, site.paths.project, make_lock("django 5.0")) == modules
-    assert find_applications(site, site.paths.project, make_lock("flask 3.0")) == []
+def test_the_applications_are_found(tmp_path: Path, files: list[str], imported: dict[str, str]) -> None:
+    site = site_of(tmp_path, dict.fromkeys(files, LIVE))
+    found = find_django(site, site.paths.project).imported
+    assert {str(path): place for path, place in found.items()} == imported
+    assert ("No wsgi.py" in " ".join(list_hints(site))) == (not imported)
 
 
 @pytest.mark.parametrize(
