@@ -36,7 +36,7 @@ from releaser.releases.lease import install_startup_module
 from releaser.releases.release import BUILT, Key, Manifest, NoVerdict, Release, State, list_products
 from releaser.releases.sealed import Sealed, find_differences
 from releaser.releases.store import SiteRun, begin_release, seal_release, write_state
-from releaser.site.django import find_django
+from releaser.site.django import advise_on_variables, find_django
 from releaser.site.site import Site
 from releaser.system.files import read_regular_file, replace_file
 from releaser.system.run import Run, now
@@ -205,7 +205,8 @@ def _import_applications(
 ) -> TestResult:
     """Return passed tests with what importing the applications says; it is no failure if the live one fails alike.
 
-    That is a note, and in the output, so that it is not said again once the release is live.
+    Nor is a variable that only the service may have. That is a note, and in the output, so that it is not said again
+    once the release is live.
     """
     site, mark, lock, earlier = place.site, run.id, attempt.plan.lock, dict[Path, tuple[str, str]]()
     errors = find_import_errors(site, place.shadow, place.venv, lock, mark=mark)
@@ -216,10 +217,11 @@ def _import_applications(
             earlier = find_import_errors(site, shadow, live.venv, read_lock(live.lock), mark=mark)
     log = (read_regular_file(live.tests_log) or b"").decode(errors="replace") if live else ""
     for path, (reason, output) in errors.items():
-        if live and reason != earlier.get(path, ("", ""))[0]:
+        advice = advise_on_variables(reason)
+        if live and not advice and reason != earlier.get(path, ("", ""))[0]:
             reason = f"{path} cannot be imported: {reason}"
             return msgspec.structs.replace(result, passed=False, reason=reason, output=output)
-        note = f"{path} cannot be imported here, so updates go on without that test: {reason}"
+        note = f"{path} cannot be imported here, so updates go on without that test: {reason.rstrip('.')}{advice}"
         if escape_lines(note) not in log:
             run.note(note)
         result = msgspec.structs.replace(result, output=f"{result.output}\n{note}")

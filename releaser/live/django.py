@@ -10,7 +10,7 @@ from pathlib import Path
 from releaser.candidate.migrations import is_django
 from releaser.errors import ChangeError
 from releaser.packages.lock import read_lock
-from releaser.site.django import Django, find_django
+from releaser.site.django import Django, advise_on_variables, find_django
 from releaser.site.site import Site
 from releaser.system import process
 from releaser.system.files import sync_file_system
@@ -135,7 +135,8 @@ def describe_django(site: Site) -> tuple[str, ...]:
     django, venv = find_django(site, site.paths.project), site.paths.link
     finished = _ask(site, django, venv, "-c", _DESCRIBE, *django.call())
     if finished.status != 0:
-        return (*lines, f"Django does not say its settings: {find_error_line(finished.output)}")
+        reason = find_error_line(finished.output)
+        return (*lines, f"Django does not say its settings: {reason.rstrip('.')}{advise_on_variables(reason)}")
     module, databases, root, storage = json.loads(finished.stdout.strip().rpartition("\n")[2])
     lines.append(f"Django settings: `{module}`, by {django.modules.get(module, django.manage)}.")
     lines += [f"Database `{name}`: {engine}, {place}." for name, (engine, place) in databases.items()]

@@ -22,6 +22,7 @@ _DEFAULT = re.compile(rf"""{VARIABLE}["']\s*,\s*{_LITERAL},?\s*[)#]""")
 _GIVEN = re.compile(rf"""{VARIABLE}=["']?([\w.]*\w)(?![\w.$%{{-])""")
 _COMMENT = re.compile(r"^\s*[#;].*$", re.MULTILINE)
 _FILE = re.compile(r"^EnvironmentFile=-?(/.*\S)", re.MULTILINE)
+_VARIABLE = re.compile(r"KeyError: '[A-Z][A-Z0-9_]*'|ImproperlyConfigured|environment variable|envvar", re.ASCII)
 _UNITS = (Path("/etc/systemd/system"), Path("~/.config/systemd/user"))
 _LONGEST = 1 << 20  # bytes of a file that is looked at
 
@@ -134,6 +135,11 @@ def list_units(site: Site) -> Iterator[tuple[Path, str]]:
             drop_ins = sorted(path.with_name(f"{path.name}.d").glob("*.conf"))
             if named.search(text := "\n".join(map(_read, [path, *drop_ins]))):
                 yield path, "\n".join([text, *(_read(Path(file)) for file in _FILE.findall(text))])
+
+
+def advise_on_variables(reason: str) -> str:
+    """Return a sentence for the end of an error that a variable of the service may cure; empty for any other."""
+    return ". Put the variables of the service into `environment_file`." if _VARIABLE.search(reason) else ""
 
 
 def find_problems(site: Site) -> list[Problem]:

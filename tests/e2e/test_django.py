@@ -350,6 +350,8 @@ IMPORTS = {  # wsgi.py of the live release and that of the candidate, the exit c
     ),
     "an exit": (WSGI, f"{WSGI}raise SystemExit(0)\n", 5, "conf/wsgi.py cannot be imported: SystemExit: 0"),
     "no application": (WSGI, "import django\n", 5, "has no attribute 'application'"),
+    "a variable": (WSGI, f"import os\n{WSGI}os.environ['NEW_KEY']\n", 0, "'NEW_KEY'. Put the variables of the service"),
+    "a key": (WSGI, f"{WSGI}{{}}['price']\n", 5, "conf/wsgi.py cannot be imported: KeyError: 'price'"),
     "off": (WSGI, NO_MODULE, 0, ""),
 }
 
@@ -366,7 +368,12 @@ def test_law_03_41_the_application_of_a_candidate_is_imported(make_site: SiteFac
     assert ("cannot be imported" in finished.stderr) == bool(said) or case == "no application"
     assert public(site)["site.css"] == ("site 1" if status else "site 2")
     log = (site.release() / "tests.log").read_text("utf-8")
-    assert ("cannot be imported here, so updates go on without that test: Mod" in log) == (old == NO_MODULE)
+    assert ("cannot be imported here, so updates go on without that test" in log) == (
+        case in ("both", "each for itself", "a variable")
+    )
+    if case == "a variable":
+        site.push_from_elsewhere({"static/site.css": "site 3"})
+        assert "cannot be imported" not in site.releaser("update", check=0).stderr  # said once
 
 
 @pytest.mark.slow

@@ -9,7 +9,7 @@ import pytest
 
 from releaser.live.uv_run import list_uv_runs, replace_uv_run
 from releaser.site import django
-from releaser.site.django import find_django, find_problems, list_hints
+from releaser.site.django import advise_on_variables, find_django, find_problems, list_hints
 from releaser.site.settings import load_settings
 from releaser.site.site import Site
 from tests.unit.samples import make_site
@@ -119,6 +119,21 @@ def test_the_applications_are_found(tmp_path: Path, files: list[str], imported: 
     found = find_django(site, site.paths.project).imported
     assert {str(path): place for path, place in found.items()} == imported
     assert ("No wsgi.py" in " ".join(list_hints(site))) == (not imported)
+
+
+@pytest.mark.parametrize(
+    ("reason", "has_advice"),
+    [
+        ("KeyError: 'NEW_KEY'", True),
+        ("django.core.exceptions.ImproperlyConfigured: Set the NEW_KEY environment variable", True),
+        ("decouple.UndefinedValueError: NEW_KEY not found. Declare it as envvar or define a default value.", True),
+        ("KeyError: 'price'", False),
+        ("ModuleNotFoundError: No module named 'price'", False),
+        ("SystemExit: 0", False),
+    ],
+)
+def test_an_error_that_a_variable_may_cure_names_the_file_for_it(reason: str, has_advice: bool) -> None:
+    assert ("`environment_file`" in advise_on_variables(reason)) == has_advice
 
 
 @pytest.mark.parametrize(
