@@ -237,11 +237,11 @@ def test_law_04_28_real_django_with_static_files_and_migrations(make_site: SiteF
 
 #: manage.py of developers, one directory down; the settings of the service, with its database and static files.
 BELOW = {
-    "src/manage.py": MANAGE_REAL.replace('["DJANGO_SETTINGS_MODULE"] = "tea.settings"', ".setdefault(*LOCAL)").replace(
-        "import os\n", "import os\nLOCAL = ('DJANGO_SETTINGS_MODULE', 'tea.local')\n"
-    ),
+    "src/manage.py": MANAGE_REAL.replace('["DJANGO_SETTINGS_MODULE"] = "tea.settings"', ".setdefault(*LOCAL)")
+    .replace("import os\n", "import os\nLOCAL = ('DJANGO_SETTINGS_MODULE', 'tea.local')\n")
+    .replace("execute_from_command_line()", "raise SystemExit(execute_from_command_line())"),
     "src/tea/local.py": SETTINGS.replace("db.sqlite3", "dev.sqlite3").replace('"public"', '"dev"'),
-    "src/tea/live.py": SETTINGS.replace("parents[2]", "parents[3]"),
+    "src/tea/live.py": SETTINGS.replace("parents[2]", "parents[3]") + "import atexit\natexit.register(print, 'bye')\n",
     "src/tea/wsgi.py": """\
 import os
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "tea.live")
