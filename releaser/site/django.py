@@ -22,7 +22,7 @@ _DEFAULT = re.compile(rf"""{VARIABLE}["']\s*,\s*{_LITERAL},?\s*[)#]""")
 _GIVEN = re.compile(rf"""{VARIABLE}=["']?([\w.]*\w)(?![\w.$%{{-])""")
 _COMMENT = re.compile(r"^\s*[#;].*$", re.MULTILINE)
 _FILE = re.compile(r"^EnvironmentFile=-?(/.*\S)", re.MULTILINE)
-_VARIABLE = re.compile(r"KeyError: '[A-Z][A-Z0-9_]*'|ImproperlyConfigured|environment variable|envvar", re.ASCII)
+_UNSET = re.compile(r"KeyError: '[A-Z][A-Z0-9_]*'|ImproperlyConfigured|environment variable|envvar")
 _UNITS = (Path("/etc/systemd/system"), Path("~/.config/systemd/user"))
 _LONGEST = 1 << 20  # bytes of a file that is looked at
 
@@ -139,7 +139,7 @@ def list_units(site: Site) -> Iterator[tuple[Path, str]]:
 
 def advise_on_variables(reason: str) -> str:
     """Return a sentence for the end of an error that a variable of the service may cure; empty for any other."""
-    return ". Put the variables of the service into `environment_file`." if _VARIABLE.search(reason) else ""
+    return ". Put the variables of the service into `environment_file`." if _UNSET.search(reason) else ""
 
 
 def find_problems(site: Site) -> list[Problem]:
@@ -182,7 +182,7 @@ def list_hints(site: Site) -> list[str]:
         )
     unread = [file for _, text in list_units(site) for file in _FILE.findall(text) if not os.access(file, os.R_OK)]
     if unread and not site.settings.site.django_settings:
-        hints.append(f"The service's {', '.join(unread)} cannot be read: set `django_settings` if that has them.")
+        hints.append(f"{', '.join(unread)} of the service cannot be read. Set `django_settings` if it has that module.")
     if not django.imported and site.settings.live.smoke != "off":
         hints.append("No wsgi.py and no asgi.py of Django was found: no candidate is imported before the flip.")
     return hints

@@ -51,7 +51,7 @@ def site_of(base: Path, files: Mapping[str, str], **settings: Any) -> Site:
          "manage.py", "conf.live", "by wsgi.py"),
         ({"manage.py": LOCAL, "wsgi.py": LIVE, "units/a.service": FILE, "units/a.env": GIVEN}, {},
          "manage.py", "conf.given", "a.service"),
-        ({"manage.py": LOCAL, "wsgi.py": LIVE, "units/a.service": FILE}, {}, "manage.py", "conf.live", "a.env cannot"),
+        ({"manage.py": LOCAL, "wsgi.py": LIVE, "units/a.service": FILE}, {}, "manage.py", "conf.live", "a.env of the"),
         ({"manage.py": LOCAL, "wsgi.py": LIVE, "units/a.service": WORKS, "units/a.service.d/x.conf": UNIT}, {},
          "manage.py", "conf.unit", "a.service"),
         ({"manage.py": LOCAL, "wsgi.py": LIVE, "units/a.service": UNIT, "units/a.service.d/x.conf":
