@@ -23,10 +23,8 @@ _HARMLESS = re.compile(r"\s--(?:no-sync|no-project|isolated)(?=\s)")
 
 def replace_uv_run(line: str) -> str:
     """Return a line that starts the same from the live release as it is; empty if no `uv run` syncs in it."""
-    begin = _UV_RUN.search(line)
-    if begin is None or _VARIABLE.search(line) or _HARMLESS.search(line):
-        return ""
-    return f"{line[: begin.end()]} --no-sync{line[begin.end() :]}"
+    instead = _UV_RUN.sub(r"\g<0> --no-sync", line)
+    return "" if instead == line or _VARIABLE.search(line) or _HARMLESS.search(line) else instead
 
 
 def list_uv_runs(site: Site) -> list[Problem]:

@@ -48,13 +48,10 @@ class Django(msgspec.Struct, frozen=True):
     @property
     def imported(self) -> dict[Path, str]:
         """The applications that a Python may import, each with the directory for that."""
-        places = {path: self.directory if path.is_relative_to(self.directory) else "." for path in self.applications}
-        # A passenger_wsgi.py may execute another Python. What lies in a directory elsewhere may need any path.
-        return {
-            path: place
-            for path, place in places.items()
-            if path.name != "passenger_wsgi.py" and (place == self.directory or len(path.parts) == 1)
-        }
+        paths = [path for path in self.applications if path.name != "passenger_wsgi.py"]  # may execute another Python
+        places = {path: self.directory if path.is_relative_to(self.directory) else "." for path in paths}
+        # What lies in a directory elsewhere may need any path.
+        return {path: place for path, place in places.items() if place == self.directory or len(path.parts) == 1}
 
     @property
     def settings(self) -> str:
