@@ -1,4 +1,4 @@
-"""The smoke test: the application of a candidate is imported in the shadow, as its server will do after the flip."""
+"""The smoke test: a candidate's applications are imported in the shadow, as their server will do after the flip."""
 
 from __future__ import annotations
 
@@ -15,32 +15,30 @@ _TIMEOUT = 120.0  # seconds
 # Threads that the application has started are not waited for.
 _IMPORT = """
 import importlib, os, sys
-names, sys.argv[1:], sys.path[0] = sys.argv[1:], [], ""
-for name in names:
-    importlib.import_module(name)
+name, sys.argv[1:], sys.path[0] = sys.argv[1], [], ""
+try:
+    importlib.import_module(name).application
+except SystemExit as error:
+    sys.exit(f"SystemExit: {error}")
 os._exit(0)
 """
 
 
-def find_applications(site: Site, project: Path, lock: Lock) -> list[str]:
-    """Return the modules with Django's WSGI and ASGI applications; none if nothing is to be imported."""
-    django = find_django(site, project)
-    paths = [path for path in django.applications if path.is_relative_to(django.directory)]
-    if site.settings.live.smoke == "off" or "django" not in lock.versions:
-        return []
-    names = [path.relative_to(django.directory).with_suffix("").parts for path in paths]
-    return [".".join(name) for name in names if name[-1] != "passenger_wsgi"]  # which may execute another Python
+def find_import_errors(site: Site, shadow: Shadow, venv: Path, lock: Lock, *, mark: str) -> dict[Path, tuple[str, str]]:
+    """Return the applications that cannot be imported, each with the reason: in a line, and in full.
 
-
-def find_import_error(site: Site, shadow: Shadow, venv: Path, lock: Lock, *, mark: str) -> tuple[str, str]:
-    """Return why the applications cannot be imported, in a line and in full; empty if they can be, or there are none.
-
-    They get the packages of a venv, and the settings and the environment of the service.
+    They get the packages of a venv, and the settings and the environment of the service. Each has its own process.
     """
-    django, modules = find_django(site, shadow.project), find_applications(site, shadow.project, lock)
-    if not modules:
-        return "", ""
+    errors: dict[Path, tuple[str, str]] = {}
+    if site.settings.live.smoke == "off" or "django" not in lock.versions:
+        return errors
+    django = find_django(site, shadow.project)
     env = site.tool_environment(venv, mark) | shadow.map_values(site.service) | django.variables
-    words: list[str | Path] = [venv / "bin" / "python", "-B", "-c", _IMPORT, *modules]
-    finished = run_in_shadow(site, shadow, words, env=env, timeout=_TIMEOUT, check=False, directory=django.directory)
-    return (find_error_line(finished.output) or finished.ending, finished.output) if finished.status else ("", "")
+    for path, place in django.imported.items():
+        module = ".".join(path.relative_to(place).with_suffix("").parts)
+        words: list[str | Path] = [venv / "bin" / "python", "-B", "-c", _IMPORT, module]
+        finished = run_in_shadow(site, shadow, words, env=env, timeout=_TIMEOUT, check=False, directory=place)
+        if finished.status:
+            output = finished.output.replace(str(venv), ".venv").replace(str(shadow.project), str(site.paths.project))
+            errors[path] = find_error_line(output) or finished.ending, output
+    return errors

@@ -22,7 +22,7 @@ from releaser.candidate.migrations import django_command, find_unapplied_migrati
 from releaser.candidate.namespace import can_mount
 from releaser.candidate.products import find_changed, is_data, is_site_file, keep_products, list_files, put_back
 from releaser.candidate.shadow import Shadow, fill_shadow, make_shadow, redirect_links
-from releaser.candidate.smoke import find_import_error
+from releaser.candidate.smoke import find_import_errors
 from releaser.candidate.tests import TestResult, run_tests
 from releaser.checkout.own_files import make_export
 from releaser.checkout.products import find_deployed
@@ -36,9 +36,9 @@ from releaser.releases.lease import install_startup_module
 from releaser.releases.release import BUILT, Key, Manifest, NoVerdict, Release, State, list_products
 from releaser.releases.sealed import Sealed, find_differences
 from releaser.releases.store import SiteRun, begin_release, seal_release, write_state
-from releaser.site.django import find_django
+from releaser.site.django import advise_on_variables, find_django
 from releaser.site.site import Site
-from releaser.system.files import replace_file
+from releaser.system.files import read_regular_file, replace_file
 from releaser.system.run import Run, now
 from releaser.system.text import count, escape_lines, join_few
 
@@ -174,15 +174,13 @@ def _note_site_files(run: Run, paths: list[str]) -> None:
 def _test(run: Run, repository: Repository, place: Place, trial: Trial, live: Release | None) -> Trial:
     """Run the tests, and ask Django for migrations if they pass. A change of the venv is a failure of the tests.
 
-    So is an application that cannot be imported, although that of the live release can.
+    So is an application that cannot be imported, unless that of the live release fails alike.
     """
     site, shadow, plan = place.site, place.shadow, trial.attempt.plan
     with run.step("test") as detail:
         result = run_tests(site, shadow, place.venv, plan.lock, mark=run.id, is_candidate=True)
-        error, output = _import_application(run, repository, place, trial.attempt, live) if result.passed else ("", "")
-        if error:
-            reason = f"its application cannot be imported: {error}"
-            result = msgspec.structs.replace(result, passed=False, reason=reason, output=output)
+        if result.passed:
+            result = _import_applications(run, repository, place, trial.attempt, live, result)
         asks = result.passed and site.settings.live.migrations != "ignore"
         asks = asks and is_django(site, shadow.project, plan.lock)
         unapplied = find_unapplied_migrations(site, shadow, place.venv, mark=run.id) if asks else []
@@ -200,21 +198,32 @@ def _test(run: Run, repository: Repository, place: Place, trial: Trial, live: Re
     return trial
 
 
-def _import_application(
-    run: Run, repository: Repository, place: Place, attempt: Attempt, live: Release | None
-) -> tuple[str, str]:
-    """Return why the application cannot be imported, by `find_import_error`; empty if the live one cannot, either."""
-    site, lock = place.site, attempt.plan.lock
-    reason, output = find_import_error(site, place.shadow, place.venv, lock, mark=run.id)
-    if reason and live is not None:
-        directory, head = site.paths.shadow(f"{run.id}-live"), attempt.target.head
-        with make_shadow(site, repository, directory, head, mark=run.id) as shadow:
+def _import_applications(
+    run: Run, repository: Repository, place: Place, attempt: Attempt, live: Release | None, result: TestResult
+) -> TestResult:
+    """Return passed tests with what importing the applications says; it is no failure if the live one fails alike.
+
+    Nor is a variable that only the service may have. That is a note, and in the output, so that it is not said again
+    once the release is live.
+    """
+    site, mark, lock, earlier = place.site, run.id, attempt.plan.lock, dict[Path, tuple[str, str]]()
+    errors = find_import_errors(site, place.shadow, place.venv, lock, mark=mark)
+    if errors and live:
+        directory = site.paths.shadow(f"{run.id}-live")
+        with make_shadow(site, repository, directory, attempt.target.head, mark=mark) as shadow:
             shadow = _complete_shadow(site, shadow, live.venv, live)
-            if not find_import_error(site, shadow, live.venv, read_lock(live.lock), mark=run.id)[0]:
-                return reason, output
-    if reason:
-        run.note(f"The application cannot be imported here; nor can that of the live release, so it goes on: {reason}")
-    return "", ""
+            earlier = find_import_errors(site, shadow, live.venv, read_lock(live.lock), mark=mark)
+    log = (read_regular_file(live.tests_log) or b"").decode(errors="replace") if live else ""
+    for path, (reason, output) in errors.items():
+        advice = advise_on_variables(reason)
+        if live and not advice and reason != earlier.get(path, ("", ""))[0]:
+            reason = f"{path} cannot be imported: {reason}"
+            return msgspec.structs.replace(result, passed=False, reason=reason, output=output)
+        note = f"{path} cannot be imported here, so updates go on without that test: {reason.rstrip('.')}{advice}"
+        if escape_lines(note) not in log:
+            run.note(note)
+        result = msgspec.structs.replace(result, output=f"{result.output}\n{note}")
+    return result
 
 
 def _advise_on_migrations(site: Site, shadow: Shadow, release: str) -> str:

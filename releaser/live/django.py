@@ -11,7 +11,7 @@ from releaser.candidate.migrations import django_command, is_django
 from releaser.errors import ChangeError
 from releaser.packages.lock import read_lock
 from releaser.releases.release import Release
-from releaser.site.django import Django, find_django
+from releaser.site.django import Django, advise_on_variables, find_django
 from releaser.site.site import Site
 from releaser.system import process
 from releaser.system.files import sync_file_system
@@ -45,19 +45,22 @@ except ImportError:
 runpy.run_path(sys.argv[0], run_name="__main__")
 """
 # manage.py may set more than the module of the settings, and need not call Django for that.
+_ANSWER = '["releaser", '  # among the lines that the project prints
 _DESCRIBE = """
-import json, os, runpy, sys
+import contextlib, json, os, runpy, sys
 script, *options = sys.argv[1:]
 sys.argv, sys.path[0] = [script, "help"], ""
 from django.core import management
 management.execute_from_command_line = lambda argv=None: None
-runpy.run_path(script, run_name="__main__")
+with contextlib.suppress(SystemExit):
+    runpy.run_path(script, run_name="__main__")
 os.environ.update(zip(["DJANGO_SETTINGS_MODULE"], options[1:]))
 from django.conf import settings
 storage = (getattr(settings, "STORAGES", None) or {}).get("staticfiles", {}).get("BACKEND")
 databases = {name: [each.get("ENGINE", "none"), str(each.get("NAME"))] for name, each in settings.DATABASES.items()}
 root = getattr(settings, "STATIC_ROOT", None)
-print(json.dumps([os.environ["DJANGO_SETTINGS_MODULE"], databases, root and str(root), storage]))
+module = os.environ["DJANGO_SETTINGS_MODULE"]
+print("\\n" + json.dumps(["releaser", module, databases, root and str(root), storage]))
 """
 
 
@@ -132,9 +135,11 @@ def describe_django(site: Site) -> tuple[str, ...]:
         return tuple(lines)
     django, venv = find_django(site, site.paths.project), site.paths.link
     finished = _ask(site, django, venv, "-c", _DESCRIBE, *django.call())
-    if finished.status != 0:
-        return (*lines, f"Django does not say its settings: {find_error_line(finished.output)}")
-    module, databases, root, storage = json.loads(finished.stdout.strip().rpartition("\n")[2])
+    answers = [line for line in finished.stdout.splitlines() if line.startswith(_ANSWER)]
+    if not answers:
+        reason = find_error_line(finished.output)
+        return (*lines, f"Django does not say its settings: {reason.rstrip('.')}{advise_on_variables(reason)}")
+    _, module, databases, root, storage = json.loads(answers[0])
     lines.append(f"Django settings: `{module}`, by {django.modules.get(module, django.manage)}.")
     lines += [f"Database `{name}`: {engine}, {place}." for name, (engine, place) in databases.items()]
     lines.append(f"Static files: {root or 'no STATIC_ROOT'}" + (f", by {storage}." if storage else "."))

@@ -14,56 +14,25 @@ from releaser.releases.release import Release
 from releaser.releases.verify import find_damage
 from releaser.site.django import list_units
 from releaser.site.site import Site
-from releaser.system.text import word
 
-_BEGIN = re.compile(r"(?<![\w./-])(?:[\w./~-]*/)?uv(?:\s+-\S+)*\s+run(?=\s)")
-_WORD = re.compile(r"\s+(\S+)")
-#: The options of `uv run` (0.13) that take the next word as their value.
-_WITH_VALUE = re.compile(
-    r"-[wifPCp]|--(?:(?:no-|only-)?group|(?:no-)?extra|env-file|with(?:-editable|-requirements)?|package|python|"
-    r"python-platform|(?:default-)?index|(?:extra-)?index-url|index-strategy|keyring-provider|find-links|color|"
-    r"(?:upgrade|refresh|reinstall)-package|resolution|prerelease|fork-strategy|exclude-newer|link-mode|cache-dir|"
-    r"no-(?:editable|sources|build-isolation|build|binary)-package|config-setting|config-file|directory|project|"
-    r"allow-insecure-host)"
-)
-_HARMLESS = {"--no-sync", "--no-project", "--isolated"}
+#: `uv run`, also after options of uv with their values.
+_UV_RUN = re.compile(r"(?<![\w./-])(?:[\w./~-]*/)?uv(?:\s+-\S+(?:\s+(?!run\s|tool\s)[^\s-]\S*)?)*\s+run(?=\s)")
+_VARIABLE = re.compile(r"\bUV_NO_SYNC=(?:[1ty]|on)", re.IGNORECASE)
+_HARMLESS = re.compile(r"\s--(?:no-sync|no-project|isolated)(?=\s)")
 
 
-def replace_uv_run(line: str, programs: str) -> str:
-    """Return a line that starts the same by the `programs` of the live release; empty if no `uv run` syncs in it.
-
-    The rest of the line stays as it is, with its quotes. What only uv reads, such as `--env-file`, is left out.
-    """
-    begin = _BEGIN.search(line)
-    if begin is None or "UV_NO_SYNC=1" in line:
-        return ""
-    place, is_module = begin.end(), False
-    while match := _WORD.match(line, place):
-        option, before, place = match[1], match.start(1), match.end()
-        if option in _HARMLESS:
-            return ""
-        if option in ("-m", "--module"):
-            is_module = True
-        elif option == "--":
-            continue
-        elif not option.startswith("-"):
-            script = option.rstrip("'\"").endswith(".py")
-            way = "python -m " if is_module else "python " if script else ""
-            name = "" if "/" in option and not way else f"{programs}/{way}"
-            return f"{line[: begin.start()]}{name}{line[before:]}"
-        elif _WITH_VALUE.fullmatch(option) and (value := _WORD.match(line, place)):
-            place = value.end()
-    return ""
+def replace_uv_run(line: str) -> str:
+    """Return a line that starts the same from the live release as it is; empty if no `uv run` syncs in it."""
+    instead = _UV_RUN.sub(r"\g<0> --no-sync", line)
+    return "" if instead == line or _VARIABLE.search(line) or _HARMLESS.search(line) else instead
 
 
 def list_uv_runs(site: Site) -> list[Problem]:
     """Return a problem for each `uv run` that starts the site: a process, or a unit of systemd."""
-    programs, problems = word(site.paths.link / "bin"), list[Problem]()
-    for source, line in _list_lines(site):
-        if instead := replace_uv_run(line, programs):
-            message = (
-                f"{source} starts the site by `uv run`, which puts the lock of the checkout into the live release."
-            )
+    problems = list[Problem]()
+    for place, line in _list_lines(site):
+        if instead := replace_uv_run(line):
+            message = f"{place} starts the site by `uv run`, which puts the lock of the checkout into the live release."
             problems.append(Problem("uv-run", message, f"Write instead: `{instead.strip()}`."))
     return problems
 
@@ -71,14 +40,15 @@ def list_uv_runs(site: Site) -> list[Problem]:
 def _list_lines(site: Site) -> Iterator[tuple[str, str]]:
     """Yield the lines that may start the site, each after where it stands."""
     for path, text in list_units(site):
-        yield from ((str(path), line) for line in text.splitlines() if line.startswith("ExecStart="))
+        lines = [] if _VARIABLE.search(text) else text.replace("\\\n", " ").splitlines()
+        yield from ((str(path), line) for line in lines if line.startswith("ExecStart="))
     for entry in os.scandir("/proc"):
         with contextlib.suppress(OSError):
             process = Path(entry.path)
             if not entry.name.isdigit() or not Path(os.readlink(process / "cwd")).is_relative_to(site.paths.project):
                 continue
             words = (process / "cmdline").read_text(encoding="utf-8", errors="replace").rstrip("\0").split("\0")
-            if Path(words[0]).name == "uv" and b"UV_NO_SYNC=1" not in (process / "environ").read_bytes():
+            if Path(words[0]).name == "uv" and not _VARIABLE.search((process / "environ").read_text(errors="replace")):
                 yield f"Process {entry.name}", shlex.join(words)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
@@ -16,11 +16,13 @@ from releaser.site.site import Site
 VARIABLE = "DJANGO_SETTINGS_MODULE"
 _GUNICORN = "gunicorn.conf.py"
 _APPLICATIONS = ("wsgi.py", "asgi.py", "passenger_wsgi.py")
-_ASSIGNED = re.compile(rf"""{VARIABLE}["']\s*\]\s*=\s*["']([\w.]+)["']""")
-_DEFAULT = re.compile(rf"""{VARIABLE}["']\s*,\s*["']([\w.]+)["']""")
-_OWN = re.compile(rf"""{VARIABLE}["']\s*(?:\]\s*=|,)\s*["']([\w.]+)["']""")
-_GIVEN = re.compile(rf"{VARIABLE}=([\w.]+)")
-_COMMENT = re.compile(r"^\s*#.*$", re.MULTILINE)
+_LITERAL = r"""["']([\w.]*\w)["']\s*"""  # what is computed after it makes the pattern fail
+_ASSIGNED = re.compile(rf"""{VARIABLE}["']\s*\]\s*=\s*{_LITERAL}(?:(?<=\n)|[;#]|\Z)""")
+_DEFAULT = re.compile(rf"""{VARIABLE}["']\s*,\s*{_LITERAL},?\s*[)#]""")
+_GIVEN = re.compile(rf"""{VARIABLE}=["']?([\w.]*\w)(?![\w.$%{{-])""")
+_COMMENT = re.compile(r"^\s*[#;].*$", re.MULTILINE)
+_FILE = re.compile(r"^EnvironmentFile=-?(/.*\S)", re.MULTILINE)
+_UNSET = re.compile(r"KeyError: '[A-Z][A-Z0-9_]*'|ImproperlyConfigured|environment variable|envvar")
 _UNITS = (Path("/etc/systemd/system"), Path("~/.config/systemd/user"))
 _LONGEST = 1 << 20  # bytes of a file that is looked at
 
@@ -42,6 +44,14 @@ class Django(msgspec.Struct, frozen=True):
     def directory(self) -> str:
         """The directory in which manage.py is called, relative to the project."""
         return str(self.manage.parent) if self.manage else "."
+
+    @property
+    def imported(self) -> dict[Path, str]:
+        """The applications that a Python may import, each with the directory for that."""
+        paths = [path for path in self.applications if path.name != "passenger_wsgi.py"]  # may execute another Python
+        places = {path: self.directory if path.is_relative_to(self.directory) else "." for path in paths}
+        # What lies in a directory elsewhere may need any path.
+        return {path: place for path, place in places.items() if place == self.directory or len(path.parts) == 1}
 
     @property
     def settings(self) -> str:
@@ -72,8 +82,8 @@ def find_django(site: Site, project: Path) -> Django:
     files = [place / name for name in _APPLICATIONS for place in places if os.path.isfile(place / name)]
     texts = {path.relative_to(project): text for path in files if "django" in (text := _read(path)).lower()}
     modules = _find_modules(site, project, texts)
-    match = _OWN.search(_read(project / manage)) if manage else None
-    own = match[1] if match else ""
+    script = {"manage.py": _read(project / manage)} if manage else {}
+    own = next(iter(_search_all(script, _ASSIGNED) or _search_all(script, _DEFAULT)), "")
     if len(modules) > 1:
         modules.pop(own, None)  # of developers, as manage.py is theirs
     return Django(manage, manages, tuple(texts), modules, own)
@@ -92,10 +102,9 @@ def _find_modules(site: Site, project: Path, texts: dict[Path, str]) -> dict[str
     return _search_all(given, _GIVEN) or _search_all(files, _DEFAULT)
 
 
-def _search_all(texts: Mapping[str, str], pattern: re.Pattern[str]) -> dict[str, str]:
-    """Return what a pattern finds in texts, each with the first name of a text that has it."""
-    found = {name: match[1] for name, text in texts.items() if (match := pattern.search(text))}
-    return {module: name for name, module in reversed(found.items())}
+def _search_all(texts: dict[str, str], pattern: re.Pattern[str]) -> dict[str, str]:
+    """Return all that a pattern finds in texts, each with the first name of a text that has it."""
+    return {match[1]: name for name in reversed(texts) for match in pattern.finditer(texts[name])}
 
 
 def _read(path: Path) -> str:
@@ -116,12 +125,18 @@ def list_places(directory: Path) -> list[Path]:
 
 
 def list_units(site: Site) -> Iterator[tuple[Path, str]]:
-    """Yield the units of systemd that name the project, with their text."""
+    """Yield the units of systemd that name the project, with their text, drop-ins and environment files."""
     named = re.compile(rf"{re.escape(str(site.paths.project))}(?![\w.-])")
     for directory in _UNITS:
         for path in sorted(Path(os.path.expanduser(directory)).glob("*.service")):
-            if named.search(text := _read(path)):
-                yield path, text
+            drop_ins = sorted(path.with_name(f"{path.name}.d").glob("*.conf"))
+            if named.search(text := "\n".join(map(_read, [path, *drop_ins]))):
+                yield path, "\n".join([text, *(_read(Path(file)) for file in _FILE.findall(text))])
+
+
+def advise_on_variables(reason: str) -> str:
+    """Return a sentence for the end of an error that a variable of the service may cure; empty for any other."""
+    return ". Put the variables of the service into `environment_file`." if _UNSET.search(reason) else ""
 
 
 def find_problems(site: Site) -> list[Problem]:
@@ -162,6 +177,9 @@ def list_hints(site: Site) -> list[str]:
             f"The Django settings of the service are not known, as {files} computes them: migrations and "
             f"static files are asked with those of {names}. Set `django_settings`."
         )
-    if not django.applications and site.settings.live.smoke != "off":
-        hints.append("No wsgi.py and no asgi.py of Django was found: no candidate is started before the flip.")
+    unread = [file for _, text in list_units(site) for file in _FILE.findall(text) if not os.access(file, os.R_OK)]
+    if unread and not site.settings.site.django_settings:
+        hints.append(f"{', '.join(unread)} of the service cannot be read. Set `django_settings` if it has that module.")
+    if not django.imported and site.settings.live.smoke != "off":
+        hints.append("No wsgi.py and no asgi.py of Django was found: no candidate is imported before the flip.")
     return hints

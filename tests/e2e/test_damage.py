@@ -252,7 +252,7 @@ def test_law_20_39_a_service_that_uv_run_starts_is_named_and_its_sync_is_seen(ma
     site.releaser("hold", "alpha", check=0)
     site.push_from_elsewhere({}, upgrade=True)
     site.write_dotenv(restart="sh restart.sh")
-    instead = f"`{site.link}/bin/python serve.py`"
+    instead = "uv run --no-sync --frozen python serve.py`"
     try:
         says(site.releaser("update", check=7), "by `uv run`, which puts the lock of the checkout into", instead)
         assert site.version("alpha") == "1.1.0"

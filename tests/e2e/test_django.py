@@ -261,9 +261,11 @@ def test_law_04_28_real_django_with_static_files_and_migrations(make_site: SiteF
 
 #: manage.py of developers, one directory down; the settings of the service, with its database and static files.
 BELOW = {
-    "src/manage.py": MANAGE_REAL.replace("tea.settings", "tea.local"),  # assigned: no variable changes that
+    "src/manage.py": MANAGE_REAL.replace("tea.settings", "tea.local").replace(  # assigned: no variable changes that
+        "execute_from_command_line()", "raise SystemExit(execute_from_command_line())"
+    ),
     "src/tea/local.py": SETTINGS.replace("db.sqlite3", "dev.sqlite3").replace('"public"', '"dev"'),
-    "src/tea/live.py": SETTINGS.replace("parents[2]", "parents[3]"),
+    "src/tea/live.py": SETTINGS.replace("parents[2]", "parents[3]") + "import atexit\natexit.register(print, 'bye')\n",
     "src/tea/wsgi.py": """\
 import os
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "tea.live")
@@ -355,25 +357,54 @@ def test_law_41_a_storage_elsewhere_is_left_to_django(make_site: SiteFactory) ->
         assert (site.outer / "bucket/alpha.css").read_text("utf-8") == version
 
 
-IMPORTS = {  # what the application imports, whether the live one does, and the exit code of the update
-    "the candidate": ("import no_such_module", False, 5),
-    "both": ("import no_such_module", True, 0),
-    "off": ("import no_such_module", False, 0),
+WSGI = "import django\napplication = django\n"
+NO_MODULE = f"{WSGI}import no_such_module\n"
+IMPORTS = {  # wsgi.py of the live release and that of the candidate, the exit code of the update, what it says
+    "the candidate": (WSGI, NO_MODULE, 5, "conf/wsgi.py cannot be imported: ModuleNotFoundError: No module named 'no_"),
+    "both": (NO_MODULE, NO_MODULE, 0, ""),  # said as the first one went live
+    "each for itself": (
+        NO_MODULE,
+        f"{WSGI}import another\n",
+        5,
+        "conf/wsgi.py cannot be imported: ModuleNotFoundError",
+    ),
+    "an exit": (WSGI, f"{WSGI}raise SystemExit(0)\n", 5, "conf/wsgi.py cannot be imported: SystemExit: 0"),
+    "no application": (WSGI, "import django\n", 5, "has no attribute 'application'"),
+    "a variable": (WSGI, f"import os\n{WSGI}os.environ['NEW_KEY']\n", 0, "'NEW_KEY'. Put the variables of the service"),
+    "a key": (WSGI, f"{WSGI}{{}}['price']\n", 5, "conf/wsgi.py cannot be imported: KeyError: 'price'"),
+    "off": (WSGI, NO_MODULE, 0, ""),
 }
 
 
 @pytest.mark.parametrize("case", mostly_slow(IMPORTS, "the candidate"))
 def test_law_03_41_the_application_of_a_candidate_is_imported(make_site: SiteFactory, case: str) -> None:
     """Not for a candidate whose application fails as the live one does: it may need what only its server has."""
-    code, is_old, status = IMPORTS[case]
-    wsgi = f"import django\n{code}\n"
-    site = make_site.live(**SITE | {"files": FILES | {"conf/wsgi.py": wsgi if is_old else "import django\n"}})
+    old, new, status, said = IMPORTS[case]
+    site = make_site.live(**SITE | {"files": FILES | {"conf/wsgi.py": old}})
     site.write_dotenv(smoke="off" if case == "off" else "auto")
-    site.push_from_elsewhere({"conf/wsgi.py": wsgi, "static/site.css": "site 2"})
+    site.push_from_elsewhere({"conf/wsgi.py": new, "static/site.css": "site 2"})
     finished = site.releaser("update", check=status)
-    says(finished, *(["No module named 'no_such_module'"] if case != "off" else []))
-    assert ("nor can that of the live release" in finished.stderr) == is_old
+    says(finished, said)
+    assert ("cannot be imported" in finished.stderr) == bool(said) or case == "no application"
     assert public(site)["site.css"] == ("site 1" if status else "site 2")
+    log = (site.release() / "tests.log").read_text("utf-8")
+    assert ("cannot be imported here, so updates go on without that test" in log) == (
+        case in ("both", "each for itself", "a variable")
+    )
+    if case == "a variable":
+        site.push_from_elsewhere({"static/site.css": "site 3"})
+        assert "cannot be imported" not in site.releaser("update", check=0).stderr  # said once
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("wsgi", ["conf/wsgi.py", "wsgi.py"])
+def test_law_20_an_application_that_nothing_serves_excuses_no_other(make_site: SiteFactory, wsgi: str) -> None:
+    """Also where wsgi.py lies outside the directory of manage.py."""
+    files = {"conf/asgi.py": NO_MODULE, wsgi: WSGI}
+    files |= {f"src/{name}": text for name, text in files.items() if wsgi == "wsgi.py" and name != wsgi}
+    site = make_site.live(**SITE | {"files": FILES | files | ({"src/manage.py": ""} if wsgi == "wsgi.py" else {})})
+    site.push_from_elsewhere({wsgi: f"{WSGI}import another\n"})
+    says(refused(site, "update", code=5), f" {wsgi} cannot be imported: ModuleNotFoundError: No module named 'another'")
 
 
 @pytest.mark.slow

@@ -7,21 +7,24 @@ from typing import Any
 import msgspec
 import pytest
 
-from releaser.candidate.smoke import find_applications
-from releaser.live.uv_run import replace_uv_run
+from releaser.live.uv_run import list_uv_runs, replace_uv_run
 from releaser.site import django
-from releaser.site.django import find_django, find_problems, list_hints
+from releaser.site.django import advise_on_variables, find_django, find_problems, list_hints
 from releaser.site.settings import load_settings
 from releaser.site.site import Site
-from tests.unit.samples import make_lock, make_site
+from tests.unit.samples import make_site
 
 LOCAL = 'os.environ.setdefault("DJANGO_SETTINGS_MODULE", "conf.local")\n'
 LIVE = "import django\nos.environ.setdefault('DJANGO_SETTINGS_MODULE', 'conf.live')\n"
 OTHER = "import django\nos.environ.setdefault('DJANGO_SETTINGS_MODULE', 'conf.other')\n"
 FIXED = "import django\nos.environ['DJANGO_SETTINGS_MODULE'] = 'conf.fixed'\n"
+BRANCHES = f"if staging():\n    {FIXED[14:].replace('fixed', 'other')}else:\n    {FIXED[14:]}# django"
 SILENT = FIXED.replace("os.", "# os.")
 COMPUTED = "import django\nos.environ.setdefault('DJANGO_SETTINGS_MODULE', choose())\n"
 UNIT = "[Service]\nWorkingDirectory=PROJECT\nEnvironment=DJANGO_SETTINGS_MODULE=conf.unit\n"
+WORKS = "[Service]\nWorkingDirectory=PROJECT\n;Environment=DJANGO_SETTINGS_MODULE=conf.comment\n"
+FILE = f"{WORKS}EnvironmentFile=-PROJECT/../units/a.env\n"
+GIVEN = "DJANGO_SETTINGS_MODULE='conf.given'\n"
 
 
 def site_of(base: Path, files: Mapping[str, str], **settings: Any) -> Site:
@@ -46,13 +49,28 @@ def site_of(base: Path, files: Mapping[str, str], **settings: Any) -> Site:
         ({"manage.py": LOCAL, "wsgi.py": LIVE, "units/a.service": UNIT}, {}, "manage.py", "conf.unit", "a.service"),
         ({"manage.py": LOCAL, "wsgi.py": LIVE, "units/a.service": UNIT.replace("PROJECT", "PROJECT2")}, {},
          "manage.py", "conf.live", "by wsgi.py"),
+        ({"manage.py": LOCAL, "wsgi.py": LIVE, "units/a.service": FILE, "units/a.env": GIVEN}, {},
+         "manage.py", "conf.given", "a.service"),
+        ({"manage.py": LOCAL, "wsgi.py": LIVE, "units/a.service": FILE}, {}, "manage.py", "conf.live", "a.env of the"),
+        ({"manage.py": LOCAL, "wsgi.py": LIVE, "units/a.service": WORKS, "units/a.service.d/x.conf": UNIT}, {},
+         "manage.py", "conf.unit", "a.service"),
+        ({"manage.py": LOCAL, "wsgi.py": LIVE, "units/a.service": UNIT, "units/a.service.d/x.conf":
+          UNIT.replace("unit", "other")}, {}, "manage.py", "", "`conf.other` in"),
         ({"manage.py": LOCAL, "wsgi.py": LIVE, "gunicorn.conf.py": 'raw_env = ["DJANGO_SETTINGS_MODULE=conf.unit"]'},
          {}, "manage.py", "conf.unit", "by gunicorn.conf.py"),
         ({"manage.py": LOCAL, "wsgi.py": FIXED}, {"django_settings": "mine"}, "manage.py", "mine", "`django_settings`"),
-        ({"manage.py": LOCAL, "wsgi.py": LIVE, "asgi.py": OTHER}, {}, "manage.py", "", "No"),
+        ({"manage.py": LOCAL, "wsgi.py": LIVE, "asgi.py": OTHER}, {}, "manage.py", "", "`conf.other` in asgi.py"),
+        ({"manage.py": LOCAL, "wsgi.py": BRANCHES}, {}, "manage.py", "", "`conf.other` in wsgi.py"),
         ({"manage.py": LOCAL, "wsgi.py": LIVE, "asgi.py": LIVE.replace("live", "local")}, {}, "manage.py", "conf.live",
          "by wsgi.py"),
         ({"manage.py": LOCAL, "wsgi.py": COMPUTED}, {}, "manage.py", "", "as wsgi.py computes them"),
+        ({"manage.py": LOCAL, "wsgi.py": LIVE.replace("live'", "' + name")}, {}, "manage.py", "", "computes them"),
+        ({"manage.py": LOCAL, "wsgi.py": FIXED.replace("\n", " + name\n")}, {}, "manage.py", "", "computes them"),
+        ({"manage.py": LOCAL, "wsgi.py": FIXED.replace("\n", " if a() else 'b'\n")}, {}, "manage.py", "", "computes"),
+        ({"manage.py": LOCAL, "wsgi.py": LIVE.replace(")", ",  # live\n)")}, {}, "manage.py", "conf.live", "by wsgi"),
+        ({"manage.py": LOCAL, "wsgi.py": FIXED.replace("\n", "  # fixed\n")}, {}, "manage.py", "conf.fixed", "by wsgi"),
+        ({"manage.py": LOCAL, "wsgi.py": COMPUTED, "units/a.service": UNIT.replace("conf.unit", "conf.%i")}, {},
+         "manage.py", "", "computes them"),
         ({"manage.py": LOCAL, ".venv/wsgi.py": LIVE, "env/pyvenv.cfg": "", "env/wsgi.py": LIVE}, {}, "manage.py", "",
          "No wsgi.py"),
         ({"wsgi.py": LIVE}, {}, "None", "conf.live", "No manage.py was found: migrations are not asked"),
@@ -76,8 +94,8 @@ def test_law_41_the_settings_of_the_service_are_found_or_asked_for(
     found, hints = find_django(site, site.paths.project), " ".join(list_hints(site))
     assert (str(found.manage), found.settings) == (manage, module)
     problems = [problem.message for problem in find_problems(site)]
-    if said == "No" and not module:
-        assert "`conf.other` in asgi.py" in problems[0]
+    if said.startswith("`conf.other` in"):
+        assert said in problems[0]
     else:
         assert (said in hints and bool(hints) == bool(said), problems) == (True, []), hints
 
@@ -88,46 +106,70 @@ def test_a_manage_py_that_is_set_has_to_exist(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("files", "settings", "modules"),
+    ("files", "imported"),
     [
-        (["conf/wsgi.py", "conf/asgi.py", "manage.py"], {}, ["conf.wsgi", "conf.asgi"]),
-        (["src/manage.py", "src/conf/wsgi.py", "passenger_wsgi.py"], {}, ["conf.wsgi"]),
-        (["src/manage.py", "deploy/wsgi.py"], {}, []),
-        (["wsgi.py"], {"smoke": "off"}, []),
+        (["conf/wsgi.py", "conf/asgi.py", "manage.py"], {"conf/wsgi.py": ".", "conf/asgi.py": "."}),
+        (["src/manage.py", "src/conf/wsgi.py", "passenger_wsgi.py"], {"src/conf/wsgi.py": "src"}),
+        (["src/manage.py", "deploy/wsgi.py", "wsgi.py"], {"wsgi.py": "."}),
+        (["manage.py", "passenger_wsgi.py"], {}),
     ],
 )
-def test_the_applications_are_found(
-    tmp_path: Path, files: list[str], settings: dict[str, str], modules: list[str]
-) -> None:
-    site = site_of(tmp_path, dict.fromkeys(files, LIVE), **settings)
-    assert find_applications(site, site.paths.project, make_lock("django 5.0")) == modules
-    assert find_applications(site, site.paths.project, make_lock("flask 3.0")) == []
+def test_the_applications_are_found(tmp_path: Path, files: list[str], imported: dict[str, str]) -> None:
+    site = site_of(tmp_path, dict.fromkeys(files, LIVE))
+    found = find_django(site, site.paths.project).imported
+    assert {str(path): place for path, place in found.items()} == imported
+    assert ("No wsgi.py" in " ".join(list_hints(site))) == (not imported)
 
 
 @pytest.mark.parametrize(
-    ("line", "instead"),
+    ("reason", "has_advice"),
     [
-        ("uv run gunicorn shop.wsgi", "V/gunicorn shop.wsgi"),
-        ("ExecStart=/usr/bin/uv run --frozen gunicorn -b :80 s.wsgi", "ExecStart=V/gunicorn -b :80 s.wsgi"),
-        ("sh -c 'cd /srv && exec uv run --frozen python serve.py' > log 2>&1 &",
-         "sh -c 'cd /srv && exec V/python serve.py' > log 2>&1 &"),
-        ('ExecStart=/bin/bash -c "~/.local/bin/uv run serve"', 'ExecStart=/bin/bash -c "V/serve"'),
-        ("uv run serve.py", "V/python serve.py"),
-        ("sh -c 'uv run ./serve.py'", "sh -c 'V/python ./serve.py'"),
-        ("uv run ./serve", "./serve"),
-        ("uv run -m gunicorn x", "V/python -m gunicorn x"),
-        ("uv --quiet run --group prod --extra=web -p 3.12 --env-file ../.env -- uvicorn a:b", "V/uvicorn a:b"),
-        ("uv run --with gevent --all-extras gunicorn --config-setting x", "V/gunicorn --config-setting x"),
-        ("uv run --no-sync gunicorn shop", ""),
-        ("env UV_NO_SYNC=1 uv run gunicorn shop", ""),
-        ("uv run --isolated x", ""),
-        ("uvx gunicorn", ""),
-        ("nuv run x", ""),
-        ("my-uv run x", ""),
-        ("uv sync", ""),
-        ("uv run", ""),
-        (".venv/bin/gunicorn shop.wsgi", ""),
+        ("KeyError: 'NEW_KEY'", True),
+        ("django.core.exceptions.ImproperlyConfigured: Set the NEW_KEY environment variable", True),
+        ("decouple.UndefinedValueError: NEW_KEY not found. Declare it as envvar or define a default value.", True),
+        ("KeyError: 'price'", False),
+        ("ModuleNotFoundError: No module named 'price'", False),
+        ("SystemExit: 0", False),
     ],
-)  # fmt: skip
-def test_a_line_with_uv_run_gets_the_one_to_write_instead(line: str, instead: str) -> None:
-    assert replace_uv_run(line, "V") == instead
+)
+def test_an_error_that_a_variable_may_cure_names_the_file_for_it(reason: str, has_advice: bool) -> None:
+    assert ("`environment_file`" in advise_on_variables(reason)) == has_advice
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "uv run | gunicorn shop.wsgi",
+        "ExecStart=/usr/bin/uv run | --frozen gunicorn -b :80 s.wsgi",
+        "ExecStart=-/usr/bin/uv run | \\",
+        "sh -c 'cd /srv && exec uv run | --frozen python serve.py' > log 2>&1 &",
+        'ExecStart=/bin/bash -c "~/.local/bin/uv run | serve"',
+        "uv run | --env-file .env --with gevent --directory src sh start.sh",
+        "uv --quiet run | --group prod --extra=web -p 3.12 -- uvicorn a:b",
+        "uv --directory /srv/shop --project=. -q run | gunicorn shop",
+        "env UV_NO_SYNC=0 uv run | gunicorn shop",
+        "uv run --no-sync gunicorn shop",
+        "env UV_NO_SYNC=true uv run gunicorn shop",
+        "uv run --isolated x",
+        "uv --quiet tool run x",
+        "uvx gunicorn",
+        "nuv run x",
+        "my-uv run x",
+        "uv sync",
+        "uv run",
+        ".venv/bin/gunicorn shop.wsgi",
+    ],
+)
+def test_a_line_with_uv_run_gets_no_sync_where_it_syncs(line: str) -> None:
+    """At the bar, if there is one."""
+    assert replace_uv_run(line.replace(" |", "")) == (line.replace("|", "--no-sync") if "|" in line else "")
+
+
+def test_units_that_sync_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    unit = "[Service]\nWorkingDirectory=PROJECT\n{}ExecStart=/usr/bin/uv \\\n  run x\n"
+    quiet = "Environment=UV_NO_SYNC=1\n"
+    files = {"units/a.service": unit.format(""), "units/b.service": unit.format(quiet)}
+    monkeypatch.setattr(django, "_UNITS", (tmp_path / "units",))
+    [problem] = list_uv_runs(site_of(tmp_path, files))
+    assert problem.message.startswith(f"{tmp_path}/units/a.service starts")
+    assert problem.advice.endswith("run --no-sync x`.")
