@@ -173,7 +173,7 @@ class LiveSettings(msgspec.Struct, frozen=True):
     ] = ""
     restart_timeout: Annotated[Seconds, Meta(description="Time limit of a restart, or a hook.")] = Seconds(120)
     health_check: Annotated[
-        Command, Meta(description="URL that must answer, or `unix:SOCKET:/PATH`, or a command that must end with 0.")
+        Command, Meta(description="URL that must answer, `unix:SOCKET:[HOST]/PATH`, or a command that must end with 0.")
     ] = Command(())
     collectstatic: Annotated[
         Literal["auto", "on", "off"], Meta(description="Collect Django's static files after the flip.")
