@@ -27,8 +27,8 @@ _MONOTONIC = 1e9  # seconds: more than a time since boot, less than one since 19
 _ANSWERS = 8  # by chance, the first master gives half of them
 _INIT = r"(\S*/)?(init|systemd)( (?!-- ).*)?"  # but Docker's
 _SHELL = r"-?(\S*/)?(sh|bash|dash|zsh)( -.*)?"  # of a terminal, cron or ssh
-_LINE = """def on_starting(server): server.START_CTX[0], server.START_CTX["args"][:2] = \
-"{0}/python", ["{0}/python", "{0}/gunicorn"]"""
+_LINE = """Write into gunicorn.conf.py, then stop and start gunicorn, once: `def on_starting(server): \
+server.START_CTX[0], server.START_CTX["args"][:2] = "{0}/python", ["{0}/python", "{0}/gunicorn"]`"""
 
 
 def _find_file(site: Site, words: tuple[str, ...]) -> str:
@@ -69,12 +69,7 @@ def find_hint(site: Site, words: tuple[str, ...]) -> str:
         with contextlib.suppress(OSError):
             if path.suffix == ".py" and path.is_file() and "START_CTX" in path.read_text(errors="replace"):
                 return ""
-    return f"A new gunicorn may run the Python of the old one, not that of the live release. {_advise_on_line(site)}"
-
-
-def _advise_on_line(site: Site) -> str:
-    line = _LINE.format(site.paths.link / "bin")
-    return f"Write into gunicorn.conf.py, then stop and start gunicorn, once: `{line}`"
+    return f"A new gunicorn may have the Python of the old one. {_LINE.format(site.paths.link / 'bin')}"
 
 
 def find_supervisor(site: Site, master: int) -> str:
@@ -109,7 +104,7 @@ def restart(site: Site, words: tuple[str, ...], release: Path) -> str:
             os.kill(first, signal.SIGUSR2)
         second = _wait(site, lambda: _read(site, f"{file}.2", first))
         if second and (release / LEASE).exists() and second not in list_users(release):
-            raise HostError("The new gunicorn has the Python of the old one.", _advise_on_line(site))
+            raise HostError("The new gunicorn has the Python of the old one.", _LINE.format(site.paths.link / "bin"))
         _wait(site, lambda: _does_work(second) or not proc.is_running(second))
         if not _does_work(second):
             advice = advise_on_limit(site) if proc.is_running(second) else "See the log of gunicorn."
