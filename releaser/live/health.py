@@ -18,13 +18,14 @@ from releaser.system.text import LONGEST_LINE, clip, format_seconds, join_few
 _POLL_INTERVAL = 0.5  # seconds between two attempts
 _THROTTLE = 15.0  # seconds: Passenger looks at its file at most once in ten
 _SETTLE = 2.0  # seconds in which a server that cannot start ends
-_SCHEMES = ("http://", "https://")
+_SOCKET = "unix:"
+_SCHEMES = ("http://", "https://", _SOCKET)
 
 
 def find_problems(site: Site) -> list[Problem]:
     """Return a problem if the health check is neither a URL nor a command."""
     command = site.settings.live.health_check
-    if command and "://" not in command[0]:
+    if command and "://" not in command[0] and not command[0].startswith(_SOCKET):
         return find_missing_program(site, "health_check", command[0])
     if command and (len(command) > 1 or not command[0].startswith(_SCHEMES)):
         message = (
@@ -151,7 +152,7 @@ def is_url_asked(site: Site) -> bool:
 def _ask(site: Site, timeout: float) -> tuple[bool, str]:
     command = site.settings.live.health_check
     if command[0].startswith(_SCHEMES):
-        return _ask_url(command[0], timeout)
+        return _ask_url(site, command[0], timeout)
     try:
         env = site.service_environment(site.paths.link)
         process.run(command, cwd=site.paths.project, env=env, timeout=timeout)
@@ -160,12 +161,20 @@ def _ask(site: Site, timeout: float) -> tuple[bool, str]:
     return True, f"`{command[0]}` ended with 0"
 
 
-def _ask_url(url: str, timeout: float) -> tuple[bool, str]:
+def _ask_url(site: Site, url: str, timeout: float) -> tuple[bool, str]:
     import httpx  # takes 50 ms
 
     def ask() -> tuple[bool, str]:
+        transport, address = None, url
+        if url.startswith(_SOCKET):  # of `SOCKET:/PATH`, or `SOCKET:HOST/PATH`
+            socket, _, place = url.removeprefix(_SOCKET).partition(":")
+            transport = httpx.HTTPTransport(uds=str(site.paths.project / socket))
+            address = f"http://localhost{place}" if place[:1] in ("", "/") else f"http://{place}"
         try:
-            with httpx.stream("GET", url, timeout=timeout, follow_redirects=True) as response:
+            with (
+                httpx.Client(transport=transport, timeout=timeout, follow_redirects=True) as client,
+                client.stream("GET", address) as response,
+            ):
                 return response.is_success, f"{url} answered {response.status_code}"
         except (httpx.HTTPError, httpx.InvalidURL, ValueError, ImportError) as error:
             reason = clip(str(error) or type(error).__name__, LONGEST_LINE)

@@ -52,7 +52,11 @@ def run_restart(site: Site, words: Sequence[str], env: Mapping[str, str]) -> Non
     try:
         process.run(words, cwd=site.paths.project, env=env, timeout=limit, may_leave_service=True)
     except ToolError as error:
-        advice = error.advice
-        if error.is_killed:
-            advice = f"It may take {format_seconds(limit)}: if it needs longer, set `restart_timeout`, such as to `5m`."
-        raise ChangeError(f"The restart failed: {error.message}", advice, output=error.output) from error
+        advice = advise_on_limit(site) if error.is_killed else error.advice
+        raise ChangeError(error.message, advice, output=error.output) from error
+
+
+def advise_on_limit(site: Site) -> str:
+    """Return what to do about a restart that takes longer than it may."""
+    limit = format_seconds(site.settings.live.restart_timeout)
+    return f"It may take {limit}: if it needs longer, set `restart_timeout`, such as to `5m`."

@@ -172,9 +172,9 @@ class LiveSettings(msgspec.Struct, frozen=True):
         str, Meta(description="File to touch. Default: `config/tmp/restart.txt`, else `tmp/restart.txt`.")
     ] = ""
     restart_timeout: Annotated[Seconds, Meta(description="Time limit of a restart, or a hook.")] = Seconds(120)
-    health_check: Annotated[Command, Meta(description="URL that must answer, or a command that must end with 0.")] = (
-        Command(())
-    )
+    health_check: Annotated[
+        Command, Meta(description="URL that must answer, `unix:SOCKET:[HOST]/PATH`, or a command that must end with 0.")
+    ] = Command(())
     collectstatic: Annotated[
         Literal["auto", "on", "off"], Meta(description="Collect Django's static files after the flip.")
     ] = "auto"

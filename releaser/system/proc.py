@@ -35,6 +35,13 @@ def find_parent(pid: int) -> int:
     return int(next(iter(_read_stat(pid)[_PARENT:]), 0))
 
 
+def find_session(pid: int) -> int:
+    """Return the session of a process; -1 if this user may not see it."""
+    with contextlib.suppress(OSError):
+        return os.getsid(pid)
+    return -1
+
+
 def read_words(pid: int) -> list[str]:
     """Return the command line of a process."""
     return _read(pid, "cmdline").rstrip("\0").split("\0")

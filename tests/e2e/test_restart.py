@@ -1,11 +1,13 @@
 """The ways to restart a site: gunicorn without a gap, units of systemd, Passenger, and workers beside it."""
 
 import contextlib
+import http.server
 import json
 import os
 import shutil
 import signal
 import socket
+import socketserver
 import subprocess
 import sys
 import threading
@@ -141,11 +143,56 @@ def test_law_04_21_gunicorn_hands_over_without_a_failed_request(
 @pytest.mark.slow
 @pytest.mark.network
 def test_law_21_an_ill_release_does_not_take_over(gunicorn_site: SampleSite) -> None:
+    """But a release that cures an ill one does."""
     site = gunicorn_site
     with under_gunicorn(site, *SCRIPT) as visitors:
         site.publish("alpha", "1.2.0", modules={"alpha/__init__.py": ILL})
-        says(site.releaser("update", check=6), "500")
+        says(site.releaser("update", check=6), "failed its health check under the new gunicorn")
         assert (site.version("alpha"), visitors.ask()) == ("1.0.0", "1.0.0")
+        assert len(visitors.failed) < 100, "as if it had served until the end of `health_timeout`"
+        site.releaser("unhold", "--all", check=0)
+        site.releaser("update", check=0, env={"RELEASER_HEALTH_CHECK": ""})
+        assert site.version("alpha") == "1.2.0"
+        site.update_to("1.3.0")
+        assert visitors.ask() == "1.3.0"
+
+
+SLOW = '__version__ = "1.2.0"\nimport os, time\n"SERVER_SOFTWARE" in os.environ and time.sleep(600)\n'
+
+
+@pytest.mark.slow
+@pytest.mark.network
+def test_law_28_a_start_that_takes_too_long_is_told_with_its_limit(gunicorn_site: SampleSite) -> None:
+    site = gunicorn_site
+    with under_gunicorn(site, *SCRIPT) as visitors:
+        site.publish("alpha", "1.2.0", modules={"alpha/__init__.py": SLOW})
+        finished = site.releaser("update", check=6, env={"RELEASER_RESTART_TIMEOUT": "8s"})
+        says(finished, "by `restart`", "did not come to work", "set `restart_timeout`")
+        assert visitors.ask() == "1.0.0"
+    assert visitors.failed == []
+
+
+@pytest.mark.slow
+@pytest.mark.network
+def test_law_21_a_pid_file_that_lies_ends_nothing(gunicorn_site: SampleSite) -> None:
+    """It outlives its process, or others write it."""
+    site, second = gunicorn_site, gunicorn_site.outer / "gunicorn.pid.2"
+    with started(["sleep", "600"], cwd=site.path, env=site.env) as innocent:
+        (site.outer / "gunicorn.pid").write_text(f"{innocent.pid}\n", encoding="utf-8")
+        site.write_dotenv(restart="gunicorn:../gunicorn.pid", health_timeout="0s")
+        says(site.releaser("check", check=0), "No gunicorn of this site runs")
+        site.publish("alpha", "1.1.0")
+        says(site.releaser("update", check=6), "No gunicorn of this site runs")
+        assert (innocent.poll(), site.json("status", check=10)["on_hold"]) == (None, [])
+        (site.outer / "gunicorn.pid").unlink()
+        with under_gunicorn(site, *SCRIPT) as visitors:
+            second.write_text(f"{innocent.pid}\n", encoding="utf-8")
+            site.releaser("update", check=0)
+            assert (innocent.poll(), visitors.ask()) == (None, "1.1.0")
+            os.mkfifo(second)
+            site.update_to("1.2.0")
+            assert visitors.ask() == "1.2.0"
+        assert visitors.failed == []
 
 
 @pytest.mark.slow
@@ -167,14 +214,16 @@ def test_law_07_a_kill_while_two_masters_run_is_finished_by_the_next_run(gunicor
 
 @pytest.mark.slow
 @pytest.mark.network
-def test_law_28_a_pinned_master_is_refused_with_the_lines_to_write(gunicorn_site: SampleSite) -> None:
+def test_law_28_a_pinned_master_keeps_its_release_and_the_line_to_write_is_told(gunicorn_site: SampleSite) -> None:
     site = gunicorn_site
     (site.path / "gunicorn.conf.py").write_text("", encoding="utf-8")
     site.push_commit("No lines", {"gunicorn.conf.py": ""})
-    with under_gunicorn(site, *SCRIPT):
-        says(refused(site, "check"), CONFIG.format(site.link / "bin").strip())
-        site.write_dotenv(restart="sh -c 'kill -HUP $(cat ../gunicorn.pid)'", health_timeout="3s")
+    with under_gunicorn(site, *SCRIPT) as visitors:
+        says(site.releaser("check", check=0), CONFIG.format(site.link / "bin").strip())
         site.publish("alpha", "1.1.0")
+        says(site.releaser("update", check=6), CONFIG.format(site.link / "bin").strip())
+        assert (visitors.ask(), visitors.failed, site.json("status", check=10)["on_hold"]) == ("1.0.0", [], [])
+        site.write_dotenv(restart="sh -c 'kill -HUP $(cat ../gunicorn.pid)'", health_timeout="3s")
         answer = site.json("update", check=7)
         assert answer["result"] == "updated-not-restarted"
         assert "gunicorn" in str(answer["problems"])
@@ -195,7 +244,7 @@ def test_law_28_a_gunicorn_that_a_supervisor_watches_is_refused(gunicorn_site: S
         says(refused(site, "check"), "supervisor")
         os.kill(int(pid.read_text(encoding="utf-8")), signal.SIGTERM)
         wait_until(lambda: not pid.exists())
-    says(refused(site, "check"), "no gunicorn of this user runs")
+    says(site.releaser("check", check=0), "No gunicorn of this site runs")
 
 
 SYSTEMCTL = """#!/bin/sh
@@ -241,9 +290,10 @@ def test_units_of_systemd_are_restarted_and_their_sockets_stay(make_site: SiteFa
 @pytest.mark.parametrize(("state", "word"), [("not-found", "list-units"), ("", "enable-linger")])
 def test_law_28_a_unit_that_systemd_does_not_know_is_refused(user_site: SampleSite, state: str, word: str) -> None:
     user_site.write_dotenv(restart="systemd:shop")
-    text = SYSTEMCTL.replace("{user}", state).replace("{system}", "not-found").replace("{calls}", "/dev/null")
-    with fake_program(user_site, "systemctl", text):
-        word = word if user_site.user else "list-units"
+    is_user = bool(user_site.user or os.geteuid())
+    text = SYSTEMCTL.replace("{user}", state).replace("{system}", "not-found" if is_user else state)
+    with fake_program(user_site, "systemctl", text.replace("{calls}", "/dev/null")):
+        word = word if is_user or state else "Set a command"
         says(refused(user_site, "check"), "shop.service", word)
 
 
@@ -299,7 +349,12 @@ def test_law_06_a_restart_that_never_worked_holds_nothing_and_is_tried_again(mak
     site.write_dotenv(restart=str(script), health_timeout="0s")
     says(site.releaser("check", "--live", check=4), "`restart` is not allowed", "a password is required")
     for _ in range(2):
-        says(site.releaser("update", check=6), "may not answer", f"Start the site: run `{script}`")
+        finished = site.releaser("update", check=6)
+        says(finished, "by `restart`: `", "a password is required", "Start the site: run the command of `restart`.")
+    site.write_dotenv(restart="true --secret", restart_workers=f"{script} --secret", health_timeout="0s")
+    finished = site.releaser("update", check=6)
+    says(finished, "by `restart_workers`: `", "a password is required")
+    assert "--secret" not in finished.stdout + finished.stderr
     assert (site.version("alpha"), site.json("status", check=10)["on_hold"]) == ("1.0.0", [])
     script.write_text("#!/bin/sh\n", encoding="utf-8")
     site.releaser("check", "--live", check=0)
@@ -468,6 +523,29 @@ def test_law_28_34_a_link_out_of_the_checkout_is_refused_before_the_flip(make_si
     site.write_dotenv(restart="auto", restart_file=f"{shared}/restart.txt")
     site.update_to("1.1.0")
     assert (shared / "restart.txt").exists()
+
+
+@pytest.mark.slow
+def test_a_health_check_asks_by_a_socket(make_site: SiteFactory) -> None:
+    class Answer(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append((self.headers["Host"], self.path))
+            self.send_response(500 if self.path == "/ill" else 200)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    site, asked = make_site.live(), list[tuple[str, str]]()
+    with socketserver.UnixStreamServer(str(site.outer / "web"), Answer) as server:
+        threading.Thread(target=server.serve_forever).start()
+        try:
+            for value, code in {"../web": 0, f"{site.outer}/web:/ill": 10, "../web:shop.test/x": 0}.items():
+                site.write_dotenv(health_check=f"unix:{value}")
+                site.releaser("check", "--live", check=code)
+        finally:
+            server.shutdown()
+    assert asked == [("localhost", "/"), ("localhost", "/ill"), ("shop.test", "/x")]
 
 
 @pytest.mark.slow

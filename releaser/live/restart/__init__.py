@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
 from typing import Protocol
 
-from releaser.errors import Problem
+from releaser.errors import ChangeError, Problem
 from releaser.live.programs import NONE
 from releaser.live.restart import command, gunicorn, passenger, systemd, touch
 from releaser.site.site import Site
@@ -45,12 +44,21 @@ def find_problems(site: Site) -> list[Problem]:
 
 def restart(site: Site, release: Path) -> str:
     """Restart the site, then its workers, on a release; return how, in words. May be repeated. Raises ChangeError."""
-    return "; ".join(find_way(words).restart(site, words, release) for _, words in _list_settings(site))
+    done = []
+    for name, words in _list_settings(site):
+        try:
+            done.append(find_way(words).restart(site, words, release))
+        except ChangeError as error:
+            message = f"The restart failed, by `{name}`: {error.message}"
+            raise type(error)(message, error.advice, output=error.output) from error
+    return "; ".join(done)
 
 
 def advise_start(site: Site) -> str:
     """Return how a person starts a site that does not answer."""
     words = site.settings.live.restart
     way = find_way(words)
-    start = systemd.advise_start(site, words) if way is systemd else shlex.join(words) if way is command else ""
-    return f"Start the site: run `{start}`." if start else "Start the site by hand, as when this host boots."
+    if way in (systemd, command):  # a command may have secrets
+        start = f"`{systemd.advise_start(site, words)}`" if way is systemd else "the command of `restart`"
+        return f"Start the site: run {start}."
+    return "Start the site by hand, as when this host boots."

@@ -8,76 +8,115 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 from releaser.errors import ChangeError, HostError, Problem
-from releaser.live.health import check_health
-from releaser.live.programs import run_restart
-from releaser.live.restart.advice import find_pin, find_supervisor
+from releaser.live.health import is_healthy_now
+from releaser.live.programs import advise_on_limit, run_restart
+from releaser.live.restart import systemd
 from releaser.releases.lease import LEASE, list_users
 from releaser.site.site import Site
 from releaser.system import proc, signals
+from releaser.system.text import word
 
 _MONOTONIC = 1e9  # seconds: more than a time since boot, less than one since 1970
-_ANSWERS = 4  # by chance, the first master gives half of them
+_ANSWERS = 8  # by chance, the first master gives half of them
+_INIT = r"(\S*/)?(init|systemd)( (?!-- ).*)?"  # but Docker's
+_SHELL = r"-?(\S*/)?(sh|bash|dash|zsh)( -.*)?"  # of a terminal, cron or ssh
+_LINE = """Write into gunicorn.conf.py, then stop and start gunicorn, once: `def on_starting(server): \
+server.START_CTX[0], server.START_CTX["args"][:2] = "{0}/python", ["{0}/python", "{0}/gunicorn"]`"""
 
 
 def _find_file(site: Site, words: tuple[str, ...]) -> str:
-    return str(site.paths.project / os.path.expanduser(words[0].partition(":")[2]))
+    return str(site.paths.project / os.path.expanduser(" ".join(words).partition(":")[2]))
 
 
-def _read(file: str) -> int:
-    """Return the process that a pid file names; 0 if it has ended, or this user may not signal it."""
-    with contextlib.suppress(OSError, ValueError):
-        os.kill(pid := int(Path(file).read_text(encoding="utf-8")), 0)
-        return pid if proc.is_running(pid) else 0
+def _read(site: Site, file: str, parent: int = 0) -> int:
+    """Return the gunicorn that a pid file names; 0 if that is not of this user and site, or no child of a `parent`.
+
+    A pid file may outlive its process, and others may write to its directory.
+    """
+    with contextlib.suppress(OSError, ValueError), open(os.open(file, os.O_NOFOLLOW | os.O_NONBLOCK), "rb") as opened:
+        os.kill(pid := int(opened.read(20)), 0)
+        is_gunicorn = "gunicorn" in " ".join(proc.read_words(pid)) and parent in (0, proc.find_parent(pid))
+        is_trusted = os.fstat(opened.fileno()).st_uid in (os.geteuid(), 0)
+        is_of_site = Path(os.path.realpath(f"/proc/{pid}/cwd")).is_relative_to(os.path.realpath(site.paths.top))
+        return pid if is_gunicorn and is_trusted and is_of_site else 0
     return 0
 
 
 def find_problems(site: Site, setting: str, words: tuple[str, ...]) -> list[Problem]:
-    """Return why the master that runs cannot be replaced by a second one, on the release that is live then."""
+    """Return a problem if the master that runs cannot be replaced by a second one."""
     file = _find_file(site, words)
-    if not (master := _read(file) or _read(f"{file}.2")):
-        message = f"`{setting}` names `{file}`, but no gunicorn of this user runs with that pid file."
-        return [Problem("no-gunicorn", message, f"Start it with `--pid {file}`, or correct `{setting}`.")]
-    if instead := find_supervisor(site, master):
-        message = f"gunicorn, process {master}, has a supervisor, which would lose a second master."
-        return [Problem("supervised", message, f"Set `{setting}` to {instead}.")]
-    return find_pin(site, master)
+    master = _read(site, file) or _read(site, f"{file}.2")
+    if not (instead := find_supervisor(site, master) if master else ""):
+        return []
+    message = f"gunicorn, process {master}, has a supervisor, or a container, which would lose a second master."
+    return [Problem("supervised", message, f"Set `{setting}` to {instead}.")]
+
+
+def find_hint(site: Site, words: tuple[str, ...]) -> str:
+    """Return a hint if no master runs, or if the line by which it starts the next one cannot be seen."""
+    file = _find_file(site, words)
+    if not (master := _read(site, file) or _read(site, f"{file}.2")):
+        return f"No gunicorn of this site runs with the pid file `{file}`. Start it with `--pid {word(file)}`."
+    for name in (*proc.read_words(master), "gunicorn.conf.py"):
+        path = Path(f"/proc/{master}/cwd", re.sub("^(-c|--config=)?(file:)?", "", name))
+        with contextlib.suppress(OSError):
+            if path.suffix == ".py" and path.is_file() and "START_CTX" in path.read_text(errors="replace"):
+                return ""
+    return f"A new gunicorn may have the Python of the old one. {_LINE.format(site.paths.link / 'bin')}"
+
+
+def find_supervisor(site: Site, master: int) -> str:
+    """Return the way of what would miss a process that ends; empty if nothing does: it is a daemon, or a person's."""
+    unit, parent = proc.find_unit(master), proc.find_parent(master)
+    if unit and systemd.ask(site, systemd.make_command(site, unit), unit, "MainPID") == str(master):
+        return f"`systemd:{unit}`"
+    words, session = proc.read_words(parent), proc.find_session(master)
+    is_known = parent in (1, session) and re.fullmatch(_INIT if parent == 1 else _SHELL, " ".join(words), re.DOTALL)
+    is_daemon = session not in (master, proc.find_session(parent))  # the parent that started it has ended
+    return "the command of that supervisor" if master == 1 or (parent and not is_known and not is_daemon) else ""
 
 
 def restart(site: Site, words: tuple[str, ...], release: Path) -> str:
     """Start a second master, wait until it works and the site is well, and end the first one. Raises ChangeError."""
     file = _find_file(site, words)
-    first, second = _read(file), _read(f"{file}.2")
+    is_well, first = False, _read(site, file)
+    second = _read(site, f"{file}.2", first)
     if second and not first:  # it is about to rename its file, and ignores signals until then
-        first, second = _wait(site, lambda: _read(file)), 0
+        first, second = _wait(site, lambda: _read(site, file)), 0
     if not first:
-        raise HostError(f"The restart failed: no gunicorn runs with the pid file `{file}`.", "Start it with that.")
+        raise HostError(f"No gunicorn of this site runs with the pid file `{file}`.", "Start it with that file.")
     try:
         if not second or second not in list_users(release):
             _end(site, second)
+            with contextlib.suppress(OSError):
+                os.unlink(f"{file}.2")  # gunicorn does not start if it names a process of others
+            is_well = is_healthy_now(site) is not False
             # What does not start must be known before the signal: the first master could be lost.
             python = [str(site.paths.link / "bin/python"), "-c", "import gunicorn.app.wsgiapp"]
             run_restart(site, python, site.service_environment(site.paths.link))
             os.kill(first, signal.SIGUSR2)
-        second = _wait(site, lambda: _read(f"{file}.2"))
+        second = _wait(site, lambda: _read(site, f"{file}.2", first))
         if second and (release / LEASE).exists() and second not in list_users(release):
-            (pin,) = find_pin(site, 0)
-            raise HostError(f"The restart failed: {pin.message}", pin.advice)
+            raise HostError("The new gunicorn has the Python of the old one.", _LINE.format(site.paths.link / "bin"))
         _wait(site, lambda: _does_work(second) or not proc.is_running(second))
         if not _does_work(second):
-            raise ChangeError("The restart failed: the new gunicorn did not come to work.", "See the log of gunicorn.")
-        for _ in range(_ANSWERS):
-            check_health(site)
+            advice = advise_on_limit(site) if proc.is_running(second) else "See the log of gunicorn."
+            raise ChangeError("The new gunicorn did not come to work.", advice)
+        for _ in range(_ANSWERS if is_well else 0):  # any bad one is of the second
+            if is_healthy_now(site) is False:
+                raise ChangeError("The site failed its health check under the new gunicorn.", "See its log.")
     except ChangeError:
-        _end(site, _read(f"{file}.2"))
+        _end(site, _read(site, f"{file}.2", first))
         raise
     _end(site, first)
-    _wait(site, lambda: _read(file))
+    _wait(site, lambda: _read(site, file))
     return f"gunicorn {second} took over from {first}"
 
 
@@ -98,8 +137,8 @@ def _wait(site: Site, look: Callable[[], int]) -> int:
 
 
 def _end(site: Site, master: int) -> None:
-    """End a master once its requests are answered, which is by SIGTERM; at last by SIGQUIT."""
-    for number in (signal.SIGTERM, signal.SIGQUIT) if master else ():
+    """End a master once its requests are answered, which is by SIGTERM; at last by SIGQUIT, or SIGKILL."""
+    for number in (signal.SIGTERM, signal.SIGQUIT, signal.SIGKILL) if master else ():
         with contextlib.suppress(ProcessLookupError):
             os.kill(master, number)
         if _wait(site, lambda: not proc.is_running(master)):

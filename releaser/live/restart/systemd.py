@@ -50,9 +50,7 @@ def _make_environment(site: Site) -> dict[str, str]:
 def advise_start(site: Site, words: tuple[str, ...]) -> str:
     """Return the command by which a person starts the units."""
     units = list_units(words)
-    with contextlib.suppress(ToolError):
-        return " ".join([*make_command(site, units[0]), "restart", *units]).replace(" --no-ask-password", "")
-    return f"systemctl restart {' '.join(units)}"
+    return " ".join([*make_command(site, units[0]), "restart", *units]).replace(" --no-ask-password", "")
 
 
 def find_problems(site: Site, setting: str, words: tuple[str, ...]) -> list[Problem]:
@@ -64,7 +62,8 @@ def find_problems(site: Site, setting: str, words: tuple[str, ...]) -> list[Prob
         if state != "loaded":
             message = f"The setting `{setting}` names `{unit}`, which is {state or 'out of reach'} for `{command}`."
             advice = f"Correct `{setting}`: `{command} list-units` names units."
-            advice = advice if state else "Run `sudo loginctl enable-linger $(id -un)`, or set a command."
+            linger = "Run `sudo loginctl enable-linger $(id -un)`, or set a command."
+            advice = advice if state else linger if os.geteuid() else "Set a command: systemd does not answer."
             problems.append(Problem("no-unit", message, advice))
     return problems
 
