@@ -9,7 +9,7 @@ from releaser.candidate.namespace import run_in_shadow
 from releaser.candidate.shadow import Shadow
 from releaser.errors import BuildError
 from releaser.packages.lock import Lock
-from releaser.site.django import Django, find_django
+from releaser.site.django import Django, advise_on_variables, find_django
 from releaser.site.site import Site
 from releaser.system.text import find_error_line
 
@@ -40,7 +40,8 @@ def find_unapplied_migrations(site: Site, shadow: Shadow, venv: Path, *, mark: s
     if finished.status != 0 and _NO_DATABASE in finished.output:
         return []
     if finished.status != 0:
-        message = f"Django does not say which migrations are not applied: {find_error_line(finished.output)}"
+        reason = find_error_line(finished.output)
+        message = f"Django does not say which migrations are not applied: {reason}{advise_on_variables(reason)}"
         advice = f"Run `releaser run -- {django_command(django, 'showmigrations')}`, or set `migrations` to `ignore`."
         raise BuildError(message, shadow.advise_on_read_only(finished.output) or advice, output=finished.output)
     lines = [line.strip() for line in finished.stdout.splitlines()]

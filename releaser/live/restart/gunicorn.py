@@ -91,7 +91,9 @@ def restart(site: Site, words: tuple[str, ...], release: Path) -> str:
     if second and not first:  # it is about to rename its file, and ignores signals until then
         first, second = _wait(site, lambda: _read(site, file)), 0
     if not first:
-        raise HostError(f"No gunicorn of this site runs with the pid file `{file}`.", "Start it with that file.")
+        cure = "If it needs this release to start, run `RELEASER_RESTART=none RELEASER_HEALTH_CHECK= releaser update`."
+        message = f"No gunicorn of this site runs with the pid file `{file}`."
+        raise HostError(message, f"Start it with that file. {cure}")
     try:
         if not second or second not in list_users(release):
             _end(site, second)
