@@ -306,7 +306,8 @@ def make_rolled_back(release: Release, result: ChangeResult, new_commits: Sequen
     """Return the outcome of an automatic rollback."""
     entry = result.entry
     name = f"Release {release.id}" if release.id != entry.earlier else f"Commit {entry.commit[:12]}"
-    headline = f"{name} failed and was rolled back: {result.reason} {entry.earlier} is live."
+    reason = f"{result.reason.rstrip('.')}."
+    headline = f"{name} failed and was rolled back: {reason} {entry.earlier} is live."
     if entry.was_healthy is False:
         headline += " The site was already failing its health check."
     if result.may_be_down and result.problem is not None:  # which is more urgent
