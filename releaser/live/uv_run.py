@@ -14,6 +14,7 @@ from releaser.releases.release import Release
 from releaser.releases.verify import find_damage
 from releaser.site.django import list_units
 from releaser.site.site import Site
+from releaser.system.files import LARGEST_STATE
 
 #: `uv run`, also after options of uv with their values.
 _UV_RUN = re.compile(r"(?<![\w./-])(?:[\w./~-]*/)?uv(?:\s+-\S+(?:\s+(?!run\s|tool\s)[^\s-]\S*)?)*\s+run(?=\s)")
@@ -28,10 +29,10 @@ def replace_uv_run(line: str) -> str:
 
 
 def list_uv_runs(site: Site) -> list[Problem]:
-    """Return a problem for each `uv run` that starts the site: a process, or a unit of systemd."""
+    """Return a problem for each `uv run` that starts the site, in a unit, in a script of `restart`, or as a process."""
     problems = list[Problem]()
     for place, line in _list_lines(site):
-        if instead := replace_uv_run(line):
+        if (instead := replace_uv_run(line)) and not line.lstrip().startswith("#"):
             message = f"{place} starts the site by `uv run`, which puts the lock of the checkout into the live release."
             problems.append(Problem("uv-run", message, f"Write instead: `{instead.strip()}`."))
     return problems
@@ -42,6 +43,12 @@ def _list_lines(site: Site) -> Iterator[tuple[str, str]]:
     for path, text in list_units(site):
         lines = [] if _VARIABLE.search(text) else text.replace("\\\n", " ").splitlines()
         yield from ((str(path), line) for line in lines if line.startswith("ExecStart="))
+    live = site.settings.live
+    for path in (site.paths.project / word for word in (*live.restart, *live.restart_workers)):
+        with contextlib.suppress(OSError):
+            if os.path.isfile(path) and os.path.getsize(path) < LARGEST_STATE:
+                text = path.read_text(encoding="utf-8", errors="replace")
+                yield from ((str(path), line) for line in text.replace("\\\n", " ").splitlines())
     for entry in os.scandir("/proc"):
         with contextlib.suppress(OSError):
             process = Path(entry.path)

@@ -252,12 +252,13 @@ def test_law_20_39_a_service_that_uv_run_starts_is_named_and_its_sync_is_seen(ma
     site.releaser("hold", "alpha", check=0)
     site.push_from_elsewhere({}, upgrade=True)
     site.write_dotenv(restart="sh restart.sh")
-    instead = "uv run --no-sync --frozen python serve.py`"
+    instead = "uv run --no-sync --frozen python serve.py"
+    says(site.releaser("check", check=0), "restart.sh starts the site by `uv run`", instead)
     try:
         says(site.releaser("update", check=7), "by `uv run`, which puts the lock of the checkout into", instead)
         assert site.version("alpha") == "1.1.0"
         assert "uv-run" in [problem["code"] for problem in site.json("status", check=10)["attention"]]
-        says(site.releaser("check", check=3), "starts the site by `uv run`", instead)
+        says(site.releaser("check", check=3), "Process ", "starts the site by `uv run`", f"{instead}`")
     finally:
         site.run("sh", "restart.sh", "stop")
 
