@@ -234,7 +234,7 @@ def test_law_33_a_commit_that_adds_a_submodule(make_site: SiteFactory, *, is_reg
 def test_law_42_a_signal_ends_a_health_check_that_drips(make_site: SiteFactory) -> None:
     site = make_site.live(due="1.1.0")
     with endless(b"HTTP/1.1 200 OK\r\n", pause=0.3) as (port, _):
-        site.write_dotenv(health_check=f"http://127.0.0.1:{port}/", health_timeout="100s", restart="true")
+        site.write_dotenv(health_check=f"http://127.0.0.1:{port}/", health_timeout="25s", restart="true")
         first = site.live()
         with site.starting("update") as update:
             eventually(lambda: site.live() != first, "the flip", seconds=60)
