@@ -41,7 +41,8 @@ SITE = FILES | {
         from django.core.wsgi import get_wsgi_application
         os.environ.setdefault("DJANGO_SETTINGS_MODULE", "teashop.settings")
         application = get_wsgi_application()
-        import teashop.urls
+        from django.test import Client
+        Client().get("/?table=1")  # no visitor meets a cold worker
         """,
     "teashop/urls.py": """\
         import os
