@@ -110,12 +110,16 @@ class Story:
         return lock.partition('name = "django"\nversion = "')[2].partition('"')[0]
 
     def set_up(self) -> None:
-        """Make the site as it is before releaser comes: a checkout, a remote, an old lock and its venv."""
-        for name, text in FILES.items():
+        """Make the site as it is before releaser comes, with its settings."""
+        self.make_checkout(FILES)
+        (self.site.parent / ".env").write_text("RELEASER_ENVIRONMENT=local\n")
+
+    def make_checkout(self, files: dict[str, str]) -> None:
+        """Make a checkout with these files, its remote, an old lock and its venv."""
+        for name, text in files.items():
             file = self.site / name
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text(textwrap.dedent(text))
-        (self.site.parent / ".env").write_text("RELEASER_ENVIRONMENT=local\n")
         self.run("uv lock " + " ".join(f"--upgrade-package {pin}" for pin in OLD))
         self.run("uv sync --frozen")
         self.run(f"git init --quiet --bare {self.remote}")

@@ -13,14 +13,13 @@ import socket
 import statistics
 import sys
 import tempfile
-import textwrap
 import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from demo import FILES, OLD, Story, caption, expect
+from demo import FILES, Story, caption, expect
 from traffic import Answer, Panel, Visitors, ask, draw, percentile, wait_for
 
 QUIET = int(os.environ.get("QUIET", "60"))  # seconds
@@ -124,16 +123,7 @@ class Serving(Story):
         """Make the site, let releaser adopt it, and start its server."""
         packages = '"django~=5.2.0"' + (f', "{self.dependency}"' if self.dependency else "")
         toml = FILES["pyproject.toml"].replace('"django~=5.2.0"', packages)
-        for name, text in {**SITE, "pyproject.toml": toml, **self.files()}.items():
-            file = self.site / name
-            file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_text(textwrap.dedent(text))
-        self.run("uv lock " + " ".join(f"--upgrade-package {pin}" for pin in OLD))
-        self.run("uv sync --frozen")
-        self.run(f"git init --quiet --bare {self.remote}")
-        for words in ("init --quiet", "add --all", "commit --quiet -m 'Sell tea'", f"remote add origin {self.remote}"):
-            self.run(f"git {words}")
-        self.run("git push --quiet --set-upstream origin main")
+        self.make_checkout({**SITE, "pyproject.toml": toml, **self.files()})
         self.run(f"git clone --quiet {self.remote} {self.colleague}")
         url = f"http://127.0.0.1:{self.port}/"
         lines = ["ENVIRONMENT=local", f"RESTART={self.restart}", f"HEALTH_CHECK={url}"]

@@ -28,7 +28,8 @@ from releaser.system.space import require_room
 MOST_FILES, MOST_BYTES = 2000, 100 << 20  # of an entry that is copied
 ALL_FILES, ALL_BYTES = 20_000, 1 << 30  # of all of them
 LOG_DIRECTORIES = ("log", "logs")
-#: What a program says that must write there; the last two are SQLite's, which writes to read one in WAL mode.
+#: Errors of programs that write to a read-only directory. The last two come from SQLite, which also writes when it
+#: reads a database in WAL mode.
 _REFUSED_WRITES = ("Read-only file system", "unable to open database file", "attempt to write a readonly database")
 BYTE_CODE = "__pycache__"  # of the live code
 

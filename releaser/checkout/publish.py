@@ -25,7 +25,7 @@ from releaser.system.text import LONGEST_LINE, clip, count, join_few, word
 
 _LEFT_HEADS = 5  # of a remote that is rewritten again and again
 _REMOTE_LINE = re.compile(r"^remote: (.*\S)|^ ! \[remote rejected\] .*\((.+)\)$", re.MULTILINE)
-#: The words of servers that let nobody push here, or not with this key.
+#: Words in the refusals of servers: the branch is protected, or this key may not push.
 _REFUSALS = re.compile(
     r"declined|protected|GH0\d\d|denied|not allowed|not permitted|not authorized|read.only|\b403\b", re.IGNORECASE
 )

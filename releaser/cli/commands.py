@@ -24,7 +24,7 @@ from releaser.system.run import REBUILD
 
 
 @click.command("run", context_settings={"ignore_unknown_options": True})
-@click.option("--release", "name", metavar="ID", help="A candidate that passed its tests, in a tree of its own.")
+@click.option("--release", "name", metavar="ID", help="Use a candidate that passed its tests, with its code.")
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED, metavar="COMMAND…")
 @common_options(takes_lock=False)
 def run_command_in_release(common: Common, name: str | None, command: tuple[str, ...]) -> None:

@@ -28,9 +28,8 @@ def find_problems(site: Site) -> list[Problem]:
     if command and "://" not in command[0] and not command[0].startswith(_SOCKET):
         return find_missing_program(site, "health_check", command[0])
     if command and (len(command) > 1 or not command[0].startswith(_SCHEMES)):
-        message = (
-            f"The setting `health_check` is `{' '.join(command)}`, but must be one http or https URL, or a command."
-        )
+        text = " ".join(command)
+        message = f"The setting `health_check` is `{text}`, but must be one http, https or unix URL, or a command."
         return [Problem("wrong-health-check", message, "Set a URL such as `https://example.org/`, or a command.")]
     return []
 

@@ -56,7 +56,7 @@ class Status(msgspec.Struct, frozen=True):
     attention: tuple[Problem, ...]
     on_hold: tuple[HoldRow, ...]
     pending: tuple[str, ...]
-    #: What each of `pending` changes.
+    #: The changes of each commit in `pending`.
     pending_changes: dict[str, str]
     pause: Pause | None
     #: The end of the pause; None if it has none, or if updates are not paused.
@@ -169,7 +169,7 @@ def _read_decision(site: Site, holds: Sequence[Hold]) -> LastDecision | None:
 
 
 #: Problems that are asked anew: `mail` replaces what the last run said, `not-pushed` adds nothing to it.
-#: What the last run said of a restart lasts as `_find_failed_steps` says.
+#: Problems of the last run that `_find_failed_steps` repeats as long as they last.
 _ASKED_ANEW, _SAID_ONCE, _PASSING = "mail", "not-pushed", "not-restarted"
 
 

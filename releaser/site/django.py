@@ -30,8 +30,8 @@ _LONGEST = 1 << 20  # bytes of a file that is looked at
 class Django(msgspec.Struct, frozen=True):
     """Django in a project. Paths are relative to it; `manage` is None if there is no manage.py, or more than one.
 
-    `modules` are the settings modules that the service may run with, each with the file that names it; one is known,
-    several, or none, need the setting `django_settings`. `own` is that of manage.py.
+    `modules` are the settings modules that the service may run with, each with the file that names it. If there is not
+    exactly one, the setting `django_settings` is needed. `own` is the module of manage.py.
     """
 
     manage: Path | None
@@ -50,7 +50,7 @@ class Django(msgspec.Struct, frozen=True):
         """The applications that a Python may import, each with the directory for that."""
         paths = [path for path in self.applications if path.name != "passenger_wsgi.py"]  # may execute another Python
         places = {path: self.directory if path.is_relative_to(self.directory) else "." for path in paths}
-        # What lies in a directory elsewhere may need any path.
+        # An application in another directory may need any path.
         return {path: place for path, place in places.items() if place == self.directory or len(path.parts) == 1}
 
     @property

@@ -25,7 +25,7 @@ from releaser.system.text import word
 
 _MONOTONIC = 1e9  # seconds: more than a time since boot, less than one since 1970
 _ANSWERS = 8  # by chance, the first master gives half of them
-_INIT = r"(\S*/)?(init|systemd)( (?!-- ).*)?"  # but Docker's
+_INIT = r"(\S*/)?(init|systemd)( (?!-- ).*)?"  # not the init of a container, `init -- COMMAND`
 _SHELL = r"-?(\S*/)?(sh|bash|dash|zsh)( -.*)?"  # of a terminal, cron or ssh
 _LINE = """Write into gunicorn.conf.py, then stop and start gunicorn, once: `def on_starting(server): \
 server.START_CTX[0], server.START_CTX["args"][:2] = "{0}/python", ["{0}/python", "{0}/gunicorn"]`"""
@@ -100,7 +100,7 @@ def restart(site: Site, words: tuple[str, ...], release: Path) -> str:
             with contextlib.suppress(OSError):
                 os.unlink(f"{file}.2")  # gunicorn does not start if it names a process of others
             is_well = is_healthy_now(site) is not False
-            # What does not start must be known before the signal: the first master could be lost.
+            # A Python that does not start must be found before the signal: the first master could be lost.
             python = [str(site.paths.link / "bin/python"), "-c", "import gunicorn.app.wsgiapp"]
             run_restart(site, python, site.service_environment(site.paths.link))
             os.kill(first, signal.SIGUSR2)
