@@ -60,8 +60,12 @@ def choose_command(site: Site, project: Path, lock: Lock) -> tuple[str, ...]:
 
 
 def find_problems(site: Site, lock: Lock) -> list[Problem]:
-    """Return a problem if the project has no tests: nothing untested goes live."""
-    if choose_command(site, site.paths.project, lock):
+    """Return a problem if the project has no tests, or tests other packages: nothing untested goes live."""
+    command = choose_command(site, site.paths.project, lock)
+    if runners := {os.path.basename(part) for part in command} & {"tox", "nox"}:
+        message = f"`test_command` calls {runners.pop()}, whose environments have other packages than the release."
+        return [Problem("other-packages", message, "Set it to what runs the tests there, such as `python -m pytest`.")]
+    if command:
         return []
     message = "The project has no tests: no run_tests.py, no manage.py, and pytest is not in its lock."
     return [Problem("no-tests", message, "Set `test_command` in `[tool.releaser]`.")]

@@ -174,11 +174,10 @@ def find_lowered(site: Site, repository: Repository, before: str, after: str) ->
     by_people, reverted, by_releaser, newest = dict[str, str](), dict[str, str](), dict[str, str](), ""
     for commit in filter(None, map(str.strip, log.split("\0"))):
         sha, is_own = commit.split()[0], bool(_OWN_COMMIT.match(commit))
-        lowered = _list_lowered(repository, f"{sha}^", sha, path).items()
-        if is_own:  # a rollback explains the very versions that it chose
-            by_releaser |= {name: label for name, label in lowered if names.get(name) == label}
+        if is_own:  # it explains the very versions that it has chosen, upwards or downwards
+            by_releaser |= _list_chosen(repository, sha, path, names)
             continue
-        found = {name: names[name] for name, _ in lowered if name in names}
+        found = {name: names[name] for name in _list_lowered(repository, f"{sha}^", sha, path) if name in names}
         chosen = reverted if "\nThis reverts commit " in commit else by_people
         chosen |= found
         newest = newest or (sha[:12] if found else "")
@@ -188,6 +187,15 @@ def find_lowered(site: Site, repository: Repository, before: str, after: str) ->
         by_people |= merged if merge else {}
         newest = newest or merge[:12]
     return Lowered(by_people, {name: label for name, label in reverted.items() if name not in by_people}, newest)
+
+
+def _list_chosen(repository: Repository, commit: str, path: str, names: Mapping[str, str]) -> dict[str, str]:
+    """Return those of the versions that the lock of a commit has, and that of its parent has not."""
+    old, new = (_read_lock_at(repository, each, path) for each in (f"{commit}^", commit))
+    if old is None or new is None:
+        return {}
+    chosen = {name: labels - old.versions.get(name, frozenset()) for name, labels in new.versions.items()}
+    return {name: label for name, label in names.items() if label in chosen.get(name, ())}
 
 
 def _list_lowered(repository: Repository, before: str, after: str, path: str) -> dict[str, str]:

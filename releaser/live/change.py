@@ -14,7 +14,18 @@ import msgspec
 from releaser.checkout.move import is_moved_by_person
 from releaser.checkout.repository import Repository
 from releaser.errors import BuildError, ChangeError, HostError, PreflightError, Problem, ReleaserError, explain_error
-from releaser.live.actions import ACTIONS, BEFORE_FLIP, FROM_FLIP, HEALTH, UP_TO_FLIP, Action, Direction, move_again
+from releaser.live.actions import (
+    ACTIONS,
+    BEFORE_FLIP,
+    BEFORE_RESTART,
+    FROM_FLIP,
+    HEALTH,
+    STATIC_FILES,
+    UP_TO_FLIP,
+    Action,
+    Direction,
+    move_again,
+)
 from releaser.live.health import find_unused_release, is_healthy_now, list_old_processes
 from releaser.live.hooks import run_after_live
 from releaser.live.programs import may_restart
@@ -37,7 +48,7 @@ class ChangeResult(msgspec.Struct, frozen=True):
 
     `problem` is what failed on the way back, or after the change; `has_failed` says that the new release should have
     been left, and stays. `is_restarted` is False if no process uses it although the site has answered; `may_be_down`
-    is True if a way back failed, and no health check has passed since.
+    is True if a way back did not restart the site, and no health check has passed since.
     """
 
     entry: Entry
@@ -177,7 +188,7 @@ def go_back(site: Site, run: Run, repository: Repository, entry: Entry) -> Chang
     checkout or flip stop half-way: the journal stays, and the next run goes on.
     """
     release_reserve(site.paths.reserve)
-    problem, is_well = None, False
+    problem, is_well, may_be_down = None, False, False
     direction = Direction(entry, back=True)
     for action in ACTIONS:
         is_flipped = not entry.has_flipped(read_link(site.paths))
@@ -195,11 +206,13 @@ def go_back(site: Site, run: Run, repository: Repository, entry: Entry) -> Chang
                 raise BuildError(message, advice, output=getattr(error, "output", str(error))) from error
             if action is not HEALTH and action.name == entry.failed_action:  # it fails with any release
                 entry = msgspec.structs.replace(entry, may_hold=False)
+            may_be_down = may_be_down or action not in (STATIC_FILES, BEFORE_RESTART)
             problem = problem or Problem("automatic-rollback", message, advice)
+    may_be_down = may_be_down and not is_well
     if problem is not None:
-        start = "Run `releaser status`." if is_well else advise_start(site)
+        start = advise_start(site) if may_be_down else "Run `releaser status`."
         problem = msgspec.structs.replace(problem, advice=f"{start} {problem.advice}".strip())
-    return ChangeResult(entry, entry.reason, problem, may_be_down=problem is not None and not is_well)
+    return ChangeResult(entry, entry.reason, problem, may_be_down=may_be_down)
 
 
 def _stay_whole(

@@ -417,7 +417,7 @@ def test_law_23_a_merge_that_lowers_is_followed_as_a_commit_is(site: SampleSite)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("how", ["a rollback elsewhere", "a revert"])
+@pytest.mark.parametrize("how", ["a rollback elsewhere", "a rollback elsewhere, then an update", "a revert"])
 def test_law_17_23_it_stays_what_it_is_behind_a_merge(site: SampleSite, how: str) -> None:
     site.publish("alpha", "1.2.0")
     site.releaser("update", check=0)
@@ -426,8 +426,10 @@ def test_law_17_23_it_stays_what_it_is_behind_a_merge(site: SampleSite, how: str
     if how == "a revert":
         site.git("revert", "--no-edit", "HEAD", cwd=clone)
     else:
-        site.uv("lock", "-P", "alpha==1.1.0", cwd=clone)
-        site.git("commit", "--quiet", "--all", "--message", "Roll back 1 package", cwd=clone)
+        for version in ("1.0.0", "1.1.0")[how == "a rollback elsewhere" :]:
+            message = f"{'Roll back' if version == '1.0.0' or 'then' not in how else 'Update'} 1 package"
+            site.uv("lock", "-P", f"alpha=={version}", cwd=clone)
+            site.git("commit", "--quiet", "--all", "--message", message, cwd=clone)
     site.git("checkout", "--quiet", "main", cwd=clone)
     site.git("commit", "--quiet", "--allow-empty", "--message", "Read me", cwd=clone)
     site.git("merge", "--quiet", "--no-edit", "aside", cwd=clone)
