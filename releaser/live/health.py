@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import time
 
 import msgspec
 
-from releaser.errors import ChangeError, Problem, ToolError
+from releaser.errors import ChangeError, HostError, Problem, ToolError
 from releaser.live.programs import find_missing_program, is_at_next_request, may_restart
 from releaser.releases.journal import Entry
 from releaser.releases.lease import HIDDEN, Process, list_holders, list_processes, list_sentences
@@ -18,6 +19,7 @@ from releaser.system.text import LONGEST_LINE, clip, format_seconds, join_few
 _POLL_INTERVAL = 0.5  # seconds between two attempts
 _THROTTLE = 15.0  # seconds: Passenger looks at its file at most once in ten
 _SETTLE = 2.0  # seconds in which a server that cannot start ends
+_WAITING = re.compile("assenger|[(]wsgi:")  # servers that restart at the next request: Passenger, mod_wsgi
 _SOCKET = "unix:"
 _SCHEMES = ("http://", "https://", _SOCKET)
 
@@ -52,7 +54,8 @@ class Users(msgspec.Struct, frozen=True):
     def are_old(self, site: Site) -> bool:
         """Return True if the site runs, but not on the release, and does not wait for its next visitor."""
         have_stayed = bool(_list_addresses(self.stayed) - {""}) and not _list_addresses(self.new)
-        is_over = have_stayed and may_restart(site) and not is_at_next_request(site)
+        waits = is_at_next_request(site) and any(_WAITING.search(proc.describe_command(pid)) for pid in self.stayed)
+        is_over = have_stayed and may_restart(site) and not waits
         return is_over or (is_url_asked(site) and (have_stayed or not self.new))
 
 
@@ -99,15 +102,19 @@ def wait_for_start(site: Site, entry: Entry) -> None:
 
     Raises ChangeError if none listens any more.
     """
-    deadline = time.monotonic() + site.settings.live.health_timeout
+    live, began = site.settings.live, time.monotonic()
     while (users := find_users(site, entry)).may_mislead() or (entry.was_serving and not users.listen()):
-        if HIDDEN in users.stayed or time.monotonic() + _POLL_INTERVAL >= signals.limit(deadline):
+        limit = live.restart_timeout if users.new and not users.listen() else live.health_timeout
+        if HIDDEN in users.stayed or time.monotonic() + _POLL_INTERVAL >= signals.limit(began + limit):
             break
         signals.wait(_POLL_INTERVAL)
     if entry.was_serving:
         signals.wait(_SETTLE)
-        if not find_users(site, entry).listen():
-            raise ChangeError("The restart failed: nothing of the site listens any more.", "See the log of the site.")
+        if not (users := find_users(site, entry)).listen():
+            message = "The restart failed: nothing of the site listens any more."
+            if users.new:  # a worker, or a server that needs longer
+                raise HostError(message, "If its start takes longer, set `restart_timeout`, such as to `5m`.")
+            raise ChangeError(message, "See the log of the site.")
 
 
 def is_healthy_now(site: Site) -> bool | None:
@@ -123,7 +130,11 @@ def find_unused_release(site: Site, entry: Entry, began: float) -> Problem | Non
     `began` is when that change began, in seconds since the epoch.
     """
     users, live = find_users(site, entry), site.settings.live
-    if not users.are_old(site):
+    new_workers = [
+        pid for pid in users.stayed if proc.find_parent(pid) in users.stayed and proc.find_start(pid) > began
+    ]
+    is_reload = may_restart(site) and bool(_list_addresses(tuple(new_workers)) - _list_addresses(users.new))
+    if not is_reload and not users.are_old(site):
         return None
     message = f"No process {'that listens ' if users.new else ''}uses release {entry.release}"
     message += f", although {live.health_check[0]} answered." if is_url_asked(site) else "."
@@ -131,7 +142,7 @@ def find_unused_release(site: Site, entry: Entry, began: float) -> Problem | Non
     stayed = list_sentences([each for each in earlier if each.pid in users.stayed])
     message += f" On the earlier release: {join_few(stayed)}." if stayed else ""
     advice = f"Restart the site by hand, with `{site.paths.link}/bin/python`, and correct `restart`."
-    if any(proc.find_parent(pid) in users.stayed and proc.find_start(pid) > began for pid in users.stayed):
+    if new_workers:
         advice = f"A reload keeps the release. {advice} `releaser check` names a way that starts the process anew."
     return Problem("not-restarted", message, advice)
 

@@ -19,7 +19,7 @@ from releaser.packages.changes import compare_locks, describe_changes
 from releaser.packages.hand_made import find_edited_venv
 from releaser.packages.holds import LONGEST, Hold, HoldRow, Pause, describe_hold, find_old_holds, find_pause, list_holds
 from releaser.packages.lock import read_lock
-from releaser.releases.lease import Process, is_used, list_holders
+from releaser.releases.lease import Process, list_holders
 from releaser.releases.release import PackageChange, Release
 from releaser.releases.store import Store
 from releaser.releases.venv import list_installed
@@ -246,7 +246,7 @@ def _find_failed_steps(store: Store, history: list[Record]) -> list[Problem]:
     change = next((record for record in history if record.is_change), None)
     if change is None or store.live is None:
         return []
-    names = _LASTING if is_used(store.live.directory) else (*_LASTING, *_UNTIL_USED)
+    names = _LASTING if Users(list_holders(store.live.directory), ()).listen() else (*_LASTING, *_UNTIL_USED)
     return [problem for problem in change.problems if problem.name in names]
 
 

@@ -35,7 +35,7 @@ LARGEST_CHILD = 256 << 20  # bytes of memory for what `call_in_child` calls
 PUNCH_HOLE = 0x01 | 0x02  # fallocate(2): with FALLOC_FL_KEEP_SIZE
 _FOR_EVER = 30 * 86400.0  # seconds: what is called has its own limits
 _TICK = 0.1  # seconds between two looks at such a file
-_NICE = 10  # nice(2): of builds and tests, a tenth of the weight of a site's processes
+_NICE = 5  # nice(2): of builds and tests, a third of the weight of a site's processes
 _ROUNDS = 64  # reads of what a program has left in a pipe
 MARK = "_RELEASER_RUN"  # the variable by which the next run finds the children of a dead one
 
@@ -154,7 +154,8 @@ def run(  # noqa: PLR0913 - as many as a program can be run with
     """
     signals.check_signals()
     words = tuple(os.fspath(word) for word in arguments)
-    logger.debug("run %s in %s", redact(shlex.join(words)), cwd)
+    shown = words[:1] if may_leave_service else words  # the command of a restart may have secrets
+    logger.debug("run %s in %s", redact(shlex.join(shown)), cwd)
     began = time.monotonic()
     out = _Output(is_answer=is_answer, is_file=may_leave_service)
     err = _Output(is_answer=False, is_file=may_leave_service)

@@ -467,7 +467,7 @@ class Visited:
         self.looked, touched = time.monotonic(), self.site.restarted_at()
         if self.process is None or touched != self.touched:
             self.end()
-            words = [".venv/bin/python", "application.py"]
+            words = [".venv/bin/python", "application.py", "Passenger"]
             self.process = subprocess.Popen(words, cwd=self.site.path, stdout=subprocess.PIPE, text=True)
             assert self.process.stdout is not None
             self.status, self.touched = int(self.process.stdout.readline()), touched

@@ -28,7 +28,7 @@ def recommend(site: Site) -> str:
         text, is_reload = proc.describe_command(master), RELOAD.search(setting)
         way = "`passenger`" if "assenger" in text else gunicorn.find_supervisor(site, master)
         if not way and "gunicorn" in text and (file := PID_FILE.search("\0".join(proc.read_words(master)))):
-            way = f"`gunicorn:{escape(os.path.realpath(f'/proc/{master}/cwd/{file[1]}'))}`"
+            way = f"`gunicorn:{escape(os.path.realpath(os.path.join(f'/proc/{master}/cwd', file[1])))}`"
         way = way or ("a command that ends it and starts it again" if is_reload and _RELOADING.search(text) else "")
         if way and (is_reload or setting in ("auto", "none")) and way != f"`{setting}`":
             words = "A reload keeps the release. " if is_reload else ""

@@ -24,9 +24,10 @@ from releaser.system import proc, signals
 from releaser.system.text import word
 
 _MONOTONIC = 1e9  # seconds: more than a time since boot, less than one since 1970
-_ANSWERS = 8  # by chance, the first master gives half of them
+_ANSWERS, _WARM_UP = 8, 5.0  # by chance, the first master gives half of them; seconds in which some may be bad
 _INIT = r"(\S*/)?(init|systemd)( (?!-- ).*)?"  # not the init of a container, `init -- COMMAND`
-_SHELL = r"-?(\S*/)?(sh|bash|dash|zsh)( -.*)?"  # of a terminal, cron or ssh
+_SHELL = r"-?(\S*/)?(sh|bash|dash|zsh)( -.*)?"  # of a terminal or ssh
+_CRON = r"(\S*/)?(cron|CRON|crond)( .*)?"
 _LINE = """Write into gunicorn.conf.py, then stop and start gunicorn, once: `def on_starting(server): \
 server.START_CTX[0], server.START_CTX["args"][:2] = "{0}/python", ["{0}/python", "{0}/gunicorn"]`"""
 
@@ -45,6 +46,7 @@ def _read(site: Site, file: str, parent: int = 0) -> int:
         is_gunicorn = "gunicorn" in " ".join(proc.read_words(pid)) and parent in (0, proc.find_parent(pid))
         is_trusted = os.fstat(opened.fileno()).st_uid in (os.geteuid(), 0)
         is_of_site = Path(os.path.realpath(f"/proc/{pid}/cwd")).is_relative_to(os.path.realpath(site.paths.top))
+        is_of_site = is_of_site or any(pid in list_users(release) for release in site.paths.releases.glob("*"))
         return pid if is_gunicorn and is_trusted and is_of_site else 0
     return 0
 
@@ -78,7 +80,8 @@ def find_supervisor(site: Site, master: int) -> str:
     if unit and systemd.ask(site, systemd.make_command(site, unit), unit, "MainPID") == str(master):
         return f"`systemd:{unit}`"
     words, session = proc.read_words(parent), proc.find_session(master)
-    is_known = parent in (1, session) and re.fullmatch(_INIT if parent == 1 else _SHELL, " ".join(words), re.DOTALL)
+    known = _INIT if parent == 1 else f"{_CRON}|{_SHELL}" if parent == session else _CRON
+    is_known = re.fullmatch(known, " ".join(words), re.DOTALL)
     is_daemon = session not in (master, proc.find_session(parent))  # the parent that started it has ended
     return "the command of that supervisor" if master == 1 or (parent and not is_known and not is_daemon) else ""
 
@@ -99,10 +102,10 @@ def restart(site: Site, words: tuple[str, ...], release: Path) -> str:
             _end(site, second)
             with contextlib.suppress(OSError):
                 os.unlink(f"{file}.2")  # gunicorn does not start if it names a process of others
-            is_well = is_healthy_now(site) is not False
+            is_well = is_healthy_now(site) is True
             # A Python that does not start must be found before the signal: the first master could be lost.
-            python = [str(site.paths.link / "bin/python"), "-c", "import gunicorn.app.wsgiapp"]
-            run_restart(site, python, site.service_environment(site.paths.link))
+            words = [str(site.paths.link / "bin" / name) for name in ("python", "gunicorn")]
+            run_restart(site, [*words, "--version"], site.service_environment(site.paths.link))
             os.kill(first, signal.SIGUSR2)
         second = _wait(site, lambda: _read(site, f"{file}.2", first))
         if second and (release / LEASE).exists() and second not in list_users(release):
@@ -111,15 +114,27 @@ def restart(site: Site, words: tuple[str, ...], release: Path) -> str:
         if not _does_work(second):
             advice = advise_on_limit(site) if proc.is_running(second) else "See the log of gunicorn."
             raise ChangeError("The new gunicorn did not come to work.", advice)
-        for _ in range(_ANSWERS if is_well else 0):  # any bad one is of the second
-            if is_healthy_now(site) is False:
-                raise ChangeError("The site failed its health check under the new gunicorn.", "See its log.")
+        if is_well:
+            _require_health(site)
     except ChangeError:
         _end(site, _read(site, f"{file}.2", first))
         raise
     _end(site, first)
     _wait(site, lambda: _read(site, file))
     return f"gunicorn {second} took over from {first}"
+
+
+def _require_health(site: Site) -> None:
+    """Ask while both masters run: bad answers come from the second. Raises ChangeError if they do not end soon."""
+    left, deadline = _ANSWERS, time.monotonic() + min(_WARM_UP, site.settings.live.health_timeout)
+    while left:
+        if is_healthy_now(site):
+            left -= 1
+        elif time.monotonic() >= signals.limit(deadline):
+            raise ChangeError("The site failed its health check under the new gunicorn.", "See its log.")
+        else:
+            left = 2 * _ANSWERS
+            signals.wait(0.2)
 
 
 def _does_work(master: int) -> bool:
