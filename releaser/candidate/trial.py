@@ -215,7 +215,7 @@ def _import_applications(
             earlier = find_import_errors(site, shadow, live.venv, read_lock(live.lock), mark=mark)
     log = (read_regular_file(live.tests_log) or b"").decode(errors="replace") if live else ""
     for path, (reason, output) in errors.items():
-        advice = advise_on_variables(reason)
+        advice = advise_on_variables(output)
         if live and not advice and reason != earlier.get(path, ("", ""))[0]:
             reason = f"{path} cannot be imported: {reason}"
             return msgspec.structs.replace(result, passed=False, reason=reason, output=output)

@@ -138,7 +138,7 @@ def describe_django(site: Site) -> tuple[str, ...]:
     answers = [line for line in finished.stdout.splitlines() if line.startswith(_ANSWER)]
     if not answers:
         reason = find_error_line(finished.output)
-        return (*lines, f"Django does not say its settings: {reason.rstrip('.')}{advise_on_variables(reason)}")
+        return (*lines, f"Django does not say its settings: {reason.rstrip('.')}{advise_on_variables(finished.output)}")
     _, module, databases, root, storage = json.loads(answers[0])
     lines.append(f"Django settings: `{module}`, by {django.modules.get(module, django.manage)}.")
     lines += [f"Database `{name}`: {engine}, {place}." for name, (engine, place) in databases.items()]

@@ -22,7 +22,11 @@ _DEFAULT = re.compile(rf"""{VARIABLE}["']\s*,\s*{_LITERAL},?\s*[)#]""")
 _GIVEN = re.compile(rf"""{VARIABLE}=["']?([\w.]*\w)(?![\w.$%{{-])""")
 _COMMENT = re.compile(r"^\s*[#;].*$", re.MULTILINE)
 _FILE = re.compile(r"^EnvironmentFile=-?(/.*\S)", re.MULTILINE)
-_UNSET = re.compile(r"KeyError: '[A-Z][A-Z0-9_]*'|ImproperlyConfigured|environment variable|envvar")
+# The end of a traceback: a variable that the environment lacks. Another key, or Django's complaint, is a fault.
+_UNSET = re.compile(
+    r"(?:(?:[Ee]nvironment variable|envvar|SECRET_KEY setting must not be empty).*|"
+    r"(?:<frozen os>|/os\.py)\", line \d+, in __getitem__\n(?: {4}.*\n)*KeyError: '\w+')\s*\Z"
+)
 _UNITS = (Path("/etc/systemd/system"), Path("~/.config/systemd/user"))
 _LONGEST = 1 << 20  # bytes of a file that is looked at
 
@@ -134,9 +138,9 @@ def list_units(site: Site) -> Iterator[tuple[Path, str]]:
                 yield path, "\n".join([text, *(_read(Path(file)) for file in _FILE.findall(text))])
 
 
-def advise_on_variables(reason: str) -> str:
+def advise_on_variables(output: str) -> str:
     """Return a sentence for the end of an error that a variable of the service may cure; empty for any other."""
-    return ". Put the variables of the service into `environment_file`." if _UNSET.search(reason) else ""
+    return ". Put the variables of the service into `environment_file`." if _UNSET.search(output) else ""
 
 
 def find_problems(site: Site) -> list[Problem]:

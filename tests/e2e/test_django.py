@@ -359,6 +359,7 @@ def test_law_41_a_storage_elsewhere_is_left_to_django(make_site: SiteFactory) ->
 
 WSGI = "import django\napplication = django\n"
 NO_MODULE = f"{WSGI}import no_such_module\n"
+NO_DRIVER = "class ImproperlyConfigured(Exception): pass\nraise ImproperlyConfigured('Error loading psycopg2 module')"
 IMPORTS = {  # wsgi.py of the live release and that of the candidate, the exit code of the update, what it says
     "the candidate": (WSGI, NO_MODULE, 5, "conf/wsgi.py cannot be imported: ModuleNotFoundError: No module named 'no_"),
     "both": (NO_MODULE, NO_MODULE, 0, ""),  # said as the first one went live
@@ -371,7 +372,8 @@ IMPORTS = {  # wsgi.py of the live release and that of the candidate, the exit c
     "an exit": (WSGI, f"{WSGI}raise SystemExit(0)\n", 5, "conf/wsgi.py cannot be imported: SystemExit: 0"),
     "no application": (WSGI, "import django\n", 5, "has no attribute 'application'"),
     "a variable": (WSGI, f"import os\n{WSGI}os.environ['NEW_KEY']\n", 0, "'NEW_KEY'. Put the variables of the service"),
-    "a key": (WSGI, f"{WSGI}{{}}['price']\n", 5, "conf/wsgi.py cannot be imported: KeyError: 'price'"),
+    "a key": (WSGI, f"{WSGI}{{}}['NAME']\n", 5, "conf/wsgi.py cannot be imported: KeyError: 'NAME'"),
+    "a driver": (WSGI, f"{WSGI}{NO_DRIVER}\n", 5, "Error loading psycopg2"),
     "off": (WSGI, NO_MODULE, 0, ""),
 }
 

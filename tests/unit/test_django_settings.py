@@ -121,19 +121,29 @@ def test_the_applications_are_found(tmp_path: Path, files: list[str], imported: 
     assert ("No wsgi.py" in " ".join(list_hints(site))) == (not imported)
 
 
+FRAME = '  File "/srv/shop/conf/live.py", line 3, in <module>\n    KEY = keys["NEW_KEY"]\n'
+GET = 'File "{}", line 679, in __getitem__\n'
+CONFIGURED = "django.core.exceptions.ImproperlyConfigured: "
+
+
 @pytest.mark.parametrize(
-    ("reason", "has_advice"),
+    ("output", "has_advice"),
     [
-        ("KeyError: 'NEW_KEY'", True),
-        ("django.core.exceptions.ImproperlyConfigured: Set the NEW_KEY environment variable", True),
+        (f"{FRAME}  {GET.format('<frozen os>')}KeyError: 'NEW_KEY'\n", True),
+        (f"{FRAME}  {GET.format('/usr/lib/python3.9/os.py')}    raise KeyError(key) from None\nKeyError: 'key'", True),
+        (f"{CONFIGURED}Set the NEW_KEY environment variable", True),
+        (f"{CONFIGURED}The SECRET_KEY setting must not be empty.", True),
         ("decouple.UndefinedValueError: NEW_KEY not found. Declare it as envvar or define a default value.", True),
-        ("KeyError: 'price'", False),
-        ("ModuleNotFoundError: No module named 'price'", False),
+        (f"{FRAME}KeyError: 'NEW_KEY'", False),
+        (f"  {GET.format('<frozen os>')}{FRAME}KeyError: 'NEW_KEY'", False),
+        (f"{FRAME}  {GET.format('/srv/shop/macos.py')}KeyError: 'NEW_KEY'", False),
+        (f"{CONFIGURED}Error loading psycopg2 or psycopg module", False),
+        ("    raise envvar\nModuleNotFoundError: No module named 'price'", False),
         ("SystemExit: 0", False),
     ],
 )
-def test_an_error_that_a_variable_may_cure_names_the_file_for_it(reason: str, has_advice: bool) -> None:
-    assert ("`environment_file`" in advise_on_variables(reason)) == has_advice
+def test_an_error_that_a_variable_may_cure_names_the_file_for_it(output: str, has_advice: bool) -> None:
+    assert ("`environment_file`" in advise_on_variables(output)) == has_advice
 
 
 @pytest.mark.parametrize(
