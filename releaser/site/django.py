@@ -85,16 +85,16 @@ def find_django(site: Site, project: Path) -> Django:
     places = dict.fromkeys(place for root in roots for place in list_places(root))
     files = [place / name for name in _APPLICATIONS for place in places if os.path.isfile(place / name)]
     texts = {path.relative_to(project): text for path in files if "django" in (text := _read(path)).lower()}
-    modules = _find_modules(site, project, texts)
     script = {"manage.py": _read(project / manage)} if manage else {}
     own = next(iter(_search_all(script, _ASSIGNED) or _search_all(script, _DEFAULT)), "")
-    if len(modules) > 1:
-        modules.pop(own, None)  # of developers, as manage.py is theirs
-    return Django(manage, manages, tuple(texts), modules, own)
+    return Django(manage, manages, tuple(texts), _find_modules(site, project, texts, own), own)
 
 
-def _find_modules(site: Site, project: Path, texts: dict[Path, str]) -> dict[str, str]:
-    """Return the settings modules by the strongest source that names any, each with that source."""
+def _find_modules(site: Site, project: Path, texts: dict[Path, str], own: str) -> dict[str, str]:
+    """Return the settings modules by the strongest source that names any, each with that source.
+
+    An asgi.py with the default of manage.py alone counts last: it is of developers, as manage.py is theirs.
+    """
     if setting := site.settings.site.django_settings:
         return {setting: "the setting `django_settings`"}
     files = {str(path): text for path, text in texts.items()}
@@ -103,7 +103,9 @@ def _find_modules(site: Site, project: Path, texts: dict[Path, str]) -> dict[str
     if VARIABLE in site.service:
         return {site.service[VARIABLE]: site.environment_file.name}
     given = {str(path): text for path, text in list_units(site)} | {_GUNICORN: _read(project / _GUNICORN)}
-    return _search_all(given, _GIVEN) or _search_all(files, _DEFAULT)
+    each = {path: _search_all({str(path): text}, _DEFAULT) for path, text in texts.items()}
+    served = {str(path): texts[path] for path in texts if path.name != "asgi.py" or {*each[path]} != {own}}
+    return _search_all(given, _GIVEN) or _search_all(served, _DEFAULT) or _search_all(files, _DEFAULT)
 
 
 def _search_all(texts: dict[str, str], pattern: re.Pattern[str]) -> dict[str, str]:

@@ -19,6 +19,7 @@ LIVE = "import django\nos.environ.setdefault('DJANGO_SETTINGS_MODULE', 'conf.liv
 OTHER = "import django\nos.environ.setdefault('DJANGO_SETTINGS_MODULE', 'conf.other')\n"
 FIXED = "import django\nos.environ['DJANGO_SETTINGS_MODULE'] = 'conf.fixed'\n"
 BRANCHES = f"if staging():\n    {FIXED[14:].replace('fixed', 'other')}else:\n    {FIXED[14:]}# django"
+DEFAULTS = f"if staging():\n    {OTHER[14:]}else:\n    {LIVE[14:]}# django"
 SILENT = FIXED.replace("os.", "# os.")
 COMPUTED = "import django\nos.environ.setdefault('DJANGO_SETTINGS_MODULE', choose())\n"
 UNIT = "[Service]\nWorkingDirectory=PROJECT\nEnvironment=DJANGO_SETTINGS_MODULE=conf.unit\n"
@@ -61,6 +62,9 @@ def site_of(base: Path, files: Mapping[str, str], **settings: Any) -> Site:
         ({"manage.py": LOCAL, "wsgi.py": FIXED}, {"django_settings": "mine"}, "manage.py", "mine", "`django_settings`"),
         ({"manage.py": LOCAL, "wsgi.py": LIVE, "asgi.py": OTHER}, {}, "manage.py", "", "`conf.other` in asgi.py"),
         ({"manage.py": LOCAL, "wsgi.py": BRANCHES}, {}, "manage.py", "", "`conf.other` in wsgi.py"),
+        ({"manage.py": FIXED, "wsgi.py": BRANCHES}, {}, "manage.py", "", "`conf.other` in wsgi.py"),
+        ({"manage.py": LIVE, "wsgi.py": LIVE, "asgi.py": OTHER}, {}, "manage.py", "", "`conf.other` in asgi.py"),
+        ({"manage.py": LIVE, "wsgi.py": DEFAULTS}, {}, "manage.py", "", "`conf.other` in wsgi.py"),
         ({"manage.py": LOCAL, "wsgi.py": LIVE, "asgi.py": LIVE.replace("live", "local")}, {}, "manage.py", "conf.live",
          "by wsgi.py"),
         ({"manage.py": LOCAL, "wsgi.py": COMPUTED}, {}, "manage.py", "", "as wsgi.py computes them"),
