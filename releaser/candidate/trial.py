@@ -17,7 +17,7 @@ from releaser.candidate.build import (
     explain_rebuild,
     replace_shadow_paths,
 )
-from releaser.candidate.identity import explain_outdated, find_failed
+from releaser.candidate.identity import explain_outdated
 from releaser.candidate.migrations import django_command, find_unapplied_migrations, is_django
 from releaser.candidate.namespace import can_mount
 from releaser.candidate.products import find_changed, is_data, is_site_file, keep_products, list_files, put_back
@@ -247,7 +247,8 @@ def seal(
     `no_verdict` says why its failure is none. Raises OSError.
     """
     attempt, name = trial.attempt, trial.directory.name
-    failed = find_failed(run.store, attempt.key)
+    failed = [each for each in run.store.releases if each.manifest.failed_gate and live and each.age_key > live.age_key]
+    migrations = [name for each in reversed(failed) for name in each.manifest.migrations]  # applied meanwhile
     draft = Manifest(name, trial.began, "built", attempt.key, attempt.target.commit)
     state = State("failed" if trial.failed_gate else "ready")
     changes = compare_releases(live, Release(trial.directory, draft, state))
@@ -258,7 +259,7 @@ def seal(
         failure=trial.failure,
         was_failing=was_failing,
         no_verdict=no_verdict,
-        migrations=trial.unapplied or (failed.manifest.migrations if failed else ()),
+        migrations=tuple(dict.fromkeys([*migrations, *trial.unapplied])),
         run=run.id,
         project=str(attempt.site.paths.project),
         sealed=trial.sealed,

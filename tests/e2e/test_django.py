@@ -141,6 +141,7 @@ def test_law_04_a_rollback_names_the_migrations_of_packages_that_it_leaves(make_
     words = "A rollback does not undo these migrations: tea.0002_price."
     if way == "by hand":
         site.releaser("update", check=5)
+        site.push_from_elsewhere({"static/site.css": "site 2"})  # another candidate
         (site.outer / "applied").write_text(" ".join(MIGRATIONS), encoding="utf-8")
     else:
         site.write_dotenv(migrations="run", restart=NOT_5_1 if way == "automatic" else "none")
