@@ -17,6 +17,7 @@ from releaser.packages.changes import compare_releases, describe_changes
 from releaser.releases.journal import Entry
 from releaser.releases.release import Release
 from releaser.releases.store import Store
+from releaser.site.django import find_django
 from releaser.site.settings import PREFIX
 from releaser.site.site import Site
 from releaser.system import process, signals
@@ -71,7 +72,7 @@ def run_before_live(site: Site, run: Run, repository: Repository, release: Relea
     try:
         with make_shadow(site, repository, place, commit, mark=run.id) as shadow:
             put_release(site, shadow, release)
-            variables = {f"{PREFIX}TREE": os.fspath(shadow.project)}
+            variables = find_django(site, shadow.project).variables | {f"{PREFIX}TREE": os.fspath(shadow.project)}
             outcome = describe_change(site, repository, entry, "ready", run)
             run_hook(site, run, "before_live", outcome, site.service_environment(release.venv, run.id) | variables)
     except ToolError as error:

@@ -169,16 +169,19 @@ def test_law_08_after_live_runs_again_if_a_kill_ended_it(make_site: SiteFactory)
 @pytest.mark.slow
 def test_law_03_before_live_has_the_products_of_the_candidate_and_the_live_checkout(make_site: SiteFactory) -> None:
     tree = "cp $RELEASER_TREE/made.txt ../made; cp $RELEASER_TREE/uv.lock ../lock"
-    tree = f"sh -c '{tree}; realpath $RELEASER_TREE/.venv > ../link; realpath $VIRTUAL_ENV > ../venv; pwd > ../cwd'"
+    tree = f"sh -c '{tree}; realpath $RELEASER_TREE/.venv > ../link; realpath $VIRTUAL_ENV > ../venv; pwd > ../cwd; "
+    tree += "echo $DJANGO_SETTINGS_MODULE > ../settings'"
     build = "sh -c 'cat shop.py > made.txt'"
     site = make_site.live(due="1.1.0", dotenv={"RELEASER_BEFORE_BUILD": build, "RELEASER_BEFORE_LIVE": tree})
-    site.push_from_elsewhere({**CODE, ".gitignore": "made.txt\n.venv\n"})
+    wsgi = "import django\nos.environ.setdefault('DJANGO_SETTINGS_MODULE', 'shop.live')\n"
+    site.push_from_elsewhere({**CODE, ".gitignore": "made.txt\n.venv\n", "wsgi.py": wsgi})
     before, earlier = site.live(), (site.path / "uv.lock").read_bytes()
     site.releaser("update", check=0)
     assert site.live() != before
     read = {name: (site.outer / name).read_text(encoding="utf-8").strip() for name in ("made", "venv", "cwd", "link")}
     assert read["made"] == CODE["shop.py"].strip() == (site.path / "made.txt").read_text(encoding="utf-8").strip()
     assert (read["venv"], read["link"], read["cwd"]) == (*[str(site.release() / "venv")] * 2, str(site.path))
+    assert (site.outer / "settings").read_text(encoding="utf-8").strip() == "shop.live"
     assert (site.outer / "lock").read_bytes() == (site.release() / "uv.lock").read_bytes() != earlier
 
 
