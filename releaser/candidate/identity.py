@@ -32,7 +32,7 @@ _COUNTED = ("test_command", "test_timeout", "test_environment", "shadow", "shado
 #: Those that came later: they count where they are not the default, so that what failed or is ready stays known.
 _COUNTED_LATER: tuple[str, ...] = ("tests_get_environment_file", "django_settings", "manage_py", "smoke")
 #: Numbers and addresses in the reason of a failure, which may differ each night; those of migrations tell these apart.
-_NUMBER = re.compile(r"\b0x[0-9a-f]+|\d++(?!_)", re.IGNORECASE)
+NUMBER = re.compile(r"\b0x[0-9a-f]+|\d++(?!_)", re.IGNORECASE)
 
 
 def _list_recipe(site: Site) -> str:
@@ -64,7 +64,7 @@ def is_same_failure(before: Manifest | None, after: Manifest) -> bool:
     if before is None:
         return False
     facts = [(each.failed_gate, each.was_failing, each.no_verdict) for each in (before, after)]
-    texts = [_NUMBER.sub("", each.failure) for each in (before, after)]
+    texts = [NUMBER.sub("", each.failure) for each in (before, after)]
     return facts[0] == facts[1] and (bool(after.no_verdict) or texts[0] == texts[1])
 
 

@@ -39,6 +39,6 @@ def find_import_errors(site: Site, shadow: Shadow, venv: Path, lock: Lock, *, ma
         words: list[str | Path] = [venv / "bin" / "python", "-B", "-c", _IMPORT, module]
         finished = run_in_shadow(site, shadow, words, env=env, timeout=_TIMEOUT, check=False, directory=place)
         if finished.status:
-            output = finished.output.replace(str(venv), ".venv").replace(str(shadow.project), str(site.paths.project))
+            output = finished.output.replace(str(venv), ".venv").replace(str(shadow.root), str(shadow.original))
             errors[path] = find_error_line(output) or finished.ending, output
     return errors

@@ -17,7 +17,7 @@ from releaser.candidate.build import (
     explain_rebuild,
     replace_shadow_paths,
 )
-from releaser.candidate.identity import explain_outdated
+from releaser.candidate.identity import NUMBER, explain_outdated
 from releaser.candidate.migrations import django_command, find_unapplied_migrations, is_django
 from releaser.candidate.namespace import can_mount
 from releaser.candidate.products import find_changed, is_data, is_site_file, keep_products, list_files, put_back
@@ -216,11 +216,11 @@ def _import_applications(
     log = (read_regular_file(live.tests_log) or b"").decode(errors="replace") if live else ""
     for path, (reason, output) in errors.items():
         advice = advise_on_variables(output)
-        if live and not advice and reason != earlier.get(path, ("", ""))[0]:
+        if live and not advice and NUMBER.sub("", reason) != NUMBER.sub("", earlier.get(path, ("", ""))[0]):
             reason = f"{path} cannot be imported: {reason}"
             return msgspec.structs.replace(result, passed=False, reason=reason, output=output)
         note = f"{path} cannot be imported here, so updates go on without that test: {reason.rstrip('.')}{advice}"
-        if escape_lines(note) not in log:
+        if NUMBER.sub("", escape_lines(note)) not in NUMBER.sub("", log):
             run.note(note)
         result = msgspec.structs.replace(result, output=f"{result.output}\n{note}")
     return result

@@ -361,6 +361,9 @@ def test_law_41_a_storage_elsewhere_is_left_to_django(make_site: SiteFactory) ->
 WSGI = "import django\napplication = django\n"
 NO_MODULE = f"{WSGI}import no_such_module\n"
 NO_DRIVER = "class ImproperlyConfigured(Exception): pass\nraise ImproperlyConfigured('Error loading psycopg2 module')"
+#: Fails with other words each time: a number, an address, a path outside the project.
+IN_PLACE = f"import os, pathlib\n{WSGI}place = pathlib.Path(__file__).parents[2]\n"
+IN_PLACE += "raise RuntimeError(f'{os.getpid()} of {object()} in {place}')\n"
 IMPORTS = {  # wsgi.py of the live release and that of the candidate, the exit code of the update, what it says
     "the candidate": (WSGI, NO_MODULE, 5, "conf/wsgi.py cannot be imported: ModuleNotFoundError: No module named 'no_"),
     "both": (NO_MODULE, NO_MODULE, 0, ""),  # said as the first one went live
@@ -372,6 +375,7 @@ IMPORTS = {  # wsgi.py of the live release and that of the candidate, the exit c
     ),
     "an exit": (WSGI, f"{WSGI}raise SystemExit(0)\n", 5, "conf/wsgi.py cannot be imported: SystemExit: 0"),
     "no application": (WSGI, "import django\n", 5, "has no attribute 'application'"),
+    "in a place": (IN_PLACE, IN_PLACE, 0, "conf/wsgi.py cannot be imported here"),
     "a variable": (WSGI, f"import os\n{WSGI}os.environ['NEW_KEY']\n", 0, "'NEW_KEY'. Put the variables of the service"),
     "a key": (WSGI, f"{WSGI}{{}}['NAME']\n", 5, "conf/wsgi.py cannot be imported: KeyError: 'NAME'"),
     "a driver": (WSGI, f"{WSGI}{NO_DRIVER}\n", 5, "Error loading psycopg2"),
@@ -384,7 +388,7 @@ def test_law_03_41_the_application_of_a_candidate_is_imported(make_site: SiteFac
     """Not for a candidate whose application fails as the live one does: it may need what only its server has."""
     old, new, status, said = IMPORTS[case]
     site = make_site.live(**SITE | {"files": FILES | {"conf/wsgi.py": old}})
-    site.write_dotenv(smoke="off" if case == "off" else "auto")
+    site.write_dotenv(smoke="off" if case == "off" else "auto", shadow="off" if case == "in a place" else "auto")
     site.push_from_elsewhere({"conf/wsgi.py": new, "static/site.css": "site 2"})
     finished = site.releaser("update", check=status)
     says(finished, said)
@@ -392,9 +396,9 @@ def test_law_03_41_the_application_of_a_candidate_is_imported(make_site: SiteFac
     assert public(site)["site.css"] == ("site 1" if status else "site 2")
     log = (site.release() / "tests.log").read_text("utf-8")
     assert ("cannot be imported here, so updates go on without that test" in log) == (
-        case in ("both", "each for itself", "a variable")
+        case in ("both", "each for itself", "in a place", "a variable")
     )
-    if case == "a variable":
+    if case in ("in a place", "a variable"):
         site.push_from_elsewhere({"static/site.css": "site 3"})
         assert "cannot be imported" not in site.releaser("update", check=0).stderr  # said once
 
