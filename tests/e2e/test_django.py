@@ -247,6 +247,8 @@ def test_law_04_28_real_django_with_static_files_and_migrations(make_site: SiteF
         site.run(site.link / "bin/python", "manage.py", command, "--noinput")
     site.releaser("init", check=0)
     assert public(site) == {"site.css": "site 1", "alpha.css": "1.0.1"}
+    (site.outer / "public/alpha.css").unlink()
+    (site.outer / "public/alpha.css").symlink_to("/nowhere/alpha.css")
     migration = {"tea/migrations/0002_price.py": MIGRATION.format([("tea", "0001_initial")])}
     site.push_from_elsewhere({"tea/static/site.css": "site 2", **migration})
     says(refused(site, "update", code=5), "tea.0002_price", "python manage.py migrate")
