@@ -19,6 +19,7 @@ from releaser.system.files import LARGEST_STATE
 #: `uv run`, also after options of uv with their values.
 _UV_RUN = re.compile(r"(?<![\w./-])(?:[\w./~-]*/)?uv(?:\s+-\S+(?:\s+(?!run\s|tool\s)[^\s-]\S*)?)*\s+run(?=\s)")
 _VARIABLE = re.compile(r"\bUV_NO_SYNC=(?:[1ty]|on)", re.IGNORECASE)
+_RESET = re.compile(r"^ExecStart=[^\S\n]*$", re.MULTILINE)  # in a drop-in, for the lines before it
 _HARMLESS = re.compile(r"\s--(?:no-sync|no-project|isolated)(?=\s)")
 
 
@@ -41,7 +42,7 @@ def list_uv_runs(site: Site) -> list[Problem]:
 def _list_lines(site: Site) -> Iterator[tuple[str, str]]:
     """Yield the lines that may start the site, each after where it stands."""
     for path, text in list_units(site):
-        lines = [] if _VARIABLE.search(text) else text.replace("\\\n", " ").splitlines()
+        lines = [] if _VARIABLE.search(text) else _RESET.split(text)[-1].replace("\\\n", " ").splitlines()
         yield from ((str(path), line) for line in lines if line.startswith("ExecStart="))
     live = site.settings.live
     for path in (site.paths.project / word for word in (*live.restart, *live.restart_workers)):

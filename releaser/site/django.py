@@ -19,7 +19,7 @@ _APPLICATIONS = ("wsgi.py", "asgi.py", "passenger_wsgi.py")
 _LITERAL = r"""["']([\w.]*\w)["']\s*"""  # what is computed after it makes the pattern fail
 _ASSIGNED = re.compile(rf"""{VARIABLE}["']\s*\]\s*=\s*{_LITERAL}(?:(?<=\n)|[;#]|\Z)""")
 _DEFAULT = re.compile(rf"""{VARIABLE}["']\s*,\s*{_LITERAL},?\s*[)#]""")
-_GIVEN = re.compile(rf"""{VARIABLE}=["']?([\w.]*\w)(?![\w.$%{{-])""")
+_GIVEN = re.compile(rf"""(?<!\w){VARIABLE}=["']?([\w.]*\w)(?![\w.$%{{-])""")
 _COMMENT = re.compile(r"^\s*[#;].*$", re.MULTILINE)
 _FILE = re.compile(r"^EnvironmentFile=-?(/.*\S)", re.MULTILINE)
 # The end of a traceback: a variable that the environment lacks. Another key, or Django's complaint, is a fault.
@@ -102,10 +102,12 @@ def _find_modules(site: Site, project: Path, texts: dict[Path, str], own: str) -
         return assigned
     if VARIABLE in site.service:
         return {site.service[VARIABLE]: site.environment_file.name}
-    given = {str(path): text for path, text in list_units(site)} | {_GUNICORN: _read(project / _GUNICORN)}
+    units = [(str(path), _GIVEN.findall(text)) for path, text in list_units(site)]
+    given = {names[-1]: unit for unit, names in units if names}  # systemd takes the last
+    given |= _search_all({_GUNICORN: _read(project / _GUNICORN)}, _GIVEN)
     each = {path: _search_all({str(path): text}, _DEFAULT) for path, text in texts.items()}
     served = {str(path): texts[path] for path in texts if path.name != "asgi.py" or {*each[path]} != {own}}
-    return _search_all(given, _GIVEN) or _search_all(served, _DEFAULT) or _search_all(files, _DEFAULT)
+    return given or _search_all(served, _DEFAULT) or _search_all(files, _DEFAULT)
 
 
 def _search_all(texts: dict[str, str], pattern: re.Pattern[str]) -> dict[str, str]:

@@ -56,7 +56,11 @@ def site_of(base: Path, files: Mapping[str, str], **settings: Any) -> Site:
         ({"manage.py": LOCAL, "wsgi.py": LIVE, "units/a.service": WORKS, "units/a.service.d/x.conf": UNIT}, {},
          "manage.py", "conf.unit", "a.service"),
         ({"manage.py": LOCAL, "wsgi.py": LIVE, "units/a.service": UNIT, "units/a.service.d/x.conf":
-          UNIT.replace("unit", "other")}, {}, "manage.py", "", "`conf.other` in"),
+          UNIT.replace("unit", "other")}, {}, "manage.py", "conf.other", "a.service"),
+        ({"manage.py": LOCAL, "wsgi.py": LIVE, "units/a.service": UNIT, "units/b.service": UNIT.replace("unit", "other")
+          }, {}, "manage.py", "", "`conf.other` in"),
+        ({"manage.py": LOCAL, "wsgi.py": LIVE, "units/a.service": f"{UNIT}Environment=OLD_DJANGO_SETTINGS_MODULE=x\n"},
+         {}, "manage.py", "conf.unit", "a.service"),
         ({"manage.py": LOCAL, "wsgi.py": LIVE, "gunicorn.conf.py": 'raw_env = ["DJANGO_SETTINGS_MODULE=conf.unit"]'},
          {}, "manage.py", "conf.unit", "by gunicorn.conf.py"),
         ({"manage.py": LOCAL, "wsgi.py": FIXED}, {"django_settings": "mine"}, "manage.py", "mine", "`django_settings`"),
@@ -183,6 +187,7 @@ def test_units_that_sync_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     unit = "[Service]\nWorkingDirectory=PROJECT\n{}ExecStart=/usr/bin/uv \\\n  run x\n"
     quiet = "Environment=UV_NO_SYNC=1\n"
     files = {"units/a.service": unit.format(""), "units/b.service": unit.format(quiet)}
+    files |= {"units/c.service": unit.format(""), "units/c.service.d/x.conf": "[Service]\nExecStart=\nExecStart=x\n"}
     monkeypatch.setattr(django, "_UNITS", (tmp_path / "units",))
     [problem] = list_uv_runs(site_of(tmp_path, files))
     assert problem.message.startswith(f"{tmp_path}/units/a.service starts")
