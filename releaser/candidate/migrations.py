@@ -41,7 +41,8 @@ def find_unapplied_migrations(site: Site, shadow: Shadow, venv: Path, *, mark: s
         return []
     if finished.status != 0:
         reason = find_error_line(finished.output)
-        message = f"Django does not say which migrations are not applied: {reason}{advise_on_variables(finished.output)}"
+        reason += advise_on_variables(finished.output)
+        message = f"Django does not say which migrations are not applied: {reason}"
         advice = f"Run `releaser run -- {django_command(django, 'showmigrations')}`, or set `migrations` to `ignore`."
         raise BuildError(message, shadow.advise_on_read_only(finished.output) or advice, output=finished.output)
     lines = [line.strip() for line in finished.stdout.splitlines()]

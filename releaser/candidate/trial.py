@@ -203,20 +203,23 @@ def _import_applications(
 ) -> TestResult:
     """Return passed tests with what importing the applications says; it is no failure if the live one fails alike.
 
-    Nor is a variable that only the service may have. That is a note, and in the output, so that it is not said again
-    once the release is live.
+    Nor is a file that the live one does not have, which no service can use yet, or a variable that only the service may
+    have. That is a note, and in the output, so that it is not said again once the release is live.
     """
-    site, mark, lock, earlier = place.site, run.id, attempt.plan.lock, dict[Path, tuple[str, str]]()
+    site, mark, lock = place.site, run.id, attempt.plan.lock
+    known, earlier = tuple[Path, ...](), dict[Path, tuple[str, str]]()
     errors = find_import_errors(site, place.shadow, place.venv, lock, mark=mark)
     if errors and live:
         directory = site.paths.shadow(f"{run.id}-live")
         with make_shadow(site, repository, directory, attempt.target.head, mark=mark) as shadow:
             shadow = _complete_shadow(site, shadow, live.venv, live)
+            known = find_django(site, shadow.project).applications
             earlier = find_import_errors(site, shadow, live.venv, read_lock(live.lock), mark=mark)
     log = (read_regular_file(live.tests_log) or b"").decode(errors="replace") if live else ""
     for path, (reason, output) in errors.items():
         advice = advise_on_variables(output)
-        if live and not advice and NUMBER.sub("", reason) != NUMBER.sub("", earlier.get(path, ("", ""))[0]):
+        is_news = NUMBER.sub("", reason) != NUMBER.sub("", earlier.get(path, ("", ""))[0])
+        if path in known and is_news and not advice:
             reason = f"{path} cannot be imported: {reason}"
             return msgspec.structs.replace(result, passed=False, reason=reason, output=output)
         note = f"{path} cannot be imported here, so updates go on without that test: {reason.rstrip('.')}{advice}"

@@ -15,6 +15,7 @@ from releaser.releases.verify import find_damage
 from releaser.site.django import list_units
 from releaser.site.site import Site
 from releaser.system.files import LARGEST_STATE
+from releaser.system.text import redact
 
 #: `uv run`, also after options of uv with their values.
 _UV_RUN = re.compile(r"(?<![\w./-])(?:[\w./~-]*/)?uv(?:\s+-\S+(?:\s+(?!run\s|tool\s)[^\s-]\S*)?)*\s+run(?=\s)")
@@ -35,7 +36,9 @@ def list_uv_runs(site: Site) -> list[Problem]:
     for place, line in _list_lines(site):
         if (instead := replace_uv_run(line)) and not line.lstrip().startswith("#"):
             message = f"{place} starts the site by `uv run`, which puts the lock of the checkout into the live release."
-            problems.append(Problem("uv-run", message, f"Write instead: `{instead.strip()}`."))
+            is_secret = redact(instead) != instead
+            advice = "Write `uv run --no-sync` there." if is_secret else f"Write instead: `{instead.strip()}`."
+            problems.append(Problem("uv-run", message, advice))
     return problems
 
 

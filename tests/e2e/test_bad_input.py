@@ -161,7 +161,7 @@ ROWS: dict[str, Row] = {
     "merged lock": Row(commit(lambda site: site.replace("uv.lock", LOCK_OF_ALPHA, f"<<<<<<< HEAD\n{LOCK_OF_ALPHA}")),
         ("uv.lock is not a lock", "uv lock")),
     "lock is not in git": Row(git("rm -q --cached uv.lock", "commit -qm Bad", "push -q"), ("not in git", "git add")),
-    "tests by tox": Row(dotenv("RELEASER_TEST_COMMAND=python -m tox -q"), ("calls tox, whose environments", "-m pytest")),
+    "tests by tox": Row(dotenv("RELEASER_TEST_COMMAND=python -m tox -q"), ("calls tox, whose", "-m pytest")),
     "no tests": Row(commit(lambda site: (site.path / "run_tests.py").unlink()), ("`test_command`",)),
     # The checkout
     "an edit": Row(lambda site: append(site, "shop.py", "# mine\n"), ("`shop.py`", "git -C")),

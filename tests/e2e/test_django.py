@@ -381,6 +381,7 @@ IMPORTS = {  # wsgi.py of the live release and that of the candidate, the exit c
     "a variable": (WSGI, f"import os\n{WSGI}os.environ['NEW_KEY']\n", 0, "'NEW_KEY'. Put the variables of the service"),
     "a key": (WSGI, f"{WSGI}{{}}['NAME']\n", 5, "conf/wsgi.py cannot be imported: KeyError: 'NAME'"),
     "a driver": (WSGI, f"{WSGI}{NO_DRIVER}\n", 5, "Error loading psycopg2"),
+    "a new file": ("", NO_MODULE, 0, "conf/wsgi.py cannot be imported here"),
     "off": (WSGI, NO_MODULE, 0, ""),
 }
 
@@ -398,7 +399,7 @@ def test_law_03_41_the_application_of_a_candidate_is_imported(make_site: SiteFac
     assert public(site)["site.css"] == ("site 1" if status else "site 2")
     log = (site.release() / "tests.log").read_text("utf-8")
     assert ("cannot be imported here, so updates go on without that test" in log) == (
-        case in ("both", "each for itself", "in a place", "a variable")
+        case in ("both", "each for itself", "in a place", "a variable", "a new file")
     )
     if case in ("in a place", "a variable"):
         site.push_from_elsewhere({"static/site.css": "site 3"})

@@ -111,6 +111,6 @@ def test_law_20_21_a_failed_restart_or_hook_stays_in_the_status(make_site: SiteF
     (site.outer / "broken").unlink()
     silent(site.releaser("update"))  # a quiet night cures nothing
     codes = [problem["code"] for problem in site.json("status", check=10)["attention"]]
-    assert codes == ["not-gone-back" if setting == "restart" else "after_live"]
+    assert codes == ["not-restarted" if setting == "restart" else "after_live"]
     site.update_to("1.2.0")
     site.releaser("status", check=0)

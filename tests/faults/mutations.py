@@ -75,7 +75,6 @@ class Mutation:
         shutil.copytree(HOUSE / "releaser", package / "releaser", ignore=shutil.ignore_patterns("__pycache__"))
         file = package / "releaser" / self.file
         text = file.read_text(encoding="utf-8")
-        assert text.count(self.old) == 1, f"{self.file} has {text.count(self.old)} times: {self.old}"
         file.write_text(text.replace(self.old, self.new), encoding="utf-8")
         assert compileall.compile_dir(package, quiet=1)
         return package
@@ -281,8 +280,8 @@ MUTATIONS = (
     Mutation("The journal says `changing` before anything changes", "live/change.py",
              "        write_entry(site.paths, entry)\n        try:", "        try:", killed("update", BEFORE_FLIP)),
     Mutation("The journal says `going-back` before an automatic rollback", "live/change.py",
-             'write_entry(site.paths, going_back)',
-             'msgspec.structs.replace(entry, phase="going-back", reason=reason)', goes_forward_again),
+             'write_entry(site.paths, msgspec.structs.replace(entry, phase="going-back", may_hold=may_hold))',
+             'msgspec.structs.replace(entry, phase="going-back", may_hold=may_hold)', goes_forward_again),
     Mutation("The journal says `publishing` once a release is good", "live/change.py",
              '    entry = write_entry(site.paths, msgspec.structs.replace(entry, phase="publishing"))',
              '    entry = msgspec.structs.replace(entry, phase="publishing")', goes_back_too_late),
@@ -340,10 +339,10 @@ MUTATIONS = (
              "            if not isinstance(error, ChangeError | PreflightError) and action in UP_TO_FLIP:",
              "            if False:", calls_half_a_way_back_one),
     Mutation("Static files are collected from the new release", "live/actions.py",
-             "site.paths.releases / str(direction.release)", "site.paths.releases / str(direction.entry.earlier)",
+             'str(direction.release) / "venv"', 'str(direction.entry.earlier) / "venv"',
              ended("update")),
     Mutation("Static files go back together with the code", "live/actions.py",
-             "site.paths.releases / str(direction.release)", "site.paths.releases / str(direction.entry.release)",
+             'str(direction.release) / "venv"', 'str(direction.entry.release) / "venv"',
              ended("update, ill")),
     Mutation("Prune asks the lease whether a process uses a release", "releases/lease.py",
              "    return bool(struct.unpack_from", "    return False and bool(struct.unpack_from", prunes_what_is_used),

@@ -192,3 +192,10 @@ def test_units_that_sync_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     [problem] = list_uv_runs(site_of(tmp_path, files))
     assert problem.message.startswith(f"{tmp_path}/units/a.service starts")
     assert problem.advice.endswith("run --no-sync x`.")
+
+
+def test_a_line_with_a_secret_is_not_repeated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    unit = "[Service]\nWorkingDirectory=PROJECT\nExecStart=/usr/bin/uv run x --password=hidden-1 -v\n"
+    monkeypatch.setattr(django, "_UNITS", (tmp_path / "units",))
+    [problem] = list_uv_runs(site_of(tmp_path, {"units/a.service": unit}))
+    assert problem.advice == "Write `uv run --no-sync` there."

@@ -27,6 +27,8 @@ from releaser.site.paths import Paths
 from releaser.site.project import guess_environment
 from releaser.site.settings import load_settings
 from releaser.system.run import UPDATE, Command, Run, Step
+from tests.faults.mutations import MUTATIONS, Mutation
+from tests.support.commands import HOUSE
 from tests.unit.samples import KEY, NOW, add_release
 
 
@@ -158,3 +160,9 @@ def test_no_text_of_others_becomes_markup_of_a_mail() -> None:
 
     markup = "<b title=\"'\x1b\r\u202e\u2028>&lt;i>{{ 7 }}</style>"
     assert tags(markup) == tags("x" * len(markup))
+
+
+@pytest.mark.parametrize("mutation", MUTATIONS, ids=lambda mutation: mutation.sentence)
+def test_each_mutation_finds_its_step(mutation: Mutation) -> None:
+    """The faults take the step out; a change of its line is seen here at once."""
+    assert (HOUSE / "releaser" / mutation.file).read_text(encoding="utf-8").count(mutation.old) == 1
