@@ -104,8 +104,8 @@ def restart(site: Site, words: tuple[str, ...], release: Path) -> str:
                 os.unlink(f"{file}.2")  # gunicorn does not start if it names a process of others
             is_well = is_healthy_now(site) is True
             # A Python that does not start must be found before the signal: the first master could be lost.
-            words = [str(site.paths.link / "bin" / name) for name in ("python", "gunicorn")]
-            run_restart(site, [*words, "--version"], site.service_environment(site.paths.link))
+            trial = [*(str(site.paths.link / "bin" / name) for name in ("python", "gunicorn")), "--version"]
+            run_restart(site, trial, site.service_environment(site.paths.link))
             os.kill(first, signal.SIGUSR2)
         second = _wait(site, lambda: _read(site, f"{file}.2", first))
         if second and (release / LEASE).exists() and second not in list_users(release):
