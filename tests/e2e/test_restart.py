@@ -21,6 +21,7 @@ import pytest
 
 from tests.e2e.scenes import refused, says
 from tests.e2e.test_going_live import SICK, served
+from tests.e2e.test_telling import setting_of
 from tests.support.commands import started
 from tests.support.servers import web_site
 from tests.support.sites import SampleSite, SiteFactory
@@ -114,6 +115,7 @@ def gunicorn_site(make_site: SiteFactory) -> SampleSite:
     return site
 
 
+RELOAD = "sh -c 'kill -HUP $(cat ../gunicorn.pid)'"
 SCRIPT, MODULE = (".venv/bin/gunicorn",), (".venv/bin/python", "-m", "gunicorn")
 
 
@@ -123,10 +125,13 @@ SCRIPT, MODULE = (".venv/bin/gunicorn",), (".venv/bin/python", "-m", "gunicorn")
 def test_law_04_21_gunicorn_hands_over_without_a_failed_request(
     gunicorn_site: SampleSite, start: tuple[str, ...]
 ) -> None:
-    """An update, a release that does not start, and a rollback."""
+    """An update, a release that does not start, and a rollback; also beside a module of the project with that name."""
     site = gunicorn_site
+    if start == SCRIPT:
+        site.edit("gunicorn.py", "from importlib.metadata import version\n__version__ = version('gunicorn')\n")
     with under_gunicorn(site, *start) as visitors:
-        says(site.releaser("check", check=0, env={"RELEASER_RESTART": "auto"}), "set `restart` to `gunicorn:")
+        way = f"set `restart` to `gunicorn:{site.outer}/gunicorn.pid`"
+        says(site.releaser("check", check=0, env={"RELEASER_RESTART": "auto"}), way)
         assert "set `restart`" not in site.releaser("check", check=0).stderr
         site.update_to("1.1.0")
         assert visitors.ask() == "1.1.0"
@@ -223,11 +228,14 @@ def test_law_28_a_pinned_master_keeps_its_release_and_the_line_to_write_is_told(
         site.publish("alpha", "1.1.0")
         says(site.releaser("update", check=6), CONFIG.format(site.link / "bin").strip())
         assert (visitors.ask(), visitors.failed, site.json("status", check=10)["on_hold"]) == ("1.0.0", [], [])
-        site.write_dotenv(restart="sh -c 'kill -HUP $(cat ../gunicorn.pid)'", health_timeout="3s")
+        settings = setting_of(site) | {"RELEASER_HEALTH_TIMEOUT": "3s"}
+        listening = "sh -c '.venv/bin/python -m http.server --bind 127.0.0.1 0 > /dev/null 2>&1 & echo $! > ../worker'"
+        site.write_dotenv(settings, restart=RELOAD, restart_workers=listening)  # a worker, which is restarted, listens
         answer = site.json("update", check=7)
         assert answer["result"] == "updated-not-restarted"
         assert "gunicorn" in str(answer["problems"])
         assert "A reload keeps the release" in str(answer["problems"])
+        os.kill(int((site.outer / "worker").read_text(encoding="utf-8")), signal.SIGTERM)
         says(site.releaser("check", check=0), "A reload keeps the release", "set `restart` to `gunicorn:")
 
 

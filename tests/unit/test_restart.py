@@ -99,6 +99,7 @@ PARENTS = {
     "of a script that leads": (50, 30, 30, 30, "sh run.sh", True),
     "of runit": (50, 50, 30, 20, "runsv shop", True),
     "of cron": (50, 30, 30, 30, "/bin/sh -c cd shop && gunicorn app", False),
+    "of cron alone": (50, 50, 30, 20, "/usr/sbin/CRON -f", False),
     "of a terminal": (50, 30, 30, 30, "-bash", False),
 }
 
