@@ -119,8 +119,9 @@ class Storm:
         finished, seconds = self._run_at_fork(*self.fork) if self.fork else self._run_at_moment()
         self.code = finished.returncode
         ended = (stage.scene.code,) if self.is_late else (128 + self.by, -self.by)  # -by: before or after its work
-        broken = unless(self.code in ended, f"the signal was lost: {finished}")
-        is_start = self.code == -self.by and ", in main" not in finished.stderr  # Python says where it was
+        is_python = "init_import_site" in finished.stderr  # Ctrl-C ends Python itself while it starts
+        broken = unless(self.code in ended or is_python, f"the signal was lost: {finished}")
+        is_start = is_python or (self.code == -self.by and ", in main" not in finished.stderr)  # Python says where
         is_silent = "Traceback" not in finished.stderr or is_start
         broken += unless(is_silent, f"a traceback: {finished}")
         broken += unless("Exception ignored" not in finished.stderr, f"a dropped exception: {finished}")
