@@ -72,13 +72,13 @@ class Visitors:
 
 
 @contextlib.contextmanager
-def under_gunicorn(site: SampleSite, *start: str) -> Iterator[Visitors]:
+def under_gunicorn(site: SampleSite, *start: str, cwd: Path | None = None) -> Iterator[Visitors]:
     """Serve a site by gunicorn, which visitors ask meanwhile."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
     pid = site.outer / "gunicorn.pid"
     words = ["--daemon", "--workers", "2", "--no-control-socket", "--pid", str(pid), "--bind", f"127.0.0.1:{port}"]
-    site.run(*start, *words, "--log-file", site.outer / "log", "wsgi:application")
+    site.run(*start, *words, "--log-file", site.outer / "log", "wsgi:application", cwd=cwd)
     visitors, stop = Visitors(f"http://127.0.0.1:{port}/"), threading.Event()
     thread = threading.Thread(target=visitors.visit, args=(stop,))
     try:
@@ -160,6 +160,29 @@ def test_law_21_an_ill_release_does_not_take_over(gunicorn_site: SampleSite) -> 
         assert site.version("alpha") == "1.2.0"
         site.update_to("1.3.0")
         assert visitors.ask() == "1.3.0"
+
+
+COLD = """\
+__version__ = "1.2.0"
+import time
+began = time.monotonic()
+def __getattr__(name):
+    if name != "IS_ILL":
+        raise AttributeError(name)
+    return time.monotonic() < began + 2
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.network
+def test_law_06_21_a_release_that_needs_to_warm_up_takes_over(gunicorn_site: SampleSite) -> None:
+    """Its first answers are bad. The gunicorn runs in another directory, so that its release alone says its site."""
+    site = gunicorn_site
+    config = ("--config", str(site.path / "gunicorn.conf.py"), "--pythonpath", str(site.path))
+    with under_gunicorn(site, str(site.link / "bin/gunicorn"), *config, cwd=site.base) as visitors:
+        site.publish("alpha", "1.2.0", modules={"alpha/__init__.py": COLD})
+        site.releaser("update", check=0)
+        assert (visitors.ask(), site.json("status", check=0)["on_hold"]) == ("1.2.0", [])
 
 
 SLOW = '__version__ = "1.2.0"\nimport os, time\n"SERVER_SOFTWARE" in os.environ and time.sleep(600)\n'
@@ -404,6 +427,35 @@ def test_law_04_21_a_server_that_does_not_come_up_goes_back_without_a_health_che
         says(site.releaser("update", check=6), "listens any more")
         assert (site.version("alpha"), service.ask("alpha")) == ("1.0.0", "1.0.0")
     assert [hold["name"] for hold in site.json("status", check=10)["on_hold"]] == ["alpha"]
+
+
+@pytest.mark.slow
+def test_law_06_a_server_that_needs_longer_to_start_is_no_broken_release(make_site: SiteFactory) -> None:
+    """Without a health check: it is waited for as long as a restart may take, and then nothing is put on hold."""
+    site = make_site.live(due="1.1.0", files={"application.py": APPLICATION})
+    script, pid, out = (site.base / name for name in ("restart.sh", "pid", "out"))
+    wait = "import alpha, time\nwhile alpha.__version__ == '1.1.0': time.sleep(0.1)"
+    start = f".venv/bin/python -c \"{wait}\nexec(open('application.py').read())\" > {out} 2>&1 & echo $! > {pid}"
+    script.write_text(f"test -e {pid} && kill -9 $(cat {pid})\n{start}\n", encoding="utf-8")
+    try:
+        site.run("sh", script)
+        wait_until(lambda: out.read_text(encoding="utf-8"))
+        site.write_dotenv(restart=f"sh {script}", health_timeout="1s", restart_timeout="4s")
+        says(site.releaser("update", check=6), "listens any more", "set `restart_timeout`")
+        assert (site.version("alpha"), site.json("status", check=10)["on_hold"]) == ("1.0.0", [])
+    finally:
+        site.run("sh", "-c", f"kill -9 $(cat {pid})", check=None)
+
+
+@pytest.mark.slow
+def test_law_21_a_server_that_no_visitor_restarts_is_seen(make_site: SiteFactory) -> None:
+    """The file that is touched by default is Passenger's."""
+    site = make_site.live(due="1.1.0", files={"application.py": APPLICATION})
+    with started([".venv/bin/python", "application.py"], cwd=site.path, env=site.env) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        answer = site.json("update", check=7)
+    assert (answer["result"], site.version("alpha")) == ("updated-not-restarted", "1.1.0")
 
 
 @pytest.mark.slow

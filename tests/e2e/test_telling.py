@@ -1,6 +1,7 @@
 """News outlives a kill, and trouble stays in the status until it is cured."""
 
 import mailbox
+import subprocess
 import sys
 from collections.abc import Iterator
 from typing import Any
@@ -9,6 +10,7 @@ import pytest
 
 from tests.e2e.scenes import CODE, NEW_IS_SICK, silent
 from tests.e2e.test_mail import mailing
+from tests.support.commands import started
 from tests.support.servers import WAITING_TESTS, meeting
 from tests.support.sites import SampleSite, SiteFactory
 from tests.support.smtp import MailServer, mail_server, read_mail
@@ -109,8 +111,14 @@ def test_law_20_21_a_failed_restart_or_hook_stays_in_the_status(make_site: SiteF
         "1.0.0",
     )
     (site.outer / "broken").unlink()
-    silent(site.releaser("update"))  # a quiet night cures nothing
-    codes = [problem["code"] for problem in site.json("status", check=10)["attention"]]
+    silent(site.releaser("update"))  # a quiet night cures nothing, nor does a process that serves nobody
+    idle = started(
+        [site.link / "bin/python", "-c", "print(flush=True); input()"], cwd=site.path, env=site.env, stdin=-1
+    )
+    with idle as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        codes = [problem["code"] for problem in site.json("status", check=10)["attention"]]
     assert codes == ["not-restarted" if setting == "restart" else "after_live"]
     site.update_to("1.2.0")
     site.releaser("status", check=0)
