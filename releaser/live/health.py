@@ -7,7 +7,7 @@ import time
 
 import msgspec
 
-from releaser.errors import ChangeError, HostError, Problem, ToolError
+from releaser.errors import ChangeError, Problem, ToolError
 from releaser.live.programs import find_missing_program, is_at_next_request, may_restart
 from releaser.releases.journal import Entry
 from releaser.releases.lease import HIDDEN, Process, list_holders, list_processes, list_sentences
@@ -104,17 +104,17 @@ def wait_for_start(site: Site, entry: Entry) -> None:
     """
     live, began = site.settings.live, time.monotonic()
     while (users := find_users(site, entry)).may_mislead() or (entry.was_serving and not users.listen()):
-        limit = live.restart_timeout if users.new and not users.listen() else live.health_timeout
+        may_start = users.new and not users.listen() and not live.restart_workers  # else it may be a worker
+        limit = live.restart_timeout if may_start else live.health_timeout
         if HIDDEN in users.stayed or time.monotonic() + _POLL_INTERVAL >= signals.limit(began + limit):
             break
         signals.wait(_POLL_INTERVAL)
     if entry.was_serving:
         signals.wait(_SETTLE)
         if not (users := find_users(site, entry)).listen():
+            advice = " If its start takes longer, set `restart_timeout`, such as to `5m`." if users.new else ""
             message = "The restart failed: nothing of the site listens any more."
-            if users.new:  # a worker, or a server that needs longer
-                raise HostError(message, "If its start takes longer, set `restart_timeout`, such as to `5m`.")
-            raise ChangeError(message, "See the log of the site.")
+            raise ChangeError(message, f"See the log of the site.{advice}")
 
 
 def is_healthy_now(site: Site) -> bool | None:
