@@ -1,7 +1,6 @@
 """News outlives a kill, and trouble stays in the status until it is cured."""
 
 import mailbox
-import subprocess
 import sys
 from collections.abc import Iterator
 from typing import Any
