@@ -171,7 +171,9 @@ class LiveSettings(msgspec.Struct, frozen=True):
     restart_file: Annotated[
         str, Meta(description="File to touch. Default: `config/tmp/restart.txt`, else `tmp/restart.txt`.")
     ] = ""
-    restart_timeout: Annotated[Seconds, Meta(description="Time limit of a restart with the start of the server, or of a hook.")] = Seconds(120)
+    restart_timeout: Annotated[
+        Seconds, Meta(description="Time limit of a restart with the start of the server, or of a hook.")
+    ] = Seconds(120)
     health_check: Annotated[
         Command, Meta(description="URL that must answer, `unix:SOCKET:[HOST]/PATH`, or a command that must end with 0.")
     ] = Command(())

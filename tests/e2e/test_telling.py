@@ -1,6 +1,7 @@
 """News outlives a kill, and trouble stays in the status until it is cured."""
 
 import mailbox
+import subprocess
 import sys
 from collections.abc import Iterator
 from typing import Any
@@ -111,10 +112,8 @@ def test_law_20_21_a_failed_restart_or_hook_stays_in_the_status(make_site: SiteF
     )
     (site.outer / "broken").unlink()
     silent(site.releaser("update"))  # a quiet night cures nothing, nor does a process that serves nobody
-    idle = started(
-        [site.link / "bin/python", "-c", "print(flush=True); input()"], cwd=site.path, env=site.env, stdin=-1
-    )
-    with idle as process:
+    idle = [site.link / "bin/python", "-c", "print(flush=True); input()"]
+    with started(idle, cwd=site.path, env=site.env, stdin=subprocess.PIPE) as process:
         assert process.stdout is not None
         process.stdout.readline()
         codes = [problem["code"] for problem in site.json("status", check=10)["attention"]]
