@@ -4,6 +4,7 @@ import mailbox
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -112,7 +113,7 @@ def test_law_20_21_a_failed_restart_or_hook_stays_in_the_status(make_site: SiteF
     )
     (site.outer / "broken").unlink()
     silent(site.releaser("update"))  # a quiet night cures nothing, nor does a process that serves nobody
-    idle = [site.link / "bin/python", "-c", "print(flush=True); input()"]
+    idle: list[str | Path] = [site.link / "bin/python", "-c", "print(flush=True); input()"]
     with started(idle, cwd=site.path, env=site.env, stdin=subprocess.PIPE) as process:
         assert process.stdout is not None
         process.stdout.readline()
