@@ -104,6 +104,8 @@ class ChangeError(ReleaserError):
 
     exit_code = 6
     name = "change"
+    #: True if the workers did not restart; the site has.
+    is_of_workers = False
 
 
 class HostError(ChangeError):

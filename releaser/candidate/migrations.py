@@ -15,7 +15,7 @@ from releaser.system.text import find_error_line
 
 _TIMEOUT = 600.0  # seconds
 _NO_DATABASE = "settings.DATABASES is improperly configured"
-_UNAPPLIED = "[ ]"
+_UNAPPLIED, _APPLIED = "[ ]", "[X]"
 
 
 def is_django(site: Site, project: Path, lock: Lock) -> bool:
@@ -28,17 +28,18 @@ def django_command(django: Django, name: str) -> str:
     return shlex.join(["python", str(django.manage or "manage.py"), *django.call(name)[1:]])
 
 
-def find_unapplied_migrations(site: Site, shadow: Shadow, venv: Path, *, mark: str) -> list[str]:
-    """Return the migrations of a candidate that its database lacks, as `app.name`, by `manage.py showmigrations`.
+def list_migrations(site: Site, shadow: Shadow, venv: Path, *, mark: str) -> tuple[list[str], list[str]]:
+    """Return the migrations of a candidate, as `app.name`: those that its database lacks, and those that it has.
 
-    Asked in the shadow: a database in a file is a copy there. Raises BuildError if Django does not answer.
+    By `manage.py showmigrations --plan`, in the shadow: a database in a file is a copy there. Raises BuildError if
+    Django does not answer.
     """
     django = find_django(site, shadow.project)
     words: list[str | Path] = [venv / "bin" / "python", *django.call("showmigrations", "--plan")]
     env = site.tool_environment(venv, mark) | shadow.map_values(site.service) | django.variables
     finished = run_in_shadow(site, shadow, words, env=env, timeout=_TIMEOUT, check=False, directory=django.directory)
     if finished.status != 0 and _NO_DATABASE in finished.output:
-        return []
+        return [], []
     if finished.status != 0:
         reason = find_error_line(finished.output)
         reason += advise_on_variables(finished.output)
@@ -46,4 +47,8 @@ def find_unapplied_migrations(site: Site, shadow: Shadow, venv: Path, *, mark: s
         advice = f"Run `releaser run -- {django_command(django, 'showmigrations')}`, or set `migrations` to `ignore`."
         raise BuildError(message, shadow.advise_on_read_only(finished.output) or advice, output=finished.output)
     lines = [line.strip() for line in finished.stdout.splitlines()]
-    return [line.removeprefix(_UNAPPLIED).split("(")[0].strip() for line in lines if line.startswith(_UNAPPLIED)]
+    unapplied, applied = (
+        [line.removeprefix(box).split("(")[0].strip() for line in lines if line.startswith(box)]
+        for box in (_UNAPPLIED, _APPLIED)
+    )
+    return unapplied, applied

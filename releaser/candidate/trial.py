@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Collection, Iterable
 from datetime import datetime
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from releaser.candidate.build import (
     replace_shadow_paths,
 )
 from releaser.candidate.identity import NUMBER, explain_outdated
-from releaser.candidate.migrations import django_command, find_unapplied_migrations, is_django
+from releaser.candidate.migrations import django_command, is_django, list_migrations
 from releaser.candidate.namespace import can_mount
 from releaser.candidate.products import find_changed, is_data, is_site_file, keep_products, list_files, put_back
 from releaser.candidate.shadow import Shadow, fill_shadow, make_shadow, redirect_links
@@ -58,8 +59,8 @@ class Attempt(msgspec.Struct, frozen=True):
 class Trial(msgspec.Struct, frozen=True):
     """The end of a build and test, in the directory of a release without manifest. It began at `began`.
 
-    `sealed` is what was closed; `unapplied` are the migrations that the database lacks; `advice` is for tests that
-    wrote where they must not.
+    `sealed` is what was closed; `unapplied` are the migrations that the database lacks, `applied` those that it has;
+    `advice` is for tests that wrote where they must not.
     """
 
     attempt: Attempt
@@ -68,6 +69,7 @@ class Trial(msgspec.Struct, frozen=True):
     tests: TestResult
     sealed: Sealed
     unapplied: tuple[str, ...] = ()
+    applied: tuple[str, ...] = ()
     advice: str = ""
 
     @property
@@ -183,7 +185,7 @@ def _test(run: Run, repository: Repository, place: Place, trial: Trial, live: Re
             result = _import_applications(run, repository, place, trial.attempt, live, result)
         asks = result.passed and site.settings.live.migrations != "ignore"
         asks = asks and is_django(site, shadow.project, plan.lock)
-        unapplied = find_unapplied_migrations(site, shadow, place.venv, mark=run.id) if asks else []
+        unapplied, applied = list_migrations(site, shadow, place.venv, mark=run.id) if asks else ([], [])
         advice = "" if result.passed else _advise_on_writes(place, result.output)
         if unapplied:
             advice = _advise_on_migrations(site, shadow, trial.directory.name)
@@ -191,7 +193,8 @@ def _test(run: Run, repository: Repository, place: Place, trial: Trial, live: Re
             reasons = filter(None, [result.reason, f"the tests changed the venv: {join_few(changes)}"])
             result = msgspec.structs.replace(result, passed=False, reason="; ".join(reasons))
             advice = _WRITE_ELSEWHERE
-        trial = msgspec.structs.replace(trial, tests=result, unapplied=tuple(unapplied), advice=advice)
+        trial = msgspec.structs.replace(trial, tests=result, advice=advice)
+        trial = msgspec.structs.replace(trial, unapplied=tuple(unapplied), applied=tuple(applied))
         detail.append(trial.failure or "passed")
         detail.has_failed = bool(trial.failed_gate)
     replace_file(trial.directory / "tests.log", f"{escape_lines(result.output[-_LOGGED:])}\n".encode())
@@ -203,23 +206,24 @@ def _import_applications(
 ) -> TestResult:
     """Return passed tests with what importing the applications says; it is no failure if the live one fails alike.
 
-    Nor is a file that the live one does not have, which no service can use yet, or a variable that only the service may
-    have. That is a note, and in the output, so that it is not said again once the release is live.
+    Nor is a new file beside all that the live one has, which no service uses yet, or a variable that only the service
+    may have. That is a note, and in the output, so that it is not said again once the release is live.
     """
     site, mark, lock = place.site, run.id, attempt.plan.lock
-    known, earlier = tuple[Path, ...](), dict[Path, tuple[str, str]]()
+    used, earlier = set[Path](), dict[Path, tuple[str, str]]()
     errors = find_import_errors(site, place.shadow, place.venv, lock, mark=mark)
     if errors and live:
         directory = site.paths.shadow(f"{run.id}-live")
         with make_shadow(site, repository, directory, attempt.target.head, mark=mark) as shadow:
             shadow = _complete_shadow(site, shadow, live.venv, live)
             known = find_django(site, shadow.project).applications
+            used = _find_used(known, shadow.project, place.shadow.project, errors)
             earlier = find_import_errors(site, shadow, live.venv, read_lock(live.lock), mark=mark)
     log = (read_regular_file(live.tests_log) or b"").decode(errors="replace") if live else ""
     for path, (reason, output) in errors.items():
         advice = advise_on_variables(output)
         is_news = NUMBER.sub("", reason) != NUMBER.sub("", earlier.get(path, ("", ""))[0])
-        if path in known and is_news and not advice:
+        if path in used and is_news and not advice:
             reason = f"{path} cannot be imported: {reason}"
             return msgspec.structs.replace(result, passed=False, reason=reason, output=output)
         note = f"{path} cannot be imported here, so updates go on without that test: {reason.rstrip('.')}{advice}"
@@ -227,6 +231,16 @@ def _import_applications(
             run.note(note)
         result = msgspec.structs.replace(result, output=f"{result.output}\n{note}")
     return result
+
+
+def _find_used(known: Iterable[Path], live: Path, candidate: Path, paths: Collection[Path]) -> set[Path]:
+    """Return those paths that a service may use: it has them, or may have moved, as one of `known` is gone."""
+    has_moved = not all((candidate / path).is_file() for path in known)
+    return {path for path in paths if has_moved or _has_text(live / path)}
+
+
+def _has_text(path: Path) -> bool:
+    return path.is_file() and path.stat().st_size > 0
 
 
 def _advise_on_migrations(site: Site, shadow: Shadow, release: str) -> str:
@@ -251,7 +265,7 @@ def seal(
     """
     attempt, name = trial.attempt, trial.directory.name
     failed = [each for each in run.store.releases if each.manifest.failed_gate and live and each.age_key > live.age_key]
-    migrations = [name for each in reversed(failed) for name in each.manifest.migrations]  # applied meanwhile
+    migrations = [name for each in reversed(failed) for name in each.manifest.migrations if name in trial.applied]
     draft = Manifest(name, trial.began, "built", attempt.key, attempt.target.commit)
     state = State("failed" if trial.failed_gate else "ready")
     changes = compare_releases(live, Release(trial.directory, draft, state))

@@ -18,7 +18,7 @@ from releaser.errors import ChangeError, ToolError
 from releaser.live.django import collect_static_files, has_static_files
 from releaser.live.health import check_health, wait_for_start
 from releaser.live.hooks import run_before_restart
-from releaser.live.programs import is_at_next_request, may_restart
+from releaser.live.programs import may_restart
 from releaser.live.restart import restart
 from releaser.releases.journal import Entry
 from releaser.releases.link import exchange_for_directory, exchange_for_link, flip, make_link_text, read_link
@@ -125,7 +125,7 @@ def _restart(site: Site, repository: Repository, direction: Direction) -> str:
             if time.monotonic() + _PAUSE >= signals.limit(deadline):
                 raise
         signals.wait(_PAUSE)
-    if may_restart(site) and not site.settings.live.health_check and not is_at_next_request(site):
+    if may_restart(site) and not site.settings.live.health_check:
         wait_for_start(site, direction.change)
     return words
 

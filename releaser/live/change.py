@@ -168,7 +168,8 @@ def _go_back(
     reason = redact(explain_error(error))
     advice = getattr(error, "advice", "")
     if entry.earlier is None or not may_go_back(entry):
-        return _let_stay(site, entry, reason, advice, failed=failed)
+        is_old = failed is RESTART and not getattr(error, "is_of_workers", False)
+        return _let_stay(site, entry, reason, advice, failed=failed, is_old=is_old)
     is_of_host = entry.was_healthy is False or isinstance(error, HostError)
     may_hold = entry.may_hold and not is_of_host and find_signal() is None  # else that may be the reason: tried again
     held_by = list_holders(site.paths.releases / entry.earlier) if entry.earlier == entry.release else ()
@@ -231,11 +232,16 @@ def _stay_whole(
     return _let_stay(site, entry, reason, f"{' '.join(advice)} To go back, run `releaser rollback` then.")
 
 
-def _let_stay(site: Site, entry: Entry, reason: str, advice: str, *, failed: Action | None = None) -> ChangeResult:
-    """Record that the new release stays live although it failed, by an action unless a person's work is in the way."""
+def _let_stay(
+    site: Site, entry: Entry, reason: str, advice: str, *, failed: Action | None = None, is_old: bool = False
+) -> ChangeResult:
+    """Record that the new release stays live although it failed, by an action unless a person's work is in the way.
+
+    `is_old` says that the site runs on the earlier release, which ends once something serves the new one.
+    """
     message = f"{reason} Release {entry.release} stays live, with its code."
     is_restarted = failed in (None, HEALTH) or not may_restart(site)
-    problem = Problem("not-restarted" if failed is RESTART else "not-gone-back", message, advice)
+    problem = Problem("not-restarted" if is_old else "not-gone-back", message, advice)
     staying = write_entry(site.paths, msgspec.structs.replace(entry, phase="publishing"))
     return ChangeResult(staying, problem=problem, is_restarted=is_restarted, has_failed=True)
 

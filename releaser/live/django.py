@@ -38,7 +38,7 @@ try:
             with source_storage.open(path) as source, self.storage.open(prefixed_path) as copy:
                 if source.read() == copy.read():
                     return False
-        except OSError:  # such as a link that leads nowhere
+        except FileNotFoundError:  # a link that leads nowhere
             return own(self, path, prefixed_path, source_storage)
         self.storage.delete(prefixed_path)
         return True

@@ -8,7 +8,7 @@ import time
 import msgspec
 
 from releaser.errors import ChangeError, Problem, ToolError
-from releaser.live.programs import find_missing_program, is_at_next_request, may_restart
+from releaser.live.programs import RELOAD, find_missing_program, is_at_next_request, may_restart
 from releaser.releases.journal import Entry
 from releaser.releases.lease import HIDDEN, Process, list_holders, list_processes, list_sentences
 from releaser.releases.release import ID
@@ -51,11 +51,14 @@ class Users(msgspec.Struct, frozen=True):
         new, stayed = _list_addresses(self.new), _list_addresses(self.stayed)
         return bool(stayed) and ("" in new | stayed or not new or bool(new & stayed))
 
+    def wait_for_visitor(self, site: Site) -> bool:
+        """Return True if one that stayed ends at the next request, as under Passenger."""
+        return is_at_next_request(site) and any(_WAITING.search(proc.describe_command(pid)) for pid in self.stayed)
+
     def are_old(self, site: Site) -> bool:
         """Return True if the site runs, but not on the release, and does not wait for its next visitor."""
         have_stayed = bool(_list_addresses(self.stayed) - {""}) and not _list_addresses(self.new)
-        waits = is_at_next_request(site) and any(_WAITING.search(proc.describe_command(pid)) for pid in self.stayed)
-        is_over = have_stayed and may_restart(site) and not waits
+        is_over = have_stayed and may_restart(site) and not self.wait_for_visitor(site)
         return is_over or (is_url_asked(site) and (have_stayed or not self.new))
 
 
@@ -103,13 +106,16 @@ def wait_for_start(site: Site, entry: Entry) -> None:
     Raises ChangeError if none listens any more.
     """
     live, began = site.settings.live, time.monotonic()
-    while (users := find_users(site, entry)).may_mislead() or (entry.was_serving and not users.listen()):
+    must_listen = entry.was_serving and not is_at_next_request(site)
+    while (users := find_users(site, entry)).may_mislead() or (must_listen and not users.listen()):
+        if users.wait_for_visitor(site):
+            return
         may_start = users.new and not users.listen() and not live.restart_workers  # else it may be a worker
         limit = live.restart_timeout if may_start else live.health_timeout
         if HIDDEN in users.stayed or time.monotonic() + _POLL_INTERVAL >= signals.limit(began + limit):
             break
         signals.wait(_POLL_INTERVAL)
-    if entry.was_serving:
+    if must_listen:
         signals.wait(_SETTLE)
         if not (users := find_users(site, entry)).listen():
             advice = " If its start takes longer, set `restart_timeout`, such as to `5m`." if users.new else ""
@@ -133,8 +139,8 @@ def find_unused_release(site: Site, entry: Entry, began: float) -> Problem | Non
     new_workers = [
         pid for pid in users.stayed if proc.find_parent(pid) in users.stayed and proc.find_start(pid) > began
     ]
-    is_reload = may_restart(site) and bool(_list_addresses(tuple(new_workers)) - _list_addresses(users.new))
-    if not is_reload and not users.are_old(site):
+    are_reloaded = RELOAD.search(" ".join(live.restart)) and _list_addresses(tuple(new_workers))
+    if not users.are_old(site) and not (are_reloaded and are_reloaded - _list_addresses(users.new)):
         return None
     message = f"No process {'that listens ' if users.new else ''}uses release {entry.release}"
     message += f", although {live.health_check[0]} answered." if is_url_asked(site) else "."
@@ -165,7 +171,7 @@ def _ask(site: Site, timeout: float) -> tuple[bool, str]:
         return _ask_url(site, command[0], timeout)
     try:
         env = site.service_environment(site.paths.link)
-        process.run(command, cwd=site.paths.project, env=env, timeout=timeout)
+        process.run(command, cwd=site.paths.project, env=env, timeout=timeout, may_have_secrets=True)
     except ToolError as error:
         return False, error.message.rstrip(".")
     return True, f"`{command[0]}` ended with 0"

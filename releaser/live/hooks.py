@@ -129,7 +129,7 @@ def _run(site: Site, name: str, outcome: Mapping[str, Any], environment: Mapping
         file.seek(0)
         timeout, stdin = site.settings.live.restart_timeout, file.fileno()
         try:
-            process.run(command, cwd=site.paths.project, env=env, timeout=timeout, stdin=stdin)
+            process.run(command, cwd=site.paths.project, env=env, timeout=timeout, stdin=stdin, may_have_secrets=True)
         finally:
             process.end_marked(env[process.MARK])
     return f"ran {command[0]}"

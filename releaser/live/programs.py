@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Mapping, Sequence
 
@@ -10,6 +11,8 @@ from releaser.site.site import Site
 from releaser.system import process
 from releaser.system.text import format_seconds
 
+#: What makes a command a reload, which keeps the release.
+RELOAD = re.compile(r"(?<![\w./-])(reload|reload-or-restart|-?(SIG)?HUP)(?![\w./-])")
 NONE = ((), ("none",))  # values of settings by which nothing is restarted
 
 
@@ -39,7 +42,7 @@ def find_forbidden(site: Site) -> list[Problem]:
         question = [*words[:1], "-n", "-l", *words[1:]]
         try:
             if question[0].rpartition("/")[2] == "sudo":
-                process.run(question, cwd=site.paths.project, env=env, timeout=20)
+                process.run(question, cwd=site.paths.project, env=env, timeout=20, may_have_secrets=True)
         except ToolError as error:
             message = f"The command of `{name}` is not allowed: {error.message}"
             problems.append(Problem("no-restart", message, f"Correct `{name}` or the rules of sudo."))

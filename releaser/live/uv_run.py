@@ -20,7 +20,6 @@ from releaser.system.text import redact
 #: `uv run`, also after options of uv with their values.
 _UV_RUN = re.compile(r"(?<![\w./-])(?:[\w./~-]*/)?uv(?:\s+-\S+(?:\s+(?!run\s|tool\s)[^\s-]\S*)?)*\s+run(?=\s)")
 _VARIABLE = re.compile(r"\bUV_NO_SYNC=(?:[1ty]|on)", re.IGNORECASE)
-_RESET = re.compile(r"^ExecStart=[^\S\n]*$", re.MULTILINE)  # in a drop-in, for the lines before it
 _HARMLESS = re.compile(r"\s--(?:no-sync|no-project|isolated)(?=\s)")
 
 
@@ -45,8 +44,8 @@ def list_uv_runs(site: Site) -> list[Problem]:
 def _list_lines(site: Site) -> Iterator[tuple[str, str]]:
     """Yield the lines that may start the site, each after where it stands."""
     for path, text in list_units(site):
-        lines = [] if _VARIABLE.search(text) else _RESET.split(text)[-1].replace("\\\n", " ").splitlines()
-        yield from ((str(path), line) for line in lines if line.startswith("ExecStart="))
+        lines = [] if _VARIABLE.search(text) else text.splitlines()
+        yield from ((str(path), line) for line in lines if line.startswith(("ExecStart=", "ExecStartPre=")))
     live = site.settings.live
     for path in (site.paths.project / word for word in (*live.restart, *live.restart_workers)):
         with contextlib.suppress(OSError):

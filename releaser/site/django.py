@@ -24,7 +24,8 @@ _COMMENT = re.compile(r"^\s*[#;].*$", re.MULTILINE)
 _FILE = re.compile(r"^EnvironmentFile=-?(/.*\S)", re.MULTILINE)
 # The end of a traceback: a variable that the environment lacks. Another key, or Django's complaint, is a fault.
 _UNSET = re.compile(
-    r"(?:(?:[Ee]nvironment variable|envvar|SECRET_KEY setting must not be empty).*|"
+    r"(?:(?:[Ee]nvironment variable(?! DJANGO_SETTINGS_MODULE or call)|Declare it as envvar|"
+    r"SECRET_KEY setting must not be empty).*|"
     r"(?:<frozen os>|/os\.py)\", line \d+, in __getitem__\n(?: {4}.*\n)*KeyError: '\w+')\s*\Z"
 )
 _UNITS = (Path("/etc/systemd/system"), Path("~/.config/systemd/user"))
@@ -93,7 +94,8 @@ def find_django(site: Site, project: Path) -> Django:
 def _find_modules(site: Site, project: Path, texts: dict[Path, str], own: str) -> dict[str, str]:
     """Return the settings modules by the strongest source that names any, each with that source.
 
-    An asgi.py with the default of manage.py alone counts last: it is of developers, as manage.py is theirs.
+    An asgi.py with the default of manage.py alone counts last: it is of developers, as manage.py is theirs; so is a
+    wsgi.py of this kind where Passenger has a file of its own.
     """
     if setting := site.settings.site.django_settings:
         return {setting: "the setting `django_settings`"}
@@ -102,12 +104,20 @@ def _find_modules(site: Site, project: Path, texts: dict[Path, str], own: str) -
         return assigned
     if VARIABLE in site.service:
         return {site.service[VARIABLE]: site.environment_file.name}
-    units = [(str(path), _GIVEN.findall(text)) for path, text in list_units(site)]
+    units = [(str(path), _list_given(text)) for path, text in list_units(site)]
     given = {names[-1]: unit for unit, names in units if names}  # systemd takes the last
     given |= _search_all({_GUNICORN: _read(project / _GUNICORN)}, _GIVEN)
     each = {path: _search_all({str(path): text}, _DEFAULT) for path, text in texts.items()}
-    served = {str(path): texts[path] for path in texts if path.name != "asgi.py" or {*each[path]} != {own}}
+    has_passenger = any(path.name == "passenger_wsgi.py" and each[path] for path in texts)
+    of_developers = ("asgi.py", "wsgi.py") if has_passenger else ("asgi.py",)
+    served = {str(path): texts[path] for path in texts if path.name not in of_developers or {*each[path]} != {own}}
     return given or _search_all(served, _DEFAULT) or _search_all(files, _DEFAULT)
+
+
+def _list_given(unit: str) -> list[str]:
+    """Return the settings modules in the environment of a unit's service, the one that counts last."""
+    lines = [line for line in unit.splitlines() if line.startswith(("Environment=", "ExecStart=", VARIABLE))]
+    return _GIVEN.findall("\n".join(sorted(lines, key=lambda line: line.startswith("ExecStart="))))
 
 
 def _search_all(texts: dict[str, str], pattern: re.Pattern[str]) -> dict[str, str]:
@@ -138,8 +148,21 @@ def list_units(site: Site) -> Iterator[tuple[Path, str]]:
     for directory in _UNITS:
         for path in sorted(Path(os.path.expanduser(directory)).glob("*.service")):
             drop_ins = sorted(path.with_name(f"{path.name}.d").glob("*.conf"))
-            if named.search(text := "\n".join(map(_read, [path, *drop_ins]))):
+            text = _drop_reset("\n".join(map(_read, [path, *drop_ins])))
+            if named.search(text):
                 yield path, "\n".join([text, *(_read(Path(file)) for file in _FILE.findall(text))])
+
+
+def _drop_reset(unit: str) -> str:
+    """Return the lines of a unit that count, each in one: an empty `NAME=` is for those of that name before it."""
+    kept = list[str]()
+    for line in unit.replace("\\\n", " ").splitlines():
+        name, equals, value = line.partition("=")
+        if equals and not value.strip():
+            kept = [each for each in kept if not each.startswith(f"{name}=")]
+        else:
+            kept.append(line)
+    return "\n".join(kept)
 
 
 def advise_on_variables(output: str) -> str:

@@ -141,6 +141,7 @@ def run(  # noqa: PLR0913 - as many as a program can be run with
     is_answer: bool = False,
     is_question: bool = False,
     gives_way: bool = False,
+    may_have_secrets: bool = False,
     stdin: int = subprocess.DEVNULL,
 ) -> Finished:
     """Run a program to its end, and end every process that it leaves in its group.
@@ -149,12 +150,13 @@ def run(  # noqa: PLR0913 - as many as a program can be run with
     `may_leave_service` keeps what a program that ended by itself has left running: a restart may start a daemon. The
     program reads `stdin` and has no terminal. If releaser dies, so does it, but for a quick `is_question`: that
     changes nothing, and starts in a fifth of the time. What `gives_way` gets the processor after the site's processes.
+    Of a command that `may_have_secrets` in its arguments, and of a restart, the log has the first word alone.
     `timeout` is in seconds. Raises ToolError if the program cannot be started, or, with `check`, if it exceeds its
     limit or its status is not 0; and Interrupted, once it has ended.
     """
     signals.check_signals()
     words = tuple(os.fspath(word) for word in arguments)
-    shown = words[:1] if may_leave_service else words  # the command of a restart may have secrets
+    shown = words[:1] if may_have_secrets or may_leave_service else words
     logger.debug("run %s in %s", redact(shlex.join(shown)), cwd)
     began = time.monotonic()
     out = _Output(is_answer=is_answer, is_file=may_leave_service)

@@ -2,10 +2,13 @@
 
 import contextlib
 import fcntl
+import os
 import re
+import shutil
 import sqlite3
 import subprocess
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -128,6 +131,19 @@ def test_law_28_unapplied_migrations_are_named_and_wait_for_a_person(make_site: 
     assert [*site.states().values()].count("failed") == 1
     (site.outer / "applied").write_text(" ".join(MIGRATIONS), encoding="utf-8")
     assert (site.json("update")["result"], site.version("django")) == ("updated", "5.1")
+
+
+@pytest.mark.slow
+def test_law_28_migrations_that_nobody_applied_are_not_named(make_site: SiteFactory) -> None:
+    """A candidate waited for them, and its version has vanished."""
+    site = make_site.live(**SITE)
+    (site.outer / "applied").write_text(MIGRATIONS[0], encoding="utf-8")
+    publish_django(site, {}, MIGRATIONS)
+    site.releaser("update", check=5)
+    next(site.index.glob("django-5.1*")).unlink()
+    site.push_from_elsewhere({"static/site.css": "site 2"})
+    for command in ("update", "rollback"):
+        assert "does not undo" not in site.releaser(command, check=0).stderr
 
 
 @pytest.mark.slow
@@ -258,6 +274,14 @@ def test_law_04_28_real_django_with_static_files_and_migrations(make_site: SiteF
     silent(site.releaser("update"))
     site.releaser("rollback", check=0)
     assert (site.version("django"), public(site)) == ("5.2.8", {"site.css": "site 1", "alpha.css": "1.0.1"})
+    in_the_way = site.outer / "public/site.css"
+    in_the_way.unlink()
+    in_the_way.mkdir()
+    (in_the_way / "of a person").touch()
+    os.utime(in_the_way, (time.time() + 3600,) * 2)
+    site.push_from_elsewhere({"tea/static/site.css": "site 3"})
+    says(site.releaser("update", check=6), "site.css")
+    shutil.rmtree(in_the_way)
     site.push_from_elsewhere({"tea/settings.py": "SECRET_KEY = 'no database, no static files'"})
     assert (site.json("update")["result"], site.json("status")["well"]) == ("updated", True)
 
@@ -381,6 +405,12 @@ IMPORTS = {  # wsgi.py of the live release and that of the candidate, the exit c
     "a variable": (WSGI, f"import os\n{WSGI}os.environ['NEW_KEY']\n", 0, "'NEW_KEY'. Put the variables of the service"),
     "a key": (WSGI, f"{WSGI}{{}}['NAME']\n", 5, "conf/wsgi.py cannot be imported: KeyError: 'NAME'"),
     "a driver": (WSGI, f"{WSGI}{NO_DRIVER}\n", 5, "Error loading psycopg2"),
+    "another file that it uses": (
+        "from conf.app import application\n",
+        NO_MODULE,
+        5,
+        "conf/wsgi.py cannot be imported: M",
+    ),
     "a new file": ("", NO_MODULE, 0, "conf/wsgi.py cannot be imported here"),
     "off": (WSGI, NO_MODULE, 0, ""),
 }
@@ -390,7 +420,7 @@ IMPORTS = {  # wsgi.py of the live release and that of the candidate, the exit c
 def test_law_03_41_the_application_of_a_candidate_is_imported(make_site: SiteFactory, case: str) -> None:
     """Not for a candidate whose application fails as the live one does: it may need what only its server has."""
     old, new, status, said = IMPORTS[case]
-    site = make_site.live(**SITE | {"files": FILES | {"conf/wsgi.py": old}})
+    site = make_site.live(**SITE | {"files": FILES | {"conf/wsgi.py": old, "conf/app.py": WSGI}})
     site.write_dotenv(smoke="off" if case == "off" else "auto", shadow="off" if case == "in a place" else "auto")
     site.push_from_elsewhere({"conf/wsgi.py": new, "static/site.css": "site 2"})
     finished = site.releaser("update", check=status)
@@ -404,6 +434,13 @@ def test_law_03_41_the_application_of_a_candidate_is_imported(make_site: SiteFac
     if case in ("in a place", "a variable"):
         site.push_from_elsewhere({"static/site.css": "site 3"})
         assert "cannot be imported" not in site.releaser("update", check=0).stderr  # said once
+
+
+@pytest.mark.slow
+def test_law_03_an_application_that_moves_is_imported_at_its_new_place(make_site: SiteFactory) -> None:
+    site = make_site.live(**SITE | {"files": FILES | {"conf/wsgi.py": WSGI}})
+    site.push_from_elsewhere({"web/wsgi.py": NO_MODULE}, remove="conf/wsgi.py")
+    says(refused(site, "update", code=5), "web/wsgi.py cannot be imported: ModuleNotFoundError")
 
 
 @pytest.mark.slow

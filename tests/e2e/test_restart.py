@@ -456,11 +456,41 @@ def test_law_04_06_a_server_may_take_as_long_to_start_as_a_restart_may(make_site
 def test_law_21_a_server_that_no_visitor_restarts_is_seen(make_site: SiteFactory) -> None:
     """The file that is touched by default is Passenger's."""
     site = make_site.live(due="1.1.0", files={"application.py": APPLICATION})
-    with started([".venv/bin/python", "application.py"], cwd=site.path, env=site.env) as process:
+    words = [".venv/bin/python", "application.py"]
+    with started(words, cwd=site.path, env=site.env) as process:
         assert process.stdout is not None
         process.stdout.readline()
+        site.write_dotenv(health_timeout="2s")
         answer = site.json("update", check=7)
     assert (answer["result"], site.version("alpha")) == ("updated-not-restarted", "1.1.0")
+
+
+@pytest.mark.slow
+def test_law_21_a_server_that_looks_at_its_file_now_and_then_is_waited_for(make_site: SiteFactory) -> None:
+    """As uWSGI does with `touch-reload`, two seconds after the touch here."""
+    site = make_site.live(due="1.1.0", files={"application.py": APPLICATION})
+    touched, stop = site.restarted_at(), threading.Event()
+
+    def serve() -> None:
+        while not stop.is_set():
+            before = site.restarted_at()
+            with started([".venv/bin/python", "application.py"], cwd=site.path, env=site.env) as process:
+                assert process.stdout is not None
+                process.stdout.readline()
+                up.set()
+                while not stop.wait(0.1) and site.restarted_at() == before:
+                    pass
+                stop.wait(2)
+
+    up, thread = threading.Event(), threading.Thread(target=serve)
+    thread.start()
+    try:
+        up.wait()
+        assert site.json("update", check=0)["result"] == "updated"
+        assert site.restarted_at() != touched
+    finally:
+        stop.set()
+        thread.join()
 
 
 @pytest.mark.slow
@@ -490,16 +520,28 @@ def test_law_20_21_a_web_server_that_stays_is_seen_beside_a_worker_that_does_not
         site.run("sh", "-c", "kill $(cat ../workers)")
 
 
+RECYCLING = """\
+import os, socket, time
+server = socket.create_server(("127.0.0.1", 0))
+print(flush=True)
+while True:
+    if not (pid := os.fork()):
+        os._exit(time.sleep(0.05) or 0)
+    os.waitpid(pid, 0)
+"""
+
+
 @pytest.mark.slow
 def test_a_listener_elsewhere_does_not_delay_an_update(make_site: SiteFactory) -> None:
+    """Nor is it the site's, although it starts new workers, as a server with `--max-requests` does."""
     site = make_site.live(due="1.1.0")
-    words = [".venv/bin/python", "-u", "-m", "http.server", "--bind", "127.0.0.1", "0"]
+    words = [".venv/bin/python", "-u", "-c", RECYCLING]
     with started(words, cwd=site.path, env=site.env) as process, served(site) as service:
         assert process.stdout is not None
         process.stdout.readline()
         site.write_dotenv(restart=service.restart, health_check=f"{service.url}/beta", health_timeout="300s")
         answer = site.json("update")  # in two minutes
-        assert "http.server" in str(answer["notes"])
+        assert "Still on an earlier release" in str(answer["notes"])
 
 
 APPLICATION = """\

@@ -61,6 +61,13 @@ def site_of(base: Path, files: Mapping[str, str], **settings: Any) -> Site:
           }, {}, "manage.py", "", "`conf.other` in"),
         ({"manage.py": LOCAL, "wsgi.py": LIVE, "units/a.service": f"{UNIT}Environment=OLD_DJANGO_SETTINGS_MODULE=x\n"},
          {}, "manage.py", "conf.unit", "a.service"),
+        ({"manage.py": LOCAL, "wsgi.py": LIVE, "units/a.service":
+          f"{UNIT}ExecStopPost=/usr/bin/env DJANGO_SETTINGS_MODULE=x sh\n"}, {}, "manage.py", "conf.unit", "a.service"),
+        ({"manage.py": LOCAL, "wsgi.py": LIVE, "units/a.service": FILE, "units/a.env": GIVEN,
+          "units/a.service.d/x.conf": "[Service]\nEnvironmentFile=\nEnvironment=DJANGO_SETTINGS_MODULE=conf.unit\n"},
+         {}, "manage.py", "conf.unit", "a.service"),
+        ({"manage.py": LOCAL, "wsgi.py": LIVE.replace("live", "local"), "passenger_wsgi.py": LIVE}, {}, "manage.py",
+         "conf.live", "by passenger_wsgi.py"),
         ({"manage.py": LOCAL, "wsgi.py": LIVE, "gunicorn.conf.py": 'raw_env = ["DJANGO_SETTINGS_MODULE=conf.unit"]'},
          {}, "manage.py", "conf.unit", "by gunicorn.conf.py"),
         ({"manage.py": LOCAL, "wsgi.py": FIXED}, {"django_settings": "mine"}, "manage.py", "mine", "`django_settings`"),
@@ -148,6 +155,8 @@ CONFIGURED = "django.core.exceptions.ImproperlyConfigured: "
         (f"{CONFIGURED}Error loading psycopg2 or psycopg module", False),
         ("    raise envvar\nModuleNotFoundError: No module named 'price'", False),
         ("SystemExit: 0", False),
+        ("ModuleNotFoundError: No module named 'envvars'", False),
+        ("You must either define the environment variable DJANGO_SETTINGS_MODULE or call settings.configure()", False),
     ],
 )
 def test_an_error_that_a_variable_may_cure_names_the_file_for_it(output: str, has_advice: bool) -> None:

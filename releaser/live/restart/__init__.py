@@ -50,7 +50,9 @@ def restart(site: Site, release: Path) -> str:
             done.append(find_way(words).restart(site, words, release))
         except ChangeError as error:
             message = f"The restart failed, by `{name}`: {error.message}"
-            raise type(error)(message, error.advice, output=error.output) from error
+            failure = type(error)(message, error.advice, output=error.output)
+            failure.is_of_workers = name == "restart_workers"
+            raise failure from error
     return "; ".join(done)
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import re
 
+from releaser.live.programs import RELOAD
 from releaser.live.restart import gunicorn
 from releaser.releases.lease import list_users
 from releaser.site.site import Site
 from releaser.system import proc
 from releaser.system.text import escape
 
-RELOAD = re.compile(r"(?<![\w./-])(reload|reload-or-restart|-?(SIG)?HUP)(?![\w./-])")
 PID_FILE = re.compile("\0(?:-p\0?|--pid[=\0])([^\0]+)")  # in a command line, as /proc has it
 _RELOADING = re.compile("gunicorn|uvicorn|hypercorn|granian")
 
