@@ -7,7 +7,7 @@ import csv
 import re
 import stat
 import zipfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from urllib.parse import quote
 
@@ -28,24 +28,44 @@ def pack_wheel(venv: Path, name: str, version: str, index: Path) -> bool:
     stem = info.name.removesuffix(".dist-info") if info else ""
     if info is None or stem.rpartition("-")[2] != version:
         return False
-    file = index / name / f"{stem}-py3-none-any.whl"
     with contextlib.suppress(OSError, csv.Error):
-        rows = csv.reader((info / "RECORD").read_text(encoding="utf-8").splitlines())
-        paths = {row[0]: info.parent / row[0] for row in rows if row and "__pycache__/" not in row[0]}
-        points = (info / "entry_points.txt").read_text(encoding="utf-8") if (info / "entry_points.txt").exists() else ""
+        file = index / name / name_wheel(info)
         file.parent.mkdir(exist_ok=True)
-        with zipfile.ZipFile(file, "w") as archive:
-            for path, source in paths.items():
-                if target := _place(path, stem, points):
-                    data = source.read_bytes()
-                    is_script = "/scripts/" in target and _SHEBANG.match(data)
-                    entry = zipfile.ZipInfo(target)
-                    entry.external_attr = (stat.S_IFREG | stat.S_IMODE(source.stat().st_mode)) << 16
-                    archive.writestr(entry, _SHEBANG.sub(b"#!python", data, count=1) if is_script else data)
-            archive.writestr(f"{stem}.dist-info/RECORD", "")
+        pack_installed(info, file)
         (file.parent / "index.html").write_text(f'<a href="{quote(file.name)}">{file.name}</a>', encoding="utf-8")
         return True
     return False
+
+
+def name_wheel(info: Path) -> str:
+    """Return the name of the wheel of an installed package, by the tags that it was installed with."""
+    parts = zip(*(tag.split("-") for tag in read_tags(info) if tag.count("-") == 2), strict=True)
+    tags = "-".join(".".join(sorted({*part})) for part in parts)
+    return f"{info.name.removesuffix('.dist-info')}-{tags or 'py3-none-any'}.whl"
+
+
+def read_tags(info: Path) -> set[str]:
+    """Return the tags of the wheel that a package was installed from; empty if that is not known."""
+    lines = (info / "WHEEL").read_text(encoding="utf-8").splitlines() if (info / "WHEEL").exists() else ()
+    return {line.partition(":")[2].strip() for line in lines if line.startswith("Tag:")}
+
+
+def pack_installed(info: Path, file: Path, more: Mapping[str, Path] = {}) -> None:
+    """Write a wheel of an installed package, by its RECORD; `more` are further files. Raises OSError and csv.Error."""
+    stem = info.name.removesuffix(".dist-info")
+    rows = csv.reader((info / "RECORD").read_text(encoding="utf-8").splitlines())
+    paths = {row[0]: info.parent / row[0] for row in rows if row and "__pycache__/" not in row[0]} | dict(more)
+    points = (info / "entry_points.txt").read_text(encoding="utf-8") if (info / "entry_points.txt").exists() else ""
+    with zipfile.ZipFile(file, "w") as archive:
+        for path, source in paths.items():
+            if target := _place(path, stem, points):
+                data = source.read_bytes()
+                is_script = "/scripts/" in target and _SHEBANG.match(data)
+                entry = zipfile.ZipInfo(target)
+                entry.external_attr = (stat.S_IFREG | stat.S_IMODE(source.stat().st_mode)) << 16
+                entry.compress_type = zipfile.ZIP_DEFLATED
+                archive.writestr(entry, _SHEBANG.sub(b"#!python", data, count=1) if is_script else data)
+        archive.writestr(zipfile.ZipInfo(f"{stem}.dist-info/RECORD"), "")
 
 
 def _place(path: str, stem: str, points: str) -> str:

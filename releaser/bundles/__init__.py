@@ -1,0 +1,1 @@
+"""A release in one file: made, signed, verified and unpacked."""
