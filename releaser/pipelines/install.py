@@ -1,0 +1,341 @@
+"""The command `bundle install`: a release that another host has made is tested and goes live here, without a network.
+
+The rest of its way is that of an update: tests, gates, the change of what is live, and the way back.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import msgspec
+
+from releaser.bundles.bundle import CODE, LOCK, PATCH, REQUIREMENTS, Bundle, Manifest, name_platform
+from releaser.bundles.fit import find_changed, find_misfit, list_wheels, name_minor, name_package
+from releaser.bundles.kept import find_kept, is_kept, keep_files, read_record
+from releaser.candidate.build import BundleInstaller
+from releaser.candidate.identity import make_key
+from releaser.candidate.shadow import make_shadow
+from releaser.candidate.trial import Attempt, Trial, run_live_tests, seal, try_candidate
+from releaser.checkout.move import find_missing_room_for_move, find_obstacles, require_free_way
+from releaser.checkout.own_files import has_lock_of
+from releaser.checkout.products import find_deployed, find_unchanged_products
+from releaser.checkout.repository import Repository, clone_bundle, open_repository
+from releaser.checkout.snapshot import Snapshot, require_unchanged
+from releaser.checkout.target import Target, choose_bundled, site_for_commit
+from releaser.errors import BuildError, Problem, ToolError, refuse, require
+from releaser.live.change import make_entry, make_live
+from releaser.live.hooks import run_before_live
+from releaser.packages import complaints
+from releaser.packages.hand_made import find_edited_venv, find_new_work, list_work
+from releaser.packages.holds import Hold, PackageHold, VersionHold, find_held_code, find_pause, list_holds
+from releaser.packages.lock import Lock, read_lock
+from releaser.packages.resolve import Plan, choose_python, read_live_venv
+from releaser.pipelines.adopt import ignore_link
+from releaser.pipelines.checks import look
+from releaser.pipelines.conclude import conclude
+from releaser.pipelines.decide import make_workplace
+from releaser.pipelines.prune import prune_releases
+from releaser.releases.journal import Entry, write_entry
+from releaser.releases.release import Release
+from releaser.releases.store import SiteRun
+from releaser.releases.venv import list_installed
+from releaser.releases.verify import find_live_damage, list_faults
+from releaser.report.outcomes import (
+    Outcome,
+    explain_failure,
+    make_failed,
+    make_rolled_back,
+    make_unchanged,
+    make_updated,
+)
+from releaser.site.owners import Trust, find_strangers
+from releaser.site.settings import PREFIX, load_settings
+from releaser.site.site import Site, open_site, read_dotenv
+from releaser.system.files import name_temporary, remove_path, sync_file_system
+from releaser.system.run import INSTALL, Run
+from releaser.system.space import require_room
+from releaser.system.text import join_few, word
+
+_FIRST = {CODE, LOCK, REQUIREMENTS, PATCH}  # by which it is decided what else is unpacked
+_FULL = "Make a full bundle, without `--base`, and install that."
+
+
+class _Candidate(msgspec.Struct, frozen=True):
+    """What a bundle would make live here: `changed` are the packages that are other builds of the live version."""
+
+    attempt: Attempt
+    changed: frozenset[str]
+    damage: Sequence[str] = ()
+    #: A person's work in the live venv.
+    edits: Sequence[str] = ()
+
+
+def install(site: Site, run: SiteRun, bundle: Bundle) -> Outcome:
+    """Called by session.run_command(): the lock is held, recovery is done, `run.store` is read."""
+    write_entry(site.paths, Entry("building", run.command.name, run.id))
+    require(_find_refusals(site, run, bundle.manifest))
+    live, view = run.store.live, look(site, run.store, mark=run.id, is_first=not run.store.releases)
+    snapshot, repository = view.require_fit(), view.repository
+    unpacked = name_temporary(site.paths.state / run.id)  # swept if this run is killed
+    unpacked.mkdir(mode=0o700)
+    try:
+        require_room(site.paths.state, sum(member.size for member in bundle.manifest.members.values()))
+        bundle.unpack(unpacked, lambda digest: find_kept(run.store, digest), only=_FIRST)
+        target = _fetch(site, run, repository, bundle.manifest, unpacked, snapshot.checkout.head)
+        commits = repository.describe_commits(target.head, target.commit)
+        candidate = _choose(site, run, repository, bundle.manifest, target, unpacked)
+        if live is not None and _is_live(live, candidate):
+            return make_unchanged(f"Release {live.id} is live already, with all that the bundle has.", live.id)
+        trial = _try(run, repository, bundle, candidate, unpacked)
+        was_failing = not trial.tests.passed and _fails_too(site, run, repository, target.head, live)
+        release = seal(trial, run, live, was_failing=was_failing)
+        run.store = run.store.having(release)
+        if trial.failed_gate:
+            prune_releases(site, run, candidate.attempt.key)
+            advice = _advise(trial, release, bundle.path)
+            error = explain_failure(release, trial.tests.output, advice, before=live)
+            return make_failed(error, release, commits, is_known=False)
+        return _take_live(run, repository, candidate, release, snapshot, commits)
+    finally:
+        remove_path(unpacked)  # at last: thousands of links take a while
+
+
+def _find_refusals(site: Site, run: SiteRun, manifest: Manifest) -> list[Problem]:
+    """Return a problem if a bundle is of another branch, or if a person has to decide something first."""
+    if manifest.branch != site.settings.site.branch:
+        message = f"The bundle has the branch `{manifest.branch}`, but this site is on `{site.settings.site.branch}`."
+        return [Problem("other-branch", message, "Make a bundle of that branch, or set `branch`.")]
+    if manifest.override:
+        message = f"The bundle was made with `--override`, for tests: {join_few(manifest.override)}."
+        return [Problem("override", message, "Run commands with it: `python3 FILE run -- COMMAND`.")]
+    if not run.store.releases and run.store.link.kind == "foreign":
+        message = f"`{site.paths.link}` was made by a person."
+        advice = f"Run `releaser init`, which adopts it, or `mv {word(site.paths.link)} {word(site.paths.link)}.old`."
+        return [Problem("foreign-link", message, advice)]
+    if (pause := find_pause(list_holds(site))) is not None:
+        return [Problem("paused", pause.sentence, "Run `releaser resume`, then install the bundle again.")]
+    return []
+
+
+def _fetch(site: Site, run: SiteRun, repository: Repository, manifest: Manifest, unpacked: Path, head: str) -> Target:
+    """Return the commit of a bundle as what goes live, once the repository has it. Raises PreflightError."""
+    with run.step("fetch"):
+        target = _take_code(site, repository, manifest, unpacked, head)
+        repository.keep_bundled(manifest.branch, manifest.commit)
+    before = find_deployed(site, repository, run.store, head)
+    products = find_unchanged_products(site.paths.top, before.directory if before else None)
+    require(find_obstacles(repository, head, target.commit, products=products))
+    return target
+
+
+def _take_code(site: Site, repository: Repository, manifest: Manifest, unpacked: Path, head: str) -> Target:
+    """Fetch the commit of a bundle into a repository and return it. Raises PreflightError."""
+    if (unpacked / CODE).exists():
+        try:
+            repository.fetch_bundle(unpacked / CODE, manifest.branch)
+        except ToolError as error:
+            message = f"git cannot take the commits of the bundle: {error.message}"
+            raise refuse("no-commit", message, _FULL if manifest.base else "Make the bundle again.") from error
+    return choose_bundled(site, repository, head, manifest.commit, find_held_code(list_holds(site)))
+
+
+def _choose(
+    site: Site, run: SiteRun, repository: Repository, manifest: Manifest, target: Target, unpacked: Path
+) -> _Candidate:
+    """Return what a bundle would make live, on a Python that fits. Raises PreflightError."""
+    site, live, lock = site_for_commit(site, repository, target), run.store.live, read_lock(unpacked / LOCK)
+    faults = [*list_faults(site, live)] if live is not None else []
+    if live is not None:
+        require(find_edited_venv(live, [fault for fault in faults if fault.kind == "hotfix"]))
+    require(_find_held(list_holds(site), lock, live))
+    with make_shadow(site, repository, site.paths.shadow(f"{run.id}-lock"), target.commit, mark=run.id) as shadow:
+        if target.commit != target.head:
+            require(complaints.find_problems(site, shadow.project, mark=run.id, commit=target.commit))
+        python = _choose_python(site, shadow.project, manifest, live, mark=run.id)
+    plan = Plan(lock, (unpacked / LOCK).read_text(encoding="utf-8"), *python)
+    lock_before = read_lock(live.lock) if live is not None else None
+    return _Candidate(
+        Attempt(target, site, plan, make_key(site, plan, target.code_key)),
+        find_changed(manifest, lock, read_record(live), lock_before),
+        find_live_damage(live, faults, is_lost=True) if live is not None else (),
+        list_work(live, faults) if live is not None else (),
+    )
+
+
+def _find_held(holds: Sequence[Hold], lock: Lock, live: Release | None) -> list[Problem]:
+    """Return a problem if a bundle brings what a person, the tests or a rollback have put on hold here."""
+    installed = list_installed(live.venv) if live is not None else {}
+    held = []
+    for hold in holds:
+        labels = lock.versions.get(getattr(hold, "name", ""), frozenset())
+        is_new = bool(labels) and installed.get(getattr(hold, "name", "")) not in labels
+        is_held = isinstance(hold, PackageHold) or (isinstance(hold, VersionHold) and hold.version in labels)
+        held += [hold] if is_new and is_held and hold.by in ("person", "tests", "rollback") else []
+    names = " ".join(word(getattr(hold, "name", "")) for hold in held)
+    message = f"The bundle brings what is on hold here: {join_few([f'{hold.label}, {hold.reason}' for hold in held])}."
+    return [Problem("on-hold", message, f"Run `releaser unhold {names}` to try it again.")] if held else []
+
+
+def _choose_python(site: Site, tree: Path, manifest: Manifest, live: Release | None, *, mark: str) -> tuple[str, str]:
+    """Return the path and version of the Python for a bundle. Raises PreflightError if this host has none that fits."""
+    asked, venv = site, read_live_venv(site, live) if live is not None else None
+    if not site.settings.site.python:
+        chosen = msgspec.structs.replace(site.settings.site, python=name_minor(manifest.python))
+        asked = msgspec.structs.replace(site, settings=msgspec.structs.replace(site.settings, site=chosen))
+    try:
+        path, version = choose_python(asked, tree, venv, mark=mark)
+    except BuildError as error:
+        try:
+            path, version = choose_python(site, tree, venv, mark=mark)  # to name it
+        except BuildError:
+            message = f"The bundle is for Python {manifest.python}. {error.message}"
+            raise refuse("other-platform", message, error.advice) from error
+    require(find_misfit(manifest, version, name_platform(version)))
+    return path, version
+
+
+def _is_live(live: Release, candidate: _Candidate) -> bool:
+    """Return True if a bundle brings nothing: its code, lock and wheels are live and sound."""
+    ours, theirs = live.manifest.key, candidate.attempt.key
+    is_same = (ours.code_key, ours.lock_sha256, ours.python) == (theirs.code_key, theirs.lock_sha256, theirs.python)
+    return is_same and not (candidate.changed or candidate.damage or candidate.attempt.target.moves_code)
+
+
+def _try(run: SiteRun, repository: Repository, bundle: Bundle, candidate: _Candidate, unpacked: Path) -> Trial:
+    """Build and test; what `before_build` would make comes with the bundle. Raises PreflightError and BuildError."""
+    attempt, live, manifest = candidate.attempt, run.store.live, bundle.manifest
+    site = attempt.site
+    installed = list_installed(live.venv) if live is not None else {}
+    spared = {
+        name
+        for name, (package, version) in ((name, name_package(name)) for name, _ in list_wheels(manifest))
+        if name in manifest.omitted
+        and bundle.base is None
+        and find_kept(run.store, manifest.members[name].sha256) is None
+        and package not in candidate.changed
+        and installed.get(package) == version
+    }
+    others = {name for name in manifest.members if is_kept(name)} - _FIRST - spared
+    bundle.unpack(unpacked, lambda digest: find_kept(run.store, digest), only=others)
+    settings = msgspec.structs.replace(site.settings.live, before_build=())
+    offline = msgspec.structs.replace(site, settings=msgspec.structs.replace(site.settings, live=settings))
+    attempt = msgspec.structs.replace(attempt, site=offline)
+    try:
+        trial = try_candidate(run, repository, attempt, live, BundleInstaller(unpacked, candidate.changed))
+    except BuildError as error:
+        if not spared:
+            raise
+        names = join_few(sorted(spared))
+        message = f"The bundle leaves out what this host does not have as a file: {names}. {error.message}"
+        raise refuse("no-wheels", message, _FULL) from error
+    keep_files(site.paths, manifest, unpacked, trial.directory)
+    return trial
+
+
+def _fails_too(site: Site, run: SiteRun, repository: Repository, head: str, live: Release | None) -> bool:
+    """Return True if the live release fails its tests, too: then no bundle is to blame."""
+    return live is not None and not run_live_tests(site, run, repository, head, live).passed
+
+
+def _advise(trial: Trial, release: Release, path: Path) -> str:
+    """Return what to do about a bundle that failed; empty where the reason says it."""
+    again = f"`releaser bundle install {word(path)}`"
+    if trial.advice:
+        return trial.advice.replace("`releaser update`", again)
+    return f"See {release.tests_log}. Correct it, and make another bundle; {again} tries this one again."
+
+
+def _take_live(
+    run: SiteRun,
+    repository: Repository,
+    candidate: _Candidate,
+    release: Release,
+    snapshot: Snapshot,
+    commits: tuple[str, ...],
+) -> Outcome:
+    """Make a release live that has passed its tests. Nothing is committed or pushed. Raises PreflightError."""
+    site, target, live = candidate.attempt.site, candidate.attempt.target, run.store.live
+    if site.settings.versions.audit == "refuse":
+        run.note("Known vulnerabilities were not asked for: a bundle is installed without a network.")
+    had_lock = site.paths.lockfile_in_tree in snapshot.checkout.changed and has_lock_of(site, live)
+    deployed = find_deployed(site, repository, run.store, target.head)
+    entry = msgspec.structs.replace(
+        make_entry(run, release, target.head, target.commit),
+        had_lock=had_lock,
+        products_of=deployed.id if deployed is not None else None,
+    )
+    run_before_live(site, run, repository, release, entry)
+    require_unchanged(site, repository, snapshot)
+    if live is not None:
+        require(find_new_work(live, candidate.edits))
+    require_free_way(site, repository, entry)
+    if missing := find_missing_room_for_move(repository, target.head, target.commit):
+        raise BuildError(missing, "Free that much, then run it again.")
+    ignore_link(site, repository)
+    result = make_live(site, run, repository, entry)
+    git = msgspec.structs.replace(site.settings.git, git_push=False)
+    quiet = msgspec.structs.replace(site, settings=msgspec.structs.replace(site.settings, git=git))
+    conclude(quiet, run, repository, result)
+    if result.rolled_back:
+        return make_rolled_back(release, result, commits)
+    return make_updated(release, result, "", new_commits=commits, before=live)
+
+
+def choose_signers(place: Path, environ: Mapping[str, str]) -> Path:
+    """Return the file of the setting `bundle_signers`: that of the site at a place, or, where none is yet, this host's.
+
+    A bundle does not say itself whom to trust. Raises PreflightError without the setting.
+    """
+    place = Path(os.path.abspath(place))
+    dotenv = place.parent / ".env"
+    if place.is_dir() and os.listdir(place):
+        site = open_site(place, environ)
+        settings, place, dotenv = site.settings, site.paths.project, site.paths.dotenv
+    else:
+        require(find_strangers(Trust(os.geteuid(), os.geteuid()), [dotenv]))
+        settings, wrong = load_settings(environ, read_dotenv(dotenv)[0], {})
+        require(wrong)
+    if name := settings.elsewhere.bundle_signers:
+        return place / os.path.expanduser(name)
+    message = "The setting `bundle_signers` is not set: nobody is known who may sign a bundle."
+    advice = f"Set `{PREFIX}BUNDLE_SIGNERS` in {dotenv}, or, if you know where the file comes from, add `--unsigned`."
+    raise refuse("no-signers", message, advice)
+
+
+def make_checkout(bundle: Bundle, directory: Path, environ: Mapping[str, str]) -> Path:
+    """Return the project in a directory: a checkout that is made of a bundle, or the one that is there.
+
+    A directory with anything else in it is refused with PreflightError, and is left as it is. Raises ToolError.
+    """
+    directory, manifest = Path(os.path.abspath(directory)), bundle.manifest
+    entries = os.listdir(directory) if directory.is_dir() else []
+    is_other = os.path.lexists(directory) and not directory.is_dir()
+    if is_other or (entries and ".git" not in entries):
+        message = f"`{directory}` is not empty, and is no checkout of `{manifest.project}`. Nothing was touched."
+        raise refuse("not-empty", message, "Name a new directory: `--into DIR`.")
+    if not entries:
+        if manifest.base is not None:
+            raise refuse("delta", "The bundle is a delta, and this host has nothing of its base yet.", _FULL)
+        directory.parent.mkdir(parents=True, exist_ok=True)
+        begun = name_temporary(directory)
+        remove_path(begun)
+        begun.mkdir()
+        bundle.unpack(begun, only={CODE})
+        try:
+            clone_bundle(begun / CODE, begun / "checkout", manifest.branch, manifest.commit, environ)
+            sync_file_system(begun)
+            os.rename(begun / "checkout", directory)
+        except ToolError as error:
+            raise refuse("no-commit", f"git cannot read the code of the bundle: {error.message}") from error
+        finally:
+            remove_path(begun)
+    else:  # of what another bundle, or a clone, has made
+        site = open_site(directory / manifest.directory, environ)
+        repository = open_repository(site)
+        with make_workplace(site, repository, Run("preview", INSTALL), is_dry=True) as (site, copy, place):
+            place.mkdir()
+            bundle.unpack(place, only={CODE})
+            _take_code(site, copy, manifest, place, repository.head())
+    return directory / manifest.directory
