@@ -1,0 +1,1 @@
+"""Programs that update themselves: the starter, and the Python API."""
