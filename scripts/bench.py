@@ -1,7 +1,7 @@
-"""Measure ten releases on disk, an update, a quiet night and a search for culprits; needs no network.
+"""Measure ten releases on disk, an update, a quiet night, a search for culprits, and a start; needs no network.
 
-As root the sites belong to an ordinary user, for whom releases are clones by hard links. Say `updates`, `quiet` or
-`search` for a part of it.
+As root the sites belong to an ordinary user, for whom releases are clones by hard links. Say `updates`, `quiet`,
+`search` or `starter` for a part of it.
 """
 
 import argparse
@@ -24,7 +24,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from figures import ONE, QUIET, STATUS, count_commands, print_counts
 
-from tests.support.commands import Finished, Identity, copy_for_every_user, reachable_python
+from tests.e2e.test_starter import Program
+from tests.support.commands import Finished, Identity, copy_for_every_user, reachable_python, run
 from tests.support.sites import SampleSite, SiteOptions
 
 RELEASES = 10
@@ -34,6 +35,7 @@ CODE_FILES, DATA_FILES = 24, 29  # of a package
 IMPORTED = 10  # of the code files: what the site's tests import
 SMALL = [f"small{number:02}" for number in range(30)]  # packages of one module, for the quiet nights
 NIGHTS = 11
+STARTS = 41
 SEARCHED, CULPRITS, LONG = 22, ("small06", "small15"), 20  # packages, those that break the tests, seconds of tests
 LONG_TESTS = f"""\
 import runpy, time
@@ -199,7 +201,27 @@ def measure_search(place: Path, user: Identity | None) -> None:
         print(f"{name} for {len(CULPRITS)} culprits among {SEARCHED}, two jobs beside one: {both / alone:.2f}")
 
 
-SECTIONS = {"updates": measure_updates, "quiet": measure_quiet_nights, "search": measure_search}
+def measure_starter(place: Path, user: Identity | None) -> None:
+    """Print the processor time of a start with nothing new by the starter, beside that of its Python alone."""
+    program = Program(place)
+    program.publish("1.0")
+    program.edit('MAIN: "list[str]" = ["python", "-m", "hello"]', 'MAIN = ["python", "-c", "pass"]')
+    program.start()
+    live = program.place / "project/.venv/bin/python"
+    bare, starts = [], []
+    for _ in range(STARTS):
+        bare.append(processor_seconds(lambda: run([live, "-c", "pass"], cwd=place, env=program.env)))
+        starts.append(processor_seconds(program.start))
+    ratio = statistics.median(starts) / statistics.median(bare)
+    print(f"a start with nothing new by the starter beside `python -c pass`: {ratio:.2f} (median of {STARTS})")
+
+
+SECTIONS = {
+    "updates": measure_updates,
+    "quiet": measure_quiet_nights,
+    "search": measure_search,
+    "starter": measure_starter,
+}
 
 
 def main() -> None:

@@ -14,12 +14,13 @@ import msgspec
 
 from releaser.candidate.namespace import run_in_shadow
 from releaser.candidate.shadow import Shadow
+from releaser.checkout.products import copy_product
 from releaser.errors import BuildError, ToolError
 from releaser.packages.complaints import explain_refusal
 from releaser.packages.lost import pack_wheel
 from releaser.packages.resolve import Plan, group_arguments
 from releaser.releases.lease import install_startup_module, remove_startup_module
-from releaser.releases.release import BUILT, Release
+from releaser.releases.release import BUILT, EXPORT, Release, list_files
 from releaser.releases.sealed import Sealed, take_seal
 from releaser.releases.venv import find_python, find_site_packages, is_relocatable, join_records, read_records
 from releaser.releases.verify import find_damage, list_edits
@@ -29,6 +30,7 @@ from releaser.system.files import FULL, remove_path, sync_file_system
 from releaser.system.space import explain_full_disk, require_space
 
 _COPY_TIMEOUT = 1800.0  # seconds
+_OFFLINE = ["--offline", "--no-index", "--no-config"]
 _ONLY_OTHERS = ["--no-install-project", "--no-install-workspace"]
 
 
@@ -103,6 +105,29 @@ class LockInstaller(msgspec.Struct, frozen=True):
         variables["UV_LINK_MODE"] = "hardlink" if place.shares_files else "copy"  # never links into a cache
         command, env = site.uv_command(*words, mark=place.mark, variables=variables)
         run_in_shadow(site, place.shadow, command, env=env, timeout=UV_TIMEOUT, writable=site.paths.state)
+
+
+class BundleInstaller(msgspec.Struct, frozen=True):
+    """Installs the wheels of a bundle, without a network, and puts its products into the shadow.
+
+    `directory` has `requirements.txt`, `wheels` and `built`. The packages `again` are installed anew, although the
+    clone has that version: they come from another commit or build. A clone needs no wheel of what it has.
+    """
+
+    directory: Path
+    again: frozenset[str] = frozenset()
+
+    def __call__(self, place: Place, *, has_project: bool = True) -> None:
+        """Install, by links to files of a cache; one that other releases must not share ends with `directory`."""
+        cache, products = self.directory / "cache", self.directory / BUILT
+        words = ["pip", "sync", *_OFFLINE, "--require-hashes", "--allow-empty-requirements", "--compile-bytecode"]
+        words += ["--find-links", str(self.directory / "wheels"), "--python", str(find_python(place.venv))]
+        words += [f"--reinstall-package={name}" for name in sorted(self.again)]
+        variables = {"UV_LINK_MODE": "hardlink"} | ({} if place.shares_files else {"UV_CACHE_DIR": str(cache)})
+        requirements = self.directory / EXPORT
+        place.site.run_uv(*words, requirements, cwd=self.directory, mark=place.mark, variables=variables)
+        for path in list_files(products):
+            copy_product(products, place.shadow.map_path(place.site.paths.top), path)
 
 
 def build_venv(place: Place, plan: Plan, base: Release | None, install: Installer) -> None:

@@ -20,7 +20,7 @@ from releaser.checkout.repository import Repository, open_repository
 from releaser.checkout.tree import make_tree
 from releaser.errors import refuse
 from releaser.site.owners import Trust
-from releaser.site.site import Site
+from releaser.site.site import SOURCES, Site
 from releaser.system.files import is_too_deep, measure, remove_path, walk
 from releaser.system.signals import check_signals
 from releaser.system.space import require_room
@@ -114,6 +114,8 @@ def make_shadow(site: Site, source: Repository, directory: Path, commit: str, *,
         tree.mkdir(parents=True, exist_ok=True)
         make_tree(site, source, tree, commit, mark=mark)
         _refuse_links(shadow, commit)
+        if site.settings.versions.sources and not os.path.lexists(project / SOURCES):
+            os.symlink(site.sources, project / SOURCES)
         for entry in surroundings:
             if not os.path.lexists(shadow.map_path(entry)):
                 os.symlink(entry, shadow.map_path(entry))

@@ -257,17 +257,23 @@ def _advise_on_writes(place: Place, output: str) -> str:
 
 
 def seal(
-    trial: Trial, run: SiteRun, live: Release | None, *, was_failing: bool = False, no_verdict: NoVerdict = ""
+    trial: Trial,
+    run: SiteRun,
+    live: Release | None,
+    *,
+    was_failing: bool = False,
+    no_verdict: NoVerdict = "",
+    overrides: tuple[str, ...] = (),
 ) -> Release:
     """Make the release of a trial, ready or failed; `was_failing` says that the live one fails its tests, too.
 
-    `no_verdict` says why its failure is none. Raises OSError.
+    `no_verdict` says why its failure is none. One with `overrides` is outdated from the beginning. Raises OSError.
     """
     attempt, name = trial.attempt, trial.directory.name
     failed = [each for each in run.store.releases if each.manifest.failed_gate and live and each.age_key > live.age_key]
     migrations = [name for each in reversed(failed) for name in each.manifest.migrations if name in trial.applied]
     draft = Manifest(name, trial.began, "built", attempt.key, attempt.target.commit)
-    state = State("failed" if trial.failed_gate else "ready")
+    state = State("outdated" if overrides else "failed" if trial.failed_gate else "ready")
     changes = compare_releases(live, Release(trial.directory, draft, state))
     manifest = msgspec.structs.replace(
         draft,
@@ -278,6 +284,7 @@ def seal(
         no_verdict=no_verdict,
         migrations=tuple(dict.fromkeys([*migrations, *trial.unapplied])),
         run=run.id,
+        overrides=overrides,
         project=str(attempt.site.paths.project),
         sealed=trial.sealed,
     )

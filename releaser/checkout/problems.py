@@ -114,7 +114,7 @@ def _explain_other_branch(repository: Repository, branch: str, current: str) -> 
 def _find_upstream_problems(site: Site, repository: Repository) -> list[Problem]:
     branch, upstream = site.settings.site.branch, repository.upstream(site.settings.site.branch)
     if upstream is None:
-        if not (site.settings.git.git_pull or site.settings.git.git_push):
+        if not (site.settings.git.git_pull or site.settings.git.git_push) or repository.follows_bundles(branch):
             return []
         message = f"The branch `{branch}` has no upstream."
         advice = f"Run `git branch -u REMOTE/{word(branch)}`, or set `git_pull` and `git_push` to `false`."

@@ -56,6 +56,7 @@ _EXCLUDED = "# by releaser\n{}\n"
 _HELPER = '!f() { test "$1" = get && printf \'username=%s\\npassword=%s\\n\' "$_USER_OF_0" "$_PASSWORD_OF_0"; }; f'
 
 
+_BUNDLES = "bundle"  # what stands for the remote of a branch whose commits come by bundles
 #: Commands of git that change nothing.
 _QUESTIONS = {"cat-file", "diff", "for-each-ref", "log", "ls-files", "ls-tree", "merge-base", "rev-list", "rev-parse"}
 _QUESTIONS |= {"describe", "grep", "status"}
@@ -343,6 +344,19 @@ class Repository:
         words = ("fetch", "--quiet", "--no-auto-maintenance", *options, upstream.remote, branch)
         self.run(*words, timeout=NETWORK, variables=variables)
 
+    def fetch_bundle(self, bundle: Path, branch: str) -> None:
+        """Take over the commits of a file of `git bundle`, with their tags; no branch moves. Raises ToolError."""
+        words = ("fetch", "--quiet", "--no-auto-maintenance", "--no-write-fetch-head")
+        self.run(*words, bundle, f"+refs/heads/{branch}:refs/releaser/bundle", timeout=NETWORK)
+
+    def keep_bundled(self, branch: str, commit: str) -> None:
+        """Note a commit of a bundle as the head of a remote branch, which it stands for. Raises ToolError."""
+        self.run("update-ref", "-m", "releaser: from a bundle", f"refs/remotes/{_BUNDLES}/{branch}", commit)
+
+    def follows_bundles(self, branch: str) -> bool:
+        """Return True for a branch without an upstream whose commits bundles have brought."""
+        return self.upstream(branch) is None and bool(self.resolve(f"refs/remotes/{_BUNDLES}/{branch}"))
+
     def push(self, commit: str, upstream: Upstream, *, timeout: float) -> None:
         """Push a commit to a branch, never forced. `timeout` is in seconds. Raises ToolError."""
         variables = self._hide_passwords(self._resolve_urls(upstream.remote, "--push"))
@@ -445,6 +459,20 @@ def _choose_submodules(entries: Iterable[str]) -> list[str]:
 def hash_text(text: str) -> str:
     """Return the SHA-256 of a text, in hexadecimal."""
     return hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()
+
+
+def clone_bundle(bundle: Path, top: Path, branch: str, commit: str, environ: Mapping[str, str]) -> None:
+    """Make a checkout of a branch at a commit, in a new directory, from a file of `git bundle`. Raises ToolError."""
+    env = {name: value for name, value in environ.items() if not name.startswith("GIT_")}
+    env |= _configure([*_SETTINGS.items(), ("safe.directory", str(top))])
+    steps = (
+        ("init", "--quiet", "--template=", f"--initial-branch={branch}", top),
+        ("-C", top, "fetch", "--quiet", bundle, f"refs/heads/{branch}:refs/remotes/{_BUNDLES}/{branch}"),
+        ("-C", top, "update-ref", f"refs/remotes/{_BUNDLES}/{branch}", commit),
+        ("-C", top, "reset", "--quiet", "--hard", commit),
+    )
+    for words in steps:
+        process.run(["git", "--no-pager", *words], cwd=bundle.parent, env=env, timeout=NETWORK, is_answer=True)
 
 
 def open_repository(site: Site, mark: str = "") -> Repository:

@@ -73,6 +73,9 @@ def choose_target(
         return Target(head, commit, key, publishes, reason, advice, is_problem and bool(reason))
 
     upstream = repository.upstream(branch)
+    if repository.follows_bundles(branch):
+        reason = "The commits of this host come by bundles, and its lock is not committed."
+        return target(head, publishes=False, reason=reason, is_problem=False)
     if upstream is None or not site.settings.git.git_pull:
         return target(head, publishes=True)
     remote = repository.upstream_head(branch)
@@ -106,6 +109,33 @@ def choose_target(
         return target(head, publishes=False, reason=message, advice=f"Run `git -C {word(site.paths.top)} push`.")
     message = f"`{branch}` and `{upstream.name}` have diverged: {count(len(ahead), 'commit')} only here."
     raise refuse("diverged", message, f"Run `git -C {word(site.paths.top)} pull --rebase`, then push.")
+
+
+def choose_bundled(site: Site, repository: Repository, head: str, commit: str, holds: frozenset[str]) -> Target:
+    """Return the commit of a bundle, which was fetched, as what goes live; nothing is committed on it.
+
+    `holds` are the keys of the code of commits on hold. Raises PreflightError unless HEAD is among its ancestors.
+    """
+    if not repository.resolve(commit):
+        message = f"The bundle does not bring its commit, {commit[:12]}, nor does the checkout have it."
+        raise refuse("no-commit", message, "Install the full bundle.")
+    require(explain_submodules(site, repository.find_submodules(commit), commit))
+    key, key_of_head = (repository.code_key(name, *site.committed_paths) for name in (commit, head))
+    if key in holds:
+        advice = f"Make a bundle of a correction, or run `releaser unhold {commit[:12]}` to try it again."
+        raise refuse("held-commit", f"The commit of the bundle, {commit[:12]}, is on hold.", advice)
+    base, pending = head, read_pending(site.paths)
+    while base in pending.commits and not repository.is_ancestor(base, commit):
+        base = repository.resolve(f"{base}^")
+    if repository.is_ancestor(commit, base) and base != commit:
+        ahead = count(len(repository.commits_between(commit, base)), "commit")
+        message = f"The checkout is newer than the bundle, by {ahead}."
+        raise refuse("older-bundle", message, "To go back, run `releaser rollback`; see `releaser list`.")
+    if not repository.is_ancestor(base, commit):
+        lost = join_few([name[:12] for name in repository.commits_between(commit, base)])
+        message = f"The checkout has commits that the bundle does not have: {lost}."
+        raise refuse("diverged", message, "Push them to where the bundle is made, and make another one.")
+    return Target(head, commit, key, publishes=False, moves_code=key != key_of_head)
 
 
 def _find_lost_commits(repository: Repository, pending: Pending, head: str, *heads: str) -> list[str]:

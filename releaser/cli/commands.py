@@ -11,7 +11,7 @@ import click
 
 from releaser import __version__
 from releaser.candidate.kept import open_kept, require_tested
-from releaser.cli import daily, keep, look, render, setup
+from releaser.cli import bundles, daily, keep, look, programs, render, setup
 from releaser.cli.common import Common, common_options, preview_and_exit, run_and_exit
 from releaser.errors import Problem, ReleaserError, explain_error, refuse, require
 from releaser.pipelines.rebuild import preview_rebuild, rebuild
@@ -92,7 +92,8 @@ SECTIONS: dict[str, tuple[click.Command, ...]] = {
         keep.pause_command,
         keep.resume_command,
     ),
-    "Run": (run_command_in_release, rebuild_command),
+    "Run": (run_command_in_release, rebuild_command, programs.exec_command, programs.bootstrap_command),
+    "Elsewhere": (bundles.bundle_group,),
 }
 
 

@@ -13,6 +13,7 @@ import click
 import msgspec
 
 from releaser.cli import render
+from releaser.pipelines.override import read_override
 from releaser.pipelines.session import Body, End, run_command
 from releaser.report.outcomes import Outcome
 from releaser.report.terminal import StepPrinter
@@ -84,6 +85,32 @@ class _Time(click.ParamType[float]):
 
 
 TIME = _Time()
+
+
+class _Override(click.ParamType[tuple[str, str]]):
+    """A package from elsewhere; its value is the name and the requirement."""
+
+    name = "requirement"
+
+    def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> tuple[str, str]:
+        """Return name and requirement. Raises UsageError."""
+        try:
+            return read_override(value)
+        except ValueError as error:
+            self.fail(f"it must be {error}.", parameter, context)
+
+
+OVERRIDES = click.option(
+    "--override",
+    "overrides",
+    type=_Override(),
+    multiple=True,
+    metavar="'NAME @ URL'",
+    help=(
+        "Only build and test, with a package from a branch, such as `django @ git+https://HOST/REPOSITORY@BRANCH`, "
+        "a directory or a wheel. It never goes live."
+    ),
+)
 
 
 def run_and_exit(common: Common, command: Command, body: Body, end: End | None = None) -> None:

@@ -9,18 +9,19 @@ import sys
 import click
 
 from releaser.cli import render
-from releaser.cli.common import Common, common_options, preview_and_exit, run_and_exit
+from releaser.cli.common import OVERRIDES, Common, common_options, preview_and_exit, run_and_exit
 from releaser.pipelines.check import check, check_first_tests, check_tests, is_before_init
 from releaser.pipelines.checks import look
 from releaser.pipelines.decide import UpdateOptions
 from releaser.pipelines.outdated import list_outdated
+from releaser.pipelines.override import try_overrides
 from releaser.pipelines.rollback import end_update, preview_rollback, rollback
 from releaser.pipelines.update import preview_update, update
 from releaser.releases.store import Store
 from releaser.report.listing import list_releases
 from releaser.report.status import make_status
 from releaser.site.site import open_site
-from releaser.system.run import CHECK, ROLLBACK, UPDATE
+from releaser.system.run import CHECK, OVERRIDE, ROLLBACK, UPDATE
 from releaser.system.text import normalize_name
 
 
@@ -31,6 +32,7 @@ from releaser.system.text import normalize_name
 @click.option("--accept", "accepted", multiple=True, metavar="NAME", help="Take a package whose source has changed.")
 @click.option("--follow-remote", is_flag=True, help="Follow a remote that moved back or was rewritten.")
 @click.option("--only", type=click.Choice(["security"]), help="Take only the lowest versions that fix vulnerabilities.")
+@OVERRIDES
 @click.option("--dry-run", is_flag=True, help="Only say what would be updated.")
 @common_options(takes_lock=True)
 def update_command(
@@ -41,6 +43,7 @@ def update_command(
     accepted: tuple[str, ...],
     follow_remote: bool,
     only: str | None,
+    overrides: tuple[tuple[str, str], ...],
     dry_run: bool,
 ) -> None:
     """Update packages and code: resolve, build, test, flip, restart, push.
@@ -56,6 +59,10 @@ def update_command(
         accepted=tuple(map(normalize_name, accepted)),
         only_security=only == "security",
     )
+    if overrides:
+        if names or accepted or only or force or prepare or follow_remote or dry_run:
+            raise click.UsageError("`--override` builds and tests alone: give it without names and other options.")
+        run_and_exit(common, OVERRIDE, lambda site, run, recovery: try_overrides(site, run, dict(overrides)))
     if dry_run:
         preview_and_exit(common, lambda site: preview_update(site, options))
     run_and_exit(common, UPDATE, lambda site, run, recovery: update(site, run, options))

@@ -14,6 +14,8 @@ from typing import Any
 import click
 import msgspec
 
+from releaser.bundles.bundle import Bundle
+from releaser.bundles.create import Created
 from releaser.errors import Problem
 from releaser.packages.audit import Audit
 from releaser.packages.changes import describe_changes
@@ -27,7 +29,7 @@ from releaser.report.history import Record
 from releaser.report.outcomes import Outcome, describe_outcome
 from releaser.report.status import ReleaseRow, Status
 from releaser.site.settings import SettingRow, format_duration
-from releaser.system.text import escape, escape_lines, format_bytes, format_seconds, format_time, redact
+from releaser.system.text import escape, escape_lines, format_bytes, format_seconds, format_time, join_few, redact
 
 
 def open_closed_streams() -> None:
@@ -209,6 +211,27 @@ def print_verification(verification: Verification) -> None:
     if verification.unknown:
         _say_row("unknown", verification.unknown)
     _print_attention(verification.faults)
+
+
+def print_created(created: Created, *, quiet: bool) -> None:
+    """Print which bundle was made, with the wheels that no index has any more."""
+    if created.packed:
+        _say(f"No index has them any more, so they were packed as they are installed: {join_few(created.packed)}.")
+    if not quiet:
+        _say(created.headline)
+
+
+def print_bundle(bundle: Bundle) -> None:
+    """Print the facts about a bundle, and its packages."""
+    manifest = bundle.manifest
+    _say_row("bundle", bundle.headline)
+    _say_row("signed", f"by {bundle.signer}" if bundle.signer else "not asked for")
+    _say_row("code", f"{manifest.project}, commit {manifest.commit[:12]} of {manifest.branch}")
+    _say_row("for", f"Python {manifest.python}, {', '.join(manifest.tags)}")
+    if manifest.base:
+        _say_row("needs", f"the bundle whose manifest has the SHA-256 {manifest.base}")
+    for package in manifest.packages:
+        click.echo(escape(redact(f"  {package.name} {package.version}")))
 
 
 def print_settings(rows: Sequence[SettingRow]) -> None:

@@ -21,7 +21,7 @@ def hash_libraries(site: Site, lock: Lock) -> tuple[tuple[str, str], ...]:
     local = sorted((package.name, package.source.location) for package in lock.packages if package.source.is_local)
     paths = {name: (site.paths.project / location).resolve() for name, location in local}
     outside = {name: path for name, path in paths.items() if not (path.is_relative_to(top) or top.is_relative_to(path))}
-    return tuple((name, _hash(path)) for name, path in outside.items())
+    return tuple((name, _hash(path)) for name, path in outside.items() if path.exists())  # a bundle brings its wheel
 
 
 def _hash(path: Path) -> str:

@@ -236,7 +236,7 @@ class _Task(msgspec.Struct, frozen=True):
         if index and lost:
             known = self.site.uv_variables  # an option would take their place
             variables["UV_INDEX"] = " ".join([index.as_uri(), *known.get("UV_INDEX", "").split()])
-            links = known.get("UV_FIND_LINKS", "").replace(",", " ").split()
+            links = self.site.find_links(self.tree)
             variables["UV_FIND_LINKS"] = ",".join([*map(str, lost), *links])  # of a project without an index
             variables["UV_NO_SOURCES_PACKAGE"] = " ".join(path.name for path in lost)  # they may name an index
         return self.site.run_uv(
@@ -404,13 +404,13 @@ def _lock(task: _Task, text: str, bounds: dict[str, Bound], rules: Rules) -> Non
                     age += [f"--exclude-newer-package={name}=false"] if _pack(task, name, version, index) else []
             finished = task.ask(*lock_arguments(names, bounds, only), *age, index=index)
         if finished.status != 0:
-            raise _explain_resolution(finished, rules)
+            raise explain_resolution(finished, rules)
         if age:
             before = [text, task.live.lock.read_text(encoding="utf-8")]
             task.path.write_text(put_back(task.path.read_text(encoding="utf-8"), before, index.name), encoding="utf-8")
             finished = task.ask("lock")  # it takes the lock as it is, or says why not
             if finished.status != 0:
-                raise _explain_resolution(finished, rules)
+                raise explain_resolution(finished, rules)
 
 
 def _find_stuck(task: _Task, output: str, bounds: Mapping[str, Bound]) -> dict[str, Skipped]:
@@ -597,14 +597,15 @@ def resolve_part(  # noqa: PLR0913 - all that a resolution needs
             break
         part = [name for name in before if name in part and lock.versions.get(name) == versions[name]]
     else:
-        raise _explain_resolution(finished, Rules())
+        raise explain_resolution(finished, Rules())
     changes = compare_with_venv(site, tree, venv, lock, mark=mark)
     held = (whole.held | before.keys()) - {change.name for change in changes}
     text = path.read_text(encoding="utf-8")
     return msgspec.structs.replace(whole, lock=lock, lock_text=text, changes=changes, held=held)
 
 
-def _explain_resolution(finished: Finished, rules: Rules) -> BuildError:
+def explain_resolution(finished: Finished, rules: Rules) -> BuildError:
+    """Return the error for a lock that uv could not make."""
     error = failure(finished)
     if refusal := explain_refusal(finished.output):
         message, advice = refusal

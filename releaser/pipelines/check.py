@@ -29,6 +29,7 @@ from releaser.packages.hand_made import EDITED, describe_new_packages, describe_
 from releaser.packages.holds import Pause
 from releaser.packages.lock import read_lock
 from releaser.packages.resolve import choose_python
+from releaser.packages.sources import copy_sources
 from releaser.pipelines.checks import Look, list_hints, look
 from releaser.pipelines.decide import UpdateOptions, decide, make_workplace
 from releaser.releases.store import SiteRun, Store
@@ -74,7 +75,9 @@ def check(site: Site, *, sends_mail: bool, asks_live: bool = False) -> Check:
     is_first = is_before_init(store)
     view = look(site, store, is_first=is_first)
     problems, failures, hints = list(view.problems), tuple[Problem, ...](), list_hints(site)
-    if not problems:
+    if not problems and view.repository.follows_bundles(site.settings.site.branch):
+        hints.append("New releases come by `releaser bundle install FILE`; what an update would do was not asked.")
+    elif not problems:
         try:
             problems = find_stale_lock(site, store, view) if is_first else _ask_update(site, store)
         except LockedError as error:
@@ -131,12 +134,12 @@ def find_stale_lock(site: Site, store: Store, view: Look) -> list[Problem]:
         return []
     head = view.require_fit().checkout.head
     try:
-        with (
-            make_workplace(site, view.repository, Run("check", CHECK), is_dry=True) as (site, source, directory),
-            make_shadow(site, source, directory, head, mark="check") as shadow,
-        ):
-            python, _ = choose_python(site, shadow.project, None, mark="check")
-            require_fitting_lock(site, shadow.project, python, mark="check")
+        run = Run("check", CHECK)
+        with make_workplace(site, view.repository, run, is_dry=True) as (site, source, directory):
+            copy_sources(site, run)
+            with make_shadow(site, source, directory, head, mark="check") as shadow:
+                python, _ = choose_python(site, shadow.project, None, mark="check")
+                require_fitting_lock(site, shadow.project, python, mark="check")
     except PreflightError as error:
         return list(error.problems)
     return []

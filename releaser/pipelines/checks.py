@@ -20,6 +20,7 @@ from releaser.live.problems import find_problems
 from releaser.live.uv_run import list_uv_runs
 from releaser.packages import complaints, hand_made
 from releaser.packages.lock import read_lock
+from releaser.packages.sources import find_source_problems
 from releaser.releases.store import Store
 from releaser.site import django
 from releaser.site.site import Site, find_state_problems, find_untrusted_programs, read_dotenv
@@ -68,7 +69,7 @@ def look(
         problems += hand_made.find_link_problems(store, force=force)
     problems += find_problems(site)
     problems += [] if site.problems else complaints.find_problems(site, site.paths.project, mark=mark)
-    problems += [*find_state_problems(site), *_find_contradictions(site)]
+    problems += [*find_state_problems(site), *_find_contradictions(site), *find_source_problems(site)]
     if is_first and not site.problems and store.link.kind == "foreign" and not store.link.is_symlink:
         problems += hand_made.find_problems(site)
     snapshot = None

@@ -37,6 +37,7 @@ from releaser.packages.indexes import describe_moves, explain_moves, find_host_i
 from releaser.packages.lock import Lock, parse_lock, read_lock
 from releaser.packages.resolve import LiveVenv, Plan, read_constraints, read_live_venv, resolve
 from releaser.packages.rules import Rules, Skipped, follow_people, make_rules
+from releaser.packages.sources import copy_sources
 from releaser.pipelines import checks
 from releaser.releases.journal import Entry
 from releaser.releases.release import Key, Release
@@ -118,7 +119,8 @@ def make_workplace(
     with tempfile.TemporaryDirectory(prefix="releaser-") as place:
         try:
             copy = copy_repository(site, repository, Path(place, "repository"), mark=run.id)
-            yield msgspec.structs.replace(site, uv_cache=Path(place, "cache")), copy, Path(place, "shadow")
+            site = msgspec.structs.replace(site, uv_cache=Path(place, "cache"), dry_sources=Path(place, "sources"))
+            yield site, copy, Path(place, "shadow")
         except (BuildError, ToolError, OSError) as error:
             if (full := explain_full_disk(Path(place), error)) is not None:
                 raise full from error
@@ -146,6 +148,7 @@ def _decide(  # noqa: PLR0913 - all that a decision is made of
         unchanged = find_unchanged_products(site.paths.top, before.directory)
         require(find_obstacles(view.repository, head, target.commit, source, unchanged))
     site = site_for_commit(site, source, target)
+    copy_sources(site, run)
     commits = source.describe_commits(_find_commit(source, live, head), target.commit)
     keys = [source.code_key(commit, *site.committed_paths) for commit in (target.commit, head)]
     target = msgspec.structs.replace(target, code_key=keys[0], moves_code=keys[0] != keys[1])

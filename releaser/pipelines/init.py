@@ -23,6 +23,7 @@ from releaser.packages.complaints import require_fitting_lock
 from releaser.packages.first_lock import FirstLock
 from releaser.packages.lock import read_lock
 from releaser.packages.resolve import Plan, choose_python
+from releaser.packages.sources import copy_sources
 from releaser.pipelines.adopt import adopt, ignore_link
 from releaser.pipelines.check import find_stale_lock
 from releaser.pipelines.checks import Look, list_hints, look
@@ -45,6 +46,7 @@ from releaser.system.text import word
 
 def init(site: Site, run: SiteRun) -> Outcome:
     """Called by session.run_command(): the lock is held, recovery is done, `run.store` is read."""
+    copy_sources(site, run)  # a person who has no lock yet makes it with these wheels
     view, store = look(site, run.store, mark=run.id, is_first=True), run.store
     view.require_fit()
     for hint in list_hints(site):
@@ -103,6 +105,7 @@ def init_lock(site: Site, run: SiteRun, venv: str | None, requirements: str | No
 
     Called by session.run_command(). Raises PreflightError and BuildError: nothing is written then.
     """
+    copy_sources(site, run)
     with run.step("resolve"):
         first = _make_lock(site, site.paths.shadow(f"{run.id}-lock"), venv, requirements, mark=run.id)
     mode = 0o664 if site.is_shared else 0o644

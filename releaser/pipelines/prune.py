@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 
+from releaser.bundles.kept import prune_files
 from releaser.errors import ToolError, explain_error
 from releaser.releases.lease import is_used, name_users
 from releaser.releases.link import read_link
@@ -49,6 +50,7 @@ def prune_releases(site: Site, run: SiteRun, key: Key | None = None) -> list[str
                 run.add_problem("not-deleted", message, f"See `ls -la {word(site.paths.releases)}`.")
         run.store = run.store.without(*deleted)
         run.has_pruned = True
+        prune_files(site.paths)
         detail.append(f"deleted {join_few(deleted)}" if deleted else "nothing to delete")
     return deleted
 

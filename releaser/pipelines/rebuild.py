@@ -23,6 +23,7 @@ from releaser.packages.holds import Hold, find_held_code, list_holds
 from releaser.packages.lock import read_lock
 from releaser.packages.resolve import Plan, choose_python, find_unfit, read_constraints, read_live_venv
 from releaser.packages.rules import Rules, make_rules
+from releaser.packages.sources import copy_sources
 from releaser.pipelines import checks
 from releaser.pipelines.decide import UpdateOptions, judge_moves, make_workplace
 from releaser.pipelines.update import take_live
@@ -88,13 +89,11 @@ def _decide(site: Site, run: SiteRun, python: str, outlook: Outlook, rules: Rule
         raise refuse("other-code", message, "Run `releaser update`, which tests and takes both live.")
     publishes = may_commit_older(site, repository, head, find_held_code(outlook.holds))
     target = Target(head, head, code_key, publishes)
-    with (
-        make_workplace(site, repository, run, is_dry=is_dry) as (site, source, directory),
-        make_shadow(site, source, directory, head, mark=run.id) as shadow,
-        run.step("resolve") as detail,
-    ):
-        plan, reason = _plan(site, shadow.project, live, python, rules, mark=run.id)
-        detail.append(describe_changes(plan.changes or ()) or "the same packages")
+    with make_workplace(site, repository, run, is_dry=is_dry) as (site, source, directory):
+        copy_sources(site, run)
+        with make_shadow(site, source, directory, head, mark=run.id) as shadow, run.step("resolve") as detail:
+            plan, reason = _plan(site, shadow.project, live, python, rules, mark=run.id)
+            detail.append(describe_changes(plan.changes or ()) or "the same packages")
     attempt = Attempt(target, site, plan, make_key(site, plan, code_key))
     edits, damage = tuple(list_work(live, faults)), tuple(find_live_damage(live, faults, is_lost=True))
     prospect = Prospect(repository, snapshot, live, attempt, edits=edits, python=reason)

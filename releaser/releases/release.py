@@ -85,6 +85,8 @@ class Manifest(msgspec.Struct, frozen=True, rename={"kind": "origin"}):
     project: str = ""
     #: The migrations that the database lacked when it was built, or when it first failed for them.
     migrations: tuple[str, ...] = ()
+    #: The packages from elsewhere with which it was tested: it never goes live.
+    overrides: tuple[str, ...] = ()
     #: What it has; None in a release of an earlier version, which is compared with its RECORD files.
     sealed: Sealed | None = None
 

@@ -232,7 +232,7 @@ def _find_old_processes(site: Site, store: Store) -> list[Problem]:
 def _find_missing_updates(updates: list[Record]) -> list[Problem]:
     """Return a problem if no update has run for a week."""
     age = now() - updates[0].ended_at if updates else timedelta()
-    if age < LONGEST:
+    if age < LONGEST or not find_command(updates[0].command).has_nights:
         return []
     return [Problem("no-update", f"No update has run for {age.days} days.", "Look at `crontab -l` and cron's log.")]
 

@@ -39,6 +39,10 @@ class Paths(msgspec.Struct, frozen=True):
     history: Path
     logs: Path
     cache: Path
+    #: The wheels of `sources`.
+    sources: Path
+    #: The files of bundles that kept releases were installed from, each named by its SHA-256.
+    bundled: Path
     reserve: Path
     #: A Maildir with the mails that no server has taken yet.
     outbox: Path
@@ -71,6 +75,8 @@ class Paths(msgspec.Struct, frozen=True):
             self.history,
             self.logs,
             self.cache,
+            self.sources,
+            self.bundled,
             self.reserve,
             self.outbox,
             self.news,
@@ -107,6 +113,8 @@ def make_paths(project: Path, top: Path, link: Path, state: Path) -> Paths:
         history=state / "history.jsonl",
         logs=state / "logs",
         cache=state / "cache",
+        sources=state / "sources",
+        bundled=state / "bundled",
         reserve=state / "reserve",
         outbox=state / "outbox",
         news=state / "news.json",

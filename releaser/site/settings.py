@@ -107,6 +107,9 @@ class VersionSettings(msgspec.Struct, frozen=True):
     constraints: Annotated[
         str, Meta(description="File with bounds such as `django<6`, one per line, relative to the project.")
     ] = ""
+    sources: Annotated[
+        Words, Meta(description="Directories and `s3://BUCKET/PREFIX` with wheels, which uv gets beside its indexes.")
+    ] = Words(())
     audit: Annotated[
         Literal["report", "refuse", "off"],
         Meta(
@@ -260,6 +263,14 @@ class MailSettings(msgspec.Struct, frozen=True):
         return self.admins or self.updater_admins
 
 
+class ElsewhereSettings(msgspec.Struct, frozen=True):
+    """Releases from other hosts."""
+
+    bundle_signers: Annotated[
+        str, Meta(description="File of those who may sign bundles, as `ssh-keygen -Y verify` takes it.")
+    ] = ""
+
+
 class Settings(msgspec.Struct, frozen=True):
     """All settings by subject. `sources` says where those stand that are not the default.
 
@@ -273,6 +284,7 @@ class Settings(msgspec.Struct, frozen=True):
     git: GitSettings = GitSettings()
     keep: KeepSettings = KeepSettings()
     mail: MailSettings = MailSettings()
+    elsewhere: ElsewhereSettings = ElsewhereSettings()
     sources: dict[str, str] = {}
     wrong: dict[str, Problem] = {}
 
@@ -297,7 +309,7 @@ SECRETS = ("smtp_password", "ping_url")
 #: Settings whose wrong values are not shown.
 _HIDDEN = (*SECRETS, "smtp_host", "test_environment")
 # Settings that decide where a site is: a commit cannot change them.
-FIXED = ("state_dir", "venv", "branch", "uv", "unix_group", "environment_file")
+FIXED = ("state_dir", "venv", "branch", "uv", "unix_group", "environment_file", "bundle_signers")
 
 
 def load_settings(

@@ -39,6 +39,7 @@ from releaser.system.files import LARGEST_STATE, make_private_directory, remove_
 from releaser.system.text import hide_secrets, redact, word
 
 LOWEST_UV = (0, 13)
+SOURCES = ".releaser-sources"  # the link in each tree to the wheels of `sources`, by which uv.lock names them
 UV_TIMEOUT = 1800.0  # seconds, for each call
 _DEFAULT_PATH = "/usr/local/bin:/usr/bin:/bin"
 # Variables that say where packages come from. All others that begin with UV_ could change what is installed.
@@ -81,6 +82,8 @@ class Site(msgspec.Struct, frozen=True):
     unread: tuple[Problem, ...] = ()
     #: Where uv keeps its cache; by default in the state directory.
     uv_cache: Path | None = None
+    #: Where the wheels of `sources` are, in a dry run; else in the state directory.
+    dry_sources: Path | None = None
     #: The variables that the site's service gets from `environment_file`.
     service: Mapping[str, str] = {}
 
@@ -150,6 +153,16 @@ class Site(msgspec.Struct, frozen=True):
         variables = {**_expand(self.dotenv, self.environ), **self.environ}
         return {name: value for name, value in variables.items() if _KEPT_UV.match(name)}
 
+    def find_links(self, tree: Path) -> list[str]:
+        """Return where uv finds wheels in a tree: in the link to those of `sources`, and what UV_FIND_LINKS says."""
+        links = self.uv_variables.get("UV_FIND_LINKS", "").split(",")
+        return [*([SOURCES] if (tree / SOURCES).is_dir() else []), *filter(None, links)]
+
+    @property
+    def sources(self) -> Path:
+        """The directory with the wheels of the setting `sources`."""
+        return self.dry_sources or self.paths.sources
+
     @property
     def public_uv_variables(self) -> dict[str, str]:
         """Those of `uv_variables` that tests get: without a Python, and without secrets."""
@@ -179,6 +192,8 @@ class Site(msgspec.Struct, frozen=True):
         timeout: float = UV_TIMEOUT,
     ) -> process.Finished:
         """Run uv with these arguments and variables. Raises ToolError."""
+        links = self.find_links(cwd)
+        variables = {**({"UV_FIND_LINKS": ",".join(links)} if links else {}), **variables}
         words, env = self.uv_command(*arguments, mark=mark, variables=variables)
         asks = arguments[:2] in (("python", "find"), ("workspace", "dir")) or "--dry-run" in arguments
         return process.run(
@@ -255,7 +270,7 @@ def site_at(site: Site, pyproject: str, commit: str) -> Site:
             advice = f"Set `{PREFIX}{name.upper()}` in {site.paths.dotenv}, or revert the change."
             problems.append(Problem("fixed-setting", message, advice))
     require(problems)
-    return msgspec.structs.replace(changed, uv_cache=site.uv_cache)
+    return msgspec.structs.replace(changed, uv_cache=site.uv_cache, dry_sources=site.dry_sources)
 
 
 def _make_site(

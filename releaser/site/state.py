@@ -41,9 +41,9 @@ def _find_wrong_place(paths: Paths) -> list[Problem]:
 def _find_links(paths: Paths) -> list[Problem]:
     """Return a problem for each link or file in the place of a directory of the state: no link is followed."""
     problems = []
-    directories = (paths.releases, paths.cache, paths.logs, paths.reserve, paths.replaced, paths.outbox)
+    directories = (paths.releases, paths.cache, paths.bundled, paths.logs, paths.reserve, paths.replaced, paths.outbox)
     for path in (*directories, *(paths.outbox / name for name in ("new", "cur", "tmp"))):
-        if path.is_symlink() or (os.path.lexists(path) and not path.is_dir() and path in directories[:5]):
+        if path.is_symlink() or (os.path.lexists(path) and not path.is_dir() and path in directories[:-1]):
             what, advice = "is no directory", f"Run `mv {word(path)} {word(path)}.broken`."
             if path.is_symlink():
                 what, target = "is a link, which releaser does not follow", word(os.path.realpath(path))

@@ -41,6 +41,8 @@ class Command(msgspec.Struct, frozen=True):
     is_pinged: bool = False
     #: True if it makes pyproject.toml: the project may have none.
     makes_project: bool = False
+    #: False if releases come by hand after it, so that no nightly update is missed.
+    has_nights: bool = True
     #: The word of a mail about a success; by default that of the result.
     done: str = ""
 
@@ -55,9 +57,19 @@ INIT = Command("init", has_failure_hook=True, takes_live=True)
 REBUILD = Command(
     "rebuild", mailed="changed", has_failure_hook=True, takes_live=True, may_be_ended=True, done="Rebuilt"
 )
+INSTALL = Command(
+    "bundle install",
+    mailed="changed",
+    has_failure_hook=True,
+    takes_live=True,
+    may_be_ended=True,
+    has_nights=False,
+    done="Installed",
+)
 INIT_LOCK = Command("init", makes_project=True)
 CHECK = Command("check", may_be_ended=True)
-_COMMANDS = {command.name: command for command in (UPDATE, ROLLBACK, INIT, REBUILD, CHECK)}
+OVERRIDE = Command("update --override", may_be_ended=True)
+_COMMANDS = {command.name: command for command in (UPDATE, ROLLBACK, INIT, REBUILD, INSTALL, CHECK)}
 
 
 def find_command(name: str) -> Command:

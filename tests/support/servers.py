@@ -129,9 +129,10 @@ def package_index(root: Path, is_open: Callable[[str], bool] = lambda authorizat
                 return
             directory, kind, name = self.path.strip("/").split("/")
             if kind == "files":
-                self._answer(200, (root / directory / name).read_bytes(), "application/zip")
+                file = root / directory / name
+                self._answer(*((200, file.read_bytes()) if file.exists() else (404, b"")), "application/zip")
                 return
-            wheels = sorted((root / directory).glob(f"{name.replace('-', '_')}-*.whl"))
+            wheels = sorted((root / directory).glob(f"{name.replace('-', '_')}-*"))
             files = [
                 {"filename": wheel.name, "url": f"/{directory}/files/{wheel.name}", "hashes": {"sha256": _hash(wheel)}}
                 for wheel in wheels

@@ -60,6 +60,9 @@ class SmallRepository(Repository):
     def resolve(self, name: str) -> str:
         return PARENTS[name[0]] if name.endswith("^") else name
 
+    def follows_bundles(self, branch: str) -> bool:
+        return False
+
     def is_ancestor(self, first: str, second: str) -> bool:
         return first in self._history(second)
 
