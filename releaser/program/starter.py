@@ -15,7 +15,7 @@ import sys
 import time
 
 # What the program is: change these lines as you like. `releaser bootstrap` wrote the values.
-NAME = "app"
+NAME = "releaser exec"
 PLACE = "~/.local/share/releaser/app"
 PACKAGES: "list[str]" = []
 # By package, the only place that may offer it: an index, a directory, or s3://BUCKET/PREFIX.
@@ -212,7 +212,7 @@ def _update(place: str, project: str, refresh: float) -> None:
     starting()
     before, reason = os.path.realpath(_find_live(project)), ""
     try:
-        uv = _find_uv(place)
+        uv = _find_uv(place) if PACKAGES else ""
         if PACKAGES:
             _make_project(place, project, uv)
         _run_releaser(place, project, uv)
@@ -270,7 +270,10 @@ def _find_releaser(place: str, uv: str) -> "list[str]":
     from shutil import which
 
     own = os.path.join(place, "bin")
-    known = RELEASER or list(filter(None, [which("releaser") or which("releaser", path=own)]))
+    found = which("releaser") or which("releaser", path=own)
+    known = RELEASER or ([found] if found else [])
+    if not PACKAGES:  # this file is a part of releaser
+        known = [sys.executable, "-I", "-m", "releaser"]
     if not known:
         env = {"UV_TOOL_DIR": os.path.join(place, "tools"), "UV_TOOL_BIN_DIR": own}
         _run([uv, "tool", "install", "--quiet", "--python", ">=3.11", f"venv-releaser{'[s3]' * bool(_list_s3())}"], env)
@@ -283,8 +286,8 @@ def _run_releaser(place: str, project: str, uv: str) -> None:
         releaser = _find_releaser(place, uv)
     except _FailedError as error:
         if not _find_live(project):
-            python = {"UV_PYTHON": os.path.realpath(sys.executable)}
-            _run([uv, "sync", "--quiet", "--frozen", "--project", project], python)
+            with open(os.path.join(project, "pyproject.toml"), encoding="utf-8") as file:
+                _run([uv, "sync", "--quiet", "--frozen", "--directory", project], _name_python(file.read()))
         needs = "it is not kept up to date: releaser, which needs Python 3.11 or newer, cannot be installed."
         raise _FailedError(f"{needs}\n{error}") from None
     command = "update" if os.path.lexists(os.path.join(project, ".venv")) else "init"
@@ -295,10 +298,10 @@ def _make_project(place: str, project: str, uv: str) -> None:
     """Make the project, or change it as the program's lines have changed: the next update tests the change."""
     import shutil
 
-    git = ["git", "-C", project, "-c", "user.name=releaser", "-c", "user.email=releaser@localhost"]
+    git = ["git", "-C", project]
     os.makedirs(project, exist_ok=True)
     before = _run([*git, "show", "HEAD:pyproject.toml"], codes=(0, 128))
-    text, draft, is_live = _write_pyproject(before), os.path.join(place, "draft"), _find_live(project)
+    text, draft, is_live = _write_pyproject(place, before), os.path.join(place, "draft"), _find_live(project)
     if before == text.strip() and is_live:
         return
     shutil.rmtree(draft, ignore_errors=True)
@@ -309,26 +312,24 @@ def _make_project(place: str, project: str, uv: str) -> None:
         _run([*git, "init", "--quiet", "--initial-branch=main"])
         _run([*git, "config", "user.name", "releaser"])
         _run([*git, "config", "user.email", "releaser@localhost"])
-    for directory in (draft,) if os.path.exists(os.path.join(project, "uv.lock")) else (draft, project):
+    for directory in (draft,) if os.path.exists(os.path.join(project, "pyproject.toml")) else (draft, project):
         with open(os.path.join(directory, "pyproject.toml"), "w", encoding="utf-8") as file:
             file.write(text)
     if _list_s3():  # before anything else, `init` copies the wheels
         _run([*_find_releaser(place, uv), "init", "--project", project], {"RELEASER_SOURCES": " ".join(_list_s3())}, ())
-    python = {"UV_PYTHON": os.path.realpath(sys.executable)}
-    _run([uv, "lock", "--quiet", *([] if is_live else ["--upgrade"]), "--directory", draft], python)
+    _run([uv, "lock", "--quiet", *([] if is_live else ["--upgrade"]), "--directory", draft], _name_python(text))
     for name in ("pyproject.toml", "uv.lock"):
         os.replace(os.path.join(draft, name), os.path.join(project, name))
     _run([*git, "add", "pyproject.toml", "uv.lock"])
     _run([*git, "commit", "--quiet", "--message", f"What {NAME} needs"], codes=(0, 1))
 
 
-def _find_copies() -> str:
-    """Return the directory to which releaser copies the wheels of S3."""
-    return os.path.join(os.path.abspath(os.path.expanduser(PLACE)), ".releaser", "project", "sources")
-
-
 def _list_s3() -> "list[str]":
     return sorted({source for source in SOURCES.values() if source.startswith("s3://")})
+
+
+def _name_python(text: str) -> "dict[str, str]":
+    return {"UV_PYTHON": text.split('\npython = "')[1].split('"')[0]}
 
 
 def _normalize(name: str) -> str:
@@ -337,13 +338,13 @@ def _normalize(name: str) -> str:
     return re.sub(r"[-_.]+", "-", re.split(r"[^A-Za-z0-9._-]", name)[0]).lower()
 
 
-def _write_pyproject(before: str) -> str:
+def _write_pyproject(place: str, before: str) -> str:
     """Return the project for uv and releaser. Its Python stays the same while that exists."""
     import json
     import re
 
-    found = re.search(r'^requires-python = ">=(.+)"$[^~]*^python = "(.+)"$', before, re.MULTILINE)
     version, python = ".".join(map(str, sys.version_info[:2])), os.path.realpath(sys.executable)
+    found = re.search(r'\nrequires-python = ">=(.+)"\n(?s:.*)\npython = "(.+)"\n', before)
     if found and os.access(found[2], os.X_OK):
         version, python = found[1], found[2]
     needed = [*PACKAGES, *(name for name in SOURCES if _normalize(name) not in map(_normalize, PACKAGES))]
@@ -354,7 +355,8 @@ def _write_pyproject(before: str) -> str:
     text = _PROJECT.format(version=version, **{name: json.dumps(value) for name, value in values.items()})
     for name, source in SOURCES.items():
         is_index = "://" in source and source not in s3
-        url = source if is_index else _find_copies() if source in s3 else _find_directory(source, name)
+        copies = os.path.join(place, ".releaser", "project", "sources")
+        url = source if is_index else copies if source in s3 else _find_directory(source, name)
         form = "simple" if is_index else "flat"
         text += _INDEX.format(name=json.dumps(_normalize(name)), url=json.dumps(url), form=form)
     return text
@@ -388,13 +390,14 @@ def _main(arguments: "list[str]") -> None:
         os.execvp(words[0], words)
     if not PACKAGES:
         end = arguments.index("--") if "--" in arguments else 0
-        options = {**options, "--project": ".", **dict(zip(arguments[:end:2], arguments[1:end:2]))}
+        options = {
+            **options,
+            "--project": os.environ.get("RELEASER_PROJECT", "."),
+            **dict(zip(arguments[:end:2], arguments[1:end:2])),
+        }
         words = arguments[end + 1 :]
         if not words or not end or end % 2 or len(options) > 3:
-            _end(
-                2 * ("--help" not in arguments),
-                "run `releaser exec [--refresh TIME] [--wait TIME] [--project PATH] -- COMMAND…`.",
-            )
+            _end(2, "run `releaser exec [--refresh TIME] [--wait TIME] [--project PATH] -- COMMAND…`.")
         project = os.path.realpath(options["--project"])
         while not os.path.exists(os.path.join(project, "pyproject.toml")) and project != "/":
             project = os.path.dirname(project)
