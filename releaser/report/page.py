@@ -22,12 +22,21 @@ from releaser.releases.store import Store
 from releaser.releases.venv import list_installed
 from releaser.report.history import Record, read_history
 from releaser.report.letter import Colour
-from releaser.report.listing import Outdated, list_releases
+from releaser.report.listing import Outdated, OutdatedRow, list_releases
 from releaser.report.status import ReleaseRow, Status, make_status
 from releaser.site.site import Site
 from releaser.system.files import replace_file
 from releaser.system.run import Moment, find_command, format_time_id, now
-from releaser.system.text import count, escape, escape_lines, format_bytes, format_seconds, name_project, redact_all
+from releaser.system.text import (
+    clip,
+    count,
+    escape_lines,
+    format_bytes,
+    format_seconds,
+    join_few,
+    name_project,
+    redact_all,
+)
 
 _WEEKS, _RUNS, _RELEASES = 26, 20, 20  # on the page
 _LONGEST = 200  # characters of a headline of a run
@@ -231,16 +240,16 @@ def _list_facts(site: SiteReport) -> Iterator[Fact]:
     yield Fact(status.live or "none", f"live, with {python}")
     if status.last_run:
         at = format_time_id(status.last_run.run)
-        yield Fact(_name_result(status.last_run.result), f"last run, `{status.last_run.command}`, {at}")
+        yield Fact(_name_result(status.last_run.result), f"last run: {status.last_run.command}, {at}")
     size = format_bytes(sum(release.own_bytes for release in site.releases))
     yield Fact(size, f"in {count(len(site.releases), 'release')}")
 
 
 def _list_sections(site: SiteReport) -> Iterator[Section]:
     """Yield the parts of a page that a site has something for; those about safety always say something."""
-    status, outdated = site.status, _list_outdated(site)
+    status = site.status
     yield _show_audit(status.audit)
-    yield Section("Outdated packages", tuple(_explain_outdated(site)), _OUTDATED, outdated)
+    yield _show_outdated(site)
     if held := [hold for hold in status.on_hold if hold.kind != "everything"]:
         rows = tuple(
             (hold.label, _make_sentence(hold.reason), _format_time(hold.since), _free(hold.word, hold.by))
@@ -261,12 +270,15 @@ def _list_sections(site: SiteReport) -> Iterator[Section]:
         for each in site.releases[:_RELEASES]
     )  # fmt: skip
     yield Section("Releases", back, ("Release", "State", "Python", "Size", "Commit", "Changes"), releases)
+    told = [record for record in site.history if record.result != "no-changes" or record.exit_code]
     runs = tuple(
         (_format_time(each.ended_at), each.command, _name_result(each.result), format_seconds(each.seconds),
-         escape(each.headline)[:_LONGEST])
-        for each in site.history[:_RUNS]
+         clip(each.headline, _LONGEST))
+        for each in told[:_RUNS]
     )  # fmt: skip
-    yield Section("Runs", (), ("Ended", "Command", "Result", "Duration", "Result in words"), runs)
+    yield Section(
+        "Runs", ("Those without changes are left out.",), ("Ended", "Command", "Result", "Duration", "Headline"), runs
+    )
 
 
 def _show_audit(audit: Audit | None) -> Section:
@@ -281,46 +293,45 @@ def _show_audit(audit: Audit | None) -> Section:
     return Section("Known vulnerabilities", notes, ("Package", "Vulnerability", "Fixed in", "About"), rows)
 
 
-_OUTDATED = ("Package", "Live", "Newest", "Next update", "Why not the newest")
-
-
-def _list_outdated(site: SiteReport) -> tuple[tuple[str, ...], ...]:
-    """Return a row for each package with a newer version: as the indexes say, or else as the last update decided."""
+def _list_outdated(site: SiteReport) -> tuple[OutdatedRow, ...]:
+    """Return the packages with a newer version: as the indexes say, or else as the last update decided."""
     if site.outdated:
-        return tuple(
-            (row.name, row.live, row.newest, row.tonight or "stays", " ".join(map(_explain_blocked, row.blocked)))
-            for row in site.outdated.packages
-        )
+        return site.outdated.packages
     skipped = site.status.decision.skipped if site.status.decision else ()
     by = {hold.name: hold.by for hold in site.status.on_hold}
-    return tuple(
-        (
-            each.name,
-            site.versions.get(each.name, "not known"),
-            each.version,
-            "stays",
-            f"{_make_sentence(each.reason)} {_free(each.holder, by.get(each.holder, 'setting'))}".strip(),
-        )
+    rows = (
+        (each, Blocked(each.version, each.by, each.reason, _free(each.holder, by.get(each.holder, "setting"))))
         for each in skipped
         if not each.is_live
     )
+    return tuple(
+        OutdatedRow(each.name, site.versions.get(each.name, ""), None, each.version, (blocked,))
+        for each, blocked in rows
+    )
 
 
-def _explain_blocked(blocked: Blocked) -> str:
-    return f"{blocked.version} {_make_sentence(blocked.reason)} {blocked.allow}".strip()
-
-
-def _explain_outdated(site: SiteReport) -> Iterator[str]:
-    """Yield where the rows of outdated packages come from: they are as old as the last update."""
-    decision = site.status.decision
+def _show_outdated(site: SiteReport) -> Section:
+    """Return the packages with a newer version, what blocks each version, and how to allow it, each way once."""
+    decision, packages = site.status.decision, _list_outdated(site)
+    notes, ways = ["Not known: no update has looked yet."], dict[str, list[str]]()
     if site.outdated:
-        yield site.outdated.headline
+        notes = [site.outdated.headline]
     elif decision:
-        yield f"As the update of {_format_time(decision.at)} decided. {_make_sentence(decision.sentence)}"
-    else:
-        yield "Not known: no update has looked yet."
+        notes = [f"As the update of {_format_time(decision.at)} decided. {_make_sentence(decision.sentence)}"]
     if decision and decision.unpublished:
-        yield f"uv.lock is not committed: {_make_sentence(decision.unpublished)}"
+        notes.append(f"uv.lock is not committed: {_make_sentence(decision.unpublished)}")
+    for row in packages:
+        for allow in dict.fromkeys(blocked.allow for blocked in row.blocked if blocked.allow):
+            ways.setdefault(allow, []).append(row.name)
+    notes += [f"To allow {join_few(names)}: {allow}" for allow, names in ways.items()]
+    rows = tuple(
+        (row.name, row.live, row.newest, row.tonight or "stays", _explain_blocked(row.blocked)) for row in packages
+    )
+    return Section("Outdated packages", tuple(notes), ("Package", "Live", "Newest", "Next update", "Blocked"), rows)
+
+
+def _explain_blocked(versions: Sequence[Blocked]) -> str:
+    return " ".join(f"{each.version} {_make_sentence(clip(each.reason, _LONGEST))}" for each in versions)
 
 
 def _free(name: str, by: str) -> str:
