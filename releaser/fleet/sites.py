@@ -18,6 +18,7 @@ from releaser.system.text import find_close
 
 SITES = Path("/etc/releaser/sites.toml")
 LONGEST = 2 * 3600.0  # seconds for one site
+MOST = 10_000  # sites
 _KEYS = ("site", "limit", "mail")
 _SITE_KEYS: dict[str, type] = {"path": str, "owner": str, "group": str, "first": bool}
 _EXAMPLE = "a table for each site, such as:\n[[site]]\npath = '/srv/www/shop/site'\nowner = 'shop'"
@@ -82,6 +83,8 @@ def _find_flaws(content: Mapping[str, Any]) -> Iterator[str]:
     if not isinstance(tables, list) or not tables:
         yield "it has no site. Each begins with the line `[[site]]`."
         return
+    if len(tables) > MOST:
+        yield f"it has more than {MOST} sites."
     paths = set[str]()
     for number, table in enumerate(tables, 1):
         if not isinstance(table, dict):
