@@ -67,9 +67,8 @@ def _run_all_and_exit(common: Common, path: Path, jobs: int) -> None:
         with raise_on_signals():
             answers = act(sites.sites, [name, *words], os.environ, jobs=jobs, limit=limit, on_answer=report)
     except Interrupted as error:
-        click.echo(
-            f"`releaser {name} --all` was {error}. Ask `releaser status --all` which sites it has reached.", err=True
-        )
+        advice = "Ask `releaser status --all` which sites it has reached."
+        click.echo(f"`releaser {name} --all` was {error}. {advice}", err=True)
         sys.exit(error.exit_code)
     problem = send_digest(sites, answers, os.environ) if is_update and not context.params["dry_run"] else None
     code = find_worst(answers)
