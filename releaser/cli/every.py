@@ -16,11 +16,12 @@ from releaser.cli import render
 from releaser.cli.common import Common
 from releaser.errors import Interrupted
 from releaser.fleet.digest import send_digest
-from releaser.fleet.every import QUESTION_LIMIT, Answer, ask_all, find_worst, summarize, update_all
+from releaser.fleet.every import QUESTION_LIMIT, Answer, ask_all, find_worst, read_report, summarize, update_all
 from releaser.fleet.sites import SITES, read_sites
+from releaser.report.page import write_page
 from releaser.system.signals import raise_on_signals
 
-_OWN = ("every", "sites", "jobs", "project", "as_json", "verbose", "quiet")
+_OWN = ("every", "sites", "jobs", "project", "as_json", "verbose", "quiet", "target")
 
 
 def sites_options(function: Callable[..., None]) -> Callable[..., None]:
@@ -71,12 +72,16 @@ def _run_all_and_exit(common: Common, path: Path, jobs: int) -> None:
         click.echo(f"`releaser {name} --all` was {error}. {advice}", err=True)
         sys.exit(error.exit_code)
     problem = send_digest(sites, answers, os.environ) if is_update and not context.params["dry_run"] else None
-    code = find_worst(answers)
+    code, page = find_worst(answers), context.params.get("target")
+    if page is not None:
+        write_page(page, [read_report(answer) for answer in answers])
+        answers = [answer for answer in answers if answer.exit_code]  # of others the page says all
     if common.as_json:
         render.print_json(answers)
-    is_silent = is_update and all(summarize(answer).news in ("quiet", "nothing") for answer in answers)
+    is_quiet = is_update and all(summarize(answer).news in ("quiet", "nothing") for answer in answers)
+    is_silent = is_quiet or (page is not None and not answers)
     is_said = common.verbose or sys.stderr.isatty() or not is_silent
-    if not common.as_json and is_said and not (common.quiet and code == 0):
+    if answers and not common.as_json and is_said and not (common.quiet and code == 0):
         render.print_answers(answers)
     render.print_problems([problem] if problem else [])
     sys.exit(code or (7 if problem else 0))

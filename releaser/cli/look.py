@@ -11,6 +11,7 @@ import click
 from releaser.checkout.repository import open_repository
 from releaser.cli import render
 from releaser.cli.common import Common, common_options
+from releaser.cli.every import sites_options
 from releaser.packages.audit import audit_venv
 from releaser.packages.changes import compare_releases
 from releaser.pipelines.checks import look
@@ -112,8 +113,9 @@ def logs_command(common: Common, run: str | None) -> None:
 @click.option("--html", "target", type=click.Path(path_type=Path), metavar="FILE", help="Write the page to FILE.")
 @click.option("--outdated", "asks", is_flag=True, help="Ask the indexes what is newer, as `releaser outdated` does.")
 @common_options(takes_lock=False)
+@sites_options
 def report_command(common: Common, target: Path | None, asks: bool) -> None:
-    """Write a page about the site: what needs a person, packages, releases and runs.
+    """Write a page about the site, or all sites: what needs a person, packages, releases and runs.
 
     Without `--outdated` it asks no network: newer versions are those of the last update's decision.
     """

@@ -20,6 +20,7 @@ from releaser.errors import Problem, ToolError
 from releaser.fleet.sites import ListedSite
 from releaser.releases.release import PackageChange
 from releaser.report.outcomes import News
+from releaser.report.page import SiteReport, Unknown
 from releaser.system import process
 from releaser.system.text import find_error_line
 
@@ -77,6 +78,17 @@ def summarize(answer: Answer) -> Summary:
 
 
 _WORDS = ("well", "needs-attention")
+
+
+def read_report(answer: Answer) -> SiteReport | Unknown:
+    """Return what `report` says of a site, for the page; it is unknown if that is no report."""
+    try:
+        report = msgspec.convert(answer.answer, SiteReport)
+        return msgspec.structs.replace(report, name=Path(answer.site).name, directory=answer.site)
+    except msgspec.ValidationError:
+        summary = summarize(answer)
+        problems = summary.problems or (Problem("no-answer", summary.headline, "Run `releaser status`."),)
+        return Unknown(answer.site, problems)
 
 
 def ask_all(

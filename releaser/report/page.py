@@ -26,7 +26,7 @@ from releaser.report.listing import Outdated, OutdatedRow, list_releases
 from releaser.report.status import ReleaseRow, Status, make_status
 from releaser.site.site import Site
 from releaser.system.files import replace_file
-from releaser.system.run import Moment, find_command, format_time_id, now
+from releaser.system.run import find_command, format_time_id, now
 from releaser.system.text import (
     clip,
     count,
@@ -39,6 +39,7 @@ from releaser.system.text import (
 )
 
 _WEEKS, _RUNS, _RELEASES = 26, 20, 20  # on the page
+_MOST = 2000  # runs that are read
 _LONGEST = 200  # characters of a headline of a run
 #: The colour and the mark of each result of a run, the most urgent first.
 _RESULTS: dict[str, tuple[str, str]] = {
@@ -56,11 +57,10 @@ class SiteReport(msgspec.Struct, frozen=True):
     """The facts on the page about a site; `releaser report --json` prints them.
 
     `versions` are the installed ones of the packages that updates skip; `outdated` is None unless the indexes were
-    asked. The runs of `history` have no steps.
+    asked. The runs of `history` have a headline at most.
     """
 
     headline: str
-    at: Moment
     name: str
     directory: str
     status: Status
@@ -74,7 +74,7 @@ class Unknown(msgspec.Struct, frozen=True):
     """A site that gave no answer that can be read."""
 
     directory: str
-    reason: str
+    problems: tuple[Problem, ...]
 
 
 class Fact(msgspec.Struct, frozen=True):
@@ -134,15 +134,20 @@ def make_report(site: Site, store: Store, problems: Sequence[Problem], outdated:
     status, at = make_status(site, store, problems), now()
     skipped = {each.name for each in status.decision.skipped} if status.decision else set()
     installed = list_installed(store.live.venv) if store.live and skipped else {}
-    recent = [record for record in read_history(site.paths) if at - record.ended_at < timedelta(weeks=_WEEKS)]
+    history = (
+        msgspec.structs.replace(
+            each, headline=clip(each.headline, _LONGEST), steps=(), problems=(), changes=(), notes=()
+        )
+        for each in read_history(site.paths)[:_MOST]
+        if at - each.ended_at < timedelta(weeks=_WEEKS)
+    )
     return SiteReport(
         headline=status.headline,
-        at=at,
         name=site.paths.project.name,
         directory=str(site.paths.project),
         status=status,
         releases=tuple(list_releases(site)),
-        history=tuple(msgspec.structs.replace(each, steps=(), problems=(), notes=()) for each in recent[:2000]),
+        history=tuple(history),
         versions={name: version for name, version in installed.items() if name in skipped},
         outdated=outdated,
     )
@@ -155,8 +160,8 @@ def write_page(target: Path, sites: Sequence[SiteReport | Unknown]) -> None:
     """
     if os.path.lexists(target) and not (target.is_file() and not target.is_symlink()):
         raise refuse("page", f"`{target}` is no file, or a link.", "Name another one: `releaser report --html FILE`.")
-    mode = target.stat().st_mode & 0o777 if target.exists() else 0o640
-    replace_file(target, render_page([view_site(site) for site in redact_sites(sites)]).encode(), mode=mode)
+    mode = target.stat().st_mode & 0o777 if target.exists() else 0o600
+    replace_file(target, render_page([view_site(site, now()) for site in redact_sites(sites)]).encode(), mode=mode)
 
 
 def redact_sites(sites: Sequence[SiteReport | Unknown]) -> list[SiteReport | Unknown]:
@@ -183,12 +188,18 @@ def render_page(sites: Sequence[SiteView]) -> str:
     return escape_lines(environment.get_template("page.html.j2").render(values))
 
 
-def view_site(site: SiteReport | Unknown) -> SiteView:
-    """Return a site as the page shows it. Only a site that is well is green."""
-    if isinstance(site, Unknown):
-        problem = Problem("no-answer", site.reason, "Run `releaser status`.")
-        name = Path(site.directory).name
-        return SiteView(name, site.directory, "unknown", "red", 0, "not known", "not known", (problem,))
+def view_site(site: SiteReport | Unknown, at: datetime) -> SiteView:
+    """Return a site as the page shows it at a time. Only a site that is well is green."""
+    if isinstance(site, SiteReport):
+        try:
+            return _view_report(site, at)
+        except (ValueError, OverflowError, TypeError):
+            flaw = Problem("no-answer", "It gave an answer with a wrong time.", "Run `releaser status`.")
+            site = Unknown(site.directory, (flaw,))
+    return SiteView(Path(site.directory).name, site.directory, "unknown", "red", 0, "unknown", "unknown", site.problems)
+
+
+def _view_report(site: SiteReport, at: datetime) -> SiteView:
     status = site.status
     word, colour, rank = _judge(status)
     notes = [f"{status.running.sentence} The page shows the time before its end."] if status.running else []
@@ -200,12 +211,12 @@ def view_site(site: SiteReport | Unknown) -> SiteView:
         word=word,
         colour=colour,
         rank=rank,
-        updated=_format_age(status.last_updated, site.at),
-        waiting=", ".join(_list_waiting(site)) or "nothing",
+        updated=_format_age(status.last_updated, at),
+        waiting=", ".join(_list_waiting(site)) or "none",
         problems=status.attention,
         notes=(*notes, *status.notes),
-        facts=tuple(_list_facts(site)),
-        calendar=_make_calendar(site.history, site.at) if site.history else None,
+        facts=tuple(_list_facts(site, at)),
+        calendar=_make_calendar(site.history, at) if site.history else None,
         sections=tuple(_list_sections(site)),
     )
 
@@ -232,15 +243,15 @@ def _list_waiting(site: SiteReport) -> Iterator[str]:
     yield from (f"{number} {words}" for number, words in numbers if number)
 
 
-def _list_facts(site: SiteReport) -> Iterator[Fact]:
+def _list_facts(site: SiteReport, at: datetime) -> Iterator[Fact]:
     status = site.status
     live = next((release for release in site.releases if release.live), None)
     python = f"Python {live.python}" if live else "no release"
-    yield Fact(_format_age(status.last_updated, site.at), "last updated")
+    yield Fact(_format_age(status.last_updated, at), "last updated")
     yield Fact(status.live or "none", f"live, with {python}")
     if status.last_run:
-        at = format_time_id(status.last_run.run)
-        yield Fact(_name_result(status.last_run.result), f"last run: {status.last_run.command}, {at}")
+        run = status.last_run
+        yield Fact(_name_result(run.result), f"last run: {run.command}, {format_time_id(run.run)}")
     size = format_bytes(sum(release.own_bytes for release in site.releases))
     yield Fact(size, f"in {count(len(site.releases), 'release')}")
 
@@ -273,7 +284,7 @@ def _list_sections(site: SiteReport) -> Iterator[Section]:
     told = [record for record in site.history if record.result != "no-changes" or record.exit_code]
     runs = tuple(
         (_format_time(each.ended_at), each.command, _name_result(each.result), format_seconds(each.seconds),
-         clip(each.headline, _LONGEST))
+         each.headline)
         for each in told[:_RUNS]
     )  # fmt: skip
     yield Section(
@@ -299,15 +310,25 @@ def _list_outdated(site: SiteReport) -> tuple[OutdatedRow, ...]:
         return site.outdated.packages
     skipped = site.status.decision.skipped if site.status.decision else ()
     by = {hold.name: hold.by for hold in site.status.on_hold}
-    rows = (
-        (each, Blocked(each.version, each.by, each.reason, _free(each.holder, by.get(each.holder, "setting"))))
-        for each in skipped
-        if not each.is_live
-    )
-    return tuple(
-        OutdatedRow(each.name, site.versions.get(each.name, ""), None, each.version, (blocked,))
-        for each, blocked in rows
-    )
+    rows = [row for release in site.releases[:1] for row in _list_tested(release)]
+    for each in skipped:
+        free = _free(each.holder, by.get(each.holder, "setting"))
+        blocked = (Blocked(each.version, each.by, each.reason, free),)
+        row = OutdatedRow(each.name, site.versions.get(each.name, ""), None, each.version, blocked)
+        rows += [] if each.is_live else [row]
+    return tuple(rows)
+
+
+def _list_tested(release: ReleaseRow) -> Iterator[OutdatedRow]:
+    """Yield the packages of the newest release that waits, or has failed."""
+    allow = "`releaser update --force` tries again, `releaser hold NAME` goes without."
+    for change in release.changes:
+        if change.new and release.state == "ready":
+            yield OutdatedRow(change.name, change.old or "", change.new, change.new)
+        elif change.new and release.state == "failed":
+            reason = f"is in release {release.id}, which failed"
+            blocked = (Blocked(change.new, "failed", reason, allow),)
+            yield OutdatedRow(change.name, change.old or "", None, change.new, blocked)
 
 
 def _show_outdated(site: SiteReport) -> Section:
