@@ -6,6 +6,7 @@ Outside of CI: npm installs 625 MB into DIR. Renovate speaks to a stand-in for G
 import contextlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -47,7 +48,7 @@ def serve_gitea(remote: Path, pulls: list[Any], issues: list[Any]) -> Iterator[s
             fixed = {"/version": {"version": "1.24.0"}, "/user": user, "": repository, "/labels": []}
             kept, number = pulls if path.startswith("/pulls") else issues, path.rpartition("/")[2]
             if self.command == "POST" and path in ("/pulls", "/issues"):
-                kept.append({"state": "open", "mergeable": True, "user": user, "labels": [], **given, "labels": []})
+                kept.append({"state": "open", "mergeable": True, "user": user, **given, "labels": []})
                 kept[-1] |= {"number": len(pulls + issues), "created_at": "2026-11-20T06:12:00Z"}
                 kept[-1] |= {"updated_at": "2026-11-20T06:12:00Z", "head": self.name_head(given.get("head"))}
                 kept[-1] |= {"base": {"ref": "main"}}
@@ -94,11 +95,11 @@ def propose(programs: Path, place: Path, gitea: str, index: str) -> str:
                                            {"matchHost": gitea, "allowInternal": True}]),
         "UV_PYTHON_DOWNLOADS": "never",
     }  # fmt: skip
-    words = [node / "node", programs / "node_modules/renovate/dist/renovate.js", "shop/shop"]
+    words: list[str | Path] = [node / "node", programs / "node_modules/renovate/dist/renovate.js", "shop/shop"]
     finished = subprocess.run(words, env=env, capture_output=True, text=True, check=False)
     if finished.returncode:
         sys.exit(finished.stdout + finished.stderr)
-    return finished.stdout
+    return str(finished.stdout)
 
 
 class Trial:
@@ -118,7 +119,7 @@ class Trial:
         asks = f'case " $* " in *" audit "*) set -- "$@" --service-url {self.service.url};; esac'
         uv.write_text(f'#!/bin/sh\n{asks}\nexec {uv_executable()} "$@"\n')
         uv.chmod(0o755)
-        self.site.write_dotenv(uv=str(uv), **settings)
+        self.site.write_dotenv(None, uv=str(uv), audit="report", **settings)
 
     def publish(self, versions: dict[str, str], broken: str = "") -> None:
         """Offer versions; tea needs water."""
@@ -127,6 +128,7 @@ class Trial:
 
     def propose(self) -> None:
         """Run Renovate, and print its proposals."""
+        shutil.rmtree(self.place / "renovate/cache", ignore_errors=True)  # of what the index had minutes ago
         with serve_gitea(self.site.remote, self.pulls, self.issues) as gitea:
             log = propose(self.programs, self.place, gitea, self.index.url)
         faults = [line for line in log.splitlines() if "ERROR" in line or "FATAL" in line]
@@ -172,7 +174,7 @@ def main() -> None:
         trial.set(upgrade="none")
         site.releaser("init", check=0)
 
-        trial.publish({"water": "1.1.0", "tea": "1.1.0", "cake": "1.1.0"})
+        trial.publish({"water": "1.1.0", "tea": "1.1.0", "cake": "1.1.0", "localtools": "1.1.0"})  # which has no bound
         trial.propose()
         trial.merge("tea")
         print('`upgrade = "none"`: the merge goes live, and nothing else.')

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.scenes import no_change, says
+from tests.support.commands import HOUSE, releaser_command
 from tests.support.pages import find_references
 from tests.support.sites import SampleSite, SiteFactory
 
@@ -69,6 +70,7 @@ def test_law_20_a_page_of_many_sites_has_the_worst_first(make_site: SiteFactory)
     paths = [well.path, edited.path, well.base / "gone"]
     listed = "".join(f"[[site]]\npath = '{path}'\nowner = '{owner}'\n" for path in paths)
     (well.base / "sites.toml").write_text(listed)
+    (well.outer / "sites.toml").write_text(listed.rpartition("[[site]]")[0])
     page = well.base / "page.html"
     words = ("--all", "--sites", well.base / "sites.toml", "--jobs", "2", "--html", page)
     finished = well.releaser("report", *words, project=None, check=3)
@@ -82,3 +84,9 @@ def test_law_20_a_page_of_many_sites_has_the_worst_first(make_site: SiteFactory)
     assert str(well.path) not in finished.stdout
     assert f"git -C {edited.path} status" in text
     assert find_references(text) == set()
+    guide = (HOUSE / "docs/page.md").read_text(encoding="utf-8")
+    lines = "".join(re.findall(r"^```sh\n(.*?)^```", guide, re.MULTILINE | re.DOTALL))
+    env = f"PATH={releaser_command()[0].rpartition('/')[0]}:{well.env['PATH']}"
+    well.run("env", env, "sh", "-eux", "-c", lines)
+    assert GREEN in (well.outer / "page.html").read_text()
+    assert GREEN in (well.outer / "sites.html").read_text()
