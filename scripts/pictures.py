@@ -38,6 +38,7 @@ MAILS = {
     "updated": ((1200, "light"), (1200, "dark"), (390, "light"), (390, "dark")),
     "failed": ((1200, "light"), (390, "dark")),
 }
+HIGHEST = 2000  # pixels of a picture
 PAGE = ((1280, "light"), (390, "dark"))
 _SAID = {
     "no-changes": "Everything is up to date.",
@@ -109,7 +110,7 @@ def make_history(site: SampleSite) -> None:
 
 
 def photograph(html: str, width: int, scheme: str, picture: Path) -> None:
-    """Write a picture of a page, as high as the page is."""
+    """Write a picture of a page, as high as the page is, but for what is below `HIGHEST`."""
     with tempfile.TemporaryDirectory() as place:
         page, frame = Path(place, "mail.html"), Path(place, "frame.html")
         page.write_text(html, encoding="utf-8")
@@ -128,7 +129,11 @@ def photograph(html: str, width: int, scheme: str, picture: Path) -> None:
         base += [f"--user-data-dir={place}/profile", f"--blink-settings=preferredColorScheme={int(scheme == 'light')}"]
         done = subprocess.run([*base, "--dump-dom", frame.as_uri()], capture_output=True, text=True, check=True)
         height = re.search(r"<title>(\d+)", done.stdout)
-        shot = [f"--screenshot={picture}", f"--window-size={width},{height[1] if height else 2000}", frame.as_uri()]
+        shot = [
+            f"--screenshot={picture}",
+            f"--window-size={width},{min(int(height[1]), HIGHEST) if height else HIGHEST}",
+            frame.as_uri(),
+        ]
         subprocess.run([*base, *shot], capture_output=True, check=True)
 
 

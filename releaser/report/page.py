@@ -263,8 +263,7 @@ def _list_sections(site: SiteReport) -> Iterator[Section]:
     yield _show_outdated(site)
     if held := [hold for hold in status.on_hold if hold.kind != "everything"]:
         rows = tuple(
-            (hold.label, _make_sentence(hold.reason), _format_time(hold.since), _free(hold.word, hold.by))
-            for hold in held
+            (hold.label, hold.reason.rstrip("."), _format_time(hold.since), _free(hold.word, hold.by)) for hold in held
         )
         yield Section("On hold", (), ("What", "Why", "Since", "To free it"), rows)
     if status.pending:
@@ -281,7 +280,7 @@ def _list_sections(site: SiteReport) -> Iterator[Section]:
         for each in site.releases[:_RELEASES]
     )  # fmt: skip
     yield Section("Releases", back, ("Release", "State", "Python", "Size", "Commit", "Changes"), releases)
-    told = [record for record in site.history if record.result != "no-changes" or record.exit_code]
+    told = [each for each in site.history if each.result != "no-changes" and find_command(each.command).takes_live]
     runs = tuple(
         (_format_time(each.ended_at), each.command, _name_result(each.result), format_seconds(each.seconds),
          each.headline)
