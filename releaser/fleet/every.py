@@ -138,6 +138,12 @@ def update_all(
     return answers + [Answer(str(site.path), site.owner, 0, reason=reason, waits=True) for site in others]
 
 
+def name_sites(answers: Sequence[Answer]) -> dict[str, str]:
+    """Return the paths of the sites as people tell them apart: without the directory that all are in."""
+    above = os.path.commonpath([os.path.dirname(answer.site) for answer in answers])
+    return {answer.site: os.path.relpath(answer.site, above) for answer in answers}
+
+
 def find_worst(answers: Sequence[Answer]) -> int:
     """Return the exit code for all sites: the worst of theirs."""
     return min((answer.exit_code for answer in answers), key=_WORST.index, default=0)
@@ -164,7 +170,7 @@ def _ask(site: ListedSite, words: Sequence[str], environ: Mapping[str, str], lim
             longest=LARGEST_ANSWER,
             # `runuser` would kill what it runs two seconds after a SIGTERM; it leaves this signal alone.
             ends_with=signal.SIGHUP,
-            grace=_GRACE,
+            grace=min(limit, _GRACE),
         )
     except ToolError as error:
         return msgspec.structs.replace(answer, reason=error.message)
@@ -175,10 +181,8 @@ def _ask(site: ListedSite, words: Sequence[str], environ: Mapping[str, str], lim
         content = msgspec.json.decode(finished.stdout.encode(errors="surrogateescape"), type=dict[str, Any])
         msgspec.convert(content, Summary)
     except (ValueError, RecursionError):
-        reason = find_error_line(finished.stderr)
-        return msgspec.structs.replace(
-            answer, reason=f"No answer ({finished.ending}){f': {reason}' if reason else '.'}"
-        )
+        reason = ": ".join(filter(None, [f"No answer ({finished.ending})", find_error_line(finished.stderr)]))
+        return msgspec.structs.replace(answer, reason=f"{reason.rstrip('.')}.")
     code = finished.status if finished.status in _WORST else NO_ANSWER
     return msgspec.structs.replace(answer, exit_code=code, answer=content)
 
