@@ -153,7 +153,7 @@ def _ask(site: ListedSite, words: Sequence[str], environ: Mapping[str, str], lim
     if refusal := _refuse(site):
         return Answer(str(site.path), site.owner, 3, reason=refusal)
     env = {name: value for name, value in environ.items() if name not in _OWN}
-    start = [sys.executable, "-P", "-c", _START.format(str(Path(__file__).parents[2])), *words]
+    start = [sys.executable, "-P", "-c", _START.format(str(Path(__file__).parents[2]))]
     if pwd.getpwnam(site.owner).pw_uid != os.geteuid():
         env = {name: value for name, value in env.items() if _SHARED.fullmatch(name) and "@" not in value}
         runuser = shutil.which("runuser", path=_SBIN) or "runuser"
@@ -161,7 +161,7 @@ def _ask(site: ListedSite, words: Sequence[str], environ: Mapping[str, str], lim
     answer = Answer(str(site.path), site.owner, NO_ANSWER)
     try:
         finished = process.run(
-            [*start, "--project", str(site.path), "--json"],
+            [*start, words[0], "--project", str(site.path), "--json", *words[1:]],
             cwd=Path("/"),
             env=env,
             timeout=limit,

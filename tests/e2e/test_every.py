@@ -221,7 +221,7 @@ def test_law_31_root_runs_each_site_as_its_owner_and_keeps_its_secrets(
             found[pwd.getpwuid(user.user).pw_name] = made = make_site.of_user(user, base)
             use_program(made, program)
             user.own(base)
-        (ada, one), (bob, two) = found.items()
+        (ada, one), (bob, _) = found.items()
         base = stack.enter_context(user_directory())
         text = "".join(f"[[site]]\npath = '{made.path}'\nowner = '{name}'\n" for name, made in found.items())
         (base / "sites.toml").write_text(text, "utf-8")
@@ -233,7 +233,8 @@ def test_law_31_root_runs_each_site_as_its_owner_and_keeps_its_secrets(
         assert one.version("alpha") == "1.1.0"
         for name, made in found.items():
             seen = (made.base / "seen").read_text("utf-8")
-            assert seen.startswith(f"{name}\n") and "hush" not in seen, seen
+            assert seen.startswith(f"{name}\n"), seen
+            assert "hush" not in seen, seen
             (made.base / "seen").unlink()
         (base / "sites.toml").write_text(text.replace(ada, "root"), "utf-8")
         rows = json.loads(run(words, cwd=base, env=env, check=3).stdout)
