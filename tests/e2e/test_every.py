@@ -225,7 +225,14 @@ def test_law_31_root_runs_each_site_as_its_owner_and_keeps_its_secrets(
         base = stack.enter_context(user_directory())
         text = "".join(f"[[site]]\npath = '{made.path}'\nowner = '{name}'\n" for name, made in found.items())
         (base / "sites.toml").write_text(text, "utf-8")
-        words = [ordinary_user.programs / "releaser", "update", "--all", "--json", "--sites", base / "sites.toml"]
+        words: list[str | Path] = [
+            ordinary_user.programs / "releaser",
+            "update",
+            "--all",
+            "--json",
+            "--sites",
+            base / "sites.toml",
+        ]
         env = one.env | {"TOKEN": "hush-hush", "RELEASER_SMTP_PASSWORD": "hush-hush", "XDG_STATE_HOME": str(base)}
         one.publish("alpha", "1.1.0")
         rows = json.loads(run(words, cwd=base, env=env).stdout)
