@@ -29,7 +29,7 @@ NO_ANSWER = 4  # the exit code of a site that gave none
 _GRACE = 20.0  # seconds for a site that is asked to end: a change has to be finished, or undone
 _SBIN = "/usr/sbin:/sbin"
 #: What others get of the environment. The rest may be secrets of whoever started this.
-_SHARED = re.compile(r"PATH|LANG|LANGUAGE|LC_\w+|TZ|(?i:https?|all|no)_(?i:proxy)")
+_SHARED = re.compile(r"PATH|LANG|LANGUAGE|LC_\w+|TZ|SSL_CERT_(?:FILE|DIR)|(?i:https?|all|no)_(?i:proxy)")
 #: The digest tells its recipients, and a command for all sites has no project.
 _OWN = ("RELEASER_PROJECT", "RELEASER_UPDATER_ADMINS", "AUTO_UPDTR__SYS_ADMIN_RECIPIENTS_JSON")
 _START = "import sys; sys.argv[0] = 'releaser'; sys.path[:0] = [{!r}]; from releaser.cli import main; main()"
