@@ -102,7 +102,10 @@ def install_releaser(host: Host) -> None:
     subprocess.run([uv, "build", "--quiet", "--wheel", "--out-dir", host.root / "opt/wheel", HOUSE], check=True)
     python, base = "3.13", Path(sys.base_prefix)
     if not base.is_relative_to("/usr"):
-        shutil.copytree(base, host.root / "opt/python", symlinks=True)
+        shutil.copytree(
+            base, host.root / "opt/python", symlinks=True, ignore=shutil.ignore_patterns("test", "__pycache__")
+        )
+        host.run("echo /opt/python/lib >/etc/ld.so.conf.d/python.conf && ldconfig")
         python = f"/opt/python/bin/python{sys.version_info.major}.{sys.version_info.minor}"
     host.run(f"{TOOLS} uv tool install --quiet --python {python} /opt/wheel/*.whl")
 

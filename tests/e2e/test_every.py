@@ -2,6 +2,7 @@
 
 import json
 import pwd
+import re
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 
 from releaser.errors import PreflightError
 from releaser.fleet.sites import read_sites
-from tests.support.commands import Finished, Identity, named_users, require, run
+from tests.support.commands import HOUSE, Finished, Identity, named_users, require, run
 from tests.support.sites import SampleSite, SiteFactory, user_directory
 from tests.support.smtp import MailServer, mail_server, read_mail
 
@@ -247,3 +248,31 @@ def test_law_31_root_runs_each_site_as_its_owner_and_keeps_its_secrets(
         rows = json.loads(run(words, cwd=base, env=env, check=3).stdout)
         assert "belongs to user" in rows[0]["reason"], rows
         assert (rows[1]["exit_code"], (one.base / "seen").exists()) == (0, False), "it is refused, and no other is"
+
+
+def read_blocks(page: str, kind: str) -> list[str]:
+    """Return the lines of the blocks of a kind in a guide."""
+    text = (HOUSE / "docs" / page).read_text("utf-8")
+    blocks = re.findall(rf"^ *```{kind}\b[^\n]*\n(.*?)^ *```$", text, re.MULTILINE | re.DOTALL)
+    return [line.strip() for block in blocks for line in block.splitlines()]
+
+
+def test_the_guides_to_many_sites_and_to_an_upgrade_of_the_os_do_what_they_say(
+    tmp_path: Path, make_site: SiteFactory
+) -> None:
+    example = tmp_path / "example.toml"
+    example.write_text("\n".join(read_blocks("many-sites.md", "toml")), "utf-8")
+    assert [site.owner for site in read_sites(example, {}).sites] == ["staging", "shop", "wiki"]
+    lines = [line for page in ("many-sites.md", "os-upgrade.md") for line in read_blocks(page, "(?:sh|crontab)")]
+    commands = [line.partition("releaser ")[2] for line in lines if "releaser " in line and "--from-venv" not in line]
+    with sites(tmp_path, make_site, "shop") as every:
+        for command in dict.fromkeys(commands):
+            name, *words = command.split()
+            words = [word.replace("/srv/shop/site", str(every.site["shop"].path)) for word in words]
+            words += ["--sites", str(every.file)] if "--all" in words else []
+            finished = every.site["shop"].releaser(name, *words, env=every.env, project=None)
+            assert finished.returncode == 0, (command, finished)
+        exported = next(line for line in lines if line.startswith("uv export"))
+        words = exported.replace("/srv/shop/site", str(every.site["shop"].path)).split()[1:]
+        assert "alpha==1.0.0" in every.site["shop"].uv(*words).stdout
+    assert len(commands) > 5
