@@ -15,7 +15,7 @@ import click
 import msgspec
 
 from releaser.errors import Problem
-from releaser.fleet.every import Answer, summarize
+from releaser.fleet.every import Answer, name_sites, summarize
 from releaser.packages.audit import Audit
 from releaser.packages.changes import describe_changes
 from releaser.pipelines.check import Check
@@ -197,11 +197,11 @@ def print_audit(audit: Audit) -> None:
 
 def print_answers(answers: Sequence[Answer]) -> None:
     """Print what a command says of many sites as a table; what needs a person comes first."""
-    table = [("site", "result", "exit", "")]
+    table, names = [("site", "result", "exit", "")], name_sites(answers)
     for answer in sorted(answers, key=lambda answer: (answer.need, answer.site)):
         summary = summarize(answer)
         words = summary.problems[0].message if summary.problems else summary.headline
-        table.append((answer.site, summary.result, str(answer.exit_code), words))
+        table.append((names[answer.site], summary.result, str(answer.exit_code), words))
     _print_table(table, right=2)
 
 

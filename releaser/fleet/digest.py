@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import pwd
 import socket
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,14 +14,14 @@ from typing import get_args
 import msgspec
 
 from releaser.errors import Problem
-from releaser.fleet.every import Answer, summarize
+from releaser.fleet.every import Answer, name_sites, summarize
 from releaser.fleet.sites import SitesFile
 from releaser.report.letter import Letter, Section
 from releaser.report.mail import MailNews, judge_news, write_subject
 from releaser.report.outcomes import Outcome, Result
 from releaser.system.files import BrokenFileError, make_private_directory, read_json, write_json
 from releaser.system.run import UPDATE, make_id, now
-from releaser.system.text import count, redact, word
+from releaser.system.text import LONGEST_SENTENCE, clip, count, redact, word
 
 _MOST = 20  # digests that wait for a mail server
 
@@ -71,9 +72,8 @@ def send_digest(sites: SitesFile, answers: Sequence[Answer], environ: Mapping[st
 def _find_state(sites: Path, environ: Mapping[str, str]) -> Path:
     """Return the file with the state of the digest of a sites file."""
     home = environ.get("XDG_STATE_HOME") or ("/var/lib" if os.geteuid() == 0 else os.path.expanduser("~/.local/state"))
-    return Path(
-        home, "releaser", f"digest-{hashlib.sha256(os.fsencode(os.path.realpath(sites))).hexdigest()[:16]}.json"
-    )
+    name = hashlib.sha256(os.fsencode(os.path.realpath(sites))).hexdigest()[:16]
+    return Path(home, "releaser", f"digest-{name}.json")
 
 
 def _write(path: Path, state: _State) -> bool:
@@ -102,31 +102,34 @@ def write_digest(answers: Sequence[Answer], news: set[str]) -> Letter:
     waiting = [answer for answer in ordered if answer.waits]
     parts = ((bad, "need attention"), (updated, "updated"), (noted, "with a note"), (waiting, "waiting"))
     reason = ", ".join(f"{len(group)} {words}" for group, words in parts if group)
-    host, title = socket.gethostname(), "Needs attention" if bad else "Updated" if updated else "Note"
+    host, title_word = socket.gethostname(), "Needs attention" if bad else "Updated" if updated else "Note"
     is_down = any(answer.need < 2 for answer in bad)
-    sections = (
-        Section("Needs a person", tuple(_describe(answer, news) for answer in bad)),
-        Section("Commands", tuple(_name_command(answer) for answer in bad), kind="commands"),
-        Section("Updated", tuple(_describe(answer) for answer in updated)),
-        Section("Notes", tuple(_describe(answer) for answer in noted)),
-        Section("Waiting", tuple(_describe(answer) for answer in waiting)),
-    )
+    names, cells = name_sites(answers), dict[str, tuple[tuple[str, str], ...]]()
+    for title, group in (("Needs a person", bad), ("Updated", updated), ("Notes", noted), ("Waiting", waiting)):
+        cells[title] = tuple((names[answer.site], _describe(answer, news)) for answer in group)
+    sections = [Section(title, tuple(map(": ".join, rows)), rows) for title, rows in cells.items() if rows]
+    if bad:
+        sections.insert(1, Section("Commands", tuple(map(_name_command, bad)), kind="commands"))
     return Letter(
-        subject=write_subject(count(len(answers), "site"), host, title, reason),
-        word=title,
+        subject=write_subject(count(len(answers), "site"), host, title_word, reason),
+        word=title_word,
         colour="red" if is_down else "amber" if bad else "green",
         where=f"{count(len(answers), 'site')} on {host}, {now():%Y-%m-%d %H:%M:%S} UTC",
-        headline=f"Of {count(len(answers), 'site')}: {reason}. The others are well, and have no changes.",
+        headline=f"Of {count(len(answers), 'site')}: {reason}.",
         paragraphs=(),
         problems=(),
-        sections=tuple(section for section in sections if section.lines),
+        sections=tuple(sections),
     )
 
 
-def _describe(answer: Answer, news: set[str] | None = None) -> str:
-    before = "" if news is None or answer.site in news else "as before: "
-    return redact(f"{answer.site}: {before}{summarize(answer).headline}")
+def _describe(answer: Answer, news: set[str]) -> str:
+    summary = summarize(answer)
+    words = summary.problems[0].message if summary.problems and answer.exit_code else summary.headline
+    before = "as before: " if summary.news == "once" and answer.site not in news else ""
+    return clip(redact(before + words), LONGEST_SENTENCE)
 
 
 def _name_command(answer: Answer) -> str:
-    return f"sudo -H -u {word(answer.owner)} releaser status --project {word(answer.site)}"
+    command = f"releaser status --project {word(answer.site)}"
+    is_own = answer.owner == pwd.getpwuid(os.geteuid()).pw_name
+    return command if is_own else f"sudo -H -u {word(answer.owner)} {command}"

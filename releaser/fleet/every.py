@@ -30,7 +30,7 @@ NO_ANSWER = 4  # the exit code of a site that gave none
 _GRACE = 20.0  # seconds for a site that is asked to end: a change has to be finished, or undone
 _SBIN = "/usr/sbin:/sbin"
 #: What others get of the environment. The rest may be secrets of whoever started this.
-_SHARED = re.compile(r"PATH|LANG|LANGUAGE|LC_\w+|TZ|(?i:https?|all|no)_(?i:proxy)")
+_SHARED = re.compile(r"PATH|LANG|LANGUAGE|LC_\w+|TZ|SSL_CERT_(?:FILE|DIR)|(?i:https?|all|no)_(?i:proxy)")
 #: The digest tells its recipients, and a command for all sites has no project.
 _OWN = ("RELEASER_PROJECT", "RELEASER_UPDATER_ADMINS", "AUTO_UPDTR__SYS_ADMIN_RECIPIENTS_JSON")
 _START = "import sys; sys.argv[0] = 'releaser'; sys.path[:0] = [{!r}]; from releaser.cli import main; main()"
@@ -150,6 +150,12 @@ def update_all(
     return answers + [Answer(str(site.path), site.owner, 0, reason=reason, waits=True) for site in others]
 
 
+def name_sites(answers: Sequence[Answer]) -> dict[str, str]:
+    """Return the paths of the sites as people tell them apart: without the directory that all are in."""
+    above = os.path.commonpath([os.path.dirname(answer.site) for answer in answers])
+    return {answer.site: os.path.relpath(answer.site, above) for answer in answers}
+
+
 def find_worst(answers: Sequence[Answer]) -> int:
     """Return the exit code for all sites: the worst of theirs."""
     return min((answer.exit_code for answer in answers), key=_WORST.index, default=0)
@@ -159,7 +165,7 @@ def _ask(site: ListedSite, words: Sequence[str], environ: Mapping[str, str], lim
     if refusal := _refuse(site):
         return Answer(str(site.path), site.owner, 3, reason=refusal)
     env = {name: value for name, value in environ.items() if name not in _OWN}
-    start = [sys.executable, "-P", "-c", _START.format(str(Path(__file__).parents[2])), *words]
+    start = [sys.executable, "-P", "-c", _START.format(str(Path(__file__).parents[2]))]
     if pwd.getpwnam(site.owner).pw_uid != os.geteuid():
         env = {name: value for name, value in env.items() if _SHARED.fullmatch(name) and "@" not in value}
         runuser = shutil.which("runuser", path=_SBIN) or "runuser"
@@ -167,7 +173,7 @@ def _ask(site: ListedSite, words: Sequence[str], environ: Mapping[str, str], lim
     answer = Answer(str(site.path), site.owner, NO_ANSWER)
     try:
         finished = process.run(
-            [*start, "--project", str(site.path), "--json"],
+            [*start, words[0], "--project", str(site.path), "--json", *words[1:]],
             cwd=Path("/"),
             env=env,
             timeout=limit,
@@ -176,7 +182,7 @@ def _ask(site: ListedSite, words: Sequence[str], environ: Mapping[str, str], lim
             longest=LARGEST_ANSWER,
             # `runuser` would kill what it runs two seconds after a SIGTERM; it leaves this signal alone.
             ends_with=signal.SIGHUP,
-            grace=_GRACE,
+            grace=min(limit, _GRACE),
         )
     except ToolError as error:
         return msgspec.structs.replace(answer, reason=error.message)
@@ -187,10 +193,8 @@ def _ask(site: ListedSite, words: Sequence[str], environ: Mapping[str, str], lim
         content = msgspec.json.decode(finished.stdout.encode(errors="surrogateescape"), type=dict[str, Any])
         msgspec.convert(content, Summary)
     except (ValueError, RecursionError):
-        reason = find_error_line(finished.stderr)
-        return msgspec.structs.replace(
-            answer, reason=f"No answer ({finished.ending}){f': {reason}' if reason else '.'}"
-        )
+        reason = ": ".join(filter(None, [f"No answer ({finished.ending})", find_error_line(finished.stderr)]))
+        return msgspec.structs.replace(answer, reason=f"{reason.rstrip('.')}.")
     code = finished.status if finished.status in _WORST else NO_ANSWER
     return msgspec.structs.replace(answer, exit_code=code, answer=content)
 

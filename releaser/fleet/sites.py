@@ -108,4 +108,5 @@ def _find_flaws(content: Mapping[str, Any]) -> Iterator[str]:
 def _find_unknown(table: Mapping[str, Any], keys: tuple[str, ...], where: str) -> Iterator[str]:
     for key in table.keys() - set(keys):
         close = find_close(key, keys)
-        yield f"{where}`{key}` is no key. {f'Did you mean `{close}`?' if close else 'Known are ' + ', '.join(keys) + '.'}"
+        advice = f"Did you mean `{close}`?" if close else f"Known are {', '.join(keys)}."
+        yield f"{where}`{key}` is no key. {advice}"

@@ -49,7 +49,7 @@ def test_law_17_a_merged_proposal_goes_live_through_the_tests_and_the_rest_is_re
         site.publish(name, "1.1.0")
     site.publish("tea", "1.1.0", requires=["water"])
     merge_proposal(site, "tea")
-    site.write_dotenv(**read_settings("Renovate moves everything"))
+    site.write_dotenv(None, **read_settings("Renovate moves everything"))
     assert changes(site.json("update")) == {"tea": ("1.0.0", "1.1.0")}
 
     site.publish("cake", "1.2.0", broken=True)
@@ -68,7 +68,7 @@ def test_law_17_a_merged_proposal_goes_live_through_the_tests_and_the_rest_is_re
         assert changes(site.json("update")) == {"water": ("1.0.0", "1.1.0")}
 
     site.publish("tea", "1.2.0", requires=["water"])
-    site.write_dotenv(**read_settings("releaser moves the rest"))
+    site.write_dotenv(None, **read_settings("releaser moves the rest"))
     assert changes(site.json("update")) == {"water": ("1.1.0", "1.2.0")}
     merge_proposal(site, "tea")
     assert changes(site.json("update")) == {"tea": ("1.1.0", "1.2.0")}
