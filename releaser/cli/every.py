@@ -16,7 +16,7 @@ from releaser.cli import render
 from releaser.cli.common import Common
 from releaser.errors import Interrupted
 from releaser.fleet.digest import send_digest
-from releaser.fleet.every import QUESTION_LIMIT, Answer, ask_all, find_worst, read_report, summarize, update_all
+from releaser.fleet.every import QUESTION_LIMIT, Answer, ask_all, find_worst, summarize, update_all, view_answer
 from releaser.fleet.sites import SITES, read_sites
 from releaser.report.page import write_page
 from releaser.system.signals import raise_on_signals
@@ -74,7 +74,7 @@ def _run_all_and_exit(common: Common, path: Path, jobs: int) -> None:
     problem = send_digest(sites, answers, os.environ) if is_update and not context.params["dry_run"] else None
     code, page = find_worst(answers), context.params.get("target")
     if page is not None:
-        write_page(page, [read_report(answer) for answer in answers])
+        write_page(page, [view_answer(answer) for answer in answers])
         answers = [answer for answer in answers if answer.exit_code]  # of others the page says all
     if common.as_json:
         render.print_json(answers)

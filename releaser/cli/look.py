@@ -20,8 +20,9 @@ from releaser.pipelines.verify import verify_release
 from releaser.releases.store import Store
 from releaser.report.details import describe_release, find_log
 from releaser.report.history import read_history
-from releaser.report.page import make_report, write_page
+from releaser.report.page import make_report, view_site, write_page
 from releaser.site.site import open_site
+from releaser.system.run import now
 from releaser.system.text import escape_lines
 
 
@@ -125,7 +126,7 @@ def report_command(common: Common, target: Path | None, asks: bool) -> None:
     store = Store(site.paths)
     report = make_report(site, store, look(site, store).problems, ask_outdated(site) if asks else None)
     if target is not None:
-        write_page(target, [report])
+        write_page(target, [view_site(report, now())])
     if common.as_json:
         render.print_answer(report, problems=report.status.attention)
     elif common.verbose or (sys.stderr.isatty() and not common.quiet):

@@ -20,8 +20,9 @@ from releaser.errors import Problem, ToolError
 from releaser.fleet.sites import ListedSite
 from releaser.releases.release import PackageChange
 from releaser.report.outcomes import News
-from releaser.report.page import SiteReport, Unknown
+from releaser.report.page import SiteReport, SiteView, view_site, view_unknown
 from releaser.system import process
+from releaser.system.run import now
 from releaser.system.text import find_error_line
 
 QUESTION_LIMIT = 300.0  # seconds for one site that is only asked
@@ -80,15 +81,16 @@ def summarize(answer: Answer) -> Summary:
 _WORDS = ("well", "needs-attention")
 
 
-def read_report(answer: Answer) -> SiteReport | Unknown:
-    """Return what `report` says of a site, for the page; it is unknown if that is no report."""
+def view_answer(answer: Answer) -> SiteView:
+    """Return a site for the page by its answer to `report`; it is unknown if that is no report."""
     try:
         report = msgspec.convert(answer.answer, SiteReport)
-        return msgspec.structs.replace(report, name=Path(answer.site).name, directory=answer.site)
-    except msgspec.ValidationError:
+        return view_site(msgspec.structs.replace(report, name=Path(answer.site).name, directory=answer.site), now())
+    except (ValueError, OverflowError, TypeError):
         summary = summarize(answer)
-        problems = summary.problems or (Problem("no-answer", summary.headline, "Run `releaser status`."),)
-        return Unknown(answer.site, problems)
+        message = summary.headline or "It gave no answer that can be read."
+        problems = summary.problems or (Problem("no-answer", message, "Run `releaser status`."),)
+        return view_unknown(answer.site, problems)
 
 
 def ask_all(

@@ -21,22 +21,13 @@ from releaser.releases.lease import list_sentences
 from releaser.releases.store import Store
 from releaser.releases.venv import list_installed
 from releaser.report.history import Record, read_history
-from releaser.report.letter import Colour
+from releaser.report.letter import Colour, fill_template
 from releaser.report.listing import Outdated, OutdatedRow, list_releases
 from releaser.report.status import ReleaseRow, Status, make_status
 from releaser.site.site import Site
 from releaser.system.files import replace_file
 from releaser.system.run import find_command, format_time_id, now
-from releaser.system.text import (
-    clip,
-    count,
-    escape_lines,
-    format_bytes,
-    format_seconds,
-    join_few,
-    name_project,
-    redact_all,
-)
+from releaser.system.text import clip, count, format_bytes, format_seconds, join_few, redact_all
 
 _WEEKS, _RUNS, _RELEASES = 26, 20, 20  # on the page
 _MOST = 2000  # runs that are read
@@ -68,20 +59,6 @@ class SiteReport(msgspec.Struct, frozen=True):
     history: tuple[Record, ...]
     versions: dict[str, str]
     outdated: Outdated | None = None
-
-
-class Unknown(msgspec.Struct, frozen=True):
-    """A site that gave no answer that can be read."""
-
-    directory: str
-    problems: tuple[Problem, ...]
-
-
-class Fact(msgspec.Struct, frozen=True):
-    """A number or a name in a box, and the words below it."""
-
-    value: str
-    label: str
 
 
 class Section(msgspec.Struct, frozen=True):
@@ -124,7 +101,8 @@ class SiteView(msgspec.Struct, frozen=True):
     waiting: str
     problems: tuple[Problem, ...]
     notes: tuple[str, ...] = ()
-    facts: tuple[Fact, ...] = ()
+    #: Pairs: a number or a name, and the words below it.
+    facts: tuple[tuple[str, str], ...] = ()
     calendar: Calendar | None = None
     sections: tuple[Section, ...] = ()
 
@@ -153,7 +131,7 @@ def make_report(site: Site, store: Store, problems: Sequence[Problem], outdated:
     )
 
 
-def write_page(target: Path, sites: Sequence[SiteReport | Unknown]) -> None:
+def write_page(target: Path, sites: Sequence[SiteView]) -> None:
     """Put the page about one site or many at `target`, by a rename; a page that is there keeps its mode.
 
     Raises OSError, and PreflightError for a target that is no file.
@@ -161,45 +139,28 @@ def write_page(target: Path, sites: Sequence[SiteReport | Unknown]) -> None:
     if os.path.lexists(target) and not (target.is_file() and not target.is_symlink()):
         raise refuse("page", f"`{target}` is no file, or a link.", "Name another one: `releaser report --html FILE`.")
     mode = target.stat().st_mode & 0o777 if target.exists() else 0o600
-    replace_file(target, render_page([view_site(site, now()) for site in redact_sites(sites)]).encode(), mode=mode)
-
-
-def redact_sites(sites: Sequence[SiteReport | Unknown]) -> list[SiteReport | Unknown]:
-    """Return the same without the secrets in its texts."""
-    return [msgspec.convert(redact_all(msgspec.to_builtins(site)), type(site)) for site in sites]
+    replace_file(target, render_page(sites).encode(), mode=mode)
 
 
 def render_page(sites: Sequence[SiteView]) -> str:
-    """Return the page as HTML, the worst site first, with all text escaped."""
-    from jinja2 import Environment, PackageLoader, StrictUndefined  # takes 100 ms
-
-    environment = Environment(
-        loader=PackageLoader("releaser.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["named"] = name_project  # so that commands can be pasted anywhere
+    """Return the page as HTML, the worst site first, without secrets, and with all text escaped."""
     ordered = sorted(sites, key=lambda site: (site.rank, -len(site.problems), site.name))
-    host, time = socket.gethostname(), f"{now():%Y-%m-%d %H:%M} UTC"
     counts = Counter((site.word, site.colour) for site in ordered)
-    values = {"sites": ordered, "counts": counts, "host": host, "time": time, "version": __version__, "weeks": _WEEKS}
-    return escape_lines(environment.get_template("page.html.j2").render(values))
+    values = {"sites": redact_all(msgspec.to_builtins(ordered)), "counts": counts, "host": socket.gethostname()}
+    values |= {"time": f"{now():%Y-%m-%d %H:%M} UTC", "version": __version__, "weeks": _WEEKS}
+    return fill_template("page.html.j2", values)
 
 
-def view_site(site: SiteReport | Unknown, at: datetime) -> SiteView:
-    """Return a site as the page shows it at a time. Only a site that is well is green."""
-    if isinstance(site, SiteReport):
-        try:
-            return _view_report(site, at)
-        except (ValueError, OverflowError, TypeError):
-            flaw = Problem("no-answer", "It gave an answer with a wrong time.", "Run `releaser status`.")
-            site = Unknown(site.directory, (flaw,))
-    return SiteView(Path(site.directory).name, site.directory, "unknown", "red", 0, "unknown", "unknown", site.problems)
+def view_unknown(directory: str, problems: tuple[Problem, ...]) -> SiteView:
+    """Return a site that gave no answer that can be read."""
+    return SiteView(Path(directory).name, directory, "unknown", "red", 0, "unknown", "unknown", problems)
 
 
-def _view_report(site: SiteReport, at: datetime) -> SiteView:
+def view_site(site: SiteReport, at: datetime) -> SiteView:
+    """Return a site as the page shows it at a time; only one that is well is green.
+
+    Raises ValueError, OverflowError and TypeError for times that a site has made up.
+    """
     status = site.status
     word, colour, rank = _judge(status)
     notes = [f"{status.running.sentence} The page shows the time before its end."] if status.running else []
@@ -243,17 +204,17 @@ def _list_waiting(site: SiteReport) -> Iterator[str]:
     yield from (f"{number} {words}" for number, words in numbers if number)
 
 
-def _list_facts(site: SiteReport, at: datetime) -> Iterator[Fact]:
+def _list_facts(site: SiteReport, at: datetime) -> Iterator[tuple[str, str]]:
     status = site.status
     live = next((release for release in site.releases if release.live), None)
     python = f"Python {live.python}" if live else "no release"
-    yield Fact(_format_age(status.last_updated, at), "last updated")
-    yield Fact(status.live or "none", f"live, with {python}")
+    yield (_format_age(status.last_updated, at), "last updated")
+    yield (status.live or "none", f"live, with {python}")
     if status.last_run:
         run = status.last_run
-        yield Fact(_name_result(run.result), f"last run: {run.command}, {format_time_id(run.run)}")
+        yield (_name_result(run.result), f"last run: {run.command}, {format_time_id(run.run)}")
     size = format_bytes(sum(release.own_bytes for release in site.releases))
-    yield Fact(size, f"in {count(len(site.releases), 'release')}")
+    yield (size, f"in {count(len(site.releases), 'release')}")
 
 
 def _list_sections(site: SiteReport) -> Iterator[Section]:
@@ -305,7 +266,7 @@ def _show_audit(audit: Audit | None) -> Section:
 
 def _list_outdated(site: SiteReport) -> tuple[OutdatedRow, ...]:
     """Return the packages with a newer version: as the indexes say, or else as the last update decided."""
-    if site.outdated:
+    if site.outdated and site.outdated.packages:
         return site.outdated.packages
     skipped = site.status.decision.skipped if site.status.decision else ()
     by = {hold.name: hold.by for hold in site.status.on_hold}

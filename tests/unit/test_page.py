@@ -8,8 +8,9 @@ import msgspec
 import pytest
 
 from releaser.errors import Problem
+from releaser.fleet.every import Answer, view_answer
 from releaser.report.history import Record
-from releaser.report.page import SiteReport, Unknown, render_page, view_site
+from releaser.report.page import SiteReport, render_page, view_site, view_unknown
 from tests.support.pages import find_references
 
 AT = datetime(2026, 11, 20, 12, tzinfo=UTC)
@@ -58,12 +59,10 @@ def record(days: int, result: Any, headline: str = "", command: str = "update") 
         ({"releases": [RELEASE]}, "well", "1 outdated"),
         ({"audit": AUDIT | {"advisories": [ADVISORY]}, "well": False}, "needs attention", "1 vulnerable"),
         ({"pending": ["3f2a9c1"], "well": False}, "needs attention", "1 not pushed"),
-        ({"last_updated": "0001-01-01T00:00:00+14:00"}, "unknown", "unknown"),
-        ({"running": {"command": "update", "pid": 1}}, "unknown", "unknown"),
     ],
 )
 def test_state_of_a_site(changes: dict[str, Any], word: str, waiting: str) -> None:
-    """Green is only a site that is well; what a site makes up of itself does no harm."""
+    """Green is only a site that is well."""
     view = view_site(make_report(**changes), AT)
     assert (view.word, view.waiting, view.colour == "green") == (word, waiting, word == "well")
 
@@ -90,6 +89,16 @@ def test_sentences(changes: dict[str, Any], sentence: str) -> None:
     assert sentence in re.sub(r"\s+", " ", page)
 
 
+@pytest.mark.parametrize(
+    "changes", [{}, {"last_updated": "0001-01-01T00:00:00+14:00"}, {"running": {"command": "x", "pid": 1}}, {"live": 5}]
+)
+def test_what_a_site_makes_up_of_itself_does_no_harm(changes: dict[str, Any]) -> None:
+    answer = msgspec.to_builtins(make_report(headline="Well.", name="bank", directory="/srv/bank"))
+    answer["status"] |= changes
+    view = view_answer(Answer("/srv/shop", "shop", 0, answer=answer))
+    assert (view.name, view.directory, view.word) == ("shop", "/srv/shop", "unknown" if changes else "well")
+
+
 def test_calendar() -> None:
     """The most urgent result of a day counts; what takes no release live, is too old or in the future, does not."""
     history = [record(0, "updated"), record(0, "failed"), record(1, "no-changes"), record(2, "done", command="pin")]
@@ -111,9 +120,9 @@ def test_texts_are_escaped_and_nothing_is_loaded() -> None:
         history=[record(1, "failed", attack)],
         audit=AUDIT | {"advisories": [ADVISORY | {"summary": attack}, ADVISORY | {"link": "https://osv.example/1"}]},
     )
-    many: list[SiteReport | Unknown] = [report, Unknown("/srv/tea", (Problem("x", attack, attack),)), report]
-    for sites in (many[:1], many):
-        page = render_page([view_site(site, AT) for site in sites])
+    view, unknown = view_site(report, AT), view_unknown("/srv/tea", (Problem("x", attack, attack),))
+    for sites in ([view], [view, unknown, view]):
+        page = render_page(sites)
         assert find_references(page) == {"https://osv.example/1"}
         assert not re.search("<script|\x1b|\u202e", page)
     assert page.index('badge-red">unknown') < page.index('badge-green">well')
