@@ -53,6 +53,7 @@ class Host:
             "LC_ALL": "C.UTF-8",
             "DEBIAN_FRONTEND": "noninteractive",
             "SSL_CERT_FILE": "/opt/ca-certificates.crt",
+            "PIP_CERT": "/opt/ca-certificates.crt",
         }
 
     def run(self, command: str, user: str = "", *, check: bool = True, loud: bool = False) -> int:
