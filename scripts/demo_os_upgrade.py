@@ -152,7 +152,7 @@ def tell_story(host: Host, server: MailServer) -> None:
     host.run("cd /srv/wiki/site && releaser init --from-venv /usr/bin/python3", "wiki", loud=True)
     pyproject = host.root / "srv/wiki/site/pyproject.toml"
     print("\nDjango 3.2 of Debian 12 does not work on Python 3.13, so its owner allows 4.2.", flush=True)
-    text = re.sub("Django~=3[0-9.]*", "Django~=4.2.0", pyproject.read_text())
+    text = re.sub("django~=3[0-9.]*", "django~=4.2.0", pyproject.read_text(), flags=re.IGNORECASE)
     pyproject.write_text(f"{text}\n{SETTINGS}")
     host.run("cd /srv/wiki/site && uv lock -q", "wiki")
     commit(host, "wiki")
