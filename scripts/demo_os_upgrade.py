@@ -7,6 +7,7 @@ this script, or, where that is the system's, one of `uv python install`.
 
 import contextlib
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -53,6 +54,7 @@ class Host:
             "LC_ALL": "C.UTF-8",
             "DEBIAN_FRONTEND": "noninteractive",
             "SSL_CERT_FILE": "/opt/ca-certificates.crt",
+            "PIP_CERT": "/opt/ca-certificates.crt",
         }
 
     def run(self, command: str, user: str = "", *, check: bool = True, loud: bool = False) -> int:
@@ -92,6 +94,7 @@ def install_debian(root: Path) -> None:
     words = ["debootstrap", "--variant=minbase", f"--include={packages}", "bookworm", str(root), MIRROR]
     subprocess.run(words, check=True, stdout=subprocess.DEVNULL)
     shutil.copy("/etc/resolv.conf", root / "etc/resolv.conf")
+    (root / "etc/hosts").write_text("127.0.0.1 localhost\n", encoding="utf-8")
     shutil.copy("/etc/ssl/certs/ca-certificates.crt", root / "opt/ca-certificates.crt")
 
 
@@ -148,11 +151,16 @@ def tell_story(host: Host, server: MailServer) -> None:
     host.run("cd /srv/wiki/site && git commit -q --allow-empty -m Begin", "wiki")
     host.run("cd /srv/wiki/site && releaser init --from-venv /usr/bin/python3", "wiki", loud=True)
     pyproject = host.root / "srv/wiki/site/pyproject.toml"
-    pyproject.write_text(f"{pyproject.read_text()}\n{SETTINGS}")
+    print("\nDjango 3.2 of Debian 12 does not work on Python 3.13, so its owner allows 4.2.", flush=True)
+    text = re.sub("django~=3[0-9.]*", "django~=4.2.0", pyproject.read_text(), flags=re.IGNORECASE)
+    pyproject.write_text(f"{text}\n{SETTINGS}")
+    host.run("cd /srv/wiki/site && uv lock -q", "wiki")
     commit(host, "wiki")
     sites = "".join(f"[[site]]\npath = '/srv/{name}/site'\nowner = '{name}'\n" for name in ("shop", "wiki"))
     mail = f"[mail]\nsmtp_host = '{server.host}'\nupdater_admins = 'ops@example.org'\n"
     host.write("/etc/releaser/sites.toml", mail + sites)
+    for name in ("shop", "wiki"):
+        host.run(f"releaser init --project /srv/{name}/site", name, loud=True)
     host.run("releaser update --all", loud=True)
     tell_mails(server)
     print("\nDebian 12 becomes Debian 13.", flush=True)

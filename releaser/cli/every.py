@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import sys
@@ -61,7 +62,8 @@ def _run_all_and_exit(common: Common, path: Path, jobs: int) -> None:
 
     def report(answer: Answer) -> None:
         if sys.stderr.isatty() and not common.quiet:
-            click.echo(f"{answer.site}: {summarize(answer).result}", err=True)
+            with contextlib.suppress(OSError):
+                click.echo(f"{answer.site}: {summarize(answer).result}", err=True)
 
     act = update_all if is_update else ask_all
     try:

@@ -39,19 +39,20 @@ def send_digest(sites: SitesFile, answers: Sequence[Answer], environ: Mapping[st
     if not recipients:
         return None
     path = _find_state(sites.path, environ)
-    state = _State()
+    before = _State()
     with contextlib.suppress(BrokenFileError):
-        state = read_json(path, _State) or state
-    told, news = dict(state.news), set[str]()
+        before = read_json(path, _State) or before
+    told, news = dict(before.news), set[str]()
     for answer in answers:
         if not answer.waits:
             is_news, told[answer.site] = judge_news(told.get(answer.site, MailNews()), UPDATE, _make_outcome(answer))
             news |= {answer.site} if is_news else set()
     listed = {answer.site for answer in answers}
-    state = _State({site: each for site, each in told.items() if site in listed}, state.waiting)
+    state = _State({site: each for site, each in told.items() if site in listed}, before.waiting)
     settings = msgspec.structs.replace(sites.mail, admins=recipients)
     if not (news or state.waiting):
-        _write(path, state)
+        if state != before:
+            _write(path, state)
         return None
     from releaser.report import smtp
 

@@ -18,7 +18,6 @@ import msgspec
 
 from releaser.errors import Problem, ToolError
 from releaser.fleet.sites import ListedSite
-from releaser.releases.release import PackageChange
 from releaser.report.outcomes import News
 from releaser.report.page import SiteReport, SiteView, view_site, view_unknown
 from releaser.system import process
@@ -66,7 +65,6 @@ class Summary(msgspec.Struct, frozen=True):
     result: str = ""
     news: News = "once"
     problems: tuple[Problem, ...] = ()
-    changes: tuple[PackageChange, ...] = ()
 
 
 def summarize(answer: Answer) -> Summary:
@@ -74,11 +72,8 @@ def summarize(answer: Answer) -> Summary:
     if answer.reason or answer.answer is None:
         result = "waits" if answer.waits else "refused" if answer.exit_code == 3 else "no-answer"
         return Summary(answer.reason, result, "quiet" if answer.waits else "once")
-    summary = msgspec.convert(answer.answer, Summary)
-    return summary if summary.result else msgspec.structs.replace(summary, result=_WORDS[bool(answer.exit_code)])
-
-
-_WORDS = ("well", "needs-attention")
+    result = "needs-attention" if answer.exit_code else "well"
+    return msgspec.convert({"result": result} | answer.answer, Summary)
 
 
 def view_answer(answer: Answer) -> SiteView:

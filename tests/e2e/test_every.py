@@ -173,17 +173,17 @@ def test_law_37_status_check_and_outdated_say_of_all_sites_what_they_say_of_each
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("", "has no site"),
-        ("[[site]]\npath = '/srv/a'", "`owner` is missing"),
+        ("", "required field `site`"),
+        ("[[site]]\npath = '/srv/a'", "required field `owner`"),
         ("[[site]]\npath = 'a'\nowner = 'root'", "absolute"),
-        ("[[site]]\npath = '/srv/a'\nownr = 'root'\nowner = 'x'", "Did you mean `owner`?"),
-        ("[[site]]\npath = '/srv/a'\nowner = 'x'\nfirst = 1", "`true` or `false`"),
-        ("[[site]]\npath = '/srv/a'\nowner = 'x'\n[[site]]\npath = '/srv/a/'\nowner = 'x'", "listed twice"),
-        ("limit = 'soon'\n[[site]]\npath = '/srv/a'\nowner = 'x'", "`limit` must be a time"),
+        ("[[site]]\npath = '/srv/a'\nownr = 'root'\nowner = 'x'", "unknown field `ownr`"),
+        ("[[site]]\npath = '/srv/a'\nowner = 'x'\nfirst = 1", "Expected `bool`"),
+        ("[[site]]\npath = '/srv/a'\nowner = 'x'\n[[site]]\npath = '/srv/a/'\nowner = 'x'", "each once"),
+        ("limit = 'soon'\n[[site]]\npath = '/srv/a'\nowner = 'x'", "a time such as"),
         ("[[site]]\npath = '/srv/a'\nowner = 'x'\n[mail]\nsmtp_hots = 'x'", "Did you mean `smtp_host`?"),
-        ("site = 3", "has no site"),
+        ("site = 3", "Expected `array`"),
         ("[[site]", "sites.toml: "),
-        ("mail = 1\n[[site]]\npath = '/srv/a'\nowner = 'x'", "`mail` must be a table"),
+        ("mail = 1\n[[site]]\npath = '/srv/a'\nowner = 'x'", "Expected `object`"),
     ],
 )
 def test_law_28_a_mistake_in_the_sites_file_is_named(tmp_path: Path, text: str, words: str) -> None:
