@@ -13,7 +13,7 @@ export PYTEST_DEBUG_TEMPROOT ?= $(shell [ -w /dev/shm ] && [ "$$(df -m --output=
 # Without byte code each pytest worker compiles all tests again.
 unexport PYTHONDONTWRITEBYTECODE VIRTUAL_ENV
 
-.PHONY: help demo demo-gunicorn demo-passenger demo-ansible servers test test-slow faults laws size figures limits check docs reference pictures bench requirements \
+.PHONY: help demo demo-gunicorn demo-passenger demo-ansible demo-os-upgrade servers test test-slow faults laws size figures limits check docs reference pictures bench requirements \
 	clean
 
 help: ## Show this help
@@ -30,6 +30,8 @@ demo-passenger: $(DEMO)/.ready ## The same under Apache with Passenger, against 
 
 demo-ansible: ## Roll out to five hosts with Ansible and real ssh: a failing canary, the way back; as root, makes users
 	@$(PYTHON) scripts/ansible/try
+demo-os-upgrade: $(DEV)/.ready ## Upgrade Debian 12 to 13 under two sites, in a chroot, as root with debootstrap (KEEP=1 keeps it)
+	@$(DEV)/bin/python -u scripts/demo_os_upgrade.py
 
 servers: $(DEMO)/.ready ## Measure restarts of real servers and workers, each in a small site (ARGS: names of rows)
 	@$(DEMO)/bin/python scripts/servers.py $(ARGS)

@@ -1,14 +1,16 @@
 """Measure ten releases on disk, an update, a quiet night, a search for culprits, and a start; needs no network.
 
 As root the sites belong to an ordinary user, for whom releases are clones by hard links. Say `updates`, `quiet`,
-`search` or `starter` for a part of it.
+`search`, `starter` or `sites` for a part of it; `sites` takes the number of sites, and makes a user, as root.
 """
 
 import argparse
+import contextlib
 import functools
 import hashlib
 import json
 import os
+import pwd
 import resource
 import shutil
 import statistics
@@ -16,7 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +27,17 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from figures import ONE, QUIET, STATUS, count_commands, print_counts
 
 from tests.e2e.test_starter import Program
-from tests.support.commands import Finished, Identity, copy_for_every_user, reachable_python, run
+from tests.support.commands import (
+    Finished,
+    Identity,
+    clean_environment,
+    copy_for_every_user,
+    named_users,
+    reachable_python,
+    run,
+)
 from tests.support.sites import SampleSite, SiteOptions
+from tests.support.smtp import mail_server, read_mail
 
 RELEASES = 10
 CHANGED = 3  # packages of each release but the first
@@ -42,6 +53,7 @@ import runpy, time
 time.sleep({LONG})
 runpy.run_path("run_tests.py", run_name="__main__")
 """
+HANGS, FLOODS = "kill -STOP $PPID; sleep 600", "head -c 1000000000 /dev/zero >/proc/$PPID/fd/1"  # in place of uv
 ORDINARY = 61234  # a number that no user has
 
 
@@ -216,6 +228,99 @@ def measure_starter(place: Path, user: Identity | None) -> None:
     print(f"a start with nothing new by the starter beside `python -c pass`: {ratio:.2f} (median of {STARTS})")
 
 
+def run_each(sites: Sequence[SampleSite], command: str) -> float:
+    """Run a command for one site after the other; return the processor time."""
+    before = sum(os.times()[2:4])
+    for site in sites:
+        site.releaser(command, check=0)
+    return sum(os.times()[2:4]) - before
+
+
+def run_all(place: Path, programs: Path, *words: str) -> tuple[Finished, float, int]:
+    """Run a command for all sites; return its end, its processor time, and the most memory of its own processes, in kB.
+
+    These are the parent and its workers, but not what runs for a site.
+    """
+    env = clean_environment(place / "home", place / "cache", programs) | {"XDG_STATE_HOME": str(place / "state")}
+    before, most, out = sum(os.times()[2:4]), 0, place / "out"
+    with out.open("w") as file, (place / "err").open("w") as errors:
+        line: list[str | Path] = [programs / "releaser", words[0], "--all", "--sites", place / "sites.toml", *words[1:]]
+        process = subprocess.Popen(line, env=env, cwd=place, stdout=file, stderr=errors)
+        while process.poll() is None:
+            for pid in (process.pid, *_children(process.pid)):
+                with contextlib.suppress(OSError, IndexError):
+                    status = Path(f"/proc/{pid}/status").read_text()
+                    most = max(most, int(status.partition("VmHWM:")[2].split()[0]))
+            time.sleep(0.05)
+    finished = Finished(returncode=process.returncode, stdout=out.read_text(), stderr=(place / "err").read_text())
+    return finished, sum(os.times()[2:4]) - before, most
+
+
+def _children(pid: int) -> list[str]:
+    """Return the children of a process that run its own program."""
+    try:
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        return [child for child in children if b"--all" in Path(f"/proc/{child}/cmdline").read_bytes().split(b"\0")]
+    except OSError:
+        return []
+
+
+def measure_sites(place: Path, user: Identity | None, number: int) -> None:
+    """Print what quiet nights of many sites cost, beside one after the other; then with sites that misbehave."""
+    if user is None:
+        sys.exit("Only root can run sites as their owners.")
+    with named_users(user.programs, "bench") as (owner,), mail_server() as server:
+        first = make_site(place / "first", owner, SiteOptions(packages=dict.fromkeys(SMALL, "1.0")), is_small=True)
+        first.releaser("init", check=0)
+        first.releaser("update", check=0)
+        sites = [first.copy(place / f"site{count:03}") for count in range(number)]
+        owner.own(*(site.base for site in sites))
+        name = pwd.getpwuid(owner.user).pw_name
+        tables = [f"[[site]]\npath = '{site.path}'\nowner = '{name}'\n" for site in sites]
+        mail = f"limit = '1m'\n[mail]\nsmtp_host = '{server.host}'\nupdater_admins = 'ops@example.org'\n"
+        (place / "sites.toml").write_text(mail + "".join(tables))
+        for command in ("update", "status"):
+            run_each(sites, command)  # fills the caches
+            ratios, walls = list[float](), list[float]()
+            for _ in range(max(1, 60 // number)):
+                began = time.monotonic()
+                alone = run_each(sites, command)
+                alone_wall, began = time.monotonic() - began, time.monotonic()
+                _, together, memory = run_all(place, user.programs, command)
+                wall, began = time.monotonic() - began, time.monotonic()
+                run_all(place, user.programs, command, "--jobs", "2")
+                two = time.monotonic() - began
+                print(
+                    f"{command}: {alone:.1f} s of processor, --all {together:.1f} s, {memory / 1024:.0f} MiB;", end=" "
+                )
+                print(f"{alone_wall:.1f} s of time, --all {wall:.1f} s, --jobs 2 {two:.1f} s", flush=True)
+                ratios.append(together / alone)
+                walls.append(two / alone_wall)
+            print(
+                f"{command} --all beside {number} single ones: {statistics.median(ratios):.2f} of processor time;",
+                end=" ",
+            )
+            print(f"--jobs 2: {statistics.median(walls):.2f} of wall time")
+        for site, text in zip(sites, (HANGS, HANGS, FLOODS), strict=False):
+            program = site.outer / "program"
+            program.write_text(f"#!/bin/sh\n{text}\n")
+            program.chmod(0o755)
+            site.write_dotenv(uv=str(program))
+            owner.own(site.outer)
+        # A pipe of root's is open to root alone, so the one that floods is root's own.
+        subprocess.run(["chown", "-R", "root:root", sites[2].base], check=True)
+        tables[2] = tables[2].replace(name, "root")
+        (place / "sites.toml").write_text(mail + "".join(tables))
+        (sites[3].path / "pyproject.toml").unlink()
+        began = time.monotonic()
+        finished, processor, memory = run_all(place, user.programs, "update", "--jobs", "2")
+        print(f"\ntwo hang, one prints 1 GB, one is broken: exit {finished.returncode}, ", end="")
+        print(f"{time.monotonic() - began:.0f} s, {processor:.1f} s of processor, {memory / 1024:.0f} MiB at most")
+        print("\n".join(finished.stdout.splitlines()[:8]), finished.stderr, sep="\n")
+        for _, message, _ in server.mails:
+            print(message["Subject"], read_mail(message), sep="\n")
+
+
 SECTIONS = {
     "updates": measure_updates,
     "quiet": measure_quiet_nights,
@@ -227,8 +332,10 @@ SECTIONS = {
 def main() -> None:
     """Measure in a temporary directory."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("section", nargs="?", choices=SECTIONS, help="measure this alone")
-    chosen = parser.parse_args().section
+    parser.add_argument("section", nargs="?", choices=[*SECTIONS, "sites"], help="measure this alone")
+    parser.add_argument("number", nargs="?", type=int, default=20, help="how many sites")
+    options = parser.parse_args()
+    chosen = options.section
     with tempfile.TemporaryDirectory(prefix="releaser-bench-", ignore_cleanup_errors=True) as directory:
         place, user = Path(directory), None
         place.chmod(0o755)
@@ -238,7 +345,10 @@ def main() -> None:
             subprocess.run([reachable_python(), "-m", "compileall", "-q", place / "programs/lib"], check=True)
             user = Identity(user=ORDINARY, group=ORDINARY, programs=place / "programs/bin")
         for section in [chosen] if chosen else SECTIONS:
-            SECTIONS[section](place / section, user)
+            if section == "sites":
+                measure_sites(place / section, user, options.number)
+            else:
+                SECTIONS[section](place / section, user)
 
 
 if __name__ == "__main__":

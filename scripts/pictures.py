@@ -1,16 +1,22 @@
-"""Make docs/pictures/: commands on a terminal of 80 columns as SVG, mails in a browser as PNG. All are real runs.
+"""Make docs/pictures/: commands on a terminal of 80 columns as SVG, mails and pages in a browser as PNG.
+
+All are real runs, but for the earlier nights of the page.
 
 Packages come from an index beside the site; chromium shows the mails, if it is installed and releaser writes HTML.
 """
 
 import email
 import email.policy
+import getpass
 import io
+import json
+import random
 import re
 import socket
 import subprocess
 import sys
 import tempfile
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from rich._export_format import CONSOLE_SVG_FORMAT
@@ -32,6 +38,15 @@ MAILS = {
     "updated": ((1200, "light"), (1200, "dark"), (390, "light"), (390, "dark")),
     "failed": ((1200, "light"), (390, "dark")),
 }
+HIGHEST = 2000  # pixels of a picture
+PAGE = ((1280, "light"), (390, "dark"))
+_SAID = {
+    "no-changes": "Everything is up to date.",
+    "updated": "A release is live: django 5.2.6 → 5.2.7.",
+    "failed": "A release (pillow 11.3.0 → 12.0.0) failed its tests: 2 tests fail.",
+    "rolled-back": "A release failed and was rolled back: the site answered 500.",
+    "refused": "Tracked files of the checkout are changed: `shop/settings.py`.",
+}
 
 
 class Studio:
@@ -41,9 +56,8 @@ class Studio:
         (place / "templates").mkdir()
         templates = Templates(place / "templates", place / "uv-cache")
         packages = dict(PACKAGES)
-        self.site: SampleSite = SiteFactory(place / "srv", templates)(
-            outer="shop_stuff", name="shop", packages=packages
-        )
+        self.make_site = SiteFactory(place / "srv", templates)
+        self.site: SampleSite = self.make_site(outer="shop_stuff", name="shop", packages=packages)
         self.env = self.site.environment({"PATH": f"{Path(releaser_command()[0]).parent}:{self.site.env['PATH']}"})
 
     def tidy(self, text: str) -> str:
@@ -73,9 +87,30 @@ class Studio:
         for width, scheme in MAILS[name]:
             photograph(self.tidy(part.get_content()), width, scheme, PICTURES / f"mail-{name}-{width}-{scheme}.png")
 
+    def page(self, name: str, site: SampleSite) -> None:
+        """Write the pictures of a page of `releaser report`; of many sites if those are listed beside the site."""
+        listed = site.base / f"{name}.toml"
+        many = ("--all", "--sites", listed) if listed.exists() else ()
+        site.releaser("report", *many, "--html", site.base / f"{name}.html", project=None if many else "")
+        text = self.tidy((site.base / f"{name}.html").read_text())
+        for width, scheme in PAGE:
+            photograph(text, width, scheme, PICTURES / f"{name}-{width}-{scheme}.png")
+
+
+def make_history(site: SampleSite) -> None:
+    """Let a site look as if it had been updated for half a year."""
+    choose, history, at = random.Random(7), site.state / "history.jsonl", datetime.now(UTC)
+    lines = []
+    for days in range(170, 0, -1):
+        result = choose.choices(["no-changes", "updated", "failed", "rolled-back", "refused"], [80, 14, 3, 1, 2])[0]
+        run = {"run": f"{at - timedelta(days=days):%Y%m%dT%H%M%SZ}", "command": "update", "exit_code": 0}
+        run |= {"ended_at": f"{(at - timedelta(days=days)).isoformat()}", "result": result, "headline": _SAID[result]}
+        lines += [json.dumps(run | {"seconds": choose.uniform(4, 90)})] if choose.random() < 0.97 else []
+    history.write_text("\n".join([*lines, history.read_text()]))
+
 
 def photograph(html: str, width: int, scheme: str, picture: Path) -> None:
-    """Write a picture of a page, as high as the page is."""
+    """Write a picture of a page, as high as the page is, but for what is below `HIGHEST`."""
     with tempfile.TemporaryDirectory() as place:
         page, frame = Path(place, "mail.html"), Path(place, "frame.html")
         page.write_text(html, encoding="utf-8")
@@ -94,8 +129,32 @@ def photograph(html: str, width: int, scheme: str, picture: Path) -> None:
         base += [f"--user-data-dir={place}/profile", f"--blink-settings=preferredColorScheme={int(scheme == 'light')}"]
         done = subprocess.run([*base, "--dump-dom", frame.as_uri()], capture_output=True, text=True, check=True)
         height = re.search(r"<title>(\d+)", done.stdout)
-        shot = [f"--screenshot={picture}", f"--window-size={width},{height[1] if height else 2000}", frame.as_uri()]
+        shot = [
+            f"--screenshot={picture}",
+            f"--window-size={width},{min(int(height[1]), HIGHEST) if height else HIGHEST}",
+            frame.as_uri(),
+        ]
         subprocess.run([*base, *shot], capture_output=True, check=True)
+
+
+def photograph_pages(studio: Studio) -> None:
+    """Make the pictures of the page of a site, and of five sites."""
+    make_history(studio.site)
+    studio.page("page", studio.site)
+    listed = [studio.site.path]
+    for name in ("blog", "forum", "library"):
+        site = studio.make_site(outer=f"{name}_stuff", name=name, packages={"django": "5.2.7"})
+        site.releaser("init", check=0)
+        if name == "blog":
+            site.releaser("pause", "--for", "2d", "The blog moves", check=0)
+        if name == "forum":
+            site.edit("shop.py", "EDITION = 2\n")
+        listed.append(site.path)
+    listed.append(site.base / "museum_stuff/museum")
+    user = getpass.getuser()
+    text = "".join(f"[[site]]\npath = '{path}'\nowner = '{user}'\n" for path in listed)
+    (site.base / "sites.toml").write_text(text)
+    studio.page("sites", site)
 
 
 def main() -> None:
@@ -120,6 +179,7 @@ def main() -> None:
         studio.mail("updated")
         site.publish("pillow", "12.1.0", broken=True)
         studio.mail("failed")
+        photograph_pages(studio)
 
 
 if __name__ == "__main__":

@@ -82,6 +82,7 @@ SECTIONS: dict[str, tuple[click.Command, ...]] = {
         look.logs_command,
         look.audit_command,
         look.verify_command,
+        look.report_command,
     ),
     "Keep": (
         keep.prune_command,

@@ -10,6 +10,7 @@ import click
 
 from releaser.cli import render
 from releaser.cli.common import OVERRIDES, Common, common_options, preview_and_exit, run_and_exit
+from releaser.cli.every import sites_options
 from releaser.pipelines.check import check, check_first_tests, check_tests, is_before_init
 from releaser.pipelines.checks import look
 from releaser.pipelines.decide import UpdateOptions
@@ -35,6 +36,7 @@ from releaser.system.text import normalize_name
 @OVERRIDES
 @click.option("--dry-run", is_flag=True, help="Only say what would be updated.")
 @common_options(takes_lock=True)
+@sites_options
 def update_command(
     common: Common,
     names: tuple[str, ...],
@@ -97,6 +99,7 @@ def list_command(common: Common) -> None:
 
 @click.command("status")
 @common_options(takes_lock=False)
+@sites_options
 def status_command(common: Common) -> None:
     """Show the state of the site; exit 10 if it needs attention."""
     site = open_site(common.project, os.environ)
@@ -109,6 +112,7 @@ def status_command(common: Common) -> None:
 @click.command("outdated")
 @click.argument("name", required=False)
 @common_options(takes_lock=False)
+@sites_options
 def outdated_command(common: Common, name: str | None) -> None:
     """List newer versions: what the next update would take, and what blocks the others.
 
@@ -127,6 +131,7 @@ def outdated_command(common: Common, name: str | None) -> None:
     "--live", is_flag=True, help="Ask the health check; name the settings of Django, groups and gates that apply."
 )
 @common_options(takes_lock=True)
+@sites_options
 def check_command(common: Common, tests: bool, mail: bool, live: bool) -> None:
     """Name every reason why an update would be refused, or would fail now: the remote and the indexes are asked."""
     if tests and mail:

@@ -1,22 +1,28 @@
-"""The commands that look: show, diff, history, logs, audit and verify."""
+"""The commands that look: show, diff, history, logs, audit, verify and report."""
 
 from __future__ import annotations
 
 import os
 import sys
+from pathlib import Path
 
 import click
 
 from releaser.checkout.repository import open_repository
 from releaser.cli import render
 from releaser.cli.common import Common, common_options
+from releaser.cli.every import sites_options
 from releaser.packages.audit import audit_venv
 from releaser.packages.changes import compare_releases
+from releaser.pipelines.checks import look
+from releaser.pipelines.outdated import ask_outdated
 from releaser.pipelines.verify import verify_release
 from releaser.releases.store import Store
 from releaser.report.details import describe_release, find_log
 from releaser.report.history import read_history
+from releaser.report.page import make_report, view_site, write_page
 from releaser.site.site import open_site
+from releaser.system.run import now
 from releaser.system.text import escape_lines
 
 
@@ -102,3 +108,26 @@ def logs_command(common: Common, run: str | None) -> None:
         render.print_json({**answer, "run": path.stem, "text": text})
     else:
         click.echo(escape_lines(text), nl=False)
+
+
+@click.command("report")
+@click.option("--html", "target", type=click.Path(path_type=Path), metavar="FILE", help="Write the page to FILE.")
+@click.option("--outdated", "asks", is_flag=True, help="Ask the indexes what is newer, as `releaser outdated` does.")
+@common_options(takes_lock=False)
+@sites_options
+def report_command(common: Common, target: Path | None, asks: bool) -> None:
+    """Write a page about the site, or all sites: what needs a person, packages, releases and runs.
+
+    Without `--outdated` it asks no network: newer versions are those of the last update's decision.
+    """
+    if target is None and not common.as_json:
+        raise click.UsageError("Name the page: `--html FILE`.")
+    site = open_site(common.project, os.environ)
+    store = Store(site.paths)
+    report = make_report(site, store, look(site, store).problems, ask_outdated(site) if asks else None)
+    if target is not None:
+        write_page(target, [view_site(report, now())])
+    if common.as_json:
+        render.print_answer(report, problems=report.status.attention)
+    elif common.verbose or (sys.stderr.isatty() and not common.quiet):
+        click.echo(f"The page is `{target}`.", err=True)

@@ -17,19 +17,20 @@ import msgspec
 from releaser.bundles.bundle import Bundle
 from releaser.bundles.create import Created
 from releaser.errors import Problem
+from releaser.fleet.every import Answer, name_sites, summarize
 from releaser.packages.audit import Audit
 from releaser.packages.changes import describe_changes
 from releaser.pipelines.check import Check
-from releaser.pipelines.outdated import Outdated
 from releaser.pipelines.verify import Verification
 from releaser.releases.lease import list_sentences
 from releaser.releases.release import PackageChange
 from releaser.report.details import Details
 from releaser.report.history import Record
+from releaser.report.listing import Outdated
 from releaser.report.outcomes import Outcome, describe_outcome
 from releaser.report.status import ReleaseRow, Status
 from releaser.site.settings import SettingRow, format_duration
-from releaser.system.text import escape, escape_lines, format_bytes, format_seconds, format_time, join_few, redact
+from releaser.system.text import escape, escape_lines, format_bytes, format_seconds, format_time, join_few, redact, redact_all
 
 
 def open_closed_streams() -> None:
@@ -50,17 +51,8 @@ def drop_output() -> None:
 
 def print_json(value: Any) -> None:
     """Print a value as JSON; what could control a terminal is escaped as JSON does it."""
-    data = msgspec.json.encode(_redact_texts(msgspec.to_builtins(value)))
+    data = msgspec.json.encode(redact_all(msgspec.to_builtins(value)))
     click.echo(escape_lines(msgspec.json.format(data, indent=2).decode()))
-
-
-def _redact_texts(value: Any) -> Any:
-    """Return what JSON is made of, without the secrets in its texts."""
-    if isinstance(value, dict):
-        return {key: _redact_texts(entry) for key, entry in value.items()}
-    if isinstance(value, list | tuple):
-        return [_redact_texts(entry) for entry in value]
-    return redact(value) if isinstance(value, str) else value
 
 
 def print_outcome(outcome: Outcome, *, as_json: bool, verbose: bool, quiet: bool) -> None:
@@ -203,6 +195,16 @@ def print_audit(audit: Audit) -> None:
     """Print the known vulnerabilities of a release."""
     _say_row("audit", audit.headline)
     _print_attention(audit.problems)
+
+
+def print_answers(answers: Sequence[Answer]) -> None:
+    """Print what a command says of many sites as a table; what needs a person comes first."""
+    table, names = [("site", "result", "exit", "")], name_sites(answers)
+    for answer in sorted(answers, key=lambda answer: (answer.need, answer.site)):
+        summary = summarize(answer)
+        words = summary.problems[0].message if summary.problems else summary.headline
+        table.append((names[answer.site], summary.result, str(answer.exit_code), words))
+    _print_table(table, right=2)
 
 
 def print_verification(verification: Verification) -> None:

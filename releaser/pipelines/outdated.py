@@ -8,7 +8,7 @@ from pathlib import Path
 
 import msgspec
 
-from releaser.errors import BuildError, require
+from releaser.errors import BuildError, ReleaserError, require
 from releaser.live.outlook import foresee
 from releaser.packages.another_python import explain_python
 from releaser.packages.blocked import Blocked, Facts, explain, read_answer, read_unfit
@@ -17,10 +17,10 @@ from releaser.packages.lock import Package, Source
 from releaser.packages.resolve import Plan, read_live_venv
 from releaser.packages.rules import Rules, Skipped, find_rule, is_pinnable
 from releaser.pipelines.decide import UpdateOptions, decide, require_names
-from releaser.releases.release import PackageChange
 from releaser.releases.store import SiteRun, Store
 from releaser.releases.venv import list_installed
 from releaser.report.decision import Adopt, Paused, Refused, StillFailing, summarize
+from releaser.report.listing import Outdated, OutdatedRow
 from releaser.site.site import Site
 from releaser.system.process import Finished, failure
 from releaser.system.run import UPDATE
@@ -30,25 +30,6 @@ _MOST = 40  # versions of a package
 _TREE = "tree --outdated --frozen --universal --all-groups --format json"
 _NEWEST = "pip compile newer.in --no-deps --no-header --no-annotate --quiet --prerelease disallow"
 _PINNED = re.compile(r"^([a-z0-9-]+)==(\S+)", re.MULTILINE)
-
-
-class OutdatedRow(msgspec.Struct, frozen=True):
-    """A package of which the index has a newer version than the live one; `tonight` is None if it stays."""
-
-    name: str
-    live: str
-    tonight: str | None
-    newest: str
-    blocked: tuple[Blocked, ...] = ()
-
-
-class Outdated(msgspec.Struct, frozen=True):
-    """The answer of `outdated`; `decision` is what the next update does, and `changes` are its packages."""
-
-    headline: str
-    decision: str
-    changes: tuple[PackageChange, ...] = ()
-    packages: tuple[OutdatedRow, ...] = ()
 
 
 class _Tree(msgspec.Struct, frozen=True):
@@ -112,6 +93,14 @@ def list_outdated(site: Site, name: str) -> Outdated:
         known = f"No version newer than {name} {installed.get(name)} is known."
         headline = known if name in installed else f"{name} is in uv.lock, but not installed here."
     return Outdated(headline, decision.kind, changes, tuple(rows))
+
+
+def ask_outdated(site: Site) -> Outdated:
+    """Return what is newer; an answer without packages says why nothing could be asked."""
+    try:
+        return list_outdated(site, "")
+    except ReleaserError as error:
+        return Outdated(f"Newer versions are not known: {error.message}", "refused")
 
 
 def _refuse(row: OutdatedRow, decision: StillFailing) -> OutdatedRow:

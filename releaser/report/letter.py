@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal
 
 import msgspec
 
-from releaser.system.text import escape, escape_lines
+from releaser.system.text import escape, escape_lines, name_project
 
 Colour = Literal["green", "amber", "red", "blue"]
 
@@ -44,6 +45,11 @@ def render_text(letter: Letter) -> str:
 
 def render_html(letter: Letter) -> str:
     """Return a letter as HTML, with all text escaped."""
+    return fill_template("mail.html.j2", {"letter": letter})
+
+
+def fill_template(name: str, values: Mapping[str, object]) -> str:
+    """Return a template of HTML with values, whose text is escaped."""
     from jinja2 import Environment, PackageLoader, StrictUndefined  # takes 100 ms
 
     environment = Environment(
@@ -53,4 +59,5 @@ def render_html(letter: Letter) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    return escape_lines(environment.get_template("mail.html.j2").render(letter=letter))
+    environment.filters["named"] = name_project  # so that commands can be pasted anywhere
+    return escape_lines(environment.get_template(name).render(values))

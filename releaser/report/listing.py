@@ -1,13 +1,35 @@
-"""The list of releases, with what each takes on the disk."""
+"""The list of releases, with what each takes on the disk, and that of packages that are outdated."""
 
 from __future__ import annotations
 
+import msgspec
+
+from releaser.packages.blocked import Blocked
 from releaser.releases.lease import is_used, list_users
-from releaser.releases.release import Release
+from releaser.releases.release import PackageChange, Release
 from releaser.releases.store import Store
 from releaser.report.status import ReleaseRow
 from releaser.site.site import Site
 from releaser.system.files import measure
+
+
+class OutdatedRow(msgspec.Struct, frozen=True):
+    """A package of which the index has a newer version than the live one; `tonight` is None if it stays."""
+
+    name: str
+    live: str
+    tonight: str | None
+    newest: str
+    blocked: tuple[Blocked, ...] = ()
+
+
+class Outdated(msgspec.Struct, frozen=True):
+    """The answer of `outdated`; `decision` is what the next update does, and `changes` are its packages."""
+
+    headline: str
+    decision: str
+    changes: tuple[PackageChange, ...] = ()
+    packages: tuple[OutdatedRow, ...] = ()
 
 
 def list_releases(site: Site) -> list[ReleaseRow]:

@@ -117,8 +117,9 @@ def describe_outcome(outcome: Outcome) -> dict[str, Any]:
     """Return an outcome for programs."""
     fields: dict[str, Any] = {
         name: getattr(outcome, name)
-        for name in ("result", "exit_code", "headline", "notes", "release", "previous", "commits", "steps", "problems")
+        for name in ("result", "exit_code", "headline", "news", "notes", "release", "previous", "commits", "steps")
     }
+    fields["problems"] = outcome.problems
     names = ("changes", "new_commits", "failed_gate", "failed_release", "output", "culprits", "suspects")
     fields |= {name: getattr(outcome.payload, name) for name in names}
     return fields | {"on_hold": list(map(describe_hold, outcome.on_hold)), "decision": outcome.decision}

@@ -80,8 +80,8 @@ class _Output:
     output open, which needs a file in memory; all but the end of that is freed now and then.
     """
 
-    def __init__(self, *, is_answer: bool, is_file: bool) -> None:
-        self._is_answer, self.is_file = is_answer, is_file
+    def __init__(self, *, is_answer: bool, is_file: bool, longest: int = LONGEST_ANSWER) -> None:
+        self._is_answer, self.is_file, self._longest = is_answer, is_file, longest
         self._start, self._data = 0, bytearray()
         if is_file:
             self.reader = self.writer = os.memfd_create("output")
@@ -97,7 +97,7 @@ class _Output:
     @property
     def is_too_long(self) -> bool:
         """True for an answer that is longer than any that releaser asks for."""
-        return self._is_answer and len(self._data) > LONGEST_ANSWER
+        return self._is_answer and len(self._data) > self._longest
 
     def read(self) -> bool:
         """Take what is there; False if nothing is. All but the end is forgotten."""
@@ -139,14 +139,18 @@ def run(  # noqa: PLR0913 - as many as a program can be run with
     check: bool = True,
     may_leave_service: bool = False,
     is_answer: bool = False,
+    longest: int = LONGEST_ANSWER,
     is_question: bool = False,
     gives_way: bool = False,
     may_have_secrets: bool = False,
     stdin: int = subprocess.DEVNULL,
+    ends_with: signal.Signals = signal.SIGTERM,
+    grace: float = GRACE,
 ) -> Finished:
     """Run a program to its end, and end every process that it leaves in its group.
 
-    The end of its output is kept, or all of an answer (`is_answer`), with bytes that are no UTF-8 as surrogates.
+    The end of its output is kept, or all of an answer (`is_answer`), with bytes that are no UTF-8 as surrogates, up to
+    `longest` bytes. What has to end gets the signal `ends_with`, and SIGKILL `grace` seconds later.
     `may_leave_service` keeps what a program that ended by itself has left running: a restart may start a daemon. The
     program reads `stdin` and has no terminal. If releaser dies, so does it, but for a quick `is_question`: that
     changes nothing, and starts in a fifth of the time. What `gives_way` gets the processor after the site's processes.
@@ -159,7 +163,7 @@ def run(  # noqa: PLR0913 - as many as a program can be run with
     shown = words[:1] if may_have_secrets or may_leave_service else words
     logger.debug("run %s in %s", redact(shlex.join(shown)), cwd)
     began = time.monotonic()
-    out = _Output(is_answer=is_answer, is_file=may_leave_service)
+    out = _Output(is_answer=is_answer, is_file=may_leave_service, longest=longest)
     err = _Output(is_answer=False, is_file=may_leave_service)
     with contextlib.closing(out), contextlib.closing(err):
         try:
@@ -182,11 +186,11 @@ def run(  # noqa: PLR0913 - as many as a program can be run with
         finally:
             with signals.defer_signals():
                 if not (ended and may_leave_service):
-                    _end_group(process.pid, out, err)
+                    _end_group(process.pid, out, err, ends_with=ends_with, grace=grace)
                 process.wait()
         finished = Finished(words, process.returncode, out.decode(), err.decode(), time.monotonic() - began, not ended)
     if out.is_too_long:
-        message = f"`{words[0]}` printed more than {format_bytes(LONGEST_ANSWER)}, and was ended."
+        message = f"`{words[0]}` printed more than {format_bytes(longest)}, and was ended."
         raise ToolError(message, output=finished.stderr)
     if logger.isEnabledFor(logging.DEBUG):
         kept = keep_end(finished.stdout, _LOGGED) if is_answer else finished.stdout
@@ -255,11 +259,11 @@ def _wait(pid: int, timeout: float, *outputs: _Output) -> bool:
         os.close(descriptor)
 
 
-def _end_group(pid: int, *outputs: _Output) -> None:
+def _end_group(pid: int, *outputs: _Output, ends_with: signal.Signals = signal.SIGTERM, grace: float = GRACE) -> None:
     """End a program and its group; the group's number is still its own, since the program was not reaped."""
     if not _wait(pid, 0):
-        _signal_group(pid, signal.SIGTERM)
-        _wait(pid, GRACE, *outputs)
+        _signal_group(pid, ends_with)
+        _wait(pid, grace, *outputs)
     _signal_group(pid, signal.SIGKILL)
 
 
@@ -302,16 +306,16 @@ class NoAnswer(msgspec.Struct, frozen=True):
     reason: str
 
 
-def call_at_once(functions: Sequence[Callable[[], T]]) -> list[T | NoAnswer]:
+def call_at_once(functions: Sequence[Callable[[], T]], grace: float = 2 * GRACE) -> list[T | NoAnswer]:
     """Return what functions return, each called in a child of its own, all at once; one alone is called here.
 
     It is NoAnswer if that raises an error, or the child dies. What they change in memory is lost. A signal ends the
-    children, and all that they run.
+    children, and all that they run; they are killed if that takes more than `grace` seconds.
     """
     if len(functions) == 1:
         return [_try(functions[0])]
     with contextlib.ExitStack() as stack:
-        children = [stack.enter_context(_call(function)) for function in functions]
+        children = [stack.enter_context(_call(function, grace)) for function in functions]
         for pid, _ in children:  # asked to end all at once, before the first is waited for
             stack.callback(os.kill, pid, signal.SIGTERM)
         return [_wait_for_answer(*child) for child in children]
@@ -334,7 +338,7 @@ def _wait_for_answer(pid: int, file: BinaryIO) -> Any:
 
 
 @contextlib.contextmanager
-def _call(function: Callable[[], object]) -> Iterator[tuple[int, BinaryIO]]:
+def _call(function: Callable[[], object], grace: float) -> Iterator[tuple[int, BinaryIO]]:
     """Call a function in a child, which ends with the block; its answer is in the file."""
     prepare = _die_with_parent()
     with tempfile.TemporaryFile() as file:
@@ -352,7 +356,7 @@ def _call(function: Callable[[], object]) -> Iterator[tuple[int, BinaryIO]]:
         finally:
             with signals.defer_signals():
                 os.kill(pid, signal.SIGTERM)
-                _wait(pid, 2 * GRACE)
+                _wait(pid, grace)
                 os.kill(pid, signal.SIGKILL)
                 os.waitpid(pid, 0)
 

@@ -159,6 +159,15 @@ def redact(text: str) -> str:
     return text.encode(errors="backslashreplace").decode()
 
 
+def redact_all(value: Any) -> Any:
+    """Return a value as JSON has it, without the secrets in its texts."""
+    if isinstance(value, dict):
+        return {key: redact_all(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [redact_all(entry) for entry in value]
+    return redact(value) if isinstance(value, str) else value
+
+
 def hide_secrets(variables: Any) -> None:
     """Let `redact` hide the secrets among variables, or in the URLs of a text."""
     if new := find_secrets(variables) - _hidden.keys():

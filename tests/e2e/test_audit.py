@@ -21,7 +21,7 @@ def service() -> Iterator[Advisories]:
         yield running
 
 
-def _use(site: SampleSite, service: Advisories, **settings: str) -> None:
+def use_service(site: SampleSite, service: Advisories, **settings: str) -> None:
     """Let a site ask this service."""
     uv = site.base / "uv"
     script = f'#!/bin/sh\ncase " $* " in *" audit "*) set -- "$@" --service-url {service.url};; esac\n'
@@ -34,7 +34,7 @@ def _use(site: SampleSite, service: Advisories, **settings: str) -> None:
 @pytest.mark.slow
 def test_law_25_no_known_vulnerabilities_only_if_the_service_answered(site: SampleSite, service: Advisories) -> None:
     """All is known; then the service is down; then there is a vulnerability, which may be ignored."""
-    _use(site, service)
+    use_service(site, service)
     with no_change(site):
         assert site.json("audit")["headline"] == "No known vulnerabilities in 3 packages."
     assert sorted(service.asked) == ["alpha", "beta", "localtools"]
@@ -43,16 +43,16 @@ def test_law_25_no_known_vulnerabilities_only_if_the_service_answered(site: Samp
     assert "unknown" in answer["headline"], answer
     assert "No known" not in answer["headline"], answer
     with socket.create_server(("127.0.0.1", 0)) as silent_server:
-        _use(site, Advisories(f"http://127.0.0.1:{silent_server.getsockname()[1]}"))
+        use_service(site, Advisories(f"http://127.0.0.1:{silent_server.getsockname()[1]}"))
         assert "still running after 10 s" in site.json("audit", check=4)["headline"]
-    _use(site, service)
+    use_service(site, service)
     service.status = 200
     service.add("alpha", "GHSA-1", ("1.0.0",), "1.1.0")
     answer = site.json("audit", check=10)
     assert [(each["name"], each["id"], each["fixes"]) for each in answer["advisories"]] == [
         ("alpha", "GHSA-1", ["1.1.0"])
     ]
-    _use(site, service, audit_ignore="cve-0")
+    use_service(site, service, audit_ignore="cve-0")
     assert site.json("audit")["advisories"] == []
 
 
@@ -63,7 +63,7 @@ def test_law_25_a_vulnerability_is_news_once_and_a_fix_alone_is_taken(
     """A quiet night mails a new advisory once; `--only security` takes the lowest that fixes it."""
     site = make_site.live()
     with mail_server() as server:
-        _use(site, service, smtp_host=server.host, updater_admins="ada@example.org")
+        use_service(site, service, smtp_host=server.host, updater_admins="ada@example.org")
         service.add("alpha", "GHSA-1", ("1.0.0", "1.1.0"), "1.1.1")
         site.releaser("update", check=0)
         site.releaser("update", check=0)
@@ -79,11 +79,11 @@ def test_law_25_a_vulnerability_is_news_once_and_a_fix_alone_is_taken(
         assert changes(answer) == changes(preview) == {"alpha": ("1.0.0", "1.1.1")}
         assert site.json("status")["attention"] == []
         service.status = 503
-        _use(site, service, upgrade="security")
+        use_service(site, service, upgrade="security")
         site.releaser("update", check=0)
         assert [problem["code"] for problem in site.json("status", check=10)["attention"]] == ["unknown-audit"]
         service.status = 200
-        _use(site, service, upgrade="all")
+        use_service(site, service, upgrade="all")
         site.releaser("update", check=0)
         site.releaser("rollback", check=0)
         assert site.json("status")["audit"]["unknown"] == "the last audit was of other packages."
@@ -101,7 +101,7 @@ def test_law_25_a_fix_passes_the_age_limit(make_site: SiteFactory, service: Advi
         index.ages.update({"alpha-1.2": 1, "alpha-1.3": 1, "beta-1.1": 1})
         for name, version in (("alpha", "1.1.0"), ("alpha", "1.2.0"), ("alpha", "1.3.0"), ("beta", "1.1.0")):
             site.publish(name, version)
-        _use(site, service, min_age="3d")
+        use_service(site, service, min_age="3d")
         service.add("alpha", "GHSA-1", ("1.0.0", "1.1.0"), "1.2.0")
         answer = site.json("update")
         assert changes(answer) == {"alpha": ("1.0.0", "1.2.0")}
@@ -115,7 +115,7 @@ def test_law_25_a_fix_passes_the_age_limit(make_site: SiteFactory, service: Advi
 @pytest.mark.slow
 def test_law_25_a_candidate_with_a_new_vulnerability_is_refused(site: SampleSite, service: Advisories) -> None:
     """`audit = "refuse"`: exit 5, live unchanged; without an answer exit 4; accepted, the same release goes live."""
-    _use(site, service, audit="refuse")
+    use_service(site, service, audit="refuse")
     service.add("alpha", "GHSA-1", ("1.1.0",), "1.1.1")
     site.publish("alpha", "1.1.0")
     live = site.live()
@@ -126,7 +126,7 @@ def test_law_25_a_candidate_with_a_new_vulnerability_is_refused(site: SampleSite
     assert site.live() == live
     service.status = 200
     site.releaser("update", check=5)
-    _use(site, service, audit="refuse", audit_ignore="GHSA-1")
+    use_service(site, service, audit="refuse", audit_ignore="GHSA-1")
     answer = site.json("update")
     assert (site.version("alpha"), len(site.test_runs())) == ("1.1.0", 1), answer
 
@@ -134,7 +134,7 @@ def test_law_25_a_candidate_with_a_new_vulnerability_is_refused(site: SampleSite
 @pytest.mark.slow
 def test_law_06_25_a_fix_on_hold_gives_way_to_the_next_one_of_its_series(site: SampleSite, service: Advisories) -> None:
     """A person rolls the fix back; until a version after it appears, nothing is taken, and the reason is said."""
-    _use(site, service, upgrade="security")
+    use_service(site, service, upgrade="security")
     service.add("alpha", "GHSA-1", ("1.0.0", "1.1.0"), "1.1.1")
     for version in ("1.1.0", "1.1.1", "1.2.0"):
         site.publish("alpha", version)

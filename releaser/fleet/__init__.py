@@ -1,0 +1,1 @@
+"""Many sites of one host: the file that lists them, and commands that ask or update all of them."""

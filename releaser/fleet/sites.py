@@ -1,0 +1,75 @@
+"""The sites file: which sites a host has, whose they are, and which are updated before the others."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from releaser.errors import refuse, require
+from releaser.site.owners import Trust, find_strangers
+from releaser.site.settings import MailSettings, load_settings, read_seconds
+from releaser.system.files import BrokenFileError, read_regular_file
+
+SITES = Path("/etc/releaser/sites.toml")
+_MOST = 10_000  # sites
+_EXAMPLE = "Write a table for each site, such as:\n[[site]]\npath = '/srv/www/shop/site'\nowner = 'shop'"
+
+
+class ListedSite(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A site: its project, and the user and group that its commands run as. `first` ones are updated before others."""
+
+    path: Path
+    owner: str
+    group: str = ""
+    first: bool = False
+
+    def __post_init__(self) -> None:
+        """Raise ValueError for a path that depends on where a command is started."""
+        if not self.path.is_absolute() or "\0" in str(self.path):
+            raise ValueError("Expected an absolute path")
+
+
+class SitesFile(msgspec.Struct, frozen=True):
+    """The content of a sites file: the sites in its order, the seconds that each may take, and who gets the digest."""
+
+    path: Path
+    sites: tuple[ListedSite, ...]
+    limit: float
+    mail: MailSettings
+
+
+class _Content(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    site: tuple[ListedSite, ...]
+    limit: str | int = "2h"
+    mail: dict[str, Any] = {}
+
+
+def read_sites(path: Path, environ: Mapping[str, str]) -> SitesFile:
+    """Return the content of a sites file; `environ` may have the settings of its mail.
+
+    Raises PreflightError for a mistake, and if another user could write the file, or could replace it.
+    """
+    path = path.absolute()
+    require(find_strangers(Trust(os.geteuid(), os.geteuid()), [path]))
+    try:
+        data = read_regular_file(Path(os.path.realpath(path)))
+        if data is None:
+            raise refuse("no-sites", f"`{path}` does not exist.", _EXAMPLE)
+        content = msgspec.convert(tomllib.loads(data.decode()), _Content, dec_hook=lambda kind, value: kind(value))
+        limit = read_seconds(content.limit)
+        if not 0 < len({site.path for site in content.site}) == len(content.site) <= _MOST:
+            raise ValueError(f"it must have 1 to {_MOST} sites, each once")
+    except BrokenFileError as error:
+        raise refuse("sites", f"{error}.", "Name another file: `--sites FILE`.") from error
+    except (ValueError, RecursionError) as error:  # those of TOML and msgspec, too
+        raise refuse("sites", f"{path}: {error}.", f"Correct {path}. {_EXAMPLE}") from error
+    settings, wrong = load_settings(environ, {}, content.mail)
+    for problem in wrong:
+        message = problem.message.replace("pyproject.toml", f"{path}, [mail]", 1)
+        raise refuse("sites", message, problem.advice.replace("pyproject.toml", str(path)))
+    return SitesFile(path, content.site, limit, settings.mail)
