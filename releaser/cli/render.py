@@ -8,7 +8,7 @@ import re
 import shutil
 import sys
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import click
@@ -19,6 +19,7 @@ from releaser.packages.audit import Audit
 from releaser.packages.changes import describe_changes
 from releaser.pipelines.check import Check
 from releaser.pipelines.outdated import Outdated
+from releaser.pipelines.setup import SetUp
 from releaser.pipelines.verify import Verification
 from releaser.releases.lease import list_sentences
 from releaser.releases.release import PackageChange
@@ -195,6 +196,24 @@ def print_check(check: Check, *, quiet: bool) -> None:
         _say(f"A test mail went to {', '.join(check.mail.to)} by {check.mail.server}.")
     for hint in check.hints:
         _say(hint)
+
+
+def print_rows(rows: Mapping[str, str]) -> None:
+    """Print names and texts on standard error."""
+    for name, text in rows.items():
+        _say(f"{name:10} {text}")
+
+
+def print_setup(result: SetUp, *, quiet: bool) -> None:
+    """Print what `setup` has written, and what is left to do: the table and the schedule are data."""
+    for sentence in (result.headline, *result.notes):
+        _say(sentence)
+    if result.table:
+        _say("The settings for every host: move them from there to pyproject.toml, and commit it.")
+        click.echo(result.table)
+    print_check(result.check, quiet=quiet)
+    _say("Updates each night: `releaser schedule cron --install`, or `releaser schedule systemd --install`. In cron:")
+    click.echo(result.schedule)
 
 
 def print_audit(audit: Audit) -> None:

@@ -47,6 +47,11 @@ def read_words(pid: int) -> list[str]:
     return _read(pid, "cmdline").rstrip("\0").split("\0")
 
 
+def find_naming(text: str) -> list[int]:
+    """Return the processes whose command line has a text."""
+    return [int(name) for name in os.listdir("/proc") if name.isdigit() and text in _read(int(name), "cmdline")]
+
+
 def describe_command(pid: int) -> str:
     """Return the command line of a process for people, in one line."""
     return clip(escape(redact(" ".join(read_words(pid)).strip())), LONGEST_LINE)
