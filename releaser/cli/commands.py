@@ -167,5 +167,5 @@ def main() -> None:
 
 
 def _print_error(error: ReleaserError) -> None:
-    render.print_outcome(make_error(error), as_json="--json" in sys.argv, verbose=True, quiet=False)
+    render.print_outcome(make_error(error), as_json="--json" in sys.argv, verbose=True, quiet=False, may_change=False)
     sys.exit(error.exit_code)

@@ -16,7 +16,7 @@ import msgspec
 
 from releaser.errors import Problem
 from releaser.packages.audit import Audit
-from releaser.packages.changes import describe_changes
+from releaser.packages.changes import describe_changes, describe_news
 from releaser.pipelines.check import Check
 from releaser.pipelines.outdated import Outdated
 from releaser.pipelines.setup import SetUp
@@ -62,8 +62,11 @@ def _redact_texts(value: Any) -> Any:
     return redact(value) if isinstance(value, str) else value
 
 
-def print_outcome(outcome: Outcome, *, as_json: bool, verbose: bool, quiet: bool) -> None:
-    """Print how a run ended. Without a terminal a quiet outcome prints nothing, unless `verbose`."""
+def print_outcome(outcome: Outcome, *, as_json: bool, verbose: bool, quiet: bool, may_change: bool = True) -> None:
+    """Print how a run ended. Without a terminal a quiet outcome prints nothing, unless `verbose`.
+
+    What never changes the live release (`may_change` is false) does not say that it is unchanged.
+    """
     if as_json:
         print_outcome_json(outcome)
     is_failure, is_silent = outcome.exit_code != 0, outcome.news in ("quiet", "nothing")
@@ -80,7 +83,7 @@ def print_outcome(outcome: Outcome, *, as_json: bool, verbose: bool, quiet: bool
         if problem.message == outcome.headline:
             _hint(problem)
     print_problems([problem for problem in outcome.problems if problem.message != outcome.headline])
-    if outcome.is_failure_on_unchanged_site:
+    if outcome.is_failure_on_unchanged_site and may_change:
         _say("The live release is unchanged.")
 
 
@@ -118,7 +121,7 @@ def print_list(rows: Sequence[ReleaseRow]) -> None:
         return
     table = [("release", "state", "python", "size", "changes")]
     for row in rows:
-        changes = describe_changes(row.changes, 3)
+        changes = describe_changes(row.changes, 3) or row.subject
         table.append((row.id, _describe_state(row), row.python, format_bytes(row.own_bytes), changes))
     _print_table(table, right=3)
 
@@ -168,7 +171,9 @@ def print_history(records: Sequence[Record]) -> None:
     """Print the runs as a table."""
     table = [("run", "command", "result", "release", "seconds", "changes")]
     for record in records:
-        release, seconds, changes = record.release or "-", f"{record.seconds:.1f}", describe_changes(record.changes, 3)
+        release, seconds = record.release or "-", f"{record.seconds:.1f}"
+        is_empty = not (record.changes or record.new_commits)
+        changes = "" if is_empty else describe_news(record.changes, record.new_commits, 3)
         table.append((record.run, record.command, record.result, release, seconds, changes))
     _print_table(table, right=4)
 

@@ -20,7 +20,7 @@ from releaser.pipelines.decide import UpdateOptions, decide, require_names
 from releaser.releases.release import PackageChange
 from releaser.releases.store import SiteRun, Store
 from releaser.releases.venv import list_installed
-from releaser.report.decision import Adopt, Paused, Refused, StillFailing, summarize
+from releaser.report.decision import Adopt, First, Paused, Refused, StillFailing, summarize
 from releaser.site.site import Site
 from releaser.system.process import Finished, failure
 from releaser.system.run import UPDATE
@@ -100,7 +100,7 @@ def list_outdated(site: Site, name: str) -> Outdated:
     decision = decide(site, run, UpdateOptions(dry_run=True), outlook, examine)
     if isinstance(decision, Refused):
         require(decision.problems)
-    if isinstance(decision, Refused | Paused | Adopt):
+    if isinstance(decision, Refused | Paused | Adopt | First):
         return Outdated(summarize(decision), decision.kind)
     changes = decision.prospect.changes
     words = f"The next update would bring {describe_changes(changes) or 'none'}."

@@ -33,6 +33,7 @@ class Record(msgspec.Struct, frozen=True):
     changes: tuple[PackageChange, ...] = ()
     seconds: float = 0
     notes: tuple[str, ...] = ()
+    new_commits: tuple[str, ...] = ()
 
     @property
     def is_trouble(self) -> bool:
@@ -67,6 +68,7 @@ def make_record(run: Run, outcome: Outcome, ended_at: datetime) -> Record:
         steps=outcome.steps,
         changes=outcome.payload.changes,
         notes=outcome.notes,
+        new_commits=outcome.payload.new_commits,
         seconds=round(sum(step.seconds for step in outcome.steps), 3),
     )
 

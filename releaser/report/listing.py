@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+
+from releaser.checkout.repository import open_repository
+from releaser.errors import ToolError
 from releaser.releases.lease import is_used, list_users
-from releaser.releases.release import Release
+from releaser.releases.release import Manifest, Release
 from releaser.releases.store import Store
 from releaser.report.status import ReleaseRow
 from releaser.site.site import Site
@@ -13,10 +17,10 @@ from releaser.system.files import measure
 def list_releases(site: Site) -> list[ReleaseRow]:
     """Return the releases, newest first. `own_bytes` is what deleting a release would free."""
     store = Store(site.paths)
-    return [_describe(store, release) for release in store.releases]
+    return [_describe(site, store, release) for release in store.releases]
 
 
-def _describe(store: Store, release: Release) -> ReleaseRow:
+def _describe(site: Site, store: Store, release: Release) -> ReleaseRow:
     size, own = measure(release.directory), measure(release.directory, own=True)
     manifest = release.manifest
     return ReleaseRow(
@@ -34,4 +38,12 @@ def _describe(store: Store, release: Release) -> ReleaseRow:
         in_use_by=list_users(release.directory),
         commit=manifest.commit,
         path=str(release.venv),
+        subject=_name_commit(site, manifest) if not manifest.changes else "",
     )
+
+
+def _name_commit(site: Site, manifest: Manifest) -> str:
+    """Return hash and subject of the commit of a release; empty if the repository does not have it any more."""
+    with contextlib.suppress(ToolError):
+        return open_repository(site).describe_commit(manifest.commit)
+    return ""

@@ -96,6 +96,8 @@ class ReleaseRow(msgspec.Struct, frozen=True):
     in_use_by: tuple[int, ...]
     commit: str
     path: str
+    #: The hash and the subject of its commit, if it changes no package.
+    subject: str = ""
 
 
 def make_status(site: Site, store: Store, problems: Sequence[Problem]) -> Status:

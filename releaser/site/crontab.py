@@ -76,13 +76,17 @@ def install_line(site: Site, line: str) -> tuple[str, str]:
 
 def remove_lines(site: Site) -> list[str]:
     """Take the lines that `install_line` has written out of the crontab, and return them. Raises PreflightError."""
-    place = _make_pattern(site)
     lines = _run_crontab(site, "", "-l").split("\n")
-    jobs = ((line, _JOB.fullmatch(line)) for line in lines)
-    own = [line for line, job in jobs if job and _is_own(job[2], place)]
+    own = [line for line in lines if is_own_line(site, line)]
     if own:
         _run_crontab(site, "", "-", "\n".join(line for line in lines if line not in own))
     return own
+
+
+def is_own_line(site: Site, line: str) -> bool:
+    """Return True for a line that `install_line` may have written for the site."""
+    job = _JOB.fullmatch(line)
+    return bool(job and _is_own(job[2], _make_pattern(site)))
 
 
 def _make_pattern(site: Site) -> str:
