@@ -30,7 +30,7 @@ _RAN_OUT = re.compile(
 )
 _ERROR = re.compile(r"^(?:E +)?((?:\w+\.)*\w*(?:Error|Exception)\b(?:: .+)?)$", re.MULTILINE)
 #: The exception below a traceback, whose class may have any name; and what unittest and pytest say of a failed test.
-_RAISED = re.compile(r"^Traceback \(most recent call last\):\n(?:[ \t|+].*\n|[ \t]*\n)*([A-Za-z_].*)$", re.MULTILINE)
+_RAISED = re.compile(r"^Traceback \(most recent call last\):\n(?:[ \t|+].*\n|\n)*([A-Za-z_].*)$", re.MULTILINE)
 _FAILED_TEST = re.compile(r"^(?:FAILED (?!\()|(?:FAIL|ERROR): )(.+)$", re.MULTILINE)
 _CHECK = re.compile(r"^SystemCheckError: .*\n+(?:[A-Z]+:\n)?(.+)$", re.MULTILINE)
 #: Lines after the end of the tests.

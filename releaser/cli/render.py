@@ -274,7 +274,8 @@ def print_status(status: Status) -> None:
     if status.last_updated:
         _say_row("updated", format_time(status.last_updated))
     if status.last_run:
-        _say_row("last run", f"{status.last_run.command}: {status.last_run.result}. {status.last_run.headline}")
+        last = status.last_run
+        _say_row("last run", f"{last.command}, {format_time(last.ended_at)}: {last.result}. {last.headline}")
     if status.decision:
         _say_row("decided", f"{status.decision.kind}, {format_time(status.decision.at)}. {status.decision.sentence}")
         if status.decision.skipped:
@@ -303,7 +304,8 @@ def _print_end(status: Status) -> None:
     for release, processes in itertools.groupby(status.old_processes, lambda process: process.release):
         for sentence in list_sentences([*processes]):
             _say_row("old", f"on release {release}: {sentence}")
-    click.echo("well" if status.well else "needs attention:")
+    word = "well, and at work" if status.running else "well"
+    click.echo(word if status.well else "needs attention:")
     _print_attention(status.attention)
 
 

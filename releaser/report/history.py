@@ -44,6 +44,11 @@ class Record(msgspec.Struct, frozen=True):
         return self.exit_code not in (0, 2, 8, 9) or (self.result == "ready" and bool(self.problems))
 
     @property
+    def is_asked_anew(self) -> bool:
+        """True if the run was refused before its first step, for reasons that `check` and `status` ask about again."""
+        return self.exit_code == 3 and not [step for step in self.steps if step.step != "wait"]
+
+    @property
     def is_updated(self) -> bool:
         """True if the run made another release live."""
         return self.result in ("updated", "updated-not-restarted")
