@@ -212,9 +212,9 @@ class Repository:
         output = self.read("log", *options, f"{before}..{after}") if before != after else ""
         return tuple(clip(line, LONGEST_SUBJECT) for line in output.split("\n") if line)
 
-    def describe_commit(self, commit: str) -> str:
-        """Return a commit as `hash subject`. Raises ToolError without it."""
-        options = ("--max-count=1", "--no-show-signature", "--encoding=UTF-8", "--format=%h %s")
+    def find_subject(self, commit: str) -> str:
+        """Return the subject of a commit. Raises ToolError without it."""
+        options = ("--max-count=1", "--no-show-signature", "--encoding=UTF-8", "--format=%s")
         return clip(self.read("log", *options, commit, "--").rstrip("\n"), LONGEST_SUBJECT)
 
     def is_tracked(self, path: str) -> bool:

@@ -16,7 +16,7 @@ import msgspec
 
 from releaser.errors import Problem
 from releaser.packages.audit import Audit
-from releaser.packages.changes import describe_changes, describe_news
+from releaser.packages.changes import describe_changes
 from releaser.pipelines.check import Check
 from releaser.pipelines.outdated import Outdated
 from releaser.pipelines.setup import SetUp
@@ -172,8 +172,8 @@ def print_history(records: Sequence[Record]) -> None:
     table = [("run", "command", "result", "release", "seconds", "changes")]
     for record in records:
         release, seconds = record.release or "-", f"{record.seconds:.1f}"
-        is_empty = not (record.changes or record.new_commits)
-        changes = "" if is_empty else describe_news(record.changes, record.new_commits, 3)
+        subject = record.new_commits[0].partition(" ")[2] if record.new_commits else ""
+        changes = describe_changes(record.changes, 3) or subject
         table.append((record.run, record.command, record.result, release, seconds, changes))
     _print_table(table, right=4)
 

@@ -18,11 +18,12 @@ Bump = Literal["major", "minor", "patch", "other", "added", "removed"]
 def compare_versions(
     before: Mapping[str, str], after: Mapping[str, str], without: frozenset[str], direct: Collection[str] = ()
 ) -> tuple[PackageChange, ...]:
-    """Return the packages that differ, sorted by name; those in `without` do not count."""
-    names = sorted((before.keys() | after.keys()) - without)
-    pairs = ((name, before.get(name), after.get(name)) for name in names)
+    """Return the packages that differ, sorted by name, the direct ones first; those in `without` do not count."""
+    names = sorted((before.keys() | after.keys()) - without, key=lambda name: (name not in direct, name))
     return tuple(
-        PackageChange(name, old, new, name_bump(old, new), name in direct) for name, old, new in pairs if old != new
+        PackageChange(name, before.get(name), after.get(name), name_bump(before.get(name), after.get(name)))
+        for name in names
+        if before.get(name) != after.get(name)
     )
 
 
@@ -97,10 +98,10 @@ def find_edits(release: Release) -> list[str]:
 def describe_changes(changes: Sequence[PackageChange], most: int = 8) -> str:
     """Return the changes in a line: `django 5.1 → 5.2, tea (new) 1.0`.
 
-    What leaves the venv is never cut off, and major versions and the project's own packages come before others.
+    What leaves the venv is never cut off, and major versions come before others; the order is kept besides.
     """
     words = []
-    ordered = sorted(changes, key=lambda each: (each.new is not None, each.bump != "major", not each.is_direct))
+    ordered = sorted(changes, key=lambda each: (each.new is not None, each.bump != "major"))
     for change in ordered[:most]:
         if change.old is None:
             words.append(f"{change.name} {change.new} (new)")

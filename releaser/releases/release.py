@@ -39,8 +39,6 @@ class PackageChange(msgspec.Struct, frozen=True):
     old: str | None
     new: str | None
     bump: Literal["major", "minor", "patch", "other", "added", "removed"]
-    #: True if the project itself names it.
-    is_direct: bool = False
 
 
 class Key(msgspec.Struct, frozen=True, rename={"code_key": "code"}):

@@ -43,7 +43,7 @@ def _describe(site: Site, store: Store, release: Release) -> ReleaseRow:
 
 
 def _name_commit(site: Site, manifest: Manifest) -> str:
-    """Return hash and subject of the commit of a release; empty if the repository does not have it any more."""
+    """Return the subject of the commit of a release; empty if the repository does not have it any more."""
     with contextlib.suppress(ToolError):
-        return open_repository(site).describe_commit(manifest.commit)
+        return open_repository(site).find_subject(manifest.commit)
     return ""

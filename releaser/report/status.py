@@ -97,7 +97,7 @@ class ReleaseRow(msgspec.Struct, frozen=True):
     in_use_by: tuple[int, ...]
     commit: str
     path: str
-    #: The hash and the subject of its commit, if it changes no package.
+    #: The subject of its commit, if it changes no package.
     subject: str = ""
 
 
