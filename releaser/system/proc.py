@@ -47,9 +47,13 @@ def read_words(pid: int) -> list[str]:
     return _read(pid, "cmdline").rstrip("\0").split("\0")
 
 
-def find_naming(text: str) -> list[int]:
-    """Return the processes whose command line has a text."""
-    return [int(name) for name in os.listdir("/proc") if name.isdigit() and text in _read(int(name), "cmdline")]
+def find_working_in(directory: Path) -> list[int]:
+    """Return the processes whose working directory is this one, as far as this user may see them."""
+    found = []
+    for name in filter(str.isdigit, os.listdir("/proc")):
+        with contextlib.suppress(OSError):
+            found += [int(name)] if os.path.samefile(f"/proc/{name}/cwd", directory) else []
+    return found
 
 
 def describe_command(pid: int) -> str:

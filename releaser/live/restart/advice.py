@@ -32,7 +32,7 @@ def find_setting(site: Site) -> str:
 def _find_way(site: Site) -> tuple[str, str]:
     """Return the way that fits what serves the site, and a hint about it; both are empty if nothing is known."""
     users = [pid for release in site.paths.releases.glob("*") for pid in list_users(release)]
-    users = users or proc.find_naming(f"{site.paths.link}/")
+    users = users or proc.find_working_in(site.paths.project)  # before the first release
     setting = " ".join(site.settings.live.restart)
     for master in users:
         if not proc.may_answer(master) or proc.find_parent(master) in users:
