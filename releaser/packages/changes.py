@@ -98,10 +98,10 @@ def find_edits(release: Release) -> list[str]:
 def describe_changes(changes: Sequence[PackageChange], most: int = 8) -> str:
     """Return the changes in a line: `django 5.1 → 5.2, tea (new) 1.0`.
 
-    What leaves the venv is never cut off, and major versions come before others; the order is kept besides.
+    What leaves the venv, but for what `python -m venv` brings, is never cut off; major versions come before others.
     """
     words = []
-    ordered = sorted(changes, key=lambda each: (each.new is not None, each.bump != "major"))
+    ordered = sorted(changes, key=lambda each: (each.new is not None or each.name in SEEDS, each.bump != "major"))
     for change in ordered[:most]:
         if change.old is None:
             words.append(f"{change.name} {change.new} (new)")

@@ -2,6 +2,8 @@
 
 import os
 import pty
+import re
+import shlex
 import shutil
 import stat
 import subprocess
@@ -11,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.scenes import BROKEN_CODE, no_change, refused, says
-from tests.support.commands import releaser_command, run
+from tests.support.commands import HOUSE, releaser_command, require, run
 from tests.support.servers import web_site
 from tests.support.sites import SampleSite, SiteFactory
 from tests.support.smtp import mail_server
@@ -152,3 +154,23 @@ def test_releaser_alone_shows_the_status_in_a_project_and_else_the_help(site: Sa
     assert site.live() in run(words, cwd=site.path / "config", env=env, check=0).stdout
     finished = run(words, cwd=site.base, env=env, check=0)
     assert finished.stdout == run([*words, "--help"], cwd=site.base, env=env, check=0).stdout
+
+
+@pytest.mark.slow
+def test_the_page_about_gunicorn_has_whole_units_and_settings(fresh: SampleSite) -> None:
+    page = (HOUSE / "docs/gunicorn.md").read_text("utf-8")
+    commands = re.findall(r"^releaser setup (--set .*)$", page, re.MULTILINE)
+    for command in commands:
+        fresh.releaser("setup", *shlex.split(command), check=0)
+    assert (len(commands), fresh.json("config", "restart")["value"]) == (3, "systemd:shop")
+    units = re.findall(r'^```ini title="/etc/systemd/system/(.+?)"\n(.+?)^```', page, re.MULTILINE | re.DOTALL)
+    require(analyze := shutil.which("systemd-analyze"), "systemd-analyze is needed")
+    for name, text in units:
+        text = text.replace("/srv/shop_stuff/shop/.venv/bin/python", sys.executable)
+        (fresh.base / name).write_text(text.replace("/srv/shop_stuff/shop", str(fresh.path)), "utf-8")
+    assert fresh.run(str(analyze), "verify", *(fresh.base / name for name, _ in units)).stderr == ""
+
+
+def test_check_names_exact_versions_and_what_to_write(fresh: SampleSite) -> None:
+    fresh.replace("pyproject.toml", '"alpha"', '"alpha==1.0.0"')
+    assert any("`alpha~=1.0.0`" in hint for hint in fresh.json("check", check=3)["hints"])
