@@ -212,11 +212,6 @@ class Repository:
         output = self.read("log", *options, f"{before}..{after}") if before != after else ""
         return tuple(clip(line, LONGEST_SUBJECT) for line in output.split("\n") if line)
 
-    def find_subject(self, commit: str) -> str:
-        """Return the subject of a commit. Raises ToolError without it."""
-        options = ("--max-count=1", "--no-show-signature", "--encoding=UTF-8", "--format=%s")
-        return clip(self.read("log", *options, commit, "--").rstrip("\n"), LONGEST_SUBJECT)
-
     def is_tracked(self, path: str) -> bool:
         """Return True if git tracks the path."""
         return self.run("ls-files", "--error-unmatch", "--", path, check=False).status == 0

@@ -8,7 +8,7 @@ import re
 import shutil
 import sys
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import click
@@ -19,7 +19,6 @@ from releaser.packages.audit import Audit
 from releaser.packages.changes import describe_changes
 from releaser.pipelines.check import Check
 from releaser.pipelines.outdated import Outdated
-from releaser.pipelines.setup import SetUp
 from releaser.pipelines.verify import Verification
 from releaser.releases.lease import list_sentences
 from releaser.releases.release import PackageChange
@@ -121,9 +120,13 @@ def print_list(rows: Sequence[ReleaseRow]) -> None:
         return
     table = [("release", "state", "python", "size", "changes")]
     for row in rows:
-        changes = describe_changes(row.changes, 3) or row.subject
-        table.append((row.id, _describe_state(row), row.python, format_bytes(row.own_bytes), changes))
+        table.append((row.id, _describe_state(row), row.python, format_bytes(row.own_bytes), _name_news(row)))
     _print_table(table, right=3)
+
+
+def _name_news(entry: Record | ReleaseRow) -> str:
+    """Return the packages that changed, or else the subject of the newest commit."""
+    return describe_changes(entry.changes, 3) or "".join(entry.new_commits[:1]).partition(" ")[2]
 
 
 def _print_table(table: Sequence[Sequence[str]], right: int = -1) -> None:
@@ -172,8 +175,7 @@ def print_history(records: Sequence[Record]) -> None:
     table = [("run", "command", "result", "release", "seconds", "changes")]
     for record in records:
         release, seconds = record.release or "-", f"{record.seconds:.1f}"
-        subject = record.new_commits[0].partition(" ")[2] if record.new_commits else ""
-        changes = describe_changes(record.changes, 3) or subject
+        changes = _name_news(record)
         table.append((record.run, record.command, record.result, release, seconds, changes))
     _print_table(table, right=4)
 
@@ -203,22 +205,10 @@ def print_check(check: Check, *, quiet: bool) -> None:
         _say(hint)
 
 
-def print_rows(rows: Mapping[str, str]) -> None:
-    """Print names and texts on standard error."""
-    for name, text in rows.items():
-        _say(f"{name:10} {text}")
-
-
-def print_setup(result: SetUp, *, quiet: bool) -> None:
-    """Print what `setup` has written, and what is left to do: the table and the schedule are data."""
-    for sentence in (result.headline, *result.notes):
+def print_sentences(*sentences: str) -> None:
+    """Print sentences on standard error."""
+    for sentence in sentences:
         _say(sentence)
-    if result.table:
-        _say("The settings for every host: move them from there to pyproject.toml, and commit it.")
-        click.echo(result.table)
-    print_check(result.check, quiet=quiet)
-    _say("Updates each night: `releaser schedule cron --install`, or `releaser schedule systemd --install`. In cron:")
-    click.echo(result.schedule)
 
 
 def print_audit(audit: Audit) -> None:

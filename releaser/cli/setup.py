@@ -16,7 +16,6 @@ from releaser.pipelines.check import check
 from releaser.pipelines.init import init, init_lock, preview_init, preview_lock
 from releaser.pipelines.setup import (
     Question,
-    SetUp,
     describe_site,
     list_questions,
     make_table,
@@ -29,7 +28,7 @@ from releaser.site.crontab import install_line, make_line
 from releaser.site.project import guess_environment
 from releaser.site.settings import ALIASES, find_setting, list_settings, read_value
 from releaser.site.site import Site, open_site
-from releaser.site.timer import install_timer, make_timer
+from releaser.site.timer import install_units, make_units
 from releaser.system.run import INIT, INIT_LOCK, Command
 
 
@@ -52,7 +51,7 @@ def setup_command(common: Common, yes: bool, pairs: tuple[str, ...]) -> None:
             "no-terminal", "`releaser setup` asks questions, and has no terminal. Nothing was changed.", advice
         )
     if not common.quiet:
-        render.print_rows(describe_site(site))
+        render.print_sentences(*(f"{name:10} {text}" for name, text in describe_site(site).items()))
     questions = list_questions(site)
     answers = {each.name: each.detected if yes else _ask(each) for each in questions}
     written = {name_variable(name): value for name, value in answers.items() if value}
@@ -60,12 +59,20 @@ def setup_command(common: Common, yes: bool, pairs: tuple[str, ...]) -> None:
     site = open_site(common.project, os.environ)
     answer = check(site, sends_mail=bool(site.settings.mail.recipients))
     headline = f"Wrote {', '.join(written)} to {site.paths.dotenv}." if written else "Nothing was written."
-    schedule, table = _describe_schedule(site), make_table(answers)
-    result = SetUp(headline, tuple(written), table, schedule, answer, tuple(notes))
+    line, table = _describe_schedule(site), make_table(answers)
     if common.as_json:
-        render.print_answer(result, problems=answer.problems)
+        found = {"headline": headline, "notes": notes, "written": [*written], "table": table, "schedule": line}
+        render.print_answer(answer, **found)
     else:
-        render.print_setup(result, quiet=common.quiet)
+        render.print_sentences(headline, *notes)
+        if table:
+            render.print_sentences("Settings for every host: move these to pyproject.toml, and commit it.")
+            click.echo(table)
+        render.print_check(answer, quiet=common.quiet)
+        render.print_sentences(
+            "Updates each night: `releaser schedule cron --install`, or `systemd` for `cron`:"
+        )
+        click.echo(line)
     sys.exit(answer.exit_code)
 
 
@@ -185,17 +192,18 @@ def schedule_cron_command(common: Common, install: bool) -> None:
 def schedule_systemd_command(common: Common, install: bool, is_of_system: bool) -> None:
     """Print the service and the timer of systemd that update the site each night."""
     site = open_site(common.project, os.environ)
-    timer = make_timer(site, is_of_system=is_of_system or os.geteuid() == 0)
-    result = install_timer(site, timer) if install else "printed"
+    units = make_units(site, is_of_system=is_of_system or os.geteuid() == 0)
+    timer = next(iter(units))
+    result = install_units(site, units) if install else "printed"
+    headline = f"The timer {timer.name}: {result}."
     if common.as_json:
-        answer = {"headline": f"The timer {timer.name}: {result}.", "notes": [], "problems": []}
-        units = {str(path): content for path, content in timer.units.items()}
-        render.print_json({**answer, "timer": timer.name, "units": units, "result": result})
+        fields = {"timer": timer.name, "units": {str(path): text for path, text in units.items()}, "result": result}
+        render.print_json({"headline": headline, "notes": [], "problems": [], **fields})
     else:
-        click.echo(timer.text, nl=False)
+        click.echo("\n".join(f"# {path}\n{text}" for path, text in units.items()), nl=False)
     if install and not common.quiet:
-        click.echo(f"The timer {timer.name}: {result}.", err=True)
-        if timer.scope != ("systemctl",):
+        click.echo(headline, err=True)
+        if timer.parent.name == "user":
             click.echo("It runs without you after `sudo loginctl enable-linger $(id -un)`.", err=True)
 
 

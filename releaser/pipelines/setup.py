@@ -20,7 +20,6 @@ from releaser.errors import PreflightError, explain_error, refuse, require
 from releaser.live.restart.advice import find_setting
 from releaser.live.restart.touch import find_restart_file
 from releaser.packages.lock import read_lock
-from releaser.pipelines.check import Check
 from releaser.report.outcomes import Outcome, make_done
 from releaser.site.project import guess_environment
 from releaser.site.settings import ALIASES, PREFIX, read_value
@@ -49,17 +48,6 @@ class Question(msgspec.Struct, frozen=True):
             return ""
         read_value(self.name, answer)
         return answer
-
-
-class SetUp(msgspec.Struct, frozen=True):
-    """The end of `setup`: the variables that it wrote, the table for pyproject.toml, the schedule, and a check."""
-
-    headline: str
-    written: tuple[str, ...]
-    table: str
-    schedule: str
-    check: Check
-    notes: tuple[str, ...]
 
 
 def list_questions(site: Site) -> list[Question]:

@@ -7,7 +7,6 @@ The exchange of link and directory is the commit point. What was made before it 
 from __future__ import annotations
 
 import contextlib
-import os
 import time
 from pathlib import Path
 
@@ -36,7 +35,7 @@ from releaser.report.outbox import count_waiting
 from releaser.report.outcomes import Outcome, make_unchanged
 from releaser.site.crontab import is_own_line, remove_lines
 from releaser.site.site import Site
-from releaser.site.timer import list_paths, remove_timer
+from releaser.site.timer import find_timer_of_root, remove_units
 from releaser.system import process, signals
 from releaser.system.files import name_temporary, remove_path
 from releaser.system.text import count, join_few, word
@@ -68,7 +67,7 @@ def _unschedule(site: Site, run: SiteRun) -> None:
     with contextlib.suppress(PreflightError):  # no cron, whose lines the remarks would name
         run.notes += [f"Removed from the crontab: `{line}`." for line in remove_lines(site)]
     try:
-        run.notes += [f"Removed the timer: {join_few(paths)}."] if (paths := remove_timer(site)) else []
+        run.notes += [f"Removed the timer: {join_few(paths)}."] if (paths := remove_units(site)) else []
     except OSError as error:
         run.add_problem("timer", f"The timer stays: {explain_error(error)}", "Run `systemctl list-timers`.")
 
@@ -85,9 +84,8 @@ def _list_remarks(site: Site, store: Store) -> list[str]:
         for line in lines
         if line[0] != "#" and not is_own_line(site, line)
     ]
-    own = list_paths(site, is_of_system=True)[0]
-    if own.exists() and os.geteuid() != 0:
-        remarks.append(f"Still a timer, which would adopt the venv again: `sudo systemctl disable --now {own.name}`.")
+    if name := find_timer_of_root(site):
+        remarks.append(f"Still a timer, which would adopt the venv again: `sudo systemctl disable --now {name}`.")
     if live is not None and live.lock.read_bytes() != site.paths.lockfile.read_bytes():
         remarks.append("The venv is not what uv.lock of the checkout installs: `uv sync --frozen` would change it.")
     return remarks

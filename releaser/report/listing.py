@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
-
-from releaser.checkout.repository import open_repository
-from releaser.errors import ToolError
 from releaser.releases.lease import is_used, list_users
-from releaser.releases.release import Manifest, Release
+from releaser.releases.release import Release
 from releaser.releases.store import Store
+from releaser.report.history import read_history
 from releaser.report.status import ReleaseRow
 from releaser.site.site import Site
 from releaser.system.files import measure
@@ -17,10 +14,11 @@ from releaser.system.files import measure
 def list_releases(site: Site) -> list[ReleaseRow]:
     """Return the releases, newest first. `own_bytes` is what deleting a release would free."""
     store = Store(site.paths)
-    return [_describe(site, store, release) for release in store.releases]
+    commits = {record.release: record.new_commits for record in read_history(site.paths) if record.new_commits}
+    return [_describe(store, release, commits.get(release.id, ())) for release in store.releases]
 
 
-def _describe(site: Site, store: Store, release: Release) -> ReleaseRow:
+def _describe(store: Store, release: Release, commits: tuple[str, ...]) -> ReleaseRow:
     size, own = measure(release.directory), measure(release.directory, own=True)
     manifest = release.manifest
     return ReleaseRow(
@@ -38,12 +36,5 @@ def _describe(site: Site, store: Store, release: Release) -> ReleaseRow:
         in_use_by=list_users(release.directory),
         commit=manifest.commit,
         path=str(release.venv),
-        subject=_name_commit(site, manifest) if not manifest.changes else "",
+        new_commits=commits,
     )
-
-
-def _name_commit(site: Site, manifest: Manifest) -> str:
-    """Return the subject of the commit of a release; empty if the repository does not have it any more."""
-    with contextlib.suppress(ToolError):
-        return open_repository(site).find_subject(manifest.commit)
-    return ""

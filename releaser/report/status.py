@@ -97,8 +97,8 @@ class ReleaseRow(msgspec.Struct, frozen=True):
     in_use_by: tuple[int, ...]
     commit: str
     path: str
-    #: The subject of its commit, if it changes no package.
-    subject: str = ""
+    #: The commits with which it went live, newest first, as `hash subject`.
+    new_commits: tuple[str, ...] = ()
 
 
 def make_status(site: Site, store: Store, problems: Sequence[Problem]) -> Status:
