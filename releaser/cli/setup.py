@@ -69,9 +69,7 @@ def setup_command(common: Common, yes: bool, pairs: tuple[str, ...]) -> None:
             render.print_sentences("Settings for every host: move these to pyproject.toml, and commit it.")
             click.echo(table)
         render.print_check(answer, quiet=common.quiet)
-        render.print_sentences(
-            "Updates each night: `releaser schedule cron --install`, or `systemd` for `cron`:"
-        )
+        render.print_sentences("Updates each night: `releaser schedule cron --install`, or `systemd` for `cron`:")
         click.echo(line)
     sys.exit(answer.exit_code)
 
