@@ -68,20 +68,21 @@ def is_same_failure(before: Manifest | None, after: Manifest) -> bool:
     return facts[0] == facts[1] and (bool(after.no_verdict) or texts[0] == texts[1])
 
 
-def choose_ready(site: Site, store: Store, key: Key, target: Target) -> Release | None:
-    """Return the newest ready release that may go live as this candidate.
+def choose_ready(site: Site, store: Store, key: Key, target: Target, *, may_return: bool = False) -> Release | None:
+    """Return the newest ready release that may go live as this candidate; if it `may_return`, also one that was live.
 
     Migrations are not asked about again: all were applied when it was tested, and only a person takes one back.
     """
-    ready = [release for release in store.releases if release.state.state == "ready"]
+    good = [each for each in store.releases if each.may_return and each.state.order and each is not store.live]
+    ready = [each for each in store.releases if each.state.state == "ready"] + (good if may_return else [])
     return next((release for release in ready if not explain_outdated(site, release, key, target)), None)
 
 
 def explain_outdated(site: Site, release: Release, key: Key, target: Target) -> str:
     """Return why a ready release is not this candidate, tested as it would be, and whole; empty if it is."""
-    before = release.manifest.key
+    before, is_other_commit = release.manifest.key, release.manifest.commit != target.commit
     differences = {
-        "another commit": before.code_key != key.code_key or release.manifest.commit != target.commit,
+        "another commit": before.code_key != key.code_key or (is_other_commit and not release.state.order),
         "another lock": before.lock_sha256 != key.lock_sha256,
         "another Python": before.python != key.python,
         "another group, extras or members": before.selection != key.selection,

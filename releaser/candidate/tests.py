@@ -29,6 +29,14 @@ _RAN_OUT = re.compile(
     re.MULTILINE,
 )
 _ERROR = re.compile(r"^(?:E +)?((?:\w+\.)*\w*(?:Error|Exception)\b(?:: .+)?)$", re.MULTILINE)
+#: The exception below a traceback, whose class may have any name; and what unittest and pytest say of a failed test.
+_RAISED = re.compile(r"^Traceback \(most recent call last\):\n(?:[ \t|+].*\n|\n)*([A-Za-z_].*)$", re.MULTILINE)
+_FAILED_TEST = re.compile(r"^(?:FAILED (?!\()|(?:FAIL|ERROR): )(.+)$", re.MULTILINE)
+_CHECK = re.compile(r"^SystemCheckError: .*\n+(?:[A-Z]+:\n)?(.+)$", re.MULTILINE)
+#: Lines after the end of the tests.
+_NOISE = re.compile(
+    r"^(?:Destroying|Preserving|Creating|Found \d|System check identified no|Ran \d|-+$|OK).*\n?", re.MULTILINE
+)
 _FROM_OUTSIDE = (signal.SIGHUP, signal.SIGINT, signal.SIGKILL, signal.SIGTERM, signal.SIGXCPU)
 PYTEST_NONE = 5  # exit status of pytest and of unittest (Python 3.12) if no test ran
 
@@ -142,7 +150,16 @@ def explain_ending(finished: process.Finished) -> str:
     if ran_none or (finished.status == PYTEST_NONE and not _RAN_SOME.search(finished.output)):
         return "no tests ran"
     if finished.status:
-        errors = _ERROR.findall(finished.output)  # the last line of unittest and pytest says how many there were
-        line = clip(errors[-1], LONGEST_LINE) if errors else find_error_line(finished.output)
+        line = find_telling_line(finished.output)
         return f"the tests failed ({finished.ending})" + (f": {line}" if line else "")
     return ""
+
+
+def find_telling_line(output: str) -> str:
+    """Return why tests failed, in one line of their output: the last line says at most how many there were."""
+    if check := _CHECK.search(output):
+        return clip(check[1].strip(), LONGEST_LINE)
+    errors = [*_ERROR.finditer(output), *_RAISED.finditer(output)]
+    errors = errors or [*_FAILED_TEST.finditer(output)][-1:]
+    last = max(errors, key=lambda match: match.start(1), default=None)
+    return clip(last[1].strip(), LONGEST_LINE) if last else find_error_line(_NOISE.sub("", output) or output)

@@ -13,11 +13,12 @@ from releaser import __version__
 from releaser.candidate.kept import open_kept, require_tested
 from releaser.cli import bundles, daily, keep, look, programs, render, setup
 from releaser.cli.common import Common, common_options, preview_and_exit, run_and_exit
-from releaser.errors import Problem, ReleaserError, explain_error, refuse, require
+from releaser.errors import PreflightError, Problem, ReleaserError, explain_error, refuse, require
 from releaser.pipelines.rebuild import preview_rebuild, rebuild
 from releaser.releases.store import Store
 from releaser.report.outcomes import Outcome, make_error
 from releaser.site.django import find_django
+from releaser.site.project import find_project
 from releaser.site.site import open_site, read_service
 from releaser.system import process
 from releaser.system.run import REBUILD
@@ -74,7 +75,13 @@ SECTIONS: dict[str, tuple[click.Command, ...]] = {
         daily.outdated_command,
         daily.check_command,
     ),
-    "Set up": (setup.init_command, setup.uninstall_command, setup.config_command, setup.schedule_command),
+    "Set up": (
+        setup.setup_command,
+        setup.init_command,
+        setup.config_command,
+        setup.schedule_command,
+        setup.uninstall_command,
+    ),
     "Look": (
         look.show_command,
         look.diff_command,
@@ -108,16 +115,27 @@ class _Sections(click.Group):
                 formatter.write_dl([(command.name or "", command.get_short_help_str(70)) for command in commands])
 
 
-@click.group(cls=_Sections, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=_Sections, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="releaser")
-def releaser() -> None:
+@click.pass_context
+def releaser(context: click.Context) -> None:
     """Keep the Python environment of a running site up to date, safely.
+
+    Without COMMAND, `status` in a project.
 
     \b
     Exit codes: 0 done, 2 usage, 3 not fit, 4 not built, 5 tests failed,
     6 rolled back, 7 live with a problem, 8 locked, 9 no such release,
     10 needs attention.
     """
+    if context.invoked_subcommand is not None:
+        return
+    try:
+        find_project(Path(os.environ.get("RELEASER_PROJECT") or "."))
+    except PreflightError:
+        click.echo(context.get_help())
+    else:
+        daily.status_command.main([], prog_name="releaser status", standalone_mode=False)
 
 
 for _commands in SECTIONS.values():
@@ -151,5 +169,5 @@ def main() -> None:
 
 
 def _print_error(error: ReleaserError) -> None:
-    render.print_outcome(make_error(error), as_json="--json" in sys.argv, verbose=True, quiet=False)
+    render.print_outcome(make_error(error), as_json="--json" in sys.argv, verbose=True, quiet=False, may_change=False)
     sys.exit(error.exit_code)

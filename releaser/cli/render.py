@@ -30,7 +30,16 @@ from releaser.report.listing import Outdated
 from releaser.report.outcomes import Outcome, describe_outcome
 from releaser.report.status import ReleaseRow, Status
 from releaser.site.settings import SettingRow, format_duration
-from releaser.system.text import escape, escape_lines, format_bytes, format_seconds, format_time, join_few, redact, redact_all
+from releaser.system.text import (
+    escape,
+    escape_lines,
+    format_bytes,
+    format_seconds,
+    format_time,
+    join_few,
+    redact,
+    redact_all,
+)
 
 
 def open_closed_streams() -> None:
@@ -55,8 +64,11 @@ def print_json(value: Any) -> None:
     click.echo(escape_lines(msgspec.json.format(data, indent=2).decode()))
 
 
-def print_outcome(outcome: Outcome, *, as_json: bool, verbose: bool, quiet: bool) -> None:
-    """Print how a run ended. Without a terminal a quiet outcome prints nothing, unless `verbose`."""
+def print_outcome(outcome: Outcome, *, as_json: bool, verbose: bool, quiet: bool, may_change: bool = True) -> None:
+    """Print how a run ended. Without a terminal a quiet outcome prints nothing, unless `verbose`.
+
+    What never changes the live release (`may_change` is false) does not say that it is unchanged.
+    """
     if as_json:
         print_outcome_json(outcome)
     is_failure, is_silent = outcome.exit_code != 0, outcome.news in ("quiet", "nothing")
@@ -73,7 +85,7 @@ def print_outcome(outcome: Outcome, *, as_json: bool, verbose: bool, quiet: bool
         if problem.message == outcome.headline:
             _hint(problem)
     print_problems([problem for problem in outcome.problems if problem.message != outcome.headline])
-    if outcome.is_failure_on_unchanged_site:
+    if outcome.is_failure_on_unchanged_site and may_change:
         _say("The live release is unchanged.")
 
 
@@ -111,9 +123,13 @@ def print_list(rows: Sequence[ReleaseRow]) -> None:
         return
     table = [("release", "state", "python", "size", "changes")]
     for row in rows:
-        changes = describe_changes(row.changes, 3)
-        table.append((row.id, _describe_state(row), row.python, format_bytes(row.own_bytes), changes))
+        table.append((row.id, _describe_state(row), row.python, format_bytes(row.own_bytes), _name_news(row)))
     _print_table(table, right=3)
+
+
+def _name_news(entry: Record | ReleaseRow) -> str:
+    """Return the packages that changed, or else the subject of the newest commit."""
+    return describe_changes(entry.changes, 3) or "".join(entry.new_commits[:1]).partition(" ")[2]
 
 
 def _print_table(table: Sequence[Sequence[str]], right: int = -1) -> None:
@@ -161,7 +177,8 @@ def print_history(records: Sequence[Record]) -> None:
     """Print the runs as a table."""
     table = [("run", "command", "result", "release", "seconds", "changes")]
     for record in records:
-        release, seconds, changes = record.release or "-", f"{record.seconds:.1f}", describe_changes(record.changes, 3)
+        release, seconds = record.release or "-", f"{record.seconds:.1f}"
+        changes = _name_news(record)
         table.append((record.run, record.command, record.result, release, seconds, changes))
     _print_table(table, right=4)
 
@@ -189,6 +206,12 @@ def print_check(check: Check, *, quiet: bool) -> None:
         _say(f"A test mail went to {', '.join(check.mail.to)} by {check.mail.server}.")
     for hint in check.hints:
         _say(hint)
+
+
+def print_sentences(*sentences: str) -> None:
+    """Print sentences on standard error."""
+    for sentence in sentences:
+        _say(sentence)
 
 
 def print_audit(audit: Audit) -> None:
@@ -275,7 +298,8 @@ def print_status(status: Status) -> None:
     if status.last_updated:
         _say_row("updated", format_time(status.last_updated))
     if status.last_run:
-        _say_row("last run", f"{status.last_run.command}: {status.last_run.result}. {status.last_run.headline}")
+        last = status.last_run
+        _say_row("last run", f"{last.command}, {format_time(last.ended_at)}: {last.result}. {last.headline}")
     if status.decision:
         _say_row("decided", f"{status.decision.kind}, {format_time(status.decision.at)}. {status.decision.sentence}")
         if status.decision.skipped:
@@ -304,7 +328,8 @@ def _print_end(status: Status) -> None:
     for release, processes in itertools.groupby(status.old_processes, lambda process: process.release):
         for sentence in list_sentences([*processes]):
             _say_row("old", f"on release {release}: {sentence}")
-    click.echo("well" if status.well else "needs attention:")
+    word = "well, and at work" if status.running else "well"
+    click.echo(word if status.well else "needs attention:")
     _print_attention(status.attention)
 
 

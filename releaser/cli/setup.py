@@ -1,22 +1,112 @@
-"""The commands that set a site up, and that leave it: init, config, schedule and uninstall."""
+"""The commands that set a site up, and that leave it: setup, init, config, schedule and uninstall."""
 
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 
 import click
 import msgspec
 
 from releaser.cli import render
-from releaser.cli.common import Common, common_options, preview_and_exit, run_and_exit
+from releaser.cli.common import Common, common_options, finish, preview_and_exit, run_and_exit
+from releaser.errors import refuse
+from releaser.pipelines.check import check
 from releaser.pipelines.init import init, init_lock, preview_init, preview_lock
+from releaser.pipelines.setup import (
+    Question,
+    describe_site,
+    list_questions,
+    make_table,
+    name_variable,
+    set_settings,
+    write_variables,
+)
 from releaser.pipelines.uninstall import describe_uninstall, preview_uninstall, uninstall
 from releaser.site.crontab import install_line, make_line
 from releaser.site.project import guess_environment
-from releaser.site.settings import find_setting, list_settings
-from releaser.site.site import open_site
+from releaser.site.settings import ALIASES, find_setting, list_settings, read_value
+from releaser.site.site import Site, open_site
+from releaser.site.timer import install_units, make_units
 from releaser.system.run import INIT, INIT_LOCK, Command
+
+
+@click.command("setup")
+@click.option("--yes", is_flag=True, help="Ask nothing: take what is detected.")
+@click.option("--set", "pairs", multiple=True, metavar="KEY=VALUE", help="Change only this setting in `../.env`.")
+@common_options(takes_lock=False)
+def setup_command(common: Common, yes: bool, pairs: tuple[str, ...]) -> None:
+    """Write the first settings of the site, by three questions at most; then check the site.
+
+    Only `../.env` is written. An empty VALUE removes a setting from it.
+    """
+    values = dict(map(_read_pair, pairs))
+    site = open_site(common.project, os.environ)
+    if values:
+        finish(common, set_settings(site, values))
+    if not yes and not (sys.stdin.isatty() and sys.stderr.isatty()):
+        advice = "Run `releaser setup --yes` to take what is detected, or `releaser setup --set KEY=VALUE`."
+        raise refuse(
+            "no-terminal", "`releaser setup` asks questions, and has no terminal. Nothing was changed.", advice
+        )
+    if not common.quiet:
+        render.print_sentences(*(f"{name:10} {text}" for name, text in describe_site(site).items()))
+    questions = list_questions(site)
+    answers = {each.name: each.detected if yes else _ask(each) for each in questions}
+    written = {name_variable(name): value for name, value in answers.items() if value}
+    notes = write_variables(site, written) if written else []
+    site = open_site(common.project, os.environ)
+    answer = check(site, sends_mail=bool(site.settings.mail.recipients))
+    headline = f"Wrote {', '.join(written)} to {site.paths.dotenv}." if written else "Nothing was written."
+    line, table = _describe_schedule(site), make_table(answers)
+    if common.as_json:
+        found = {"headline": headline, "notes": notes, "written": [*written], "table": table, "schedule": line}
+        render.print_answer(answer, **found)
+    else:
+        render.print_sentences(headline, *notes)
+        if table:
+            render.print_sentences("Settings for every host: move these to pyproject.toml, and commit it.")
+            click.echo(table)
+        render.print_check(answer, quiet=common.quiet)
+        render.print_sentences("Updates each night: `releaser schedule cron --install`, or `systemd` for `cron`:")
+        click.echo(line)
+    sys.exit(answer.exit_code)
+
+
+def _read_pair(pair: str) -> tuple[str, str]:
+    """Return the name of a setting, or the variable of another program, and its value."""
+    key, equals, value = pair.partition("=")
+    try:
+        name = find_setting(key.strip())
+        if not equals:
+            raise ValueError(f"`{key}` has no value: write `--set {name}=VALUE`.")
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
+    try:
+        read_value(name, value) if value else None
+    except ValueError as error:
+        raise click.UsageError(f"`{name}` must be {error}.") from error
+    return (key if key in ALIASES else name), value
+
+
+def _ask(question: Question) -> str:
+    """Return a person's answer; a wrong one is asked for again."""
+
+    def read(answer: str) -> str:
+        try:
+            return question.read(answer.strip())
+        except ValueError as error:
+            raise click.UsageError(f"It must be {error}.") from error
+
+    answer: str = click.prompt(question.text, default=question.default, value_proc=read, err=True)
+    return answer
+
+
+def _describe_schedule(site: Site) -> str:
+    """Return the line of a crontab, or the command for a timer on a host without cron."""
+    has_cron = shutil.which("crontab", path=site.environ["PATH"])
+    return make_line(site) if has_cron else "releaser schedule systemd --install"
 
 
 @click.command("init")
@@ -73,7 +163,7 @@ def config_command(common: Common, name: str | None) -> None:
 
 @click.group("schedule")
 def schedule_command() -> None:
-    """Let updates run by themselves: `schedule cron`."""
+    """Let updates run by themselves: `schedule cron`, or `schedule systemd`."""
 
 
 @schedule_command.command("cron")
@@ -91,6 +181,28 @@ def schedule_cron_command(common: Common, install: bool) -> None:
         click.echo(line)
     if install and not common.quiet:
         click.echo(f"The line in your crontab: {result}.", err=True)
+
+
+@schedule_command.command("systemd")
+@click.option("--install", is_flag=True, help="Write both units and start the timer.")
+@click.option("--system", "is_of_system", is_flag=True, help="Units of the system; root has no others.")
+@common_options(takes_lock=False)
+def schedule_systemd_command(common: Common, install: bool, is_of_system: bool) -> None:
+    """Print the service and the timer of systemd that update the site each night."""
+    site = open_site(common.project, os.environ)
+    units = make_units(site, is_of_system=is_of_system or os.geteuid() == 0)
+    timer = next(iter(units))
+    result = install_units(site, units) if install else "printed"
+    headline = f"The timer {timer.name}: {result}."
+    if common.as_json:
+        fields = {"timer": timer.name, "units": {str(path): text for path, text in units.items()}, "result": result}
+        render.print_json({"headline": headline, "notes": [], "problems": [], **fields})
+    else:
+        click.echo("\n".join(f"# {path}\n{text}" for path, text in units.items()), nl=False)
+    if install and not common.quiet:
+        click.echo(headline, err=True)
+        if timer.parent.name == "user":
+            click.echo("It runs without you after `sudo loginctl enable-linger $(id -un)`.", err=True)
 
 
 @click.command("uninstall")

@@ -13,7 +13,7 @@ from releaser.candidate.shadow import make_shadow
 from releaser.checkout.repository import Repository
 from releaser.errors import ChangeError, HookError, Problem, ToolError
 from releaser.live.programs import find_missing_program
-from releaser.packages.changes import compare_releases, describe_changes
+from releaser.packages.changes import compare_releases, describe_news
 from releaser.releases.journal import Entry
 from releaser.releases.release import Release
 from releaser.releases.store import Store
@@ -44,7 +44,8 @@ def describe_change(
     store, is_back = Store(site.paths), result == "rolled-back"
     old, new = store.get(entry.earlier), store.get(entry.release)
     changes = compare_releases(old, new) if new is not None and new is not old else ()
-    end = entry.reason or f"{describe_changes(changes) or 'the same packages'}."
+    commits = list(map(redact, repository.describe_commits(entry.head, entry.commit)))
+    end = entry.reason or f"{describe_news(changes, commits)}."
     known = {"steps": run.steps, "notes": run.notes, "problems": run.problems} if run is not None else {}
     return {
         **dict.fromkeys(_NOT_YET, ()),
@@ -56,7 +57,7 @@ def describe_change(
         "previous": None if is_back else entry.earlier,
         "failed_release": entry.release if is_back else None,
         "changes": changes,
-        "new_commits": list(map(redact, repository.describe_commits(entry.head, entry.commit))),
+        "new_commits": commits,
         **known,
     }
 

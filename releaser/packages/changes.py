@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Literal
 
 from packaging.version import InvalidVersion, Version
@@ -10,15 +10,16 @@ from packaging.version import InvalidVersion, Version
 from releaser.packages.lock import Lock, read_lock
 from releaser.releases.release import PackageChange, Release
 from releaser.releases.venv import SEEDS, list_installed
+from releaser.system.text import join_few
 
 Bump = Literal["major", "minor", "patch", "other", "added", "removed"]
 
 
 def compare_versions(
-    before: Mapping[str, str], after: Mapping[str, str], without: frozenset[str]
+    before: Mapping[str, str], after: Mapping[str, str], without: frozenset[str], direct: Collection[str] = ()
 ) -> tuple[PackageChange, ...]:
-    """Return the packages that differ, sorted by name; those in `without` do not count."""
-    names = sorted((before.keys() | after.keys()) - without)
+    """Return the packages that differ, sorted by name, the direct ones first; those in `without` do not count."""
+    names = sorted((before.keys() | after.keys()) - without, key=lambda name: (name not in direct, name))
     return tuple(
         PackageChange(name, before.get(name), after.get(name), name_bump(before.get(name), after.get(name)))
         for name in names
@@ -28,8 +29,8 @@ def compare_versions(
 
 def compare_releases(before: Release | None, after: Release) -> tuple[PackageChange, ...]:
     """Return the packages that differ between two releases, by what is installed."""
-    local = read_lock(after.lock).local
-    return compare_versions(list_installed(before.venv) if before else {}, list_installed(after.venv), local)
+    lock, installed = read_lock(after.lock), list_installed(before.venv) if before else {}
+    return compare_versions(installed, list_installed(after.venv), lock.local, lock.direct)
 
 
 def compare_locks(before: Lock | None, after: Lock) -> tuple[PackageChange, ...]:
@@ -38,7 +39,7 @@ def compare_locks(before: Lock | None, after: Lock) -> tuple[PackageChange, ...]
         {name: ", ".join(sorted(versions)) for name, versions in lock.versions.items()} if lock else {}
         for lock in (before, after)
     )
-    return compare_versions(old, new, after.local)
+    return compare_versions(old, new, after.local, after.direct)
 
 
 def name_bump(old: str | None, new: str | None) -> Bump:
@@ -95,9 +96,12 @@ def find_edits(release: Release) -> list[str]:
 
 
 def describe_changes(changes: Sequence[PackageChange], most: int = 8) -> str:
-    """Return the changes in a line: `django 5.1 → 5.2, tea (new) 1.0`."""
+    """Return the changes in a line: `django 5.1 → 5.2, tea (new) 1.0`.
+
+    What leaves the venv, but for what `python -m venv` brings, is never cut off; major versions come before others.
+    """
     words = []
-    ordered = sorted(changes, key=lambda change: change.new is not None)  # what leaves the venv is never cut off
+    ordered = sorted(changes, key=lambda each: (each.new is not None or each.name in SEEDS, each.bump != "major"))
     for change in ordered[:most]:
         if change.old is None:
             words.append(f"{change.name} {change.new} (new)")
@@ -107,3 +111,10 @@ def describe_changes(changes: Sequence[PackageChange], most: int = 8) -> str:
             words.append(f"{change.name} {change.old} → {change.new}")
     rest = len(changes) - most
     return ", ".join(words) + (f" and {rest} more" if rest > 0 else "")
+
+
+def describe_news(changes: Sequence[PackageChange], commits: Sequence[str], most: int = 8) -> str:
+    """Return the changes in a line; without any, the commits, newest first, which are given as `hash subject`."""
+    if changes or not commits:
+        return describe_changes(changes, most) or "the same packages"
+    return f"commit {join_few(commits, 1)}"

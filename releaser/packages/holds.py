@@ -22,6 +22,7 @@ from releaser.system.text import format_time, join_few, normalize_name
 
 LONGEST = timedelta(days=7)  # a site that does not get what is newer for longer needs attention
 SHORTEST = 7  # characters of a commit that name it
+_MOST = 5  # names in a command
 By: TypeAlias = Literal["rollback", "person", "setting", "tests", "commit", "index", "build"]
 
 
@@ -336,8 +337,9 @@ def name_for_unhold(holds: Iterable[Hold]) -> str:
 
 def describe_skipped(holds: Sequence[Hold]) -> str:
     """Return what updates will skip, in a sentence, and how to undo that."""
-    words = join_few([hold.label for hold in holds])
-    return f"Updates will skip: {words}. Undo: `releaser unhold {name_for_unhold(holds)}`."
+    names = name_for_unhold(holds)
+    undo = f"unhold {names}`." if len(names.split()) <= _MOST else "unhold NAME…`, or all: `releaser unhold --all`."
+    return f"Updates will skip: {join_few([hold.label for hold in holds])}. Undo: `releaser {undo}"
 
 
 def find_old_holds(holds: Iterable[Hold], installed: Collection[str]) -> list[Problem]:

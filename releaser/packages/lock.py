@@ -102,6 +102,11 @@ class Lock(msgspec.Struct, frozen=True, dict=True):
         return frozenset(package.name for package in self.packages if package.source.is_local)
 
     @functools.cached_property
+    def direct(self) -> frozenset[str]:
+        """The names of the packages that the project, or another package beside it, needs itself."""
+        return frozenset(name for package in self.packages if package.source.is_local for name in package.needs)
+
+    @functools.cached_property
     def names(self) -> list[str]:
         """The names of the packages that do not lie beside the project, sorted."""
         return sorted(self.versions.keys() - self.local)

@@ -644,7 +644,7 @@ def compare_with_venv(  # noqa: PLR0913 - all that uv needs
     if sync.action == "replace":  # the Python was upgraded in place: uv would install everything again
         before = installed
     after = {change.name: _label(lock, change) for change in changes if change.action == "installed"}
-    return compare_versions(before, after, lock.local & after.keys())  # installed again each time: no news
+    return compare_versions(before, after, lock.local & after.keys(), lock.direct)  # installed again each time: no news
 
 
 def list_synced(site: Site, tree: Path, python: str, *, mark: str) -> dict[str, str]:

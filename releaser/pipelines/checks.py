@@ -7,6 +7,7 @@ import os
 import stat
 
 import msgspec
+from packaging.requirements import InvalidRequirement, Requirement
 
 from releaser.candidate import tests
 from releaser.candidate.namespace import can_mount_shadow
@@ -20,9 +21,11 @@ from releaser.live.problems import find_problems
 from releaser.live.uv_run import list_uv_runs
 from releaser.packages import complaints, hand_made
 from releaser.packages.lock import read_lock
+from releaser.packages.requirements import loosen
 from releaser.packages.sources import find_source_problems
 from releaser.releases.store import Store
 from releaser.site import django
+from releaser.site.project import get_table, read_pyproject, read_text
 from releaser.site.site import Site, find_state_problems, find_untrusted_programs, read_dotenv
 from releaser.system.text import find_secrets, join_few, normalize_name, word
 
@@ -138,10 +141,24 @@ def _find_unknown_packages(site: Site) -> list[str]:
     return []
 
 
+def _find_exact_versions(site: Site) -> list[str]:
+    """Return a hint about exact versions in pyproject.toml, as `uv add -r requirements.txt` writes them."""
+    content = read_pyproject(read_text(site.paths.pyproject)[0], "")[0]
+    exact = []
+    for line in get_table(content, "project").get("dependencies", ()):
+        with contextlib.suppress(InvalidRequirement):
+            requirement = Requirement(line)
+            exact += [f"`{loosen(requirement)}`"] if loosen(requirement) != str(requirement) else []
+    if not exact or site.settings.versions.upgrade == "none":
+        return []
+    text = f"Updates leave what pyproject.toml names with `==`. For patch releases, write {join_few(sorted(exact))}"
+    return [f"{text}; for all versions, `>=`. Then run `uv lock`, and commit."]
+
+
 def list_hints(site: Site) -> list[str]:
     """Return what could be better, for `check` and `init`."""
     hints = [find_stale_export(site), *_find_open_secrets(site), *find_untrusted_programs(os.environ)]
-    hints += [*_find_unused_settings(site), *_find_unknown_packages(site)]
+    hints += [*_find_unused_settings(site), *_find_unknown_packages(site), *_find_exact_versions(site)]
     hints += [f"{problem.message} {problem.advice}" for problem in list_uv_runs(site)]
     with contextlib.suppress(PreflightError):
         hints += django.list_hints(site) if "django" in read_lock(site.paths.lockfile).versions else []

@@ -47,6 +47,7 @@ from releaser.report.decision import (
     Adopt,
     Build,
     Decision,
+    First,
     LockNews,
     Nothing,
     Paused,
@@ -96,6 +97,11 @@ def decide(
         if not store.releases and store.link.kind == "foreign" and not store.link.is_symlink:
             checks.look(site, store, mark=run.id, is_first=True).require_fit()
             return Adopt(str(site.paths.link))
+        if store.link.kind == "missing" and not any(release.state.order for release in store.releases):
+            checks.look(site, store, mark=run.id, is_first=True).require_fit()
+            if options.prepare or options.names:
+                raise refuse("no-release", "No release is live yet.", "Run `releaser update` to make the first one.")
+            return First()
         view = checks.look(site, store, mark=run.id, force=options.force, instead=outlook.checkout)
         view.require_fit()
         require_room(site.paths.releases)
@@ -329,7 +335,7 @@ def _compare(site: Site, options: UpdateOptions, outlook: Outlook, prospect: Pro
         return Ready(prospect, live)  # HEAD has come apart from it, by `--keep-code` or by a person's pull
     if failed is not None and not may_try_again(failed) and not options.force:
         return StillFailing(prospect, failed)
-    if (ready := choose_ready(site, store, attempt.key, attempt.target)) is not None:
+    if (ready := choose_ready(site, store, key, attempt.target, may_return=not is_same)) is not None:
         head, commit = attempt.target.head, attempt.target.commit
         deployed = find_deployed(site, prospect.repository, store, head) or live
         entry = Entry("changing", "update", ready.id, deployed.id, ready.id, head=head, commit=commit)

@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 
 from releaser.candidate.build import LockInstaller
-from releaser.candidate.identity import make_key
+from releaser.candidate.identity import find_failed, is_same_failure, make_key, may_try_again
 from releaser.candidate.shadow import make_shadow
 from releaser.candidate.trial import Attempt, seal, try_candidate
 from releaser.checkout.problems import read_checkout
@@ -26,7 +26,7 @@ from releaser.packages.resolve import Plan, choose_python
 from releaser.packages.sources import copy_sources
 from releaser.pipelines.adopt import adopt, ignore_link
 from releaser.pipelines.check import find_stale_lock
-from releaser.pipelines.checks import Look, list_hints, look
+from releaser.pipelines.checks import list_hints, look
 from releaser.pipelines.conclude import conclude
 from releaser.releases.journal import Entry, write_entry
 from releaser.releases.store import SiteRun, Store
@@ -59,11 +59,15 @@ def init(site: Site, run: SiteRun) -> Outcome:
             advice = f"Run `rm {site.paths.link}`, then `releaser init` to build a release from uv.lock."
             raise refuse("foreign-link", message, advice)
         return adopt(site, run)
-    return _build_first(site, run, view)
+    return build_first(site, run, is_tried_again=True)
 
 
-def _build_first(site: Site, run: SiteRun, view: Look) -> Outcome:
-    """Build, test and take live the committed lock."""
+def build_first(site: Site, run: SiteRun, *, is_tried_again: bool) -> Outcome:
+    """Build, test and take live the committed lock; `is_tried_again` says that also if it failed before.
+
+    Raises PreflightError and BuildError.
+    """
+    view = look(site, run.store, mark=run.id, is_first=True)
     write_entry(site.paths, Entry("building", run.command.name, run.id))
     repository, snapshot = view.repository, view.require_fit()
     head = snapshot.checkout.head
@@ -74,11 +78,16 @@ def _build_first(site: Site, run: SiteRun, view: Look) -> Outcome:
         plan = Plan(lock, text, *choose_python(site, shadow.project, None, mark=run.id))
         require_fitting_lock(site, shadow.project, plan.python, mark=run.id)
     attempt = Attempt(target, site, plan, make_key(site, plan, target.code_key))
+    failed = find_failed(run.store, attempt.key)
+    if failed is not None and not may_try_again(failed) and not is_tried_again:
+        return make_failed(explain_failure(failed, "", ""), failed, (), is_known=True)
     trial = try_candidate(run, repository, attempt, None, LockInstaller(plan))
     release = seal(trial, run, None)
     run.store = run.store.having(release)
     if trial.failed_gate:
-        return make_failed(explain_failure(release, trial.tests.output, trial.advice), release, (), is_known=False)
+        is_known = not is_tried_again and is_same_failure(failed.manifest if failed else None, release.manifest)
+        error = explain_failure(release, trial.tests.output, trial.advice)
+        return make_failed(error, release, (), is_known=is_known)
     run_before_live(site, run, repository, release, make_entry(run, release, head, head))
     require_unchanged(site, repository, snapshot)
     ignore_link(site, repository)

@@ -19,7 +19,7 @@ from releaser.packages.rules import Rules, Skipped, find_rule, is_pinnable
 from releaser.pipelines.decide import UpdateOptions, decide, require_names
 from releaser.releases.store import SiteRun, Store
 from releaser.releases.venv import list_installed
-from releaser.report.decision import Adopt, Paused, Refused, StillFailing, summarize
+from releaser.report.decision import Adopt, First, Paused, Refused, StillFailing, summarize
 from releaser.report.listing import Outdated, OutdatedRow
 from releaser.site.site import Site
 from releaser.system.process import Finished, failure
@@ -81,7 +81,7 @@ def list_outdated(site: Site, name: str) -> Outdated:
     decision = decide(site, run, UpdateOptions(dry_run=True), outlook, examine)
     if isinstance(decision, Refused):
         require(decision.problems)
-    if isinstance(decision, Refused | Paused | Adopt):
+    if isinstance(decision, Refused | Paused | Adopt | First):
         return Outdated(summarize(decision), decision.kind)
     changes = decision.prospect.changes
     words = f"The next update would bring {describe_changes(changes) or 'none'}."

@@ -12,7 +12,16 @@ from pathlib import Path
 
 from releaser.candidate.build import copy_plain_venv
 from releaser.checkout.repository import open_repository
-from releaser.errors import ChangeError, Interrupted, Problem, ReleaserError, ToolError, explain_error, require
+from releaser.errors import (
+    ChangeError,
+    Interrupted,
+    PreflightError,
+    Problem,
+    ReleaserError,
+    ToolError,
+    explain_error,
+    require,
+)
 from releaser.live.actions import AFTER_STATIC_FILES, FLIP, Direction
 from releaser.live.change import do_action
 from releaser.live.health import check_health
@@ -24,7 +33,9 @@ from releaser.releases.release import ID
 from releaser.releases.store import SiteRun, Store, delete_release
 from releaser.report.outbox import count_waiting
 from releaser.report.outcomes import Outcome, make_unchanged
+from releaser.site.crontab import is_own_line, remove_lines
 from releaser.site.site import Site
+from releaser.site.timer import find_timer_of_root, remove_units
 from releaser.system import process, signals
 from releaser.system.files import name_temporary, remove_path
 from releaser.system.text import count, join_few, word
@@ -45,8 +56,20 @@ def uninstall(site: Site, run: SiteRun) -> Outcome:
         remove_startup_module(site.paths.link)
     with contextlib.suppress(Interrupted), signals.defer_signals():  # a signal comes too late: all is done
         outcome = _leave(site, run, copy)
-    run.notes += remarks if outcome.result != "rolled-back" else []
+    if outcome.result != "rolled-back":
+        _unschedule(site, run)
+        run.notes += remarks
     return outcome
+
+
+def _unschedule(site: Site, run: SiteRun) -> None:
+    """Remove what `schedule` has installed, so that no update adopts the site again."""
+    with contextlib.suppress(PreflightError):  # no cron, whose lines the remarks would name
+        run.notes += [f"Removed from the crontab: `{line}`." for line in remove_lines(site)]
+    try:
+        run.notes += [f"Removed the timer: {join_few(paths)}."] if (paths := remove_units(site)) else []
+    except OSError as error:
+        run.add_problem("timer", f"The timer stays: {explain_error(error)}", "Run `systemctl list-timers`.")
 
 
 def _list_remarks(site: Site, store: Store) -> list[str]:
@@ -56,7 +79,13 @@ def _list_remarks(site: Site, store: Store) -> list[str]:
         env = site.tool_environment()
         text = process.run(["crontab", "-l"], cwd=Path("/"), env=env, timeout=_CRONTAB_TIMEOUT).stdout
     lines = [line.strip() for line in text.splitlines() if "releaser" in line and str(site.paths.project) in line]
-    remarks = [f"Still in the crontab: `{line}`. Remove it: `crontab -e`." for line in lines if line[0] != "#"]
+    remarks = [
+        f"Still in the crontab, and would adopt the venv again at its next run: `{line}`. Remove it: `crontab -e`."
+        for line in lines
+        if line[0] != "#" and not is_own_line(site, line)
+    ]
+    if name := find_timer_of_root(site):
+        remarks.append(f"Still a timer, which would adopt the venv again: `sudo systemctl disable --now {name}`.")
     if live is not None and live.lock.read_bytes() != site.paths.lockfile.read_bytes():
         remarks.append("The venv is not what uv.lock of the checkout installs: `uv sync --frozen` would change it.")
     return remarks
@@ -155,6 +184,7 @@ def describe_uninstall(site: Site) -> str:
         words += ["restart the site"] if may_restart(site) else []
     if state.is_dir():
         words.append(f"delete `{state}`, with {count(len(store.releases), 'release')}, logs and history")
+    words += ["remove what `releaser schedule` has installed"] if words else []
     words += [f"keep {count(waiting, 'mail')} that no server took, in `{site.paths.outbox}`"] if waiting else []
     return "; ".join(words)
 

@@ -23,6 +23,7 @@ from releaser.live.django import explain_kept_migrations
 from releaser.live.hooks import run_before_live
 from releaser.live.outlook import Outlook, foresee
 from releaser.live.uv_run import find_changed_release
+from releaser.packages.changes import compare_releases
 from releaser.packages.hand_made import find_new_work
 from releaser.packages.holds import LONGEST, Hold, VersionHold, list_holds, read_holds, replace_index_holds
 from releaser.packages.resolve import find_unbuilt, find_unfit
@@ -31,6 +32,7 @@ from releaser.pipelines.audit import require_audit
 from releaser.pipelines.blame import Findings, find_blame
 from releaser.pipelines.conclude import add_holds, conclude, follow_up
 from releaser.pipelines.decide import UpdateOptions, decide
+from releaser.pipelines.init import build_first
 from releaser.pipelines.prune import prune_releases
 from releaser.releases.journal import Entry, write_entry
 from releaser.releases.release import Release
@@ -40,6 +42,7 @@ from releaser.report.decision import (
     Adopt,
     Build,
     Decision,
+    First,
     LockNews,
     Nothing,
     Paused,
@@ -90,6 +93,8 @@ def update(site: Site, run: SiteRun, options: UpdateOptions) -> Outcome:
         run.note(adopt(site, run).headline)
         decision = _decide(site, run, options)
     keep_decision(site.paths, decision)
+    if isinstance(decision, First):
+        return build_first(site, run, is_tried_again=options.force)
     if not isinstance(decision, Refused | Paused | Adopt):
         replace_index_holds(site.paths, decision.prospect.attempt.plan.holds)
     match decision:
@@ -214,7 +219,7 @@ def take_live(site: Site, run: SiteRun, decision: Ready | Build, options: Update
     run.add(*find_changed_release(site, release))
     if target.problem is not None and not target.is_rewritten:
         run.add(target.problem)
-    changes = () if release.id == live.id else None
+    changes = compare_releases(live, release) if release.state.order else None  # that was live before
     return add_blame(make_updated(release, result, published.commit, changes, commits, live), blame)
 
 

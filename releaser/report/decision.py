@@ -21,7 +21,7 @@ from releaser.site.paths import Paths
 from releaser.system.files import write_json
 from releaser.system.run import Moment, now
 from releaser.system.state import read_state
-from releaser.system.text import count, join_few, redact
+from releaser.system.text import count, end_sentence, join_few, redact
 
 
 class Prospect(msgspec.Struct, frozen=True):
@@ -84,6 +84,12 @@ class Adopt(msgspec.Struct, frozen=True):
     venv: str
 
 
+class First(msgspec.Struct, frozen=True):
+    """Without any venv, the first release is built from the committed lock."""
+
+    kind: ClassVar[str] = "first"
+
+
 class Nothing(msgspec.Struct, frozen=True):
     """Nothing is newer, but for what is on hold."""
 
@@ -131,7 +137,7 @@ class Build(msgspec.Struct, frozen=True):
     failed: Release | None = None
 
 
-Decision: TypeAlias = Refused | Paused | Adopt | Nothing | LockNews | StillFailing | Ready | Build
+Decision: TypeAlias = Refused | Paused | Adopt | First | Nothing | LockNews | StillFailing | Ready | Build
 
 
 def describe_decision(decision: Decision) -> str:
@@ -139,13 +145,16 @@ def describe_decision(decision: Decision) -> str:
     match decision:
         case Adopt():
             return f"adopt `{decision.venv}` as the first release, then update it"
+        case First():
+            return "build, test and take live a first release from uv.lock"
         case LockNews():
             words = [f"move the checkout to commit {decision.prospect.target.commit[:12]}"] if decision.moves else []
             words += ["commit uv.lock"] if decision.commits else []
             words += ["push the commit of uv.lock"] if decision.pushes else []
             return " and ".join(words) or "put back the committed uv.lock"
         case Ready():
-            state = "prepared" if decision.release.state.state == "ready" else "live"
+            state = "live" if decision.release.id == decision.prospect.live.id else "good already"
+            state = "prepared" if decision.release.state.state == "ready" else state
             words = [_name_news(decision.prospect), f"{decision.release.id} is {state}, and not built again"]
             return "; ".join(filter(None, words))
         case Build():
@@ -158,7 +167,8 @@ def describe_decision(decision: Decision) -> str:
 
 def _name_news(prospect: Prospect) -> str:
     has_code = prospect.target.moves_code or prospect.target.code_key != prospect.live.manifest.key.code_key
-    words = [f"commit {prospect.target.commit[:12]}"] if has_code else []
+    newest = prospect.new_commits[0].partition(" ")[2] if prospect.new_commits else ""
+    words = [f"commit {prospect.target.commit[:12]}" + (f" ({newest})" if newest else "")] if has_code else []
     words += [describe_changes(prospect.changes)] if prospect.changes else []
     if libraries := prospect.attempt.key.find_changed_libraries(prospect.live.manifest.key):
         words.append(f"next to the checkout: {join_few(libraries)}")
@@ -189,7 +199,7 @@ class LastDecision(msgspec.Struct, frozen=True):
 
 def keep_decision(paths: Paths, decision: Decision) -> None:
     """Write down a decision for `status`; a disk that does not take it does not end the run."""
-    prospect = None if isinstance(decision, Refused | Paused | Adopt) else decision.prospect
+    prospect = None if isinstance(decision, Refused | Paused | Adopt | First) else decision.prospect
     kept = LastDecision(
         decision.kind,
         now(),
@@ -223,10 +233,11 @@ def summarize(decision: Decision) -> str:
         case Nothing():
             return explain_nothing(decision)
         case StillFailing():
-            return f"Nothing newer than release {decision.failed.id}, which failed: {decision.failed.manifest.failure}."
+            failure = decision.failed.manifest.failure
+            return end_sentence(f"Nothing newer than release {decision.failed.id}, which failed: {failure}")
         case Ready() | Build():
             return f"{describe_decision(decision)}."  # a name of a package stays as it is
-        case Adopt() | LockNews():
+        case Adopt() | First() | LockNews():
             words = describe_decision(decision)
             return f"{words[0].upper()}{words[1:]}."
 

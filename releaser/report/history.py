@@ -33,6 +33,7 @@ class Record(msgspec.Struct, frozen=True):
     changes: tuple[PackageChange, ...] = ()
     seconds: float = 0
     notes: tuple[str, ...] = ()
+    new_commits: tuple[str, ...] = ()
 
     @property
     def is_trouble(self) -> bool:
@@ -41,6 +42,11 @@ class Record(msgspec.Struct, frozen=True):
         A release that is ready ends a run with 0, also if the run has problems.
         """
         return self.exit_code not in (0, 2, 8, 9) or (self.result == "ready" and bool(self.problems))
+
+    @property
+    def is_asked_anew(self) -> bool:
+        """True if the run was refused before its first step, for reasons that `check` and `status` ask about again."""
+        return self.exit_code == 3 and not [step for step in self.steps if step.step != "wait"]
 
     @property
     def is_updated(self) -> bool:
@@ -67,6 +73,7 @@ def make_record(run: Run, outcome: Outcome, ended_at: datetime) -> Record:
         steps=outcome.steps,
         changes=outcome.payload.changes,
         notes=outcome.notes,
+        new_commits=outcome.payload.new_commits,
         seconds=round(sum(step.seconds for step in outcome.steps), 3),
     )
 

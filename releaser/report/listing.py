@@ -8,6 +8,7 @@ from releaser.packages.blocked import Blocked
 from releaser.releases.lease import is_used, list_users
 from releaser.releases.release import PackageChange, Release
 from releaser.releases.store import Store
+from releaser.report.history import read_history
 from releaser.report.status import ReleaseRow
 from releaser.site.site import Site
 from releaser.system.files import measure
@@ -35,10 +36,11 @@ class Outdated(msgspec.Struct, frozen=True):
 def list_releases(site: Site) -> list[ReleaseRow]:
     """Return the releases, newest first. `own_bytes` is what deleting a release would free."""
     store = Store(site.paths)
-    return [_describe(store, release) for release in store.releases]
+    commits = {record.release: record.new_commits for record in read_history(site.paths) if record.new_commits}
+    return [_describe(store, release, commits.get(release.id, ())) for release in store.releases]
 
 
-def _describe(store: Store, release: Release) -> ReleaseRow:
+def _describe(store: Store, release: Release, commits: tuple[str, ...]) -> ReleaseRow:
     size, own = measure(release.directory), measure(release.directory, own=True)
     manifest = release.manifest
     return ReleaseRow(
@@ -56,4 +58,5 @@ def _describe(store: Store, release: Release) -> ReleaseRow:
         in_use_by=list_users(release.directory),
         commit=manifest.commit,
         path=str(release.venv),
+        new_commits=commits,
     )

@@ -9,7 +9,7 @@ import msgspec
 
 from releaser.errors import GateError, Interrupted, PreflightError, Problem, ReleaserError
 from releaser.live.change import ChangeResult
-from releaser.packages.changes import describe_changes
+from releaser.packages.changes import describe_changes, describe_news
 from releaser.packages.holds import Hold, describe_hold, list_holds
 from releaser.releases.release import PackageChange, Release
 from releaser.releases.store import Store
@@ -17,6 +17,7 @@ from releaser.report.decision import (
     Adopt,
     Build,
     Decision,
+    First,
     LockNews,
     Nothing,
     Paused,
@@ -29,7 +30,7 @@ from releaser.report.decision import (
 )
 from releaser.site.site import Site
 from releaser.system.run import Run, Step
-from releaser.system.text import LONGEST_SENTENCE, clip, clip_end, escape, join_few, redact
+from releaser.system.text import LONGEST_SENTENCE, clip, clip_end, end_sentence, escape, join_few, redact
 
 Result = Literal["no-changes", "updated", "updated-not-restarted", "ready", "done", "refused", "failed", "rolled-back"]
 #: `new` is mailed in any case, `once` unless the same was mailed last; of `heard` the person at the terminal knows;
@@ -171,23 +172,27 @@ def complete(outcome: Outcome, run: Run) -> Outcome:
         news = "once" if is_trouble else "new" if is_new else "heard"
     new_commits, output = tuple(map(_tidy, outcome.payload.new_commits)), redact(outcome.payload.output)
     problems = tuple(
-        msgspec.structs.replace(problem, message=_tidy(problem.message), advice=_tidy(problem.advice))
+        msgspec.structs.replace(problem, message=_tidy_sentence(problem.message), advice=_tidy(problem.advice))
         for problem in (*outcome.problems, *run.problems)
     )
     return msgspec.structs.replace(
         outcome,
-        headline=_tidy(outcome.headline),
+        headline=_tidy_sentence(outcome.headline),
         payload=msgspec.structs.replace(outcome.payload, new_commits=new_commits, output=output),
         exit_code=code,
         news=news,
         problems=problems,
         steps=tuple(run.steps),
-        notes=tuple(map(_tidy, run.notes)),
+        notes=tuple(map(_tidy_sentence, run.notes)),
     )
 
 
 def _tidy(text: str) -> str:
     return clip(escape(redact(text)), LONGEST_SENTENCE)
+
+
+def _tidy_sentence(text: str) -> str:
+    return end_sentence(_tidy(text))
 
 
 def locate(outcome: Outcome, site: Site, store: Store, *, has_flipped: bool) -> Outcome:
@@ -239,7 +244,7 @@ def make_quiet(
 def make_prepared(release: Release, new_commits: Sequence[str], *, is_known: bool) -> Outcome:
     """Return the outcome of `update --prepare`: quiet if people have heard of this release."""
     changes = release.manifest.changes
-    headline = f"Release {release.id} is ready: {describe_changes(changes) or 'the same packages'}."
+    headline = f"Release {release.id} is ready: {describe_news(changes, new_commits)}."
     headline += " The live release is unchanged; `releaser update` makes this one live."
     news: News = "quiet" if is_known else "new"
     return Outcome("ready", 0, headline, release.id, Payload(changes, tuple(new_commits)), news)
@@ -339,7 +344,7 @@ def make_updated(
     """
     changes = release.manifest.changes if changes is None else changes
     python = name_new_python(before, release)
-    words = " on ".join(filter(None, [describe_changes(changes) or "the same packages", python]))
+    words = " on ".join(filter(None, [describe_news(changes, new_commits), python]))
     headline = f"Release {release.id} is live: {words}."
     headline = result.problem.message if result.has_failed and result.problem else headline
     commits = (commit,) if commit else ()
@@ -366,14 +371,14 @@ def make_preview(decision: Decision, interrupted: str, *, does: str) -> Outcome:
     """
     if isinstance(decision, Refused):
         return make_refused(decision)
-    prospect = None if isinstance(decision, Paused | Adopt) else decision.prospect
+    prospect = None if isinstance(decision, Paused | Adopt | First) else decision.prospect
     changes = prospect.changes if isinstance(decision, Ready | Build) and prospect else ()
     words = [f"first of all, an interrupted run is finished or undone ({interrupted})"] if interrupted else []
     match decision:
         case Ready() | Build():
             verb = does
             words.append(describe_decision(decision))
-        case Adopt() | LockNews():
+        case Adopt() | First() | LockNews():
             verb = describe_decision(decision)
         case Nothing():
             verb = "only recover"

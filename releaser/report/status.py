@@ -35,13 +35,14 @@ from releaser.system.text import count, join_few
 
 
 class LastRun(msgspec.Struct, frozen=True):
-    """The last run that could change the site."""
+    """The last run that could change the site, with the time of its end."""
 
     run: str
     command: str
     result: str
     exit_code: int
     headline: str
+    ended_at: datetime
 
 
 class Status(msgspec.Struct, frozen=True):
@@ -96,6 +97,8 @@ class ReleaseRow(msgspec.Struct, frozen=True):
     in_use_by: tuple[int, ...]
     commit: str
     path: str
+    #: The commits with which it went live, newest first, as `hash subject`.
+    new_commits: tuple[str, ...] = ()
 
 
 def make_status(site: Site, store: Store, problems: Sequence[Problem]) -> Status:
@@ -111,11 +114,13 @@ def make_status(site: Site, store: Store, problems: Sequence[Problem]) -> Status
     if site.paths.journal.exists() and running is None:
         message = "A run was interrupted; the next command that changes something finishes or undoes it."
         attention.append(Problem("unfinished", message, "Run `releaser update`."))
-    if last is not None and last.is_trouble:
-        attention += last.problems or [Problem("last-run", last.headline, "Run `releaser logs`.")]
+    if last is not None and last.is_trouble and not last.is_asked_anew:
+        attention += last.problems or [Problem("last-run", last.headline)]
     attention = _merge(attention, find_attention(site, store, holds))
+    attention = [_advise_anew(problem, last) for problem in attention]
+    well = "The site is well." if running is None else f"The site is well; {running.title} is at work."
     return Status(
-        headline="The site is well." if not attention else f"{count(len(attention), 'problem')} to look at.",
+        headline=well if not attention else f"{count(len(attention), 'problem')} to look at.",
         live=store.live.id if store.live else None,
         previous=store.previous.id if store.previous else None,
         last_run=_describe_run(last) if last else None,
@@ -134,6 +139,13 @@ def make_status(site: Site, store: Store, problems: Sequence[Problem]) -> Status
         notes=_compare_lock(site, store.live, holds) if store.live else (),
         old_processes=list_old_processes(site, store.link.release),
     )
+
+
+def _advise_anew(problem: Problem, last: Record | None) -> Problem:
+    """Return a problem with another advice than to run `releaser status`."""
+    if last is None or problem.advice not in ("", "Run `releaser status`."):
+        return problem
+    return msgspec.structs.replace(problem, advice=f"Run `releaser logs {last.run}`.")
 
 
 def _list_pending(site: Site) -> dict[str, str]:
@@ -278,4 +290,4 @@ def find_damage(site: Site, store: Store) -> list[Problem]:
 
 
 def _describe_run(record: Record) -> LastRun:
-    return LastRun(record.run, record.command, record.result, record.exit_code, record.headline)
+    return LastRun(record.run, record.command, record.result, record.exit_code, record.headline, record.ended_at)

@@ -20,11 +20,24 @@ _JOB = re.compile(r"[ \t]*(@[a-z]+|[^\s#]\S*(?:[ \t]+\S+){4})[ \t]+(.+)")
 _PLAIN = "[^=|;&<>`]+"
 
 
+def find_program(scheduler: str) -> Path:
+    """Return the path of the program `releaser`, for a scheduler. Raises PreflightError for `python -m releaser`."""
+    program = Path(os.path.abspath(sys.argv[0]))
+    if program.name != "releaser":
+        message = f"{scheduler} needs the program `releaser`."
+        raise refuse("no-program", message, f"Run `releaser schedule {scheduler}`.")
+    return program
+
+
+def choose_time(site: Site) -> tuple[int, int]:
+    """Return the hour and the minute of the nightly update, which follow from the path of the site."""
+    number = int(hashlib.sha256(os.fsencode(site.paths.project)).hexdigest(), 16)
+    return 1 + number // 60 % 4, number % 60
+
+
 def make_line(site: Site) -> str:
     """Return the line for a site, at a time of the night that follows from its path. Raises PreflightError."""
-    program, project = Path(os.path.abspath(sys.argv[0])), site.paths.project
-    if program.name != "releaser":  # `python -m releaser`
-        raise refuse("no-program", "cron needs the program `releaser`.", "Run `releaser schedule cron`.")
+    program, project = find_program("cron"), site.paths.project
     # cron sets no language, and a PATH without the places of programs that people install.
     path = f'"$PATH":/usr/local/bin:{word(site.uv.parent)}'
     command = f"LANG=C.UTF-8 PATH={path} {shlex.join([str(program), 'update', '--project', str(project)])}"
@@ -32,8 +45,8 @@ def make_line(site: Site) -> str:
     if re.search(r"[\n\r]|\\\\%", command):
         message = f"A crontab cannot name `{project}`: it has a line break, or a backslash before `%`."
         raise refuse("odd-path", message, "Rename the directory.")
-    number = int(hashlib.sha256(os.fsencode(project)).hexdigest(), 16)
-    return f"{number % 60} {1 + number // 60 % 4} * * * {command}"
+    hour, minute = choose_time(site)
+    return f"{minute} {hour} * * * {command}"
 
 
 def install_line(site: Site, line: str) -> tuple[str, str]:
@@ -42,14 +55,12 @@ def install_line(site: Site, line: str) -> tuple[str, str]:
     An earlier line of releaser for the site keeps its time. Raises PreflightError.
     """
     lines = _run_crontab(site, line, "-l").split("\n")
-    result, installed, command = "unchanged", "", line.split(" ", 5)[5]
-    place = re.escape(command.rpartition(" --project ")[2])
+    result, installed, command, place = "unchanged", "", line.split(" ", 5)[5], _make_pattern(site)
     for number, other in enumerate(lines):
         job = _JOB.fullmatch(other)
         if not job or not is_update(job[2], place):
             continue
-        own = rf"(LANG=\S+ )?(PATH={_PLAIN} )?{_PLAIN}/releaser'? update --project {place}"
-        if job[2] != command and not re.fullmatch(own, job[2]):  # anything else in it would be lost
+        if job[2] != command and not _is_own(job[2], place):  # anything else in it would be lost
             message = f"Your crontab updates this project already, by a line that releaser did not write: {other}"
             raise refuse("other-line", message, "Keep it; or remove it with `crontab -e`, and run this again.")
         if job[2] != command:
@@ -61,6 +72,31 @@ def install_line(site: Site, line: str) -> tuple[str, str]:
     if result != "unchanged":
         _run_crontab(site, line, "-", "\n".join(lines))
     return result, installed
+
+
+def remove_lines(site: Site) -> list[str]:
+    """Take the lines that `install_line` has written out of the crontab, and return them. Raises PreflightError."""
+    lines = _run_crontab(site, "", "-l").split("\n")
+    own = [line for line in lines if is_own_line(site, line)]
+    if own:
+        _run_crontab(site, "", "-", "\n".join(line for line in lines if line not in own))
+    return own
+
+
+def is_own_line(site: Site, line: str) -> bool:
+    """Return True for a line that `install_line` may have written for the site."""
+    job = _JOB.fullmatch(line)
+    return bool(job and _is_own(job[2], _make_pattern(site)))
+
+
+def _make_pattern(site: Site) -> str:
+    """Return the pattern of the path of a site, as lines have it."""
+    return re.escape(word(site.paths.project).replace("%", r"\%"))
+
+
+def _is_own(command: str, place: str) -> bool:
+    """Return True for a command that an earlier `make_line` may have written."""
+    return bool(re.fullmatch(rf"(LANG=\S+ )?(PATH={_PLAIN} )?{_PLAIN}/releaser'? update --project {place}", command))
 
 
 def is_update(command: str, place: str) -> bool:

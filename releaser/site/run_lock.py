@@ -59,7 +59,7 @@ def hold_lock(site: Site, run: Run, wait: float, end: Callable[[Running], float]
         aside = set_aside(path)
         run.note(f"`{path}` was no file. It is now `{aside}`.")
     lock = FileLock(path, timeout=0, mode=private_mode(path.parent), fallback_to_soft=False)
-    _take(lock, path, wait, end)
+    _take(lock, path, run, wait, end)
     if not lock.is_locked:  # `uninstall` has deleted it
         yield
         return
@@ -80,14 +80,15 @@ def hold_lock(site: Site, run: Run, wait: float, end: Callable[[Running], float]
         lock.release()
 
 
-def _take(lock: FileLock, path: Path, wait: float, end: Callable[[Running], float] | None) -> None:
+def _take(lock: FileLock, path: Path, run: Run, wait: float, end: Callable[[Running], float] | None) -> None:
     """Take a lock, but for one that is deleted meanwhile. Raises LockedError and PreflightError."""
     if _try(lock, path):
         return
-    with open(path, "rb") as file:
+    with run.step("wait") as detail, open(path, "rb") as file:
         began, longest = time.monotonic(), None
         while os.fstat(file.fileno()).st_nlink and not _try(lock, path):
             running, elapsed = _read(path), time.monotonic() - began
+            detail[:] = [f"for {running.title}"] if running is not None else detail
             if longest is None and (running is not None or elapsed >= _UNNAMED):
                 longest = max(wait, end(running) if end is not None and running is not None else 0)
             if longest is not None and elapsed >= longest:

@@ -381,6 +381,11 @@ def find_setting(name: str) -> str:
     raise ValueError(f"`{name}` is no setting. {f'Did you mean `{close}`?' if close else 'See `releaser config`.'}")
 
 
+def read_value(name: str, text: str) -> object:
+    """Return the value of a setting from the text of a variable. Raises ValueError that says what it must be."""
+    return _READERS[name](text)
+
+
 def _variables(environ: Mapping[str, str]) -> Iterator[tuple[str, str, str]]:
     for variable, value in environ.items():
         if variable in ALIASES and PREFIX + ALIASES[variable].upper() not in environ:

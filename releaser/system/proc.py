@@ -47,6 +47,15 @@ def read_words(pid: int) -> list[str]:
     return _read(pid, "cmdline").rstrip("\0").split("\0")
 
 
+def find_working_in(directory: Path) -> list[int]:
+    """Return the processes whose working directory is this one, as far as this user may see them."""
+    found = []
+    for name in filter(str.isdigit, os.listdir("/proc")):
+        with contextlib.suppress(OSError):
+            found += [int(name)] if os.path.samefile(f"/proc/{name}/cwd", directory) else []
+    return found
+
+
 def describe_command(pid: int) -> str:
     """Return the command line of a process for people, in one line."""
     return clip(escape(redact(" ".join(read_words(pid)).strip())), LONGEST_LINE)

@@ -130,6 +130,12 @@ def find_error_line(output: str) -> str:
     return clip(": ".join([marked[0], *causes[-1:]]) if marked else lines[-1] if lines else "", LONGEST_LINE)
 
 
+def end_sentence(text: str) -> str:
+    """Return a text that ends with one full stop, and has no doubled one, as where a program's own was quoted."""
+    text = re.sub(r"(?<=[\w)\]'\"`])\.\.(?=\s|$)", ".", text.rstrip())
+    return f"{text}." if text and (text[-1].isalnum() or text[-1] in ")]'\"`") else text
+
+
 def clip(text: str, most: int) -> str:
     """Return a text of at most so many characters: its beginning, if it is longer."""
     return text if len(text) <= most else text[: most - 1] + "…"

@@ -121,7 +121,7 @@ def test_what_is_no_venv_is_not_adopted(fresh: SampleSite, kind: str) -> None:
     assert not fresh.link.is_symlink()
 
 
-@pytest.mark.parametrize("command", ["update", "rollback", "status", "list", "run"])
+@pytest.mark.parametrize("command", ["rollback", "status", "list", "run"])
 def test_commands_before_init_name_it(fresh: SampleSite, command: str) -> None:
     finished = fresh.releaser(command, *(["--", "true"] if command == "run" else []))
     if command == "list":

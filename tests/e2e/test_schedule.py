@@ -103,3 +103,12 @@ def test_law_31_root_leaves_the_crontab_of_another_user_alone(
     words = [*releaser_command(), "schedule", "cron", "--install", "--project", str(user_site.path)]
     says(run(words, cwd=Path("/"), env=user_site.env, check=3), "sudo -u")
     assert str(user_site.path).encode() not in read_crontab()
+
+
+def test_uninstall_removes_the_line_of_schedule_and_names_others(site: SampleSite, crontab: bytes) -> None:
+    site.releaser(*INSTALL, check=0)
+    mine = f"@daily {releaser_command()[0]} update --project={site.path} >/tmp/log 2>&1"
+    write_crontab(read_crontab() + f"{mine}\n".encode())
+    finished = site.releaser("uninstall", check=0)
+    says(finished, "Removed from the crontab", "would adopt the venv again", mine, "crontab -e")
+    assert read_crontab() == crontab + f"{mine}\n".encode()

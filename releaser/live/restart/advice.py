@@ -18,10 +18,22 @@ _RELOADING = re.compile("gunicorn|uvicorn|hypercorn|granian")
 
 def recommend(site: Site) -> str:
     """Return a hint about the way that fits what serves the site; empty if that is set, or nothing is known."""
-    users = [pid for release in site.paths.releases.glob("*") for pid in list_users(release)]
-    setting = " ".join(site.settings.live.restart)
-    if setting.startswith("gunicorn:"):
+    if " ".join(site.settings.live.restart).startswith("gunicorn:"):
         return gunicorn.find_hint(site, site.settings.live.restart)
+    return _find_way(site)[1]
+
+
+def find_setting(site: Site) -> str:
+    """Return the value of `restart` that fits what serves the site; empty if nothing is known."""
+    value = re.search(r"`(.+)`", _find_way(site)[0])
+    return value[1] if value else ""
+
+
+def _find_way(site: Site) -> tuple[str, str]:
+    """Return the way that fits what serves the site, and a hint about it; both are empty if nothing is known."""
+    users = [pid for release in site.paths.releases.glob("*") for pid in list_users(release)]
+    users = users or proc.find_working_in(site.paths.project)  # before the first release
+    setting = " ".join(site.settings.live.restart)
     for master in users:
         if not proc.may_answer(master) or proc.find_parent(master) in users:
             continue
@@ -32,5 +44,5 @@ def recommend(site: Site) -> str:
         way = way or ("a command that ends it and starts it again" if is_reload and _RELOADING.search(text) else "")
         if way and (is_reload or setting in ("auto", "none")) and way != f"`{setting}`":
             words = "A reload keeps the release. " if is_reload else ""
-            return f"{words}The site is served by process {master}, `{text}`: set `restart` to {way}."
-    return ""
+            return way, f"{words}The site is served by process {master}, `{text}`: set `restart` to {way}."
+    return "", ""

@@ -9,6 +9,7 @@ from pathlib import Path
 from releaser.errors import Problem, ToolError
 from releaser.live.programs import find_missing_program, run_restart
 from releaser.site.site import Site
+from releaser.site.timer import make_environment
 from releaser.system import process
 
 _LIMIT = 20.0  # seconds for a question
@@ -34,17 +35,9 @@ def ask(site: Site, command: list[str], unit: str, name: str) -> str:
 
 def _run(site: Site, words: list[str]) -> str:
     with contextlib.suppress(ToolError):
-        env = _make_environment(site)
+        env = make_environment(site)
         return process.run(words, cwd=site.paths.project, env=env, timeout=_LIMIT, is_question=True).stdout.strip()
     return ""
-
-
-def _make_environment(site: Site) -> dict[str, str]:
-    """Return the environment of `systemctl`: cron's has not the directory in which the user's systemd listens."""
-    env = site.tool_environment()
-    if os.path.isdir(directory := f"/run/user/{os.geteuid()}"):
-        env.setdefault("XDG_RUNTIME_DIR", directory)
-    return env
 
 
 def advise_start(site: Site, words: tuple[str, ...]) -> str:
@@ -79,5 +72,5 @@ def restart(site: Site, words: tuple[str, ...], release: Path) -> str:
         _run(site, [*command, "reset-failed", unit, *sockets])
         _run(site, [*command, "start", *sockets]) if sockets else None
         verb = "start" if unit.endswith(".socket") else "restart"
-        run_restart(site, [*command, verb, unit], _make_environment(site))
+        run_restart(site, [*command, verb, unit], make_environment(site))
     return f"restarted {', '.join(list_units(words))}"
