@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import itertools
 import os
-import re
 import shutil
 import sys
-import textwrap
 from collections.abc import Sequence
 from typing import Any
 
@@ -27,7 +25,7 @@ from releaser.report.history import Record
 from releaser.report.outcomes import Outcome, describe_outcome
 from releaser.report.status import ReleaseRow, Status
 from releaser.site.settings import SettingRow, format_duration
-from releaser.system.text import escape, escape_lines, format_bytes, format_seconds, format_time, redact
+from releaser.system.text import escape, escape_lines, format_bytes, format_seconds, format_time, redact, wrap
 
 
 def open_closed_streams() -> None:
@@ -292,6 +290,4 @@ def _print_attention(problems: Sequence[Problem]) -> None:
 
 def _say_row(name: str, text: str, indent: int = 11) -> None:
     """Print a name and a text, wrapped; commands and paths stay whole."""
-    whole = re.sub(r"`[^`]+`", lambda command: command[0].replace(" ", "\xa0"), escape(redact(text)))
-    lines = textwrap.wrap(whole, 80 - indent, break_long_words=False, break_on_hyphens=False)
-    click.echo(f"{name:{indent - 1}} " + f"\n{'':{indent}}".join(lines).replace("\xa0", " "))
+    click.echo(f"{name:{indent - 1}} {wrap(escape(redact(text)), 80, indent=indent)}")

@@ -39,6 +39,8 @@ class PackageChange(msgspec.Struct, frozen=True):
     old: str | None
     new: str | None
     bump: Literal["major", "minor", "patch", "other", "added", "removed"]
+    #: The known vulnerabilities of the earlier release that it fixes, by their CVE if they have one.
+    fixes: tuple[str, ...] = ()
 
 
 class Key(msgspec.Struct, frozen=True, rename={"code_key": "code"}):

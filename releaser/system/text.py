@@ -130,6 +130,18 @@ def find_error_line(output: str) -> str:
     return clip(": ".join([marked[0], *causes[-1:]]) if marked else lines[-1] if lines else "", LONGEST_LINE)
 
 
+def wrap(text: str, width: int, *, indent: int = 0) -> str:
+    """Return a text in lines of at most `width` characters; the further ones are indented.
+
+    Commands in backticks, paths and URLs stay whole.
+    """
+    import textwrap  # takes 2 ms
+
+    whole = re.sub(r"`[^`]+`", lambda command: command[0].replace(" ", "\xa0"), text)
+    lines = textwrap.wrap(whole, width - indent, break_long_words=False, break_on_hyphens=False, tabsize=4)
+    return f"\n{'':{indent}}".join(lines).replace("\xa0", " ")
+
+
 def clip(text: str, most: int) -> str:
     """Return a text of at most so many characters: its beginning, if it is longer."""
     return text if len(text) <= most else text[: most - 1] + "…"
