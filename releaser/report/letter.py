@@ -51,7 +51,7 @@ def _list_lines(section: Section) -> list[str]:
     """Return the lines of a section: a command in its own, whole; a row of a table in columns, its URL below it."""
     if section.kind == "commands":
         return [escape(line) for line in section.lines]
-    lines = [line for text in section.lines for line in text.splitlines()]
+    lines = [line for text in section.lines for line in text.split("\n")]
     if not section.cells:
         return [wrap(escape(line), WIDTH, indent=2) for line in lines]
     has_url = section.kind == "packages"
