@@ -209,11 +209,13 @@ def _name_reason(outcome: Outcome, abouts: Mapping[str, About]) -> str:
     payload = outcome.payload
     if outcome.is_updated or outcome.result == "ready":
         problems = f", {count(len(outcome.problems), 'problem')}" if outcome.problems else ""
-        return _name_changes(payload, abouts) + _name_blame(outcome, ", without ") + problems
+        security = "security: " if any(change.fixes for change in payload.changes) else ""
+        return security + _name_changes(payload, abouts) + _name_blame(outcome, ", without ") + problems
     if payload.failed_gate == "tests" and (payload.culprits or payload.suspects):
         return _name_blame(outcome, "tests with ")
     if payload.failed_gate:
-        return f"{payload.failed_gate} with {_name_changes(payload, abouts)}"
+        packages = count(len(payload.changes), "package") if payload.changes[1:] else _name_changes(payload, abouts)
+        return f"{payload.failed_gate} with {packages}"
     return outcome.problems[0].message if outcome.problems else outcome.headline
 
 
@@ -228,8 +230,7 @@ def _name_changes(payload: Payload, abouts: Mapping[str, About]) -> str:
     if not changes:
         return count(len(commits), "new commit") if commits else payload.python or "the same packages"
     more = f" and {len(changes) - 1} more" if changes[1:] else ""
-    security = "security: " if changes[0].fixes else ""
-    return f"{security}{_name_package(changes[0], abouts)} {changes[0].new or 'removed'}{more}"
+    return f"{_name_package(changes[0], abouts)} {changes[0].new or 'removed'}{more}"
 
 
 def _make_sections(
