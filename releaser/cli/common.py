@@ -13,7 +13,10 @@ import click
 import msgspec
 
 from releaser.cli import render
+from releaser.pipelines.recover import Recovery
 from releaser.pipelines.session import Body, End, run_command
+from releaser.releases.store import SiteRun
+from releaser.report.history import read_history
 from releaser.report.outcomes import Outcome
 from releaser.report.terminal import StepPrinter
 from releaser.site.settings import read_seconds
@@ -89,7 +92,12 @@ TIME = _Time()
 def run_and_exit(common: Common, command: Command, body: Body, end: End | None = None) -> None:
     """Run a command that takes the lock; print its outcome and exit."""
     printer = StepPrinter(verbose=common.verbose, quiet=common.quiet)
-    outcome = run_command(common.project, os.environ, command, body, wait=common.wait, on_step=printer, end=end)
+
+    def show_and_run(site: Site, run: SiteRun, recovery: Recovery) -> Outcome:
+        printer.learn(read_history(site.paths) if printer.is_live else ())
+        return body(site, run, recovery)
+
+    outcome = run_command(common.project, os.environ, command, show_and_run, wait=common.wait, on_step=printer, end=end)
     finish(common, outcome)
 
 

@@ -43,7 +43,7 @@ def update_command(
     only: str | None,
     dry_run: bool,
 ) -> None:
-    """Update packages and code: resolve, build, test, flip, restart, push.
+    """Update packages and code: build, test, go live, restart, push.
 
     With NAMEs, no other packages are upgraded, but for what those need.
     """
@@ -103,7 +103,7 @@ def status_command(common: Common) -> None:
 @click.argument("name", required=False)
 @common_options(takes_lock=False)
 def outdated_command(common: Common, name: str | None) -> None:
-    """List newer versions: what the next update would take, and what blocks the others.
+    """List newer versions: the next update's, and what blocks the others.
 
     With NAME, show all its newer versions.
     """
@@ -121,7 +121,10 @@ def outdated_command(common: Common, name: str | None) -> None:
 )
 @common_options(takes_lock=True)
 def check_command(common: Common, tests: bool, mail: bool, live: bool) -> None:
-    """Name every reason why an update would be refused, or would fail now: the remote and the indexes are asked."""
+    """Name every reason why an update would be refused or fail now.
+
+    The remote and the indexes are asked.
+    """
     if tests and mail:
         raise click.UsageError("Give one of `--tests` and `--mail`.")
     if tests and is_before_init(Store(open_site(common.project, os.environ).paths)):

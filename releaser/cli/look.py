@@ -34,7 +34,10 @@ def show_command(common: Common, release: str) -> None:
 @click.argument("after", metavar="[B]", default="live")
 @common_options(takes_lock=False)
 def diff_command(common: Common, before: str, after: str) -> None:
-    """Show the packages and commits that differ between releases A and B, by default the live one."""
+    """Show the packages and commits that differ between two releases.
+
+    B is the live release, if it is not given.
+    """
     site = open_site(common.project, os.environ)
     store = Store(site.paths)
     old, new = store.find(before), store.find(after)
@@ -64,7 +67,10 @@ def history_command(common: Common, count: int) -> None:
 @click.argument("release", default="live")
 @common_options(takes_lock=False)
 def verify_command(common: Common, release: str) -> None:
-    """Check that RELEASE, or the live one, is as it was built; exit 10 if not."""
+    """Check that RELEASE, or the live one, is as it was built.
+
+    Exit code 10 if it is not.
+    """
     verification = verify_release(open_site(common.project, os.environ), release)
     if common.as_json:
         render.print_answer(verification, problems=verification.faults)
