@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import click
 import msgspec
 
 from releaser.cli import render
+from releaser.errors import ReleaserError
+from releaser.packages.holds import describe_hold, read_holds
 from releaser.pipelines.recover import Recovery
 from releaser.pipelines.session import Body, End, run_command
-from releaser.releases.store import SiteRun
+from releaser.releases.store import SiteRun, Store
 from releaser.report.history import read_history
 from releaser.report.outcomes import Outcome
 from releaser.report.terminal import StepPrinter
@@ -71,6 +74,31 @@ def common_options(*, takes_lock: bool) -> Callable[[Callable[..., None]], Calla
         return decorated
 
     return decorate
+
+
+def complete_release(context: click.Context, parameter: click.Parameter, begin: str) -> list[str]:
+    """Return the words for a release that begin so."""
+    return _complete(
+        context, begin, lambda site: ["live", "previous", *(each.id for each in Store(site.paths).releases)]
+    )
+
+
+def complete_hold(context: click.Context, parameter: click.Parameter, begin: str) -> list[str]:
+    """Return the words that free what is on hold, by a person, tests or a rollback, and that begin so."""
+    return _complete(context, begin, lambda site: [describe_hold(hold).word for hold in read_holds(site.paths)])
+
+
+def _complete(context: click.Context, begin: str, list_words: Callable[[Site], Sequence[str]]) -> list[str]:
+    with contextlib.suppress(ReleaserError, OSError):  # a shell shows no error while a person types
+        words = list_words(open_site(context.params.get("project") or Path(), os.environ))
+        return [word for word in dict.fromkeys(words) if word and word.startswith(begin)]
+    return []
+
+
+def completion_line(shell: Literal["bash", "zsh", "fish"]) -> str:
+    """Return the line for `.bashrc`, `.zshrc` or fish's `config.fish` by which the shell completes `releaser`."""
+    source = f"_RELEASER_COMPLETE={shell}_source releaser"
+    return f"{source} | source" if shell == "fish" else f'eval "$({source})"'
 
 
 class _Time(click.ParamType[float]):

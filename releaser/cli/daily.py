@@ -9,7 +9,7 @@ import sys
 import click
 
 from releaser.cli import render
-from releaser.cli.common import Common, common_options, preview_and_exit, run_and_exit
+from releaser.cli.common import Common, common_options, complete_release, preview_and_exit, run_and_exit
 from releaser.pipelines.check import check, check_first_tests, check_tests, is_before_init
 from releaser.pipelines.checks import look
 from releaser.pipelines.decide import UpdateOptions
@@ -62,7 +62,7 @@ def update_command(
 
 
 @click.command("rollback")
-@click.argument("release", required=False)
+@click.argument("release", required=False, shell_complete=complete_release)
 @click.option("--keep-code", is_flag=True, help="Leave the checkout as it is.")
 @click.option("--dry-run", is_flag=True, help="Only say what would be done.")
 @common_options(takes_lock=True)
@@ -103,7 +103,7 @@ def status_command(common: Common) -> None:
 @click.argument("name", required=False)
 @common_options(takes_lock=False)
 def outdated_command(common: Common, name: str | None) -> None:
-    """List newer versions: the next update's, and what blocks the others.
+    """List newer versions, and what blocks them.
 
     With NAME, show all its newer versions.
     """
