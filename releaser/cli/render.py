@@ -72,7 +72,7 @@ def print_outcome(outcome: Outcome, *, as_json: bool, verbose: bool, quiet: bool
     output = outcome.payload.output
     if output and output not in outcome.headline:
         for line in output.splitlines():
-            _say(f"  | {line}")
+            click.echo(f"  | {escape(redact(line))}", err=True)
     for problem in outcome.problems:
         if problem.message == outcome.headline:
             _hint(problem)
@@ -95,17 +95,24 @@ def print_answer(answer: msgspec.Struct, **fields: Any) -> None:
 def print_problems(problems: Sequence[Problem]) -> None:
     """Print problems with their advice."""
     for problem in problems:
-        _say(f"- {problem.message}")
+        _say(f"- {problem.message}", 2)
         _hint(problem)
 
 
 def _hint(problem: Problem) -> None:
     if problem.advice:
-        _say(f"  hint: {problem.advice}")
+        _say(f"  hint: {problem.advice}", 8)
 
 
-def _say(text: str) -> None:
-    click.echo(escape(redact(text)), err=True)
+def _say(text: str, indent: int = 0) -> None:
+    """Print a sentence on standard error; on a terminal its further lines are indented."""
+    line = escape(redact(text))
+    click.echo(wrap(line, _find_width(), indent=indent) if sys.stderr.isatty() else line, err=True)
+
+
+def _find_width() -> int:
+    """Return the columns of the terminal, 80 without one; of a very wide one, as many as are easy to read."""
+    return min(shutil.get_terminal_size().columns, 120)
 
 
 def print_list(rows: Sequence[ReleaseRow]) -> None:
@@ -290,4 +297,6 @@ def _print_attention(problems: Sequence[Problem]) -> None:
 
 def _say_row(name: str, text: str, indent: int = 11) -> None:
     """Print a name and a text, wrapped; commands and paths stay whole."""
-    click.echo(f"{name:{indent - 1}} {wrap(escape(redact(text)), 80, indent=indent)}")
+    click.echo(
+        f"{name:{indent - 1}} {wrap(escape(redact(text)), _find_width() if sys.stdout.isatty() else 80, indent=indent)}"
+    )

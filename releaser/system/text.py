@@ -138,7 +138,7 @@ def wrap(text: str, width: int, *, indent: int = 0) -> str:
     import textwrap  # takes 2 ms
 
     whole = re.sub(r"`[^`]+`", lambda command: command[0].replace(" ", "\xa0"), text)
-    lines = textwrap.wrap(whole, width - indent, break_long_words=False, break_on_hyphens=False, tabsize=4)
+    lines = textwrap.wrap(whole, max(20, width - indent), break_long_words=False, break_on_hyphens=False, tabsize=4)
     return f"\n{'':{indent}}".join(lines).replace("\xa0", " ")
 
 
