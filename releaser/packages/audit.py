@@ -60,11 +60,6 @@ class Advisory(msgspec.Struct, frozen=True):
         """The name by which people know it: its CVE, or else its id."""
         return next((alias for alias in self.aliases if alias.startswith("CVE-")), self.id)
 
-    def is_fixed_in(self, label: str) -> bool:
-        """Return True if another version of the package has the fix."""
-        version = parse_version(label)
-        return version is not None and bool(self.fixes) and _is_fixed(version, [Version(fix) for fix in self.fixes])
-
     @property
     def problem(self) -> Problem:
         """The vulnerability as a problem of a site."""
@@ -200,19 +195,14 @@ def choose_fixes(advisories: Iterable[Advisory]) -> dict[str, str]:
 
 def mark_fixes(changes: Sequence[PackageChange], audit: Audit) -> tuple[PackageChange, ...]:
     """Return changes of packages with the vulnerabilities in an audit of the release before that each fixes."""
-    return tuple(
-        msgspec.structs.replace(
-            change,
-            fixes=tuple(
-                dict.fromkeys(
-                    each.label
-                    for each in audit.advisories
-                    if each.name == change.name and each.is_fixed_in(change.new or "")
-                )
-            ),
-        )
-        for change in changes
-    )
+    return tuple(msgspec.structs.replace(change, fixes=_list_fixes(change, audit)) for change in changes)
+
+
+def _list_fixes(change: PackageChange, audit: Audit) -> tuple[str, ...]:
+    version = parse_version(change.new or "")
+    fixable = [each for each in audit.advisories if each.name == change.name and each.fixes and version is not None]
+    fixed = [each.label for each in fixable if version and _is_fixed(version, [*map(Version, each.fixes)])]
+    return tuple(dict.fromkeys(fixed))
 
 
 def _is_fixed(version: Version, fixes: Iterable[Version]) -> bool:

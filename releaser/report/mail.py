@@ -83,13 +83,14 @@ def write_letter(name: str, directory: str, run: Run, outcome: Outcome, abouts: 
     """
     host, (word, colour) = socket.gethostname(), _name_outcome(run.command, outcome)
     messages = (problem.message for problem in outcome.problems)
-    payload = msgspec.structs.replace(outcome.payload, changes=_put_first(outcome.payload.changes))
+    payload = msgspec.structs.replace(outcome.payload, changes=_present(outcome.payload.changes, abouts))
     outcome = msgspec.structs.replace(outcome, payload=payload)
-    headline = _write_headline(run.command, outcome, abouts)
+    urls = {about.name: about.changes_url for about in abouts.values()}
+    headline = _write_headline(run.command, outcome)
     blame = _name_blame(outcome, "On hold by the tests: ") if outcome.is_updated else ""
     more = [outcome.headline if headline != outcome.headline and not outcome.is_updated else blame and f"{blame}."]
     return Letter(
-        subject=write_subject(name, host, word, _name_reason(outcome, abouts)),
+        subject=write_subject(name, host, word, _name_reason(outcome)),
         word=word,
         colour=colour,
         where=f"{name} on {host}, {format_time_id(run.id)}",
@@ -98,7 +99,7 @@ def write_letter(name: str, directory: str, run: Run, outcome: Outcome, abouts: 
             name_project(text, directory) for text in [*more, _describe_live(outcome), *outcome.notes] if text
         ),
         problems=tuple(name_project(text, directory) for text in messages if text not in outcome.headline),
-        sections=_make_sections(directory, f"{name} on {host}", run, outcome, abouts),
+        sections=_make_sections(directory, f"{name} on {host}", run, outcome, urls),
     )
 
 
@@ -112,7 +113,7 @@ def write_heartbeat(name: str, directory: str, run: Run, outcome: Outcome, since
     word, colour = ("All is well", "green") if is_well else ("Needs attention", "amber")
     headline = "The site needs attention." if outcome.problems else f"{word}. {outcome.headline}"
     letter = write_letter(name, directory, run, msgspec.structs.replace(outcome, headline=headline, notes=notes))
-    reason = f"no news since {since:%Y-%m-%d}" if is_well else _name_reason(outcome, {})
+    reason = f"no news since {since:%Y-%m-%d}" if is_well else _name_reason(outcome)
     subject = write_subject(name, socket.gethostname(), word, reason)
     return msgspec.structs.replace(letter, subject=subject, word=word, colour=colour)
 
@@ -152,18 +153,19 @@ _GATES = {
     "audit": "it would bring a known vulnerability",
     "before_live": "`before_live` refused it",
 }
-_WEIGHTS = ("major", "minor", "patch", "other", "added", "removed")
 
 
-def _put_first(changes: Iterable[PackageChange]) -> tuple[PackageChange, ...]:
-    """Return changes with the fixes of vulnerabilities first, then the others by their size."""
-    return tuple(sorted(changes, key=lambda change: (not change.fixes, _WEIGHTS.index(change.bump))))
+def _present(changes: Iterable[PackageChange], abouts: Mapping[str, About]) -> tuple[PackageChange, ...]:
+    """Return changes with the names that authors write: fixes of vulnerabilities first, then major versions."""
+    ordered = sorted(changes, key=lambda change: (not change.fixes, change.bump != "major"))
+    names = {name: about.name for name, about in abouts.items()}
+    return tuple(msgspec.structs.replace(each, name=names.get(each.name, each.name)) for each in ordered)
 
 
-def _write_headline(command: Command, outcome: Outcome, abouts: Mapping[str, About]) -> str:
+def _write_headline(command: Command, outcome: Outcome) -> str:
     """Return what happened, as a person would say it: the headline of the outcome where that is urgent."""
     payload = outcome.payload
-    news = _name_news(payload, abouts)
+    news = _name_news(payload)
     is_urgent = outcome.is_urgent or outcome.is_signalled or (payload.culprits and outcome.result == "failed")
     if not news or is_urgent:
         return outcome.headline
@@ -186,13 +188,13 @@ def _write_headline(command: Command, outcome: Outcome, abouts: Mapping[str, Abo
     return outcome.headline
 
 
-def _name_news(payload: Payload, abouts: Mapping[str, About]) -> str:
+def _name_news(payload: Payload) -> str:
     """Return what a release brings: its first package, how many more, and its commits; empty if that is nothing."""
     words, commits = [], count(len(payload.new_commits), "new commit")
     for change in payload.changes[:1]:
         versions = " → ".join(filter(None, [change.old, change.new]))
         is_other = {"added": " (new)", "removed": " (removed)"}.get(change.bump, "")
-        words.append(f"{_name_package(change, abouts)} {versions}{is_other}")
+        words.append(f"{change.name} {versions}{is_other}")
     words += [f"{len(payload.changes) - 1} more"] if payload.changes[1:] else []
     words += [payload.python] if payload.python else []
     if len(payload.new_commits) == 1 and not words:
@@ -201,20 +203,16 @@ def _name_news(payload: Payload, abouts: Mapping[str, About]) -> str:
     return " and ".join(filter(None, [", ".join(words[:-1]), *words[-1:]]))
 
 
-def _name_package(change: PackageChange, abouts: Mapping[str, About]) -> str:
-    return abouts[change.name].name if change.name in abouts else change.name
-
-
-def _name_reason(outcome: Outcome, abouts: Mapping[str, About]) -> str:
+def _name_reason(outcome: Outcome) -> str:
     payload = outcome.payload
     if outcome.is_updated or outcome.result == "ready":
         problems = f", {count(len(outcome.problems), 'problem')}" if outcome.problems else ""
         security = "security: " if any(change.fixes for change in payload.changes) else ""
-        return security + _name_changes(payload, abouts) + _name_blame(outcome, ", without ") + problems
+        return security + _name_changes(payload) + _name_blame(outcome, ", without ") + problems
     if payload.failed_gate == "tests" and (payload.culprits or payload.suspects):
         return _name_blame(outcome, "tests with ")
     if payload.failed_gate:
-        packages = count(len(payload.changes), "package") if payload.changes[1:] else _name_changes(payload, abouts)
+        packages = count(len(payload.changes), "package") if payload.changes[1:] else _name_changes(payload)
         return f"{payload.failed_gate} with {packages}"
     return outcome.problems[0].message if outcome.problems else outcome.headline
 
@@ -225,16 +223,16 @@ def _name_blame(outcome: Outcome, words: str) -> str:
     return words + join_few(names, 2) if names else ""
 
 
-def _name_changes(payload: Payload, abouts: Mapping[str, About]) -> str:
+def _name_changes(payload: Payload) -> str:
     changes, commits = payload.changes, payload.new_commits
     if not changes:
         return count(len(commits), "new commit") if commits else payload.python or "the same packages"
     more = f" and {len(changes) - 1} more" if changes[1:] else ""
-    return f"{_name_package(changes[0], abouts)} {changes[0].new or 'removed'}{more}"
+    return f"{changes[0].name} {changes[0].new or 'removed'}{more}"
 
 
 def _make_sections(
-    directory: str, site: str, run: Run, outcome: Outcome, abouts: Mapping[str, About]
+    directory: str, site: str, run: Run, outcome: Outcome, urls: Mapping[str, str]
 ) -> tuple[Section, ...]:
     advice = dict.fromkeys(name_project(problem.advice, directory) for problem in outcome.problems if problem.advice)
     held = tuple(f"{hold.label}: {hold.reason}" for hold in outcome.on_hold if not isinstance(hold, Pause))
@@ -256,7 +254,7 @@ def _make_sections(
     sections = (
         Section("What to do", tuple(advice), kind="advice"),
         Section("Commands", tuple(_name_commands(directory, outcome)), kind="commands"),
-        Section("Packages", cells=tuple(_list_cells(change, abouts) for change in payload.changes), kind="packages"),
+        Section("Packages", cells=tuple(_list_cells(change, urls) for change in payload.changes), kind="packages"),
         Section("Commits", new),
         Section("Commits rolled back", removed),
         Section("On hold", held),
@@ -291,14 +289,8 @@ def _name_commands(directory: str, outcome: Outcome) -> list[str]:
     return [f"releaser status {project}"]
 
 
-def _list_cells(change: PackageChange, abouts: Mapping[str, About]) -> tuple[str, ...]:
+def _list_cells(change: PackageChange, urls: Mapping[str, str]) -> tuple[str, ...]:
     """Return a change as the row of a table, with the URL of the package's changes."""
-    about = abouts.get(change.name, About(change.name))
     versions = " → ".join(filter(None, [change.old, change.new]))
-    return (
-        about.name,
-        versions,
-        change.bump,
-        f"fixes {', '.join(change.fixes)}" if change.fixes else "",
-        about.changes_url,
-    )
+    fixes = f"fixes {', '.join(change.fixes)}" if change.fixes else ""
+    return change.name, versions, change.bump, fixes, urls.get(change.name, "")

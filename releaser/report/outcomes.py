@@ -124,17 +124,8 @@ def describe_outcome(outcome: Outcome) -> dict[str, Any]:
         name: getattr(outcome, name)
         for name in ("result", "exit_code", "headline", "notes", "release", "previous", "commits", "steps", "problems")
     }
-    names = (
-        "changes",
-        "new_commits",
-        "removed_commits",
-        "failed_gate",
-        "failed_release",
-        "output",
-        "culprits",
-        "suspects",
-    )
-    fields |= {name: getattr(outcome.payload, name) for name in names}
+    names = ("changes", "new_commits", "removed_commits", "failed_gate", "failed_release", "output")
+    fields |= {name: getattr(outcome.payload, name) for name in (*names, "culprits", "suspects")}
     return fields | {"on_hold": list(map(describe_hold, outcome.on_hold)), "decision": outcome.decision}
 
 
