@@ -27,6 +27,9 @@ from releaser.site.site import Site, open_site
 from releaser.system.run import Command
 
 
+Shell = Literal["bash", "zsh", "fish"]
+
+
 class Common(msgspec.Struct, frozen=True):
     """The options that every command has."""
 
@@ -95,7 +98,7 @@ def _complete(context: click.Context, begin: str, list_words: Callable[[Site], S
     return []
 
 
-def completion_line(shell: Literal["bash", "zsh", "fish"]) -> str:
+def completion_line(shell: Shell) -> str:
     """Return the line for `.bashrc`, `.zshrc` or fish's `config.fish` by which the shell completes `releaser`."""
     source = f"_RELEASER_COMPLETE={shell}_source releaser"
     return f"{source} | source" if shell == "fish" else f'eval "$({source})"'
