@@ -26,7 +26,6 @@ from releaser.site.settings import read_seconds
 from releaser.site.site import Site, open_site
 from releaser.system.run import Command
 
-
 Shell = Literal["bash", "zsh", "fish"]
 
 
