@@ -32,7 +32,7 @@ def order_of_id(release: str) -> tuple[str, int]:
     return stamp, int(number or 1)
 
 
-class PackageChange(msgspec.Struct, frozen=True):
+class PackageChange(msgspec.Struct, frozen=True, omit_defaults=True):
     """A package that differs between two releases; a version from git has its commit: `1.0 (3f2a9c1)`."""
 
     name: str
