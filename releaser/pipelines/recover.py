@@ -139,7 +139,7 @@ def _make_outcome(store: Store, repository: Repository, result: ChangeResult, co
     commits = repository.describe_commits(entry.head, entry.commit)
     if result.rolled_back:
         return make_rolled_back(release, result, commits)
-    return make_updated(release, result, commit, moved_commits=commits, before=left)
+    return make_updated(release, result, commit, new_commits=commits, before=left)
 
 
 def _repair_link(site: Site, run: SiteRun, repository: Repository) -> None:

@@ -339,13 +339,14 @@ def make_updated(
     result: ChangeResult,
     commit: str,
     changes: tuple[PackageChange, ...] | None = None,
-    moved_commits: Sequence[str] = (),
+    new_commits: Sequence[str] = (),
     before: Release | None = None,
 ) -> Outcome:
     """Return the outcome of a release that is live after another one.
 
-    `changes` are those of its manifest unless they are given; of a way back, `moved_commits` are those it took back.
+    `changes` are those of its manifest unless they are given; a way back took `new_commits` back.
     """
+    new_commits, removed = ((), new_commits) if result.entry.is_way_back else (new_commits, ())
     changes = release.manifest.changes if changes is None else changes
     python = name_new_python(before, release)
     words = " on ".join(filter(None, [describe_changes(changes) or "the same packages", python]))
@@ -353,8 +354,7 @@ def make_updated(
     headline = result.problem.message if result.has_failed and result.problem else headline
     commits = (commit,) if commit else ()
     word: Result = "updated" if result.is_restarted else "updated-not-restarted"
-    new, removed = ((), tuple(moved_commits)) if result.entry.is_way_back else (tuple(moved_commits), ())
-    payload = Payload(changes, new, python=python, removed_commits=removed)
+    payload = Payload(changes, tuple(new_commits), python=python, removed_commits=tuple(removed))
     return Outcome(word, 0, headline, release.id, payload, "new", commits, is_urgent=result.has_failed)
 
 
