@@ -70,7 +70,7 @@ check: $(DEV)/.ready ## Style, types, direction of imports, laws and reference
 	$(DEV)/bin/python scripts/reference.py --check
 
 docs: $(DOCS)/.ready ## Build the documentation into site/; a broken link is an error
-	NO_MKDOCS_2_WARNING=1 $(DOCS)/bin/mkdocs build --quiet --strict
+	$(DOCS)/bin/zensical build --strict --clean
 
 reference: $(DEV)/.ready ## Write docs/reference/ from the settings and the commands
 	@$(DEV)/bin/python scripts/reference.py

@@ -29,7 +29,10 @@ from releaser.system.run import REBUILD
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED, metavar="COMMAND…")
 @common_options(takes_lock=False)
 def run_command_in_release(common: Common, name: str | None, command: tuple[str, ...]) -> None:
-    """Run COMMAND with the live release and the service's environment, in the project that `--project` names."""
+    """Run COMMAND in the live release, with the service's environment.
+
+    It runs in the project that `--project` names.
+    """
     site = open_site(common.project, os.environ)
     require(read_service(site)[1])
     store, here = Store(site.paths), Path.cwd()
@@ -112,7 +115,7 @@ class _Sections(click.Group):
         """Write a list of commands for each section."""
         for title, commands in SECTIONS.items():
             with formatter.section(title):
-                formatter.write_dl([(command.name or "", command.get_short_help_str(70)) for command in commands])
+                formatter.write_dl([(command.name or "", command.get_short_help_str(200)) for command in commands])
 
 
 @click.group(cls=_Sections, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})

@@ -2,24 +2,32 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import click
 import msgspec
 
 from releaser.cli import render
+from releaser.errors import ReleaserError
+from releaser.packages.holds import describe_hold, read_holds
 from releaser.pipelines.override import read_override
+from releaser.pipelines.recover import Recovery
 from releaser.pipelines.session import Body, End, run_command
+from releaser.releases.store import SiteRun, Store
+from releaser.report.history import read_history
 from releaser.report.outcomes import Outcome
 from releaser.report.terminal import StepPrinter
 from releaser.site.settings import read_seconds
 from releaser.site.site import Site, open_site
 from releaser.system.run import Command
+
+Shell = Literal["bash", "zsh", "fish"]
 
 
 class Common(msgspec.Struct, frozen=True):
@@ -71,6 +79,31 @@ def common_options(*, takes_lock: bool) -> Callable[[Callable[..., None]], Calla
     return decorate
 
 
+def complete_release(context: click.Context, parameter: click.Parameter, begin: str) -> list[str]:
+    """Return the words for a release that begin so."""
+    return _complete(
+        context, begin, lambda site: ["live", "previous", *(each.id for each in Store(site.paths).releases)]
+    )
+
+
+def complete_hold(context: click.Context, parameter: click.Parameter, begin: str) -> list[str]:
+    """Return the words that free what is on hold, by a person, tests or a rollback, and that begin so."""
+    return _complete(context, begin, lambda site: [describe_hold(hold).word for hold in read_holds(site.paths)])
+
+
+def _complete(context: click.Context, begin: str, list_words: Callable[[Site], Sequence[str]]) -> list[str]:
+    with contextlib.suppress(ReleaserError, OSError):  # a shell shows no error while a person types
+        words = list_words(open_site(context.params.get("project") or Path(), os.environ))
+        return [word for word in dict.fromkeys(words) if word and word.startswith(begin)]
+    return []
+
+
+def completion_line(shell: Shell) -> str:
+    """Return the line for `.bashrc`, `.zshrc` or fish's `config.fish` by which the shell completes `releaser`."""
+    source = f"_RELEASER_COMPLETE={shell}_source releaser"
+    return f"{source} | source" if shell == "fish" else f'eval "$({source})"'
+
+
 class _Time(click.ParamType[float]):
     """A time as settings take it, such as `12h`; its value is in seconds."""
 
@@ -116,7 +149,12 @@ OVERRIDES = click.option(
 def run_and_exit(common: Common, command: Command, body: Body, end: End | None = None) -> None:
     """Run a command that takes the lock; print its outcome and exit."""
     printer = StepPrinter(verbose=common.verbose, quiet=common.quiet)
-    outcome = run_command(common.project, os.environ, command, body, wait=common.wait, on_step=printer, end=end)
+
+    def show_and_run(site: Site, run: SiteRun, recovery: Recovery) -> Outcome:
+        printer.learn(read_history(site.paths) if printer.is_live else ())
+        return body(site, run, recovery)
+
+    outcome = run_command(common.project, os.environ, command, show_and_run, wait=common.wait, on_step=printer, end=end)
     finish(common, outcome)
 
 

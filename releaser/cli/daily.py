@@ -9,7 +9,7 @@ import sys
 import click
 
 from releaser.cli import render
-from releaser.cli.common import OVERRIDES, Common, common_options, preview_and_exit, run_and_exit
+from releaser.cli.common import OVERRIDES, Common, common_options, complete_release, preview_and_exit, run_and_exit
 from releaser.cli.every import sites_options
 from releaser.pipelines.check import check, check_first_tests, check_tests, is_before_init
 from releaser.pipelines.checks import look
@@ -48,7 +48,7 @@ def update_command(
     overrides: tuple[tuple[str, str], ...],
     dry_run: bool,
 ) -> None:
-    """Update packages and code: resolve, build, test, flip, restart, push.
+    """Update packages and code: build, test, go live, restart, push.
 
     With NAMEs, no other packages are upgraded, but for what those need.
     """
@@ -71,7 +71,7 @@ def update_command(
 
 
 @click.command("rollback")
-@click.argument("release", required=False)
+@click.argument("release", required=False, shell_complete=complete_release)
 @click.option("--keep-code", is_flag=True, help="Leave the checkout as it is.")
 @click.option("--dry-run", is_flag=True, help="Only say what would be done.")
 @common_options(takes_lock=True)
@@ -114,7 +114,7 @@ def status_command(common: Common) -> None:
 @common_options(takes_lock=False)
 @sites_options
 def outdated_command(common: Common, name: str | None) -> None:
-    """List newer versions: what the next update would take, and what blocks the others.
+    """List newer versions, and what blocks them.
 
     With NAME, show all its newer versions.
     """
@@ -133,7 +133,10 @@ def outdated_command(common: Common, name: str | None) -> None:
 @common_options(takes_lock=True)
 @sites_options
 def check_command(common: Common, tests: bool, mail: bool, live: bool) -> None:
-    """Name every reason why an update would be refused, or would fail now: the remote and the indexes are asked."""
+    """Name every reason why an update would be refused or fail now.
+
+    The remote and the indexes are asked.
+    """
     if tests and mail:
         raise click.UsageError("Give one of `--tests` and `--mail`.")
     if tests and is_before_init(Store(open_site(common.project, os.environ).paths)):

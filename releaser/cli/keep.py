@@ -6,7 +6,15 @@ import functools
 
 import click
 
-from releaser.cli.common import TIME, Common, common_options, preview_and_exit, run_and_exit
+from releaser.cli.common import (
+    TIME,
+    Common,
+    common_options,
+    complete_hold,
+    complete_release,
+    preview_and_exit,
+    run_and_exit,
+)
 from releaser.pipelines.marks import hold, pause, resume, set_pinned, unhold, unhold_all
 from releaser.pipelines.prune import preview_prune, prune
 from releaser.system.run import Command
@@ -23,7 +31,7 @@ def prune_command(common: Common, dry_run: bool) -> None:
 
 
 @click.command("pin")
-@click.argument("release")
+@click.argument("release", shell_complete=complete_release)
 @common_options(takes_lock=True)
 def pin_command(common: Common, release: str) -> None:
     """Keep RELEASE from pruning."""
@@ -31,7 +39,7 @@ def pin_command(common: Common, release: str) -> None:
 
 
 @click.command("unpin")
-@click.argument("release")
+@click.argument("release", shell_complete=complete_release)
 @common_options(takes_lock=True)
 def unpin_command(common: Common, release: str) -> None:
     """Let pruning delete RELEASE again."""
@@ -48,7 +56,7 @@ def hold_command(common: Common, name: str, seconds: float | None) -> None:
 
 
 @click.command("unhold")
-@click.argument("names", nargs=-1, metavar="NAME…|COMMIT")
+@click.argument("names", nargs=-1, metavar="NAME…|COMMIT", shell_complete=complete_hold)
 @click.option("--all", "is_all", is_flag=True, help="Free everything on hold; a pause and the setting `ignore` stay.")
 @common_options(takes_lock=True)
 def unhold_command(common: Common, names: tuple[str, ...], is_all: bool) -> None:

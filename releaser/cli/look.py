@@ -10,7 +10,7 @@ import click
 
 from releaser.checkout.repository import open_repository
 from releaser.cli import render
-from releaser.cli.common import Common, common_options
+from releaser.cli.common import Common, common_options, complete_release
 from releaser.cli.every import sites_options
 from releaser.packages.audit import audit_venv
 from releaser.packages.changes import compare_releases
@@ -27,7 +27,7 @@ from releaser.system.text import escape_lines
 
 
 @click.command("show")
-@click.argument("release")
+@click.argument("release", shell_complete=complete_release)
 @common_options(takes_lock=False)
 def show_command(common: Common, release: str) -> None:
     """Show RELEASE: its changes, steps, and the end of its tests."""
@@ -36,11 +36,14 @@ def show_command(common: Common, release: str) -> None:
 
 
 @click.command("diff")
-@click.argument("before", metavar="A")
-@click.argument("after", metavar="[B]", default="live")
+@click.argument("before", metavar="A", shell_complete=complete_release)
+@click.argument("after", metavar="[B]", default="live", shell_complete=complete_release)
 @common_options(takes_lock=False)
 def diff_command(common: Common, before: str, after: str) -> None:
-    """Show the packages and commits that differ between releases A and B, by default the live one."""
+    """Show the packages and commits that differ between two releases.
+
+    B is the live release, if it is not given.
+    """
     site = open_site(common.project, os.environ)
     store = Store(site.paths)
     old, new = store.find(before), store.find(after)
@@ -67,10 +70,13 @@ def history_command(common: Common, count: int) -> None:
 
 
 @click.command("verify")
-@click.argument("release", default="live")
+@click.argument("release", default="live", shell_complete=complete_release)
 @common_options(takes_lock=False)
 def verify_command(common: Common, release: str) -> None:
-    """Check that RELEASE, or the live one, is as it was built; exit 10 if not."""
+    """Check that RELEASE, or the live one, is as it was built.
+
+    Exit code 10 if it is not.
+    """
     verification = verify_release(open_site(common.project, os.environ), release)
     if common.as_json:
         render.print_answer(verification, problems=verification.faults)
@@ -80,7 +86,7 @@ def verify_command(common: Common, release: str) -> None:
 
 
 @click.command("audit")
-@click.argument("release", default="live")
+@click.argument("release", default="live", shell_complete=complete_release)
 @common_options(takes_lock=False)
 def audit_command(common: Common, release: str) -> None:
     """Look for known vulnerabilities in RELEASE, or the live release.

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import itertools
 import os
-import re
 import shutil
 import sys
-import textwrap
 from collections.abc import Sequence
 from typing import Any
 
@@ -39,6 +37,7 @@ from releaser.system.text import (
     join_few,
     redact,
     redact_all,
+    wrap,
 )
 
 
@@ -80,7 +79,7 @@ def print_outcome(outcome: Outcome, *, as_json: bool, verbose: bool, quiet: bool
     output = outcome.payload.output
     if output and output not in outcome.headline:
         for line in output.splitlines():
-            _say(f"  | {line}")
+            click.echo(f"  | {escape(redact(line))}", err=True)
     for problem in outcome.problems:
         if problem.message == outcome.headline:
             _hint(problem)
@@ -103,17 +102,24 @@ def print_answer(answer: msgspec.Struct, **fields: Any) -> None:
 def print_problems(problems: Sequence[Problem]) -> None:
     """Print problems with their advice."""
     for problem in problems:
-        _say(f"- {problem.message}")
+        _say(f"- {problem.message}", 2)
         _hint(problem)
 
 
 def _hint(problem: Problem) -> None:
     if problem.advice:
-        _say(f"  hint: {problem.advice}")
+        _say(f"  hint: {problem.advice}", 8)
 
 
-def _say(text: str) -> None:
-    click.echo(escape(redact(text)), err=True)
+def _say(text: str, indent: int = 0) -> None:
+    """Print a sentence on standard error; on a terminal its further lines are indented."""
+    line = escape(redact(text))
+    click.echo(wrap(line, _find_width(), indent=indent) if sys.stderr.isatty() else line, err=True)
+
+
+def _find_width() -> int:
+    """Return the columns of the terminal, 80 without one; of a very wide one, as many as are easy to read."""
+    return min(shutil.get_terminal_size().columns, 120)
 
 
 def print_list(rows: Sequence[ReleaseRow]) -> None:
@@ -342,6 +348,6 @@ def _print_attention(problems: Sequence[Problem]) -> None:
 
 def _say_row(name: str, text: str, indent: int = 11) -> None:
     """Print a name and a text, wrapped; commands and paths stay whole."""
-    whole = re.sub(r"`[^`]+`", lambda command: command[0].replace(" ", "\xa0"), escape(redact(text)))
-    lines = textwrap.wrap(whole, 80 - indent, break_long_words=False, break_on_hyphens=False)
-    click.echo(f"{name:{indent - 1}} " + f"\n{'':{indent}}".join(lines).replace("\xa0", " "))
+    click.echo(
+        f"{name:{indent - 1}} {wrap(escape(redact(text)), _find_width() if sys.stdout.isatty() else 80, indent=indent)}"
+    )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from packaging.version import Version
 
 from releaser.errors import Problem, ToolError, explain_error
 from releaser.packages.changes import name_bump, parse_version
+from releaser.releases.release import PackageChange
 from releaser.releases.venv import list_installed, list_local, list_sources
 from releaser.site.site import Site
 from releaser.system.process import failure
@@ -53,6 +54,11 @@ class Advisory(msgspec.Struct, frozen=True):
         fixed = f"fixed in {', '.join(self.fixes)}" if self.fixes else "no version fixes it yet"
         summary = clip(" ".join(self.summary.split()), _LONGEST)
         return f"{self.claim} {'; '.join(filter(None, [*self.aliases, summary, self.link, fixed]))}."
+
+    @property
+    def label(self) -> str:
+        """The name by which people know it: its CVE, or else its id."""
+        return next((alias for alias in self.aliases if alias.startswith("CVE-")), self.id)
 
     @property
     def problem(self) -> Problem:
@@ -185,6 +191,18 @@ def choose_fixes(advisories: Iterable[Advisory]) -> dict[str, str]:
         for name, lists in newer.items()
     }
     return {name: str(min(versions)) for name, versions in fixing.items()}
+
+
+def mark_fixes(changes: Sequence[PackageChange], audit: Audit) -> tuple[PackageChange, ...]:
+    """Return changes of packages with the vulnerabilities in an audit of the release before that each fixes."""
+    return tuple(msgspec.structs.replace(change, fixes=_list_fixes(change, audit)) for change in changes)
+
+
+def _list_fixes(change: PackageChange, audit: Audit) -> tuple[str, ...]:
+    version = parse_version(change.new or "")
+    fixable = [each for each in audit.advisories if each.name == change.name and each.fixes and version is not None]
+    fixed = [each.label for each in fixable if version and _is_fixed(version, [*map(Version, each.fixes)])]
+    return tuple(dict.fromkeys(fixed))
 
 
 def _is_fixed(version: Version, fixes: Iterable[Version]) -> bool:

@@ -5,7 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from releaser.errors import refuse
-from releaser.packages.holds import hold_package, pause_updates, remove_all_holds, remove_holds, resume_updates
+from releaser.packages.holds import (
+    describe_hold,
+    hold_package,
+    pause_updates,
+    read_holds,
+    remove_all_holds,
+    remove_holds,
+    resume_updates,
+)
 from releaser.releases.store import SiteRun, write_state
 from releaser.releases.venv import list_installed
 from releaser.report.outcomes import Outcome, make_done, make_unchanged
@@ -37,7 +45,9 @@ def unhold(site: Site, names: Sequence[str]) -> Outcome:
     """Let updates take versions or commits again."""
     removed, unknown = remove_holds(site.paths, names)
     if unknown:
+        close = find_close(unknown[0], [describe_hold(hold).word for hold in read_holds(site.paths)])
         advice = "Run `releaser status`; what is on hold by the setting `ignore`, take out of that."
+        advice = f"Did you mean `{close}`? {advice}" if close else advice
         raise refuse("not-on-hold", f"Not on hold: {join_few(unknown)}. Nothing was changed.", advice)
     return make_done(f"Updates take these again: {join_few([hold.label for hold in removed])}.")
 

@@ -133,7 +133,9 @@ def _make_outcome(store: Store, repository: Repository, result: ChangeResult, co
     if entry.is_way_back and result.rolled_back:
         return make_failed_rollback(release, result)
     if entry.is_way_back:
-        return make_updated(release, result, commit, compare_releases(left, release) if left is not None else ())
+        changes = compare_releases(left, release) if left is not None else ()
+        removed = repository.describe_commits(entry.commit, entry.head)
+        return make_updated(release, result, commit, changes, removed)
     commits = repository.describe_commits(entry.head, entry.commit)
     if result.rolled_back:
         return make_rolled_back(release, result, commits)

@@ -77,7 +77,8 @@ def rollback(site: Site, run: SiteRun, recovery: Recovery, name: str | None, *, 
     if entry.replaces:
         run.note(f"The directory `{site.paths.link}` is kept as `{entry.replaces}`.")
     changes = compare_releases(store.live, release) if store.live else ()
-    return make_updated(release, result, published.commit, changes)
+    removed = repository.describe_commits(entry.commit, entry.head)
+    return make_updated(release, result, published.commit, changes, removed)
 
 
 def is_all_live(site: Site, store: Store, repository: Repository, release: Release, *, keep_code: bool) -> bool:

@@ -23,6 +23,7 @@ from releaser.live.django import explain_kept_migrations
 from releaser.live.hooks import run_before_live
 from releaser.live.outlook import Outlook, foresee
 from releaser.live.uv_run import find_changed_release
+from releaser.packages.audit import read_audit
 from releaser.packages.changes import compare_releases
 from releaser.packages.hand_made import find_new_work
 from releaser.packages.holds import LONGEST, Hold, VersionHold, list_holds, read_holds, replace_index_holds
@@ -66,6 +67,7 @@ from releaser.report.outcomes import (
     make_refused,
     make_rolled_back,
     make_updated,
+    mark_fixes_of,
 )
 from releaser.site.site import Site, empty_cache, find_state_problems
 from releaser.system.files import remove_path
@@ -111,7 +113,9 @@ def update(site: Site, run: SiteRun, options: UpdateOptions) -> Outcome:
             outcome = make_quiet(decision, is_known=has_heard(site.paths, failed, "failed"))
         case Ready(prospect=prospect) | Build(prospect=prospect):
             _push_due(site, run, prospect)
+            audit = read_audit(site, prospect.live.venv)
             outcome = _take_live_what_builds(site, run, decision, options)
+            outcome = mark_fixes_of(outcome, audit) if audit is not None else outcome
     if not outcome.is_change and run.store.live is not None:  # else it was followed up as it went live
         follow_up(site, run, run.store.live)
     return msgspec.structs.replace(outcome, decision=decision.kind)

@@ -32,13 +32,15 @@ def order_of_id(release: str) -> tuple[str, int]:
     return stamp, int(number or 1)
 
 
-class PackageChange(msgspec.Struct, frozen=True):
+class PackageChange(msgspec.Struct, frozen=True, omit_defaults=True):
     """A package that differs between two releases; a version from git has its commit: `1.0 (3f2a9c1)`."""
 
     name: str
     old: str | None
     new: str | None
     bump: Literal["major", "minor", "patch", "other", "added", "removed"]
+    #: The known vulnerabilities of the earlier release that it fixes, by their CVE if they have one.
+    fixes: tuple[str, ...] = ()
 
 
 class Key(msgspec.Struct, frozen=True, rename={"code_key": "code"}):

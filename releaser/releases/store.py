@@ -30,7 +30,7 @@ from releaser.system.files import (
 )
 from releaser.system.run import Run, make_id, now
 from releaser.system.state import read_state
-from releaser.system.text import join_few, word
+from releaser.system.text import find_close, join_few, word
 
 MANIFEST, STATE, MARKER = "manifest.json", "state.json", ".releaser"
 DOOMED = ".doomed-"
@@ -130,6 +130,8 @@ class Store:
             release for release in self.releases if name and release.id.startswith(name)
         ]
         if len(matches) != 1:
+            close = find_close(name, [release.id for release in self.releases]) if not matches else ""
+            advice = f"Did you mean `{close}`? {advice}" if close else advice
             found = join_few([release.id for release in matches])
             raise NoSuchReleaseError(
                 f"`{name}` could be {found}." if matches else f"No release `{name}` exists.", advice

@@ -18,11 +18,17 @@ import msgspec
 from releaser.errors import ToolError
 from releaser.site.site import Site
 from releaser.system import process
-from releaser.system.files import is_temporary
+from releaser.system.files import BrokenFileError, is_temporary, read_regular_file
 from releaser.system.text import normalize_name
 
 PYTHON_TIMEOUT = 60.0  # seconds
 SEEDS = {"pip", "setuptools", "wheel"}  # venv and virtualenv put them into each venv
+#: Labels of PyPI for the page about changes, in their plain form, the best first; and a URL that is safe to show.
+_CHANGES = ("changelog", "changes", "releasenotes", "whatsnew", "history", "news", "releases")
+_PROJECT_URL = re.compile(
+    r"^Project-URL: *([^,\n]{1,32}?) *, *(https://[\w.-]+(?::\d+)?(?:/[\w./~%+:@?&=#!,()-]{0,300})?)\s*$",
+    re.MULTILINE | re.ASCII,
+)
 _SHORT = 7  # characters of a commit
 #: For each RECORD the files that it names, with their hashes; paths are relative to the venv.
 Records: TypeAlias = dict[str, dict[str, str | None]]
@@ -88,6 +94,25 @@ def _read_direct_url(info: Path) -> _DirectUrl:
     with contextlib.suppress(OSError, msgspec.MsgspecError):
         return msgspec.json.decode((info / "direct_url.json").read_bytes(), type=_DirectUrl)
     return _DirectUrl()
+
+
+class About(msgspec.Struct, frozen=True):
+    """A package as its authors present it: its name, and the page about its changes; empty if they name none."""
+
+    name: str
+    changes_url: str = ""
+
+
+def read_about(venv: Path, name: str) -> About:
+    """Return how the metadata of an installed package presents it; by its plain name alone if it is not installed."""
+    data, info = b"", find_info(venv, name)
+    with contextlib.suppress(BrokenFileError):
+        data = (info and read_regular_file(info / "METADATA")) or b""
+    head = data.partition(b"\n\n")[0].decode(errors="replace")
+    written = re.search(r"^Name: *([\w.-]+)\s*$", head, re.MULTILINE)
+    urls = {re.sub(r"[\W_]", "", label).lower(): url for label, url in _PROJECT_URL.findall(head)}
+    url = next((urls[label] for label in _CHANGES if label in urls), "")
+    return About(written[1] if written and normalize_name(written[1]) == name else name, url)
 
 
 def list_sources(venv: Path) -> dict[str, str]:

@@ -7,18 +7,22 @@ from typing import Literal
 
 import msgspec
 
-from releaser.system.text import escape, escape_lines, name_project
+from releaser.system.text import escape, escape_lines, name_project, wrap
 
 Colour = Literal["green", "amber", "red", "blue"]
+WIDTH = 100  # characters of a line of the text; commands, paths and URLs stay whole
 
 
 class Section(msgspec.Struct, frozen=True):
-    """A part of a letter under a title. `cells` are its lines as the rows of a table, `kind` is how HTML shows it."""
+    """A part of a letter under a title: lines, or the rows of a table. `kind` is how they are shown.
+
+    The last cell of `packages` is a URL, or empty.
+    """
 
     title: str
-    lines: tuple[str, ...]
+    lines: tuple[str, ...] = ()
     cells: tuple[tuple[str, ...], ...] = ()
-    kind: Literal["list", "advice", "commands", "output"] = "list"
+    kind: Literal["list", "advice", "commands", "output", "packages", "small"] = "list"
 
 
 class Letter(msgspec.Struct, frozen=True):
@@ -36,11 +40,29 @@ class Letter(msgspec.Struct, frozen=True):
 
 def render_text(letter: Letter) -> str:
     """Return a letter as text."""
-    paragraphs = [letter.headline, *letter.paragraphs, *(f"- {problem}" for problem in letter.problems)]
-    parts = ["\n\n".join(map(escape, paragraphs)) + "\n"]
+    paragraphs = [wrap(escape(text), WIDTH) for text in (letter.headline, *letter.paragraphs)]
+    paragraphs += [f"- {wrap(escape(problem), WIDTH, indent=2)}" for problem in letter.problems]
+    parts = ["\n\n".join(paragraphs) + "\n"]
     for section in letter.sections:
-        parts.append("\n".join([section.title, "-" * len(section.title), *map(escape_lines, section.lines), ""]))
+        parts.append("\n".join([section.title, "-" * len(section.title), *_list_lines(section), ""]))
     return "\n".join(parts)
+
+
+def _list_lines(section: Section) -> list[str]:
+    """Return the lines of a section: a command in its own, whole; a row of a table in columns, its URL below it."""
+    if section.kind == "commands":
+        return [escape(line) for line in section.lines]
+    lines = [line for text in section.lines for line in text.split("\n")]
+    if not section.cells:
+        return [wrap(escape(line), WIDTH, indent=2) for line in lines]
+    has_url = section.kind == "packages"
+    rows = [[escape(cell) for cell in (row[:-1] if has_url else row)] for row in section.cells]
+    widths = [max(map(len, column)) + 2 for column in zip(*rows, strict=True)][:-1]
+    for row, cells in zip(rows, section.cells, strict=True):
+        begin = "".join(f"{cell:{width}}" for cell, width in zip(row, widths, strict=False))
+        lines.append((begin + wrap(row[-1], WIDTH, indent=len(begin))).rstrip())
+        lines += [f"  {cells[-1]}"] if has_url and cells[-1] else []
+    return lines
 
 
 def render_html(letter: Letter) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import socket
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from pathlib import Path
 
@@ -11,9 +12,10 @@ import msgspec
 
 from releaser.packages.holds import Pause
 from releaser.releases.release import PackageChange
+from releaser.releases.venv import About
 from releaser.report.history import read_history
 from releaser.report.letter import Colour, Letter, Section
-from releaser.report.outcomes import Outcome, make_unchanged, name_culprits
+from releaser.report.outcomes import Outcome, Payload, make_unchanged, name_culprits
 from releaser.site.paths import Paths
 from releaser.system.run import Command, Moment, Run, format_time_id, now
 from releaser.system.state import read_state
@@ -74,19 +76,30 @@ def _name_trouble(outcome: Outcome) -> str:
     return re.sub(r"\b[0-9a-f]{7,}\b|\d+", "#", "\n".join([str(outcome.exit_code), *sorted(messages)]))
 
 
-def write_letter(name: str, directory: str, run: Run, outcome: Outcome) -> Letter:
-    """Return the letter about a run of the project `name`: what happened, what to do, what changed, where to look."""
+def write_letter(name: str, directory: str, run: Run, outcome: Outcome, abouts: Mapping[str, About] = {}) -> Letter:
+    """Return the letter about a run of the project `name`: what happened, what to do, what changed, where to look.
+
+    `abouts` present the packages that changed, by their plain names.
+    """
     host, (word, colour) = socket.gethostname(), _name_outcome(run.command, outcome)
     messages = (problem.message for problem in outcome.problems)
+    payload = msgspec.structs.replace(outcome.payload, changes=_present(outcome.payload.changes, abouts))
+    outcome = msgspec.structs.replace(outcome, payload=payload)
+    urls = {about.name: about.changes_url for about in abouts.values()}
+    headline = _write_headline(run.command, outcome)
+    blame = _name_blame(outcome, "On hold by the tests: ") if outcome.is_updated else ""
+    more = [outcome.headline if headline != outcome.headline and not outcome.is_updated else blame and f"{blame}."]
     return Letter(
         subject=write_subject(name, host, word, _name_reason(outcome)),
         word=word,
         colour=colour,
         where=f"{name} on {host}, {format_time_id(run.id)}",
-        headline=name_project(outcome.headline, directory),
-        paragraphs=tuple(name_project(text, directory) for text in [_describe_live(outcome), *outcome.notes] if text),
+        headline=name_project(headline, directory),
+        paragraphs=tuple(
+            name_project(text, directory) for text in [*more, _describe_live(outcome), *outcome.notes] if text
+        ),
         problems=tuple(name_project(text, directory) for text in messages if text not in outcome.headline),
-        sections=_make_sections(directory, f"{name} on {host}", run, outcome),
+        sections=_make_sections(directory, f"{name} on {host}", run, outcome, urls),
     )
 
 
@@ -133,14 +146,74 @@ def _name_outcome(command: Command, outcome: Outcome) -> tuple[str, Colour]:
     return word, "amber" if outcome.result == "updated" and outcome.exit_code else colour
 
 
+#: What stopped a release, by the gate that it failed.
+_GATES = {
+    "tests": "the tests failed",
+    "migrations": "the database lacks its migrations",
+    "audit": "it would bring a known vulnerability",
+    "before_live": "`before_live` refused it",
+}
+
+
+def _present(changes: Iterable[PackageChange], abouts: Mapping[str, About]) -> tuple[PackageChange, ...]:
+    """Return changes with the names that authors write: fixes of vulnerabilities first, then major versions."""
+    ordered = sorted(changes, key=lambda change: (not change.fixes, change.bump != "major"))
+    names = {name: about.name for name, about in abouts.items()}
+    return tuple(msgspec.structs.replace(each, name=names.get(each.name, each.name)) for each in ordered)
+
+
+def _write_headline(command: Command, outcome: Outcome) -> str:
+    """Return what happened, as a person would say it: the headline of the outcome where that is urgent."""
+    payload = outcome.payload
+    news = _name_news(payload)
+    is_urgent = outcome.is_urgent or outcome.is_signalled or (payload.culprits and outcome.result == "failed")
+    if not news or is_urgent:
+        return outcome.headline
+    verb = "is" if len(payload.changes) <= 1 and not (payload.changes and payload.new_commits) else "are"
+    fixes = sum(bool(change.fixes) for change in payload.changes)
+    fixed = f"{count(fixes, 'security fix', 'security fixes')}: " if fixes else ""
+    match outcome.result:
+        case "updated" if command.done:
+            return f"{command.done}: {news} {verb} live."
+        case "updated":
+            return f"{fixed}{news} {verb} live."
+        case "updated-not-restarted":
+            return f"{fixed}{news} {verb} live, but the site was not restarted."
+        case "ready":
+            return f"{fixed}{news} {verb} ready to go live."
+        case "rolled-back":
+            return f"{news} failed, and {'was' if verb == 'is' else 'were'} rolled back."
+        case "failed" if payload.failed_gate in _GATES:
+            return f"{news} {verb} not live: {_GATES[payload.failed_gate]}."
+    return outcome.headline
+
+
+def _name_news(payload: Payload) -> str:
+    """Return what a release brings: its first package, how many more, and its commits; empty if that is nothing."""
+    words, commits = [], count(len(payload.new_commits), "new commit")
+    for change in payload.changes[:1]:
+        versions = " → ".join(filter(None, [change.old, change.new]))
+        is_other = {"added": " (new)", "removed": " (removed)"}.get(change.bump, "")
+        words.append(f"{change.name} {versions}{is_other}")
+    words += [f"{len(payload.changes) - 1} more"] if payload.changes[1:] else []
+    words += [payload.python] if payload.python else []
+    if len(payload.new_commits) == 1 and not words:
+        commits = f"“{payload.new_commits[0].partition(' ')[2]}”"
+    words += [commits] if payload.new_commits else []
+    return " and ".join(filter(None, [", ".join(words[:-1]), *words[-1:]]))
+
+
 def _name_reason(outcome: Outcome) -> str:
+    payload = outcome.payload
     if outcome.is_updated or outcome.result == "ready":
         problems = f", {count(len(outcome.problems), 'problem')}" if outcome.problems else ""
-        return _name_changes(outcome) + _name_blame(outcome, ", without ") + problems
-    if outcome.payload.failed_gate == "tests" and (outcome.payload.culprits or outcome.payload.suspects):
+        security = "security: " if any(change.fixes for change in payload.changes) else ""
+        return security + _name_changes(payload) + _name_blame(outcome, ", without ") + problems
+    if payload.failed_gate == "tests" and (payload.culprits or payload.suspects):
         return _name_blame(outcome, "tests with ")
-    if outcome.payload.failed_gate:
-        return f"{outcome.payload.failed_gate} with {_name_changes(outcome)}"
+    if payload.failed_gate:
+        packages = count(len(payload.changes), "package") if payload.changes[1:] else _name_changes(payload)
+        return f"{payload.failed_gate} with {packages}"
     return outcome.problems[0].message if outcome.problems else outcome.headline
 
 
@@ -150,21 +223,24 @@ def _name_blame(outcome: Outcome, words: str) -> str:
     return words + join_few(names, 2) if names else ""
 
 
-def _name_changes(outcome: Outcome) -> str:
-    changes, commits = outcome.payload.changes, outcome.payload.new_commits
+def _name_changes(payload: Payload) -> str:
+    changes, commits = payload.changes, payload.new_commits
     if not changes:
-        return count(len(commits), "new commit") if commits else outcome.payload.python or "the same packages"
-    if len(changes) > 1:
-        return count(len(changes), "package")
-    return f"{changes[0].name} {changes[0].new or 'removed'}"
+        return count(len(commits), "new commit") if commits else payload.python or "the same packages"
+    more = f" and {len(changes) - 1} more" if changes[1:] else ""
+    return f"{changes[0].name} {changes[0].new or 'removed'}{more}"
 
 
-def _make_sections(directory: str, site: str, run: Run, outcome: Outcome) -> tuple[Section, ...]:
+def _make_sections(
+    directory: str, site: str, run: Run, outcome: Outcome, urls: Mapping[str, str]
+) -> tuple[Section, ...]:
     advice = dict.fromkeys(name_project(problem.advice, directory) for problem in outcome.problems if problem.advice)
     held = tuple(f"{hold.label}: {hold.reason}" for hold in outcome.on_hold if not isinstance(hold, Pause))
     steps = tuple((each.step, each.status, format_seconds(each.seconds), each.detail) for each in outcome.steps)
-    step_lines = tuple(f"{step:13}{status:7}{time:>9}  {detail}" for step, status, time, detail in steps)
-    changes, output = outcome.payload.changes, outcome.payload.output
+    payload = outcome.payload
+    new, removed = payload.new_commits, payload.removed_commits
+    if outcome.result == "rolled-back":
+        new, removed = (), new
     about = {
         "Site": site,
         "Directory": directory,
@@ -178,20 +254,21 @@ def _make_sections(directory: str, site: str, run: Run, outcome: Outcome) -> tup
     sections = (
         Section("What to do", tuple(advice), kind="advice"),
         Section("Commands", tuple(_name_commands(directory, outcome)), kind="commands"),
-        Section("Packages", tuple(map(_describe_change, changes)), tuple(map(_list_cells, changes))),
-        Section("Commits", outcome.payload.new_commits),
+        Section("Packages", cells=tuple(_list_cells(change, urls) for change in payload.changes), kind="packages"),
+        Section("Commits", new),
+        Section("Commits rolled back", removed),
         Section("On hold", held),
-        Section("Output", (output,) if output else (), kind="output"),
-        Section("Steps", step_lines, steps),
-        Section("About this run", tuple(f"{word:11}{text}" for word, text in facts), facts),
+        Section("Output", (payload.output,) if payload.output else (), kind="output"),
+        Section("About this run", cells=facts, kind="small"),
+        Section("Steps", cells=steps, kind="small"),
     )
-    return tuple(section for section in sections if section.lines)
+    return tuple(section for section in sections if section.lines or section.cells)
 
 
 def _describe_live(outcome: Outcome) -> str:
     if outcome.is_updated and outcome.release:
         before = f" Before it, {outcome.previous} was live." if outcome.previous else ""
-        return f"The live release is {outcome.release}.{before}"
+        return f"Release {outcome.release} is live.{before}"
     if outcome.is_failure_on_unchanged_site:
         return "The live release is unchanged."
     return ""
@@ -212,12 +289,8 @@ def _name_commands(directory: str, outcome: Outcome) -> list[str]:
     return [f"releaser status {project}"]
 
 
-def _describe_change(change: PackageChange) -> str:
-    if change.new is None:
-        return f"{change.name} {change.old} leaves the venv"
-    return f"{change.name} {change.old or 'new'} -> {change.new}" + (f"  ({change.bump})" if change.old else "")
-
-
-def _list_cells(change: PackageChange) -> tuple[str, ...]:
-    """Return a change as the row of a table."""
-    return change.name, " → ".join(filter(None, [change.old, change.new])), change.bump
+def _list_cells(change: PackageChange, urls: Mapping[str, str]) -> tuple[str, ...]:
+    """Return a change as the row of a table, with the URL of the package's changes."""
+    versions = " → ".join(filter(None, [change.old, change.new]))
+    fixes = f"fixes {', '.join(change.fixes)}" if change.fixes else ""
+    return change.name, versions, change.bump, fixes, urls.get(change.name, "")

@@ -9,6 +9,7 @@ import msgspec
 
 from releaser.errors import GateError, Interrupted, PreflightError, Problem, ReleaserError
 from releaser.live.change import ChangeResult
+from releaser.packages.audit import Audit, mark_fixes
 from releaser.packages.changes import describe_changes, describe_news
 from releaser.packages.holds import Hold, describe_hold, list_holds
 from releaser.releases.release import PackageChange, Release
@@ -68,6 +69,8 @@ class Payload(msgspec.Struct, frozen=True):
     suspects: tuple[str, ...] = ()
     #: The Python of the release; empty if the earlier one had the same.
     python: str = ""
+    #: The commits that a person's rollback took back.
+    removed_commits: tuple[str, ...] = ()
 
 
 class Outcome(msgspec.Struct, frozen=True):
@@ -91,6 +94,8 @@ class Outcome(msgspec.Struct, frozen=True):
     notes: tuple[str, ...] = ()
     #: True if the run made a release live, whatever came of it.
     has_flipped: bool = False
+    #: True if the headline says what is wrong at the site now, which no other news may hide.
+    is_urgent: bool = False
 
     @property
     def is_updated(self) -> bool:
@@ -121,8 +126,8 @@ def describe_outcome(outcome: Outcome) -> dict[str, Any]:
         for name in ("result", "exit_code", "headline", "news", "notes", "release", "previous", "commits", "steps")
     }
     fields["problems"] = outcome.problems
-    names = ("changes", "new_commits", "failed_gate", "failed_release", "output", "culprits", "suspects")
-    fields |= {name: getattr(outcome.payload, name) for name in names}
+    names = ("changes", "new_commits", "removed_commits", "failed_gate", "failed_release", "output")
+    fields |= {name: getattr(outcome.payload, name) for name in (*names, "culprits", "suspects")}
     return fields | {"on_hold": list(map(describe_hold, outcome.on_hold)), "decision": outcome.decision}
 
 
@@ -170,7 +175,12 @@ def complete(outcome: Outcome, run: Run) -> Outcome:
         is_trouble = any(problem.message not in run.told for problem in run.problems)
         is_new = any(note not in run.told for note in run.notes)
         news = "once" if is_trouble else "new" if is_new else "heard"
-    new_commits, output = tuple(map(_tidy, outcome.payload.new_commits)), redact(outcome.payload.output)
+    payload = msgspec.structs.replace(
+        outcome.payload,
+        new_commits=tuple(map(_tidy, outcome.payload.new_commits)),
+        removed_commits=tuple(map(_tidy, outcome.payload.removed_commits)),
+        output=redact(outcome.payload.output),
+    )
     problems = tuple(
         msgspec.structs.replace(problem, message=_tidy_sentence(problem.message), advice=_tidy(problem.advice))
         for problem in (*outcome.problems, *run.problems)
@@ -178,7 +188,7 @@ def complete(outcome: Outcome, run: Run) -> Outcome:
     return msgspec.structs.replace(
         outcome,
         headline=_tidy_sentence(outcome.headline),
-        payload=msgspec.structs.replace(outcome.payload, new_commits=new_commits, output=output),
+        payload=payload,
         exit_code=code,
         news=news,
         problems=problems,
@@ -319,8 +329,8 @@ def make_rolled_back(release: Release, result: ChangeResult, new_commits: Sequen
     if result.may_be_down and result.problem is not None:  # which is more urgent
         headline = f"The site may not answer. {result.problem.advice} {headline}"
     problem = Problem("rolled-back", result.reason, result.advice or "Run `releaser status`.")
-    payload = Payload(release.manifest.changes, tuple(new_commits), release.id)
-    return Outcome("rolled-back", 6, headline, entry.earlier, payload, "new", problems=(problem,))
+    payload, is_urgent = Payload(release.manifest.changes, tuple(new_commits), release.id), result.may_be_down
+    return Outcome("rolled-back", 6, headline, entry.earlier, payload, "new", problems=(problem,), is_urgent=is_urgent)
 
 
 def make_failed_rollback(release: Release, result: ChangeResult) -> Outcome:
@@ -340,8 +350,9 @@ def make_updated(
 ) -> Outcome:
     """Return the outcome of a release that is live after another one.
 
-    `changes` are those of its manifest unless they are given.
+    `changes` are those of its manifest unless they are given; a way back took `new_commits` back.
     """
+    new_commits, removed = ((), new_commits) if result.entry.is_way_back else (new_commits, ())
     changes = release.manifest.changes if changes is None else changes
     python = name_new_python(before, release)
     words = " on ".join(filter(None, [describe_news(changes, new_commits), python]))
@@ -349,7 +360,8 @@ def make_updated(
     headline = result.problem.message if result.has_failed and result.problem else headline
     commits = (commit,) if commit else ()
     word: Result = "updated" if result.is_restarted else "updated-not-restarted"
-    return Outcome(word, 0, headline, release.id, Payload(changes, tuple(new_commits), python=python), "new", commits)
+    payload = Payload(changes, tuple(new_commits), python=python, removed_commits=tuple(removed))
+    return Outcome(word, 0, headline, release.id, payload, "new", commits, is_urgent=result.has_failed)
 
 
 def add_blame(outcome: Outcome, blame: Blame) -> Outcome:
@@ -357,6 +369,12 @@ def add_blame(outcome: Outcome, blame: Blame) -> Outcome:
     words = f" On hold by the tests: {join_few(blame.culprits)}." if blame.culprits else ""
     payload = msgspec.structs.replace(outcome.payload, culprits=blame.culprits, suspects=blame.suspects)
     return msgspec.structs.replace(outcome, headline=outcome.headline + words, payload=payload)
+
+
+def mark_fixes_of(outcome: Outcome, audit: Audit) -> Outcome:
+    """Return an outcome whose changes have the vulnerabilities that they fix, by an audit of the release before."""
+    changes = mark_fixes(outcome.payload.changes, audit)
+    return msgspec.structs.replace(outcome, payload=msgspec.structs.replace(outcome.payload, changes=changes))
 
 
 def make_refused(decision: Refused) -> Outcome:

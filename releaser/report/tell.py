@@ -17,6 +17,7 @@ from releaser.live.hooks import run_hook
 from releaser.releases.journal import Entry, drop_entry, read_entry, write_entry
 from releaser.releases.reserve import fill_reserve, release_reserve
 from releaser.releases.store import SiteRun
+from releaser.releases.venv import About, read_about
 from releaser.report.history import Record, append_record, make_record
 from releaser.report.mail import (
     MailNews,
@@ -87,7 +88,7 @@ def make_telling(site: Site, run: SiteRun, outcome: Outcome) -> Telling:
     name, directory, letter = site.paths.project.name, str(site.paths.project), None
     has_news, news = judge_news(read_news(site.paths.news), run.command, outcome)
     if has_news:
-        letter = write_letter(name, directory, run, outcome)
+        letter = write_letter(name, directory, run, outcome, _read_abouts(site, outcome))
     elif run.command.is_nightly and (since := find_silence(site.paths, news, settings.heartbeat)) is not None:
         attention = (*outcome.problems, *find_attention(site, run.store, outcome.on_hold))
         silent = msgspec.structs.replace(outcome, release=run.store.link.release, problems=attention)
@@ -98,6 +99,12 @@ def make_telling(site: Site, run: SiteRun, outcome: Outcome) -> Telling:
     from releaser.report import smtp
 
     return Telling(record, smtp.write_mail(letter, run.id, settings).as_bytes().decode(errors="replace"), news)
+
+
+def _read_abouts(site: Site, outcome: Outcome) -> dict[str, About]:
+    """Return how the packages that changed present themselves, by the release that has them; of forty at most."""
+    venv = site.paths.releases / (outcome.payload.failed_release or outcome.release or "") / "venv"
+    return {change.name: read_about(venv, change.name) for change in outcome.payload.changes[:40]}
 
 
 def save_news(site: Site, run: Run, telling: Telling) -> Problem | None:

@@ -73,6 +73,15 @@ def _name_signal(number: int) -> str:
         return f"signal {number}"
 
 
+#: What shows the output of programs while they run, if something does.
+_watchers: list[Callable[[bytes], None]] = []
+
+
+def watch_output(show: Callable[[bytes], None] | None) -> None:
+    """Let a function see what programs print for people, as they print it; None ends that."""
+    _watchers[:] = [show] if show is not None else []
+
+
 class _Output:
     """What a program prints: the end of it, or all of an answer.
 
@@ -113,6 +122,8 @@ class _Output:
             return False
         if not self.is_too_long:
             self._data += part
+        if part and _watchers and not self._is_answer:
+            _watchers[0](part)
         if not self._is_answer and len(self._data) > 2 * KEPT:
             self._start += len(self._data) - KEPT
             del self._data[:-KEPT]

@@ -136,6 +136,18 @@ def end_sentence(text: str) -> str:
     return f"{text}." if text and (text[-1].isalnum() or text[-1] in ")]'\"`") else text
 
 
+def wrap(text: str, width: int, *, indent: int = 0) -> str:
+    """Return a text in lines of at most `width` characters; the further ones are indented.
+
+    Commands in backticks, paths and URLs stay whole.
+    """
+    import textwrap  # takes 2 ms
+
+    whole = re.sub(r"`[^`]+`", lambda command: command[0].replace(" ", "\xa0"), text)
+    lines = textwrap.wrap(whole, max(20, width - indent), break_long_words=False, break_on_hyphens=False, tabsize=4)
+    return f"\n{'':{indent}}".join(lines).replace("\xa0", " ")
+
+
 def clip(text: str, most: int) -> str:
     """Return a text of at most so many characters: its beginning, if it is longer."""
     return text if len(text) <= most else text[: most - 1] + "…"

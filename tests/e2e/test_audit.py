@@ -77,6 +77,12 @@ def test_law_25_a_vulnerability_is_news_once_and_a_fix_alone_is_taken(
         preview = site.json("update", "--only", "security", "--dry-run")
         answer = site.json("update", "--only", "security")
         assert changes(answer) == changes(preview) == {"alpha": ("1.0.0", "1.1.1")}
+        text = read_mail(server.mails[-1][1])
+        assert (text.partition("\n")[0], "fixes CVE-0" in text) == (
+            "1 security fix: alpha 1.0.0 → 1.1.1 is live.",
+            True,
+        )
+        assert answer["changes"][0]["fixes"] == ["CVE-0"]
         assert site.json("status")["attention"] == []
         service.status = 503
         use_service(site, service, upgrade="security")

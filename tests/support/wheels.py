@@ -25,14 +25,20 @@ def build_wheel(
     is_broken: bool = False,
     modules: Mapping[str, str] | None = None,
     requires: Sequence[str] = (),
+    urls: Mapping[str, str] = {},
 ) -> Path:
-    """Write a wheel with a module that has `__version__`, and BROKEN if it is to fail the tests of a sample site."""
+    """Write a wheel with a module that has `__version__`, and BROKEN if it is to fail the tests of a sample site.
+
+    With `urls` its authors write its name with a capital.
+    """
     stem = f"{module_name(name)}-{version}"
     info = f"{stem}.dist-info"
     module = f'__version__ = "{version}"\nBROKEN = {is_broken}\n'
     needs = "".join(f"Requires-Dist: {requirement}\n" for requirement in requires)
+    needs += "".join(f"Project-URL: {label}, {url}\n" for label, url in urls.items())
+    written = name.capitalize() if urls else name
     files = dict(modules or {f"{module_name(name)}/__init__.py": module}) | {
-        f"{info}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n{needs}",
+        f"{info}/METADATA": f"Metadata-Version: 2.1\nName: {written}\nVersion: {version}\n{needs}",
         f"{info}/WHEEL": "Wheel-Version: 1.0\nGenerator: tests\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
     }
     files[f"{info}/RECORD"] = "".join([*map(_record_line, files, files.values()), f"{info}/RECORD,,\n"])

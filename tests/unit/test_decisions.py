@@ -23,6 +23,7 @@ from releaser.pipelines import checks
 from releaser.releases.journal import Entry
 from releaser.releases.release import Key, Manifest, PackageChange, Release, State
 from releaser.releases.store import Store
+from releaser.releases.venv import About
 from releaser.report import decision as kinds
 from releaser.report import mail
 from releaser.report.outcomes import (
@@ -30,6 +31,7 @@ from releaser.report.outcomes import (
     News,
     Outcome,
     Payload,
+    Result,
     add_blame,
     describe_outcome,
     explain_failure,
@@ -275,8 +277,9 @@ def test_law_20_a_quiet_night_names_what_holds_keep_back() -> None:
 @pytest.mark.parametrize("payload", [Payload(CHANGES, ("c",)), Payload(CHANGES, ("c",), "r", "tests", "o"), Payload()])
 def test_an_outcome_has_all_fields(payload: Payload) -> None:
     fields = describe_outcome(Outcome("failed", 5, "headline", payload=payload))
-    words = "result exit_code headline notes release previous commits steps problems changes new_commits failed_gate"
-    assert " ".join(fields) == f"{words} failed_release output culprits suspects on_hold decision"
+    words = "result exit_code headline notes release previous commits steps problems changes new_commits"
+    words += " removed_commits failed_gate failed_release output culprits suspects on_hold decision"
+    assert " ".join(fields) == words
     assert (fields["changes"], fields["new_commits"]) == (payload.changes, payload.new_commits)
     failure = (payload.failed_gate, payload.failed_release, payload.output)
     assert (fields["failed_gate"], fields["failed_release"], fields["output"]) == failure
@@ -375,6 +378,36 @@ def test_law_22_a_prepared_release_names_what_it_is_without(paths: Paths) -> Non
     assert letter.headline.endswith(" On hold by the tests: bad 2.0.")
     assert ", without bad 2.0 [" in letter.subject
     assert describe_outcome(outcome)["culprits"] == ("bad 2.0",)
+
+
+MAJOR, FIX = PackageChange("b", "1.0", "2.0", "major"), PackageChange("d", "1", "1.1", "minor", ("CVE-1",))
+ADDED = PackageChange("e", None, "1", "added")
+#: The command, the result, the news, and the headline of the mail.
+HEADLINES = [
+    (UPDATE, "updated", Payload((ADDED, MAJOR)), "B 1.0 → 2.0 and 1 more are live."),
+    (UPDATE, "updated", Payload((MAJOR, ADDED, FIX)), "1 security fix: d 1 → 1.1 and 2 more are live."),
+    (UPDATE, "updated", Payload((ADDED,)), "e 1 (new) is live."),
+    (UPDATE, "updated", Payload((), ("abc Widen the door",)), "“Widen the door” is live."),
+    (UPDATE, "updated", Payload((MAJOR, ADDED), ("a b", "c d")), "B 1.0 → 2.0, 1 more and 2 new commits are live."),
+    (UPDATE, "updated", Payload((), python="Python 3.13.1"), "Python 3.13.1 is live."),
+    (UPDATE, "updated-not-restarted", Payload((MAJOR,)), "B 1.0 → 2.0 is live, but the site was not restarted."),
+    (ROLLBACK, "updated", Payload((MAJOR,)), "Rollback done: B 1.0 → 2.0 is live."),
+    (UPDATE, "ready", Payload((MAJOR,)), "B 1.0 → 2.0 is ready to go live."),
+    (UPDATE, "rolled-back", Payload((MAJOR,), ("a b",)), "B 1.0 → 2.0 and 1 new commit failed, and were rolled back."),
+    (UPDATE, "failed", Payload((MAJOR,), failed_gate="tests"), "B 1.0 → 2.0 is not live: the tests failed."),
+    (UPDATE, "failed", Payload((MAJOR,), failed_gate="tests", culprits=("b 2.0",)), "old"),
+    (UPDATE, "refused", Payload(), "old"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("command", "result", "payload", "headline"), HEADLINES)
+def test_the_headline_of_a_mail(command: Command, result: Result, payload: Payload, headline: str) -> None:
+    outcome = Outcome(result, 0, "old", payload=payload)
+    for is_urgent in (False, True):
+        outcome = msgspec.structs.replace(outcome, is_urgent=is_urgent)
+        letter = mail.write_letter("site", "/s", Run("r", command), outcome, {"b": About("B", "")})
+        assert letter.headline == ("old" if is_urgent else headline)
+        assert "old" in (letter.headline, *letter.paragraphs) or outcome.is_updated
 
 
 @pytest.mark.parametrize(
