@@ -75,7 +75,7 @@ def test_law_1_30_32_a_bundle_is_made_without_a_change_and_verified_by_its_signa
     (site.base / "signers").chmod(0o666)
     says(refused(site, "bundle verify", str(bundle)), "Other users of this host may write")
     site.write_dotenv()
-    says(refused(site, "bundle verify", str(bundle)), "`bundle_signers` is empty")
+    says(refused(site, "bundle verify", str(bundle)), "`bundle_signers` is not set")
 
 
 @pytest.mark.slow
