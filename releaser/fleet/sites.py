@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import pwd
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -52,7 +54,8 @@ class _Content(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 def read_sites(path: Path, environ: Mapping[str, str]) -> SitesFile:
     """Return the content of a sites file; `environ` may have the settings of its mail.
 
-    Raises PreflightError for a mistake, and if another user could write the file, or could replace it.
+    Raises PreflightError for a mistake, if another user could write the file, or could replace it, and if a site
+    belongs to another user than the one that it names.
     """
     path = path.absolute()
     require(find_strangers(Trust(os.geteuid(), os.geteuid()), [path]))
@@ -72,4 +75,9 @@ def read_sites(path: Path, environ: Mapping[str, str]) -> SitesFile:
     for problem in wrong:
         message = problem.message.replace("pyproject.toml", f"{path}, [mail]", 1)
         raise refuse("sites", message, problem.advice.replace("pyproject.toml", str(path)))
+    for site in content.site:
+        with contextlib.suppress(OSError, KeyError):  # then it is refused alone
+            if (user := site.path.stat().st_uid) != pwd.getpwnam(site.owner).pw_uid:
+                message = f"{path}: `{site.path}` belongs to user {user}, and not to `{site.owner}`."
+                raise refuse("sites", message, "Correct `owner`, or find out who has changed the site.")
     return SitesFile(path, content.site, limit, settings.mail)
