@@ -208,7 +208,9 @@ def _name_reason(outcome: Outcome) -> str:
     if outcome.is_updated or outcome.result == "ready":
         problems = f", {count(len(outcome.problems), 'problem')}" if outcome.problems else ""
         security = "security: " if any(change.fixes for change in payload.changes) else ""
-        return security + _name_changes(payload) + _name_blame(outcome, ", without ") + problems
+        blame = _name_blame(outcome, ", without ")
+        packages = count(len(payload.changes), "package") if blame and payload.changes[1:] else _name_changes(payload)
+        return security + packages + blame + problems
     if payload.failed_gate == "tests" and (payload.culprits or payload.suspects):
         return _name_blame(outcome, "tests with ")
     if payload.failed_gate:

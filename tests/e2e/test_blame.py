@@ -131,13 +131,13 @@ NIGHTS = {
         code=5,
     ),
     "a test that fails once": Night(
-        act=offer_in_autumn, live=ALL, runs=3, subject="Updated: site, 4 packages", options=rain("run == 1")
+        act=offer_in_autumn, live=ALL, runs=3, subject="Updated: site, alpha 1.1.0 and 3 more", options=rain("run == 1")
     ),
     "a test that fails in every other run": Night(
         act=offer_in_autumn,
         live="alpha 1.1.0, beta 1.1.0, gamma 1.1.0",
         runs=8,
-        subject="Updated: site, 3 packages",
+        subject="Updated: site, alpha 1.1.0 and 2 more",
         options=rain("run % 2"),
     ),
     "tests that are killed once": Night(

@@ -257,11 +257,11 @@ NIGHTS = {
     "a commit of a git dependency, whose version stays": Night(
         act=lambda site, index: commit_gamma(site, 2),
         live="alpha 1.1.0, beta 1.1.0, gamma 1.0 (new)",
-        subject="Updated: site, 2 packages",
+        subject="Updated: site, beta 1.1.0 and 1 more",
         before=add_gamma,
     ),
     "a lock of a person with an older version": Night(
-        act=lower, live="alpha 1.0.0, beta 1.1.0", held="alpha 1.1.0", subject="Updated: site, 2 packages"
+        act=lower, live="alpha 1.0.0, beta 1.1.0", held="alpha 1.1.0", subject="Updated: site, alpha 1.0.0 and 1 more"
     ),
 }
 

@@ -277,7 +277,7 @@ def test_law_20_a_quiet_night_names_what_holds_keep_back() -> None:
 @pytest.mark.parametrize("payload", [Payload(CHANGES, ("c",)), Payload(CHANGES, ("c",), "r", "tests", "o"), Payload()])
 def test_an_outcome_has_all_fields(payload: Payload) -> None:
     fields = describe_outcome(Outcome("failed", 5, "headline", payload=payload))
-    words = "result exit_code headline notes release previous commits steps problems changes new_commits"
+    words = "result exit_code headline news notes release previous commits steps problems changes new_commits"
     words += " removed_commits failed_gate failed_release output culprits suspects on_hold decision"
     assert " ".join(fields) == words
     assert (fields["changes"], fields["new_commits"]) == (payload.changes, payload.new_commits)
