@@ -286,7 +286,8 @@ def test_law_23_planted_nights_of_the_index(make_site: SiteFactory, index: Index
     live = [f"{each} (new)" if each.startswith("gamma") and gamma != site.lock() else each for each in live]
     held = [f"{each['name']} {each['version'] or ''}".strip() for each in site.json("status")["on_hold"]]
     seen = (", ".join(live), ", ".join(held), runs, mails[0][1]["Subject"].partition(" [")[0] if mails else "")
-    print(row := f"| {' | '.join([name, *(str(cell) or 'nothing' for cell in seen[:3])])} |")
+    cells = [name, seen[0].replace(" 1.1.0", ""), *map(str, seen[1:3])]
+    print(row := f"| {' | '.join(cell or 'nothing' for cell in cells)} |")
     assert seen == (night.live, night.held, 1, night.subject), finished
     silent(site.releaser("update"))
     assert len(site.test_runs()) - before == runs
