@@ -469,7 +469,7 @@ def test_law_17_ten_nights_of_two_hosts(make_site: SiteFactory) -> None:
 
 def describe_night(number: int, what: str, hosts: list[tuple[int, str, str]], authors: list[str]) -> str:
     """Return the row of a night."""
-    shown = [f"{code}; alpha {alpha}, beta {beta}" for code, alpha, beta in hosts]
+    shown = [f"{code}; {alpha}, {beta}" for code, alpha, beta in hosts]
     return f"| {number} | {what} | {' | '.join(shown)} | {', '.join(f'by {author}' for author in authors) or 'none'} |"
 
 
