@@ -130,6 +130,7 @@ def _collect(
         python=release.manifest.key.python,
         tags=name_platform(release.manifest.key.python),
         lock_sha256=release.manifest.key.lock_sha256,
+        selection=release.manifest.key.selection,
         members=dict(sorted(facts.items())),
         packages=wheels.packages,
         base=base.sha256 if base else None,

@@ -1,4 +1,4 @@
-"""Starts a bundle on a host with Python 3.11 alone: `python3 FILE install|run|verify`. Standard library.
+"""Starts a bundle on a host without releaser: `python3 FILE install|run|verify`. Standard library, Python 3.8 or newer.
 
 It compares each file with the manifest, but checks no signature: whoever starts it has done that, or trusts its source.
 """
@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import zipfile
+import zlib
 from pathlib import Path
 
 FILE = os.path.abspath(sys.argv[0])
@@ -47,20 +48,19 @@ def unpack_uv(place: Path) -> Path:
 
 def start(*words: object, **variables: object) -> str:
     """Return what a program prints, once it has come to its end."""
-    env = os.environ | {name: str(value) for name, value in variables.items()}
+    env = {**os.environ, **{name: str(value) for name, value in variables.items()}}
     done = subprocess.run([str(word) for word in words], env=env, stdout=subprocess.PIPE, text=True)
     return done.stdout.strip() if done.returncode == 0 else sys.exit(f"{FILE}: `{words[0]}` failed.")
 
 
-def main(place: Path, words: list[str]) -> None:
+def main(place: Path, words: "list[str]") -> None:
     """Do what is asked: become another program, or end."""
     if words[:1] not in (["install"], ["run"], ["verify"]):
         print(HELP)
         sys.exit(0 if words in ([], ["--help"]) else 2)
     if words == ["verify"]:
         unpack(place, "")
-        print(f"Every file in {FILE} is as its manifest says.")
-        sys.exit()
+        sys.exit(print(f"Every file in {FILE} is as its manifest says."))
     unpack(place, "tools/venv_releaser-")
     wheel = next(place.glob("tools/venv_releaser-*.whl"))
     sys.path.insert(0, str(wheel))
@@ -75,5 +75,10 @@ def main(place: Path, words: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    with tempfile.TemporaryDirectory() as directory:
-        main(Path(directory), sys.argv[1:])
+    try:
+        with tempfile.TemporaryDirectory() as directory:
+            main(Path(directory), sys.argv[1:])
+    except OSError as error:
+        sys.exit(f"{FILE}: `{error.filename}`: {error.strerror}. It needs git, and a TMPDIR where programs may start.")
+    except (ValueError, KeyError, zipfile.BadZipFile, zlib.error) as error:
+        sys.exit(f"{FILE} is damaged: {error}.")

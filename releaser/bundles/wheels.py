@@ -99,7 +99,7 @@ def _build(site: Site, release: Release, project: Path, source: Source, scratch:
         shutil.copytree(top, place, symlinks=True, ignore=shutil.ignore_patterns(".git", ".venv", "node_modules"))
     words = ("build", "--wheel", "--quiet", "--out-dir", scratch / "dist", "--python", find_python(release.venv), place)
     try:
-        site.run_uv(*words, cwd=project, mark="", variables=_EPOCH)
+        site.run_uv(*words, cwd=site.paths.project, mark="", variables=_EPOCH)  # whose relative indexes are there
     except ToolError as error:
         raise BuildError(f"`{source.location}` cannot be built: {error.message}", output=error.output) from error
     return next((scratch / "dist").glob("*.whl"))

@@ -31,7 +31,7 @@ from releaser.packages import complaints
 from releaser.packages.hand_made import find_edited_venv, find_new_work, list_work
 from releaser.packages.holds import Hold, PackageHold, VersionHold, find_held_code, find_pause, list_holds
 from releaser.packages.lock import Lock, read_lock
-from releaser.packages.resolve import Plan, choose_python, read_live_venv
+from releaser.packages.resolve import Plan, choose_python, group_arguments, read_live_venv
 from releaser.pipelines.adopt import ignore_link
 from releaser.pipelines.checks import look
 from releaser.pipelines.conclude import conclude
@@ -52,7 +52,7 @@ from releaser.report.outcomes import (
 )
 from releaser.site.owners import Trust, find_strangers
 from releaser.site.settings import PREFIX, load_settings
-from releaser.site.site import Site, open_site, read_dotenv
+from releaser.site.site import Site, open_site, read_dotenv, require_own_place
 from releaser.system.files import name_temporary, remove_path, sync_file_system
 from releaser.system.run import INSTALL, Run
 from releaser.system.space import require_room
@@ -150,6 +150,7 @@ def _choose(
     if live is not None:
         require(find_edited_venv(live, [fault for fault in faults if fault.kind == "hotfix"]))
     require(_find_held(list_holds(site), lock, live))
+    require(_find_other_choice(site, manifest))
     with make_shadow(site, repository, site.paths.shadow(f"{run.id}-lock"), target.commit, mark=run.id) as shadow:
         if target.commit != target.head:
             require(complaints.find_problems(site, shadow.project, mark=run.id, commit=target.commit))
@@ -194,6 +195,14 @@ def _choose_python(site: Site, tree: Path, manifest: Manifest, live: Release | N
             raise refuse("other-platform", message, error.advice) from error
     require(find_misfit(manifest, version, name_platform(version)))
     return path, version
+
+
+def _find_other_choice(site: Site, manifest: Manifest) -> list[Problem]:
+    """Return a problem if the settings of this site choose other packages of the lock than a bundle has."""
+    ours, theirs = " ".join(group_arguments(site)), manifest.selection
+    message = f"The bundle was made with `{theirs}`, but the settings of this site say `{ours}`."
+    advice = f"Set `group` (or `environment`), `extras`, `members` and `default_groups` alike, in {site.paths.dotenv}."
+    return [Problem("other-packages", message, advice)] if ours != theirs else []
 
 
 def _is_live(live: Release, candidate: _Candidate) -> bool:
@@ -307,9 +316,11 @@ def choose_signers(place: Path, environ: Mapping[str, str]) -> Path:
 def make_checkout(bundle: Bundle, directory: Path, environ: Mapping[str, str]) -> Path:
     """Return the project in a directory: a checkout that is made of a bundle, or the one that is there.
 
-    A directory with anything else in it is refused with PreflightError, and is left as it is. Raises ToolError.
+    A directory of somebody else, or with anything else in it, is refused with PreflightError, and is left as it is.
+    Raises ToolError.
     """
-    directory, manifest = Path(os.path.abspath(directory)), bundle.manifest
+    directory, manifest = Path(os.path.realpath(directory)), bundle.manifest
+    require_own_place(directory, environ)
     entries = os.listdir(directory) if directory.is_dir() else []
     is_other = os.path.lexists(directory) and not directory.is_dir()
     if is_other or (entries and ".git" not in entries):

@@ -3,7 +3,9 @@
 import hashlib
 import json
 import re
+import shutil
 import subprocess
+import sys
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,7 +14,7 @@ import pytest
 
 from tests.e2e.scenes import BROKEN_CODE, no_change, refused, says
 from tests.e2e.test_sources import make_library
-from tests.support.commands import HOUSE, releaser_command
+from tests.support.commands import HOUSE, Finished, releaser_command, run
 from tests.support.servers import package_index
 from tests.support.sites import SampleSite, SiteFactory, SiteOptions
 from tests.support.wheels import build_sdist
@@ -158,7 +160,8 @@ def test_law_1_29_38_wheels_come_by_their_hashes_and_what_has_none_as_it_was_tes
         tables += f'of-git = {{ git = "file://{site.base}/lib" }}\n'
         packages = dict.fromkeys(("alpha", "beta", "tea", "beside", "of-git"), "1")
         index = f'[[tool.uv.index]]\nname = "own"\nurl = "{url}/index/simple"\ndefault = true\n'
-        text = SiteOptions(packages=packages).pyproject().replace('no-index = true\nfind-links = ["../index"]\n', "")
+        (site.outer / "more").mkdir()
+        text = SiteOptions(packages=packages).pyproject().replace("no-index = true\n", "").replace("/index", "/more")
         site.write_dotenv({"UV_INDEX_OWN_USERNAME": "bot", "UV_INDEX_OWN_PASSWORD": "hunter2secret"})
         site.env |= {"UV_INDEX_OWN_USERNAME": "bot", "UV_INDEX_OWN_PASSWORD": "hunter2secret"}
         library = make_library("shop")
@@ -218,3 +221,31 @@ def test_the_lines_of_the_guide_do_what_it_says(site: SampleSite) -> None:
     finished = site.run("sh", "-eux", "-c", lines)
     assert 'Good "releaser-bundle" signature for ada@example.org' in finished.stdout + finished.stderr
     assert read_members(site.path / "shop.delta").keys() == {"manifest.json", "manifest.json.sig"}
+
+
+def find_python(series: str) -> Path:
+    """Return an interpreter of a series; the test is skipped without one."""
+    python = next(Path.home().glob(f".pyenv/versions/{series}.*/bin/python3"), None) or shutil.which(f"python{series}")
+    if python is None:
+        pytest.skip(f"there is no Python {series}")
+    return Path(python)
+
+
+@pytest.mark.slow
+def test_law_28_36_a_bundle_starts_with_another_python_than_its_own_and_says_what_is_missing(site: SampleSite) -> None:
+    """A job may have the site's Python 3.8 alone, and a host a newer one first in PATH than that of the bundle."""
+    bundle, base = site.base / "shop.bundle", site.base
+    site.releaser("bundle create", "-o", bundle, check=0)
+
+    def start(*words: str | Path, python: Path = Path(sys.executable), code: int = 0, **env: str) -> Finished:
+        changes = {"HOME": str(base / "new"), "TMPDIR": str(base), "RELEASER_ENVIRONMENT": "local"} | env
+        return run([python, bundle, *words], cwd=base, env={**site.env, **changes}, check=code)
+
+    old, new = find_python("3.8"), find_python("3.13")
+    says(start("run", "--", "true", PATH="/nothing", code=1), "`git`: No such file", "TMPDIR")
+    assert start("run", "--", "python", "-c", "import alpha; print(alpha.__version__)", python=old).stdout == "1.0.0\n"
+    start("install", "--into", base / "new/site", "--unsigned", python=new)
+    assert (base / "new/site/.venv").is_symlink()
+    whole = bundle.read_bytes()
+    bundle.write_bytes(whole.replace(b"alpha/__init__.py", b"alpha/__evil__.py", 1))
+    says(start("verify", code=1), "is damaged", "wheels/alpha-1.0.0")

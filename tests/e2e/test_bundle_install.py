@@ -107,6 +107,31 @@ def test_law_14_a_bundle_drops_no_commit_and_no_edit_of_people(
     says(refused_install(host, first), "newer than the bundle", "releaser rollback")
 
 
+@pytest.mark.slow
+def test_law_13_what_lies_untracked_is_the_sites_whatever_a_bundle_brings(
+    make_site: SiteFactory, host: SampleSite, tmp_path: Path
+) -> None:
+    build = "sh -c 'mkdir -p out.ignored && cp shop.py out.ignored/asset'"
+    site = make_site.live(settings={"before_build": build})
+    first, _ = make_two(site, tmp_path)
+    site.push_commit("New files", {"new.txt": "theirs", "place/new.txt": "theirs"})
+    site.update_to("1.2.0")
+    third = make_bundle(site, tmp_path / "third.rb", base=first)
+    installed(host, first)
+    older = (host.path / "out.ignored/asset").read_text("utf-8")
+    for path, place in {"new.txt": "new.txt", "place": "place", "out.ignored/asset": "out.ignored/asset"}.items():
+        host.edit(path, "mine")
+        says(refused_install(host, third), place, "Move them away")
+        (host.path / path).unlink()
+    (host.path / "out.ignored/asset").write_text(older, "utf-8")
+    host.edit("out.ignored/mine", "mine")
+    installed(host, third)
+    host.releaser("rollback", check=0)
+    assert (host.path / "out.ignored/asset").read_text("utf-8") == older
+    assert (host.path / "out.ignored/mine").read_text("utf-8") == "mine"
+    assert not (host.path / "place").exists()
+
+
 def refused_install(host: SampleSite, bundle: Path, *words: str | Path, code: int = 3) -> Finished:
     """Install a bundle that must be refused, and change nothing."""
     earlier = {**trees.tree(host.path, skip=(".git", ".venv")), "live": host.live(), "head": host.head()}
@@ -192,6 +217,35 @@ def test_a_directory_of_something_else_is_left_alone(site: SampleSite, host: Sam
     says(host.releaser("bundle install", bundle, *options, project=None, check=3))
     assert trees.tree(host.path) == before
     assert not host.state.exists()
+
+
+def test_law_30_31_a_place_of_somebody_else_is_refused_before_anything_is_made(
+    site: SampleSite, ordinary_user: Identity | None, tmp_path: Path
+) -> None:
+    """A checkout of root would stay there for ever, and git would read a stranger's settings."""
+    require(ordinary_user, "root and another user are needed")
+    assert ordinary_user is not None
+    bundle, host = make_bundle(site, tmp_path / "first.rb"), new_host(tmp_path)
+    words = ("bundle install", bundle, "--into", host.path, "--unsigned")
+    home = tmp_path / "of-ada"
+    (home / ".config/git").mkdir(parents=True)
+    (home / ".config/git/config").touch()
+    ordinary_user.own(home)
+    says(host.releaser(*words, project=None, env={"HOME": str(home)}, check=3), "git and uv read settings there")
+    ordinary_user.own(host.outer)
+    says(host.releaser(*words, project=None, check=3), f"`{host.outer}` belongs to", "sudo -u")
+    assert os.listdir(host.outer) == [".env"]
+
+
+def test_law_19_a_bundle_of_another_choice_of_groups_is_refused(
+    site: SampleSite, host: SampleSite, tmp_path: Path
+) -> None:
+    """Else its packages would be live, `well`, and leave with the next update without a word."""
+    bundle = make_bundle(site, tmp_path / "first.rb", selection="--group prod --extra api")
+    assert "--group prod --extra api" in site.releaser("bundle show", bundle, check=0).stdout
+    finished = host.releaser("bundle install", bundle, "--into", host.path, "--unsigned", project=None, check=3)
+    says(finished, "`--group prod --extra api`", "`--group local`", f"{host.outer}/.env")
+    assert not host.link.is_symlink()
 
 
 def test_a_delta_without_its_base_is_refused_with_what_is_needed(host: SampleSite, bundles: tuple[Path, Path]) -> None:
