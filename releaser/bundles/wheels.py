@@ -10,6 +10,7 @@ import shutil
 import tomllib
 from collections.abc import Mapping
 from importlib import metadata
+from netrc import NetrcParseError
 from pathlib import Path
 from typing import Any, BinaryIO
 from urllib.parse import unquote, urlsplit
@@ -126,10 +127,10 @@ def _download(site: Site, url: str, file: BinaryIO) -> bool:
     import httpx  # takes 50 ms
 
     place, netrc = urlsplit(url), Path(os.environ.get("NETRC") or os.path.expanduser("~/.netrc"))
-    auth = _find_credentials(site, place.scheme, place.netloc) or (
-        httpx.NetRCAuth(str(netrc)) if netrc.is_file() else None
-    )
     try:
+        auth = _find_credentials(site, place.scheme, place.netloc) or (
+            httpx.NetRCAuth(str(netrc)) if netrc.is_file() else None
+        )
         with httpx.stream("GET", url, auth=auth, follow_redirects=True, timeout=_TIMEOUT) as response:
             if response.status_code in _GONE:
                 return False
@@ -138,7 +139,7 @@ def _download(site: Site, url: str, file: BinaryIO) -> bool:
                 check_signals()
                 if file.write(chunk) and file.tell() > LARGEST:
                     raise httpx.TooManyRedirects("it is larger than a bundle")
-    except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
+    except (httpx.HTTPError, httpx.InvalidURL, NetrcParseError, ValueError) as error:
         message = f"A wheel cannot be fetched: {str(error).splitlines()[0] or type(error).__name__}."
         advice = "User and password of an index: `UV_INDEX_NAME_USERNAME` and `UV_INDEX_NAME_PASSWORD`, or ~/.netrc."
         raise BuildError(message, advice) from error

@@ -53,7 +53,7 @@ from releaser.report.outcomes import (
 from releaser.site.owners import Trust, find_strangers
 from releaser.site.settings import PREFIX, load_settings
 from releaser.site.site import Site, open_site, read_dotenv, require_own_place
-from releaser.system.files import name_temporary, remove_path, sync_file_system
+from releaser.system.files import make_private_directory, name_temporary, remove_path, sync_file_system
 from releaser.system.run import INSTALL, Run
 from releaser.system.space import require_room
 from releaser.system.text import join_few, word
@@ -79,7 +79,7 @@ def install(site: Site, run: SiteRun, bundle: Bundle) -> Outcome:
     live, view = run.store.live, look(site, run.store, mark=run.id, is_first=not run.store.releases)
     snapshot, repository = view.require_fit(), view.repository
     unpacked = name_temporary(site.paths.state / run.id)  # swept if this run is killed
-    unpacked.mkdir(mode=0o700)
+    make_private_directory(unpacked)
     try:
         require_room(site.paths.state, sum(member.size for member in bundle.manifest.members.values()))
         bundle.unpack(unpacked, lambda digest: find_kept(run.store, digest), only=_FIRST)
@@ -330,6 +330,7 @@ def make_checkout(bundle: Bundle, directory: Path, environ: Mapping[str, str]) -
         if manifest.base is not None:
             raise refuse("delta", "The bundle is a delta, and this host has nothing of its base yet.", _FULL)
         directory.parent.mkdir(parents=True, exist_ok=True)
+        require_room(directory.parent, 4 * manifest.members[CODE].size)
         begun = name_temporary(directory)
         remove_path(begun)
         begun.mkdir()

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -12,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.scenes import BROKEN_CODE, no_change, refused, says
+from tests.e2e.scenes import BROKEN_CODE, no_change, refused, says, small_disk
 from tests.e2e.test_sources import make_library
-from tests.support.commands import HOUSE, Finished, releaser_command, run
+from tests.support.commands import HOUSE, Finished, releaser_command, require, run
 from tests.support.servers import package_index
 from tests.support.sites import SampleSite, SiteFactory, SiteOptions
 from tests.support.wheels import build_sdist
@@ -129,6 +130,17 @@ def test_law_28_what_no_bundle_can_be_made_of_is_refused(site: SampleSite) -> No
     assert not Path(bundle).exists()
 
 
+def test_law_12_a_disk_without_room_for_a_bundle_is_named(site: SampleSite) -> None:
+    require(os.geteuid() == 0, "root mounts a small file system")
+    place = site.base / "small"
+    place.mkdir()
+    with small_disk(place, "1m"):
+        for words, variables in ((("-o", f"{place}/x"), {}), (("-o", f"{site.base}/x"), {"TMPDIR": str(place)})):
+            finished = refused(site, "bundle create", *words, code=4, env=variables)
+            says(finished, f"The file system of {place}", "more are needed")
+            assert not os.listdir(place)
+
+
 @pytest.mark.slow
 def test_a_shallow_clone_makes_no_bundle_until_it_is_whole(make_site: SiteFactory) -> None:
     site = make_site()
@@ -175,7 +187,11 @@ def test_law_1_29_38_wheels_come_by_their_hashes_and_what_has_none_as_it_was_tes
         del site.env["UV_INDEX_OWN_USERNAME"], site.env["UV_INDEX_OWN_PASSWORD"]
         site.releaser("init", check=0)
         (site.index / "beta-1.0.0-py3-none-any.whl").unlink()
-        bundle = site.base / "x"
+        bundle, netrc = site.base / "x", Path(site.env["HOME"], ".netrc")
+        netrc.write_text("machine\nfoo bar\n", "utf-8")
+        site.write_dotenv()
+        says(refused(site, "bundle create", "-o", str(bundle), code=4), "A wheel cannot be fetched", str(netrc))
+        site.write_dotenv({"UV_INDEX_OWN_USERNAME": "bot", "UV_INDEX_OWN_PASSWORD": "hunter2secret"})
         with no_change(site):
             created = site.json("bundle create", "-o", bundle)
         assert created["packed"] == ["wheels/beta-1.0.0-py3-none-any.whl"]

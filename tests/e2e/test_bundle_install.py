@@ -1,5 +1,6 @@
 """bundle install: a release of another host is tested and goes live on a host without network, index and remote."""
 
+import copy
 import json
 import os
 import shutil
@@ -9,9 +10,10 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.scenes import NEW_IS_SICK, says, step_names
+from tests.e2e.test_environments import share
 from tests.support import trees
 from tests.support.bundles import make_bundle, read_manifest
-from tests.support.commands import Finished, Identity, releaser_command, require
+from tests.support.commands import Finished, Identity, named_users, releaser_command, require
 from tests.support.commands import run as start
 from tests.support.sites import SampleSite, SiteFactory, user_directory
 
@@ -263,6 +265,29 @@ def test_a_delta_needs_no_wheel_of_what_a_clone_has(host: SampleSite, bundles: t
     shutil.rmtree(host.state / "bundled")
     installed(host, second)
     assert (host.version("alpha"), host.version("beta")) == ("1.1.0", "1.0.0")
+
+
+@pytest.mark.slow
+def test_law_08_30_a_colleague_clears_away_what_a_killed_installation_has_left(
+    make_site: SiteFactory, ordinary_user: Identity | None, tmp_path: Path
+) -> None:
+    require(ordinary_user, "only root can make users")
+    assert ordinary_user is not None
+    with named_users(ordinary_user.programs, "ada", "bob") as (ada, bob), user_directory() as base:
+        site = make_site.of_user(ada, base, share)
+        colleague, maker = copy.copy(site), site.copy(tmp_path)
+        colleague.user, colleague.env = bob, site.env | {"HOME": str(base), "SITE_RECORD": ""}
+        maker.user = None
+        maker.git("config", "user.email", "ada@example.org")
+        maker.commit("Next", {"shop.py": "EDITION = 2\nBROKEN = False\n"})
+        bundle = Path(shutil.copy(make_bundle(maker, tmp_path / "first.rb"), base))
+        bundle.chmod(0o644)
+        with site.starting("bundle install", bundle, "--unsigned", "-v") as process:
+            assert process.stderr is not None
+            assert any("✓ fetch" in line for line in process.stderr)
+            os.killpg(process.pid, signal.SIGKILL)
+            process.communicate()
+        colleague.releaser("bundle install", bundle, "--unsigned", check=0)
 
 
 @pytest.mark.slow
