@@ -76,7 +76,8 @@ def install(site: Site, run: SiteRun, bundle: Bundle) -> Outcome:
     """Called by session.run_command(): the lock is held, recovery is done, `run.store` is read."""
     write_entry(site.paths, Entry("building", run.command.name, run.id))
     require(_find_refusals(site, run, bundle.manifest))
-    live, view = run.store.live, look(site, run.store, mark=run.id, is_first=not run.store.releases)
+    live, was_good = run.store.live, any(release.state.state == "good" for release in run.store.releases)
+    view = look(site, run.store, mark=run.id, is_first=run.store.link.kind == "missing" and not was_good)
     snapshot, repository = view.require_fit(), view.repository
     unpacked = name_temporary(site.paths.state / run.id)  # swept if this run is killed
     make_private_directory(unpacked)

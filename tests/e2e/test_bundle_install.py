@@ -159,6 +159,21 @@ def test_law_03_a_bundle_whose_tests_fail_here_leaves_live_as_it_was(
 
 
 @pytest.mark.slow
+def test_law_09_an_empty_host_may_fail_before_its_first_release_is_live(
+    site: SampleSite, host: SampleSite, tmp_path: Path
+) -> None:
+    site.push_commit("Next", {"shop.py": "import os\nEDITION = 2\nBROKEN = os.path.exists('../host-only')\n"})
+    site.update_to("1.1.0")
+    bundle = make_bundle(site, tmp_path / "first.rb")
+    (host.outer / "host-only").touch()
+    for _ in range(2):
+        installed(host, bundle, code=5)
+    (host.outer / "host-only").unlink()
+    installed(host, bundle)
+    assert (host.version("alpha"), host.status()) == ("1.1.0", "")
+
+
+@pytest.mark.slow
 def test_law_04_an_ill_bundle_goes_back_by_itself(make_site: SiteFactory, tmp_path: Path) -> None:
     site = make_site.live(settings={"health_check": NEW_IS_SICK, "health_timeout": "0s"})
     host = new_host(tmp_path)
