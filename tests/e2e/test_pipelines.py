@@ -80,7 +80,7 @@ def test_law_1_32_each_job_gets_the_package_of_a_branch_and_no_site_does(site: S
     words: list[str | Path] = ["python3", bundle, "run", "--", "python", "-c", code]
     shown = run(words, cwd=site.base, env={**site.env, "TMPDIR": str(site.base)}, check=0)
     assert shown.stdout == "of good\n"
-    assert "alpha @ git+file:" in site.releaser("bundle show", bundle, check=0).stdout
+    assert "/alpha@good" in site.releaser("bundle show", bundle, check=0).stdout
     refusal = site.releaser("bundle install", bundle, "--unsigned", check=3)
     assert "made with `--override`" in refusal.stderr
     assert site.live() == live
