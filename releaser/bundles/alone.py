@@ -23,16 +23,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     Unpack = Callable[..., None]
-    UnpackUv = Callable[[Path], Path]
     Start = Callable[..., str]
 
 
-def bring_releaser(place: Path, version: str, unpack_uv: UnpackUv, start: Start) -> str:
+def bring_releaser(place: Path, version: str, unpack: Unpack, start: Start) -> str:
     """Return the program releaser: the one on this host, unless it is older than the bundle's, which is installed then.
 
     It is installed as a tool of uv for this user, so that it stays for a crontab.
     """
-    uv = unpack_uv(place)
+    uv = _unpack_uv(place, unpack)
     programs = start(uv, "tool", "dir", "--bin")
     found = shutil.which("releaser", path=f"{os.environ.get('PATH', os.defpath)}:{programs}")
     if found and _order(start(found, "--version")) >= _order(version):
@@ -45,11 +44,21 @@ def bring_releaser(place: Path, version: str, unpack_uv: UnpackUv, start: Start)
     return f"{programs}/releaser"
 
 
+def _unpack_uv(place: Path, unpack: Unpack) -> Path:
+    """Return uv, with what else it may install, in a directory."""
+    unpack(place, "tools/")
+    with zipfile.ZipFile(next(place.glob("tools/uv-*.whl"))) as wheel:
+        name = next(name for name in wheel.namelist() if name.endswith("/scripts/uv"))
+        (place / "uv").write_bytes(wheel.read(name))
+    (place / "uv").chmod(0o755)
+    return place / "uv"
+
+
 def _order(version: str) -> list[int]:
     return [int(part) for part in re.findall(r"\d+", version)]
 
 
-def run(file: str, words: list[str], unpack: Unpack, unpack_uv: UnpackUv, start: Start) -> None:
+def run(file: str, words: list[str], unpack: Unpack, start: Start) -> None:
     """Become a command; its directory is made once for each user and bundle, also if many begin at once."""
     if words[:1] == ["--"]:
         words = words[1:]
@@ -66,7 +75,7 @@ def run(file: str, words: list[str], unpack: Unpack, unpack_uv: UnpackUv, start:
             shutil.rmtree(begun, ignore_errors=True)
             begun.mkdir()
             unpack(begun, "uv.lock", "requirements.txt", "code.bundle", "wheels/", "built/")
-            _make(begun, manifest, unpack_uv(begun), start)
+            _make(begun, manifest, _unpack_uv(begun, unpack), start)
             begun.rename(place)
     venv = place / "venv"
     env = {**os.environ, "VIRTUAL_ENV": str(venv), "UV_PROJECT_ENVIRONMENT": str(venv), "UV_NO_SYNC": "1"}

@@ -36,16 +36,6 @@ def unpack(place: Path, *tops: str) -> None:
             (place / name).chmod(0o755 if facts.get("executable") else 0o644)
 
 
-def unpack_uv(place: Path) -> Path:
-    """Return uv, with what else it may install, in a directory."""
-    unpack(place, "tools/")
-    with zipfile.ZipFile(next(place.glob("tools/uv-*.whl"))) as wheel:
-        name = next(name for name in wheel.namelist() if name.endswith("/scripts/uv"))
-        (place / "uv").write_bytes(wheel.read(name))
-    (place / "uv").chmod(0o755)
-    return place / "uv"
-
-
 def start(*words: object, **variables: object) -> str:
     """Return what a program prints, once it has come to its end."""
     env = {**os.environ, **{name: str(value) for name, value in variables.items()}}
@@ -60,7 +50,8 @@ def main(place: Path, words: "list[str]") -> None:
         sys.exit(0 if words in ([], ["--help"]) else 2)
     if words == ["verify"]:
         unpack(place, "")
-        sys.exit(print(f"Every file in {FILE} is as its manifest says."))
+        print(f"Every file in {FILE} is as its manifest says.")
+        sys.exit()
     unpack(place, "tools/venv_releaser-")
     wheel = next(place.glob("tools/venv_releaser-*.whl"))
     sys.path.insert(0, str(wheel))
@@ -68,8 +59,8 @@ def main(place: Path, words: "list[str]") -> None:
 
     if words[0] == "run":
         shutil.rmtree(place)
-        alone.run(FILE, words[1:], unpack, unpack_uv, start)
-    program = alone.bring_releaser(place, wheel.name.split("-")[1], unpack_uv, start)
+        alone.run(FILE, words[1:], unpack, start)
+    program = alone.bring_releaser(place, wheel.name.split("-")[1], unpack, start)
     shutil.rmtree(place)
     os.execv(program, [program, "bundle", "install", FILE, *words[1:]])
 
