@@ -67,13 +67,22 @@ def collect_wheels(site: Site, release: Release, project: Path, scratch: Path) -
             path = scratch / (_name_file(locked) if locked else name_wheel(info))
             if locked is None or not _fetch(site, package.source, locked, path):
                 packed += [f"{WHEELS}{path.name}"] if locked else []
-                pack_installed(info, path)
+                pack_installed(info, path, _note_commit(package.source, info, path.with_suffix(".json")))
         paths[f"{WHEELS}{path.name}"] = path
         version = path.name.split("-")[1]
         source = " ".join(filter(None, (package.source.place, package.source.commit)))
         packages.append(BundledPackage(package.name, version, source))
         lines.append(f"{package.name}=={version} --hash=sha256:{hash_member(path).sha256}\n")
     return Wheels(paths, tuple(packages), tuple(packed), "".join(lines))
+
+
+def _note_commit(source: Source, info: Path, file: Path) -> dict[str, Path]:
+    """Return what says of which commit a package of git is, as uv and PEP 610 have it: by that the lock knows it."""
+    if not source.commit:
+        return {}
+    facts = {"url": source.place, "vcs_info": {"vcs": "git", "commit_id": source.commit}}
+    file.write_bytes(msgspec.json.encode(facts))
+    return {f"{info.name}/direct_url.json": file}
 
 
 def _choose_wheel(entry: Mapping[str, Any], info: Path) -> Mapping[str, Any] | None:

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.scenes import BROKEN_CODE, no_change, refused, says, small_disk
+from tests.e2e.test_bundle_install import installed, new_host
 from tests.e2e.test_sources import make_library
 from tests.support.commands import HOUSE, Finished, releaser_command, require, run
 from tests.support.servers import package_index
@@ -203,6 +204,11 @@ def test_law_1_29_38_wheels_come_by_their_hashes_and_what_has_none_as_it_was_tes
     venv = install(site, members)
     for name in ("alpha", "beta", "tea", "beside", "of_git", "of_shop"):
         site.run(venv / "bin/python", "-I", "-c", f"import {name}")
+    (site.base / "other").mkdir()
+    host = new_host(site.base / "other")
+    for _ in range(2):  # the second one looks at the first: a package of git is one by its commit
+        installed(host, bundle)
+    assert host.json("status")["attention"] == []
 
 
 def make_repository(site: SampleSite, files: Mapping[str, str]) -> None:
