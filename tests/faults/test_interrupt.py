@@ -18,7 +18,7 @@ from tests.faults.tally import Tallies, turn
 from tests.faults.tracing import Call, run_under
 from tests.support.commands import Finished
 
-OWN = {"update": 6, "update, ill": 3, "rollback": 4, "init, fresh": 2, "init, adopt": 2, "install": 3}  # points of a run of CI
+OWN = {"update": 6, "update, ill": 3, "rollback": 4, "init, fresh": 2, "init, adopt": 2, "install": 3}  # for CI
 
 
 def interrupt(stage: Stage, number: int, at: Call, by: signal.Signals, *, is_before_flip: bool) -> list[str]:
