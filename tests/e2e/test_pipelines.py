@@ -1,6 +1,7 @@
 """The guide to pipelines: the lines of its jobs run as a runner of GitLab or GitHub runs them, in a shell."""
 
 import re
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -76,10 +77,15 @@ def test_law_1_32_each_job_gets_the_package_of_a_branch_and_no_site_does(site: S
     site.releaser("bundle create", "-o", bundle, "--override", f"{url}@bad", check=5)
     assert not bundle.exists()
     site.releaser("bundle create", "-o", bundle, "--override", f"{url}@good", check=0)
-    code = "import alpha; print(alpha.__version__)"
+    code = "import alpha, os; print(alpha.__version__, os.stat(alpha.__file__).st_ino, os.getcwd())"
     words: list[str | Path] = ["python3", bundle, "run", "--", "python", "-c", code]
-    shown = run(words, cwd=site.base, env={**site.env, "TMPDIR": str(site.base)}, check=0)
-    assert shown.stdout == "of good\n"
+    env = {**site.env, "TMPDIR": str(site.base)}
+    with ThreadPoolExecutor(20) as pool:
+        jobs = list(pool.map(lambda _: run(words, cwd=site.base, env=env, check=0), range(20)))
+    assert len({job.stdout for job in jobs}) == 1, "it is unpacked once"
+    assert jobs[0].stdout.startswith("of good ")
+    assert not [job.stderr for job in jobs if job.stderr]
+    assert len([*site.base.glob("releaser-run-*/*/venv")]) == 1
     refusal = site.releaser("bundle install", bundle, "--unsigned", check=3)
     assert "made with `--override`" in refusal.stderr
     assert site.live() == live
