@@ -243,7 +243,7 @@ def test_the_lines_of_the_guide_do_what_it_says(page: str, request: pytest.Fixtu
     finished = site.run("sh", "-eux", "-c", lines)
     if page == "bundles":
         assert 'Good "releaser-bundle" signature for ada@example.org' in finished.stdout + finished.stderr
-        assert read_members(site.path / "shop.delta").keys() == {"manifest.json", "manifest.json.sig"}
+        assert read_members(site.outer / "shop.delta").keys() == {"manifest.json", "manifest.json.sig"}
         return
     says(finished, "Not locked, since no package needs it: zc-recipe-egg")
     wheels = [
