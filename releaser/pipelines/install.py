@@ -320,7 +320,9 @@ def make_checkout(bundle: Bundle, directory: Path, environ: Mapping[str, str]) -
             raise refuse("delta", "The bundle is a delta, and this host has nothing of its base yet.", _FULL)
         place = next(parent for parent in directory.parents if parent.exists())
         if not os.access(place, os.W_OK):  # the state goes beside the checkout
-            raise refuse("not-writable", f"You may not write to `{place}`.", "Name a place of yours: `--into DIR/NAME`.")
+            raise refuse(
+                "not-writable", f"You may not write to `{place}`.", "Name a place of yours: `--into DIR/NAME`."
+            )
         directory.parent.mkdir(parents=True, exist_ok=True)
         begun = name_temporary(directory)
         remove_path(begun)
