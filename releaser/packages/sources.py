@@ -125,6 +125,9 @@ def _make_place(site: Site) -> None:
     place, known = site.sources, site.paths.sources
     if place != known and known.is_dir():
         shutil.copytree(known, place, copy_function=os.symlink)
+        if (known / INDEX).exists():  # which is written
+            (place / INDEX).unlink()
+            shutil.copyfile(known / INDEX, place / INDEX)
     elif not place.is_dir():
         place.mkdir()
         place.chmod(0o2770 if site.is_shared else 0o700)

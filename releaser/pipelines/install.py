@@ -330,6 +330,11 @@ def make_checkout(bundle: Bundle, directory: Path, environ: Mapping[str, str]) -
     if not entries:
         if manifest.base is not None:
             raise refuse("delta", "The bundle is a delta, and this host has nothing of its base yet.", _FULL)
+        place = next(parent for parent in directory.parents if parent.exists())
+        if not os.access(place, os.W_OK):  # the state goes beside the checkout
+            raise refuse(
+                "not-writable", f"You may not write to `{place}`.", "Name a place of yours: `--into DIR/NAME`."
+            )
         directory.parent.mkdir(parents=True, exist_ok=True)
         require_room(directory.parent, 4 * manifest.members[CODE].size)
         begun = name_temporary(directory)

@@ -158,6 +158,38 @@ def test_a_shallow_clone_makes_no_bundle_until_it_is_whole(make_site: SiteFactor
     site.releaser("bundle create", "-o", site.base / "x", check=0)
 
 
+VERSIONS = """\
+[buildout]
+find-links = ../index
+[versions]
+Django = 5.2.8
+gunicorn = 23.0.0  # for the server
+zc.recipe.egg = 2.0.7
+[test]
+recipe = zc.recipe.testrunner
+"""
+
+
+@pytest.mark.slow
+def test_the_lines_of_the_guide_make_a_bundle_of_a_buildout(make_site: SiteFactory) -> None:
+    site = make_site(packages={"django": "5.2.8", "gunicorn": "23.0.0"})
+    site.publish("django", "5.2.9")
+    site.git("rm", "--quiet", "uv.lock")
+    uv = '[tool.uv]\nno-index = true\nfind-links = ["../index"]\n'
+    site.push_commit("With buildout", {"versions.cfg": VERSIONS, "pyproject.toml": uv, ".gitignore": ""})
+    guide = (HOUSE / "docs" / "from-buildout.md").read_text("utf-8")
+    lines = "".join(re.findall(r"^```sh\n(.*?)^```", guide, re.MULTILINE | re.DOTALL))
+    site.env["PATH"] = f"{Path(releaser_command()[0]).parent}:{site.env['PATH']}"
+    says(site.run("sh", "-eux", "-c", lines), "Not locked, since no package needs it: zc-recipe-egg")
+    wheels = [
+        {name for name in read_members(site.outer / file) if name.startswith("wheels/")}
+        for file in ("shop.bundle", "shop.delta")
+    ]
+    assert wheels[0] == {"wheels/django-5.2.8-py3-none-any.whl", "wheels/gunicorn-23.0.0-py3-none-any.whl"}
+    assert wheels[1] == {"wheels/django-5.2.9-py3-none-any.whl"}
+    assert site.status() == ""
+
+
 @pytest.mark.slow
 def test_law_1_29_38_wheels_come_by_their_hashes_and_what_has_none_as_it_was_tested(make_site: SiteFactory) -> None:
     """An index with a password; a wheel that it has lost; an sdist; git; a project, and a library beside it."""
@@ -242,7 +274,7 @@ def test_the_lines_of_the_guide_do_what_it_says(site: SampleSite) -> None:
     site.env["PATH"] = f"{Path(releaser_command()[0]).parent}:{site.env['PATH']}"
     finished = site.run("sh", "-eux", "-c", lines)
     assert 'Good "releaser-bundle" signature for ada@example.org' in finished.stdout + finished.stderr
-    assert read_members(site.path / "shop.delta").keys() == {"manifest.json", "manifest.json.sig"}
+    assert read_members(site.outer / "shop.delta").keys() == {"manifest.json", "manifest.json.sig"}
 
 
 def find_python(series: str) -> Path:

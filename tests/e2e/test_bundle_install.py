@@ -87,7 +87,13 @@ def test_law_05_a_host_without_any_route_installs_a_delta_and_goes_back(
         assert "EDITION = 1" in (host.path / "shop.py").read_text("utf-8")
         says_held = run("bundle", "install", second, "--unsigned", check=3)
         assert "releaser unhold" in says_held
-        if user is not None:  # a clone by hard links
+        if user is not None:
+            theirs = base / "of-root" / "site"
+            theirs.mkdir(parents=True)
+            user.own(theirs)
+            says_where = run("bundle", "install", first, "--into", theirs, "--unsigned", check=3)
+            assert f"You may not write to `{theirs.parent}`." in says_where
+            # a clone by hard links
             package = next((host.state / "releases").glob("*/venv/lib/*/site-packages/beta/__init__.py"))
             assert package.stat().st_nlink > 2
 
