@@ -173,7 +173,7 @@ def _begin_venv(place: Place, plan: Plan, base: Release | None, *, clones: bool)
 
 def _misses_files(venv: Path) -> bool:
     """Return True if a file of a package is gone: uv has deleted it with another package that owned it, too."""
-    return any(not os.path.lexists(venv / path) for path in join_records(read_records(venv).values()))
+    return any(not os.path.lexists(f"{venv}/{path}") for path in join_records(read_records(venv).values()))
 
 
 def _sees_system_packages(venv: Path) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import base64
+import binascii
 import contextlib
 import csv
 import itertools
@@ -147,8 +147,9 @@ def list_unrecorded(venv: Path) -> list[str]:
 
 def _decode_hash(row: list[str]) -> str | None:
     algorithm, _, value = row[1].partition("=") if row[1:] else ("", "", "")
+    value = value.replace("-", "+").replace("_", "/") + "=" * (-len(value) % 4)
     with contextlib.suppress(ValueError):
-        return base64.urlsafe_b64decode(value + "=" * (-len(value) % 4)).hex() if algorithm == "sha256" else None
+        return binascii.a2b_base64(value).hex() if algorithm == "sha256" else None
     return None
 
 
