@@ -5,6 +5,7 @@ Each first start is one of a fresh host: a new home, and so empty caches of uv, 
 
 import json
 import os
+import resource
 import statistics
 import subprocess
 import sys
@@ -13,15 +14,14 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.e2e.test_starter import Program
 from tests.support.commands import HOUSE, Identity, reachable_python, run, uv_executable
 
 OTHERS = ("pex==2.82.1", "shiv==1.0.8")
-PACKAGES = """
-argon2-cffi argon2-cffi-bindings asgiref bleach certifi cffi charset-normalizer click cryptography django-cors-headers
-django-filter djangorestframework gunicorn idna jinja2 markdown markupsafe packaging pillow pycparser pygments
-python-dateutil pyyaml redis requests six sqlparse urllib3 webencodings whitenoise
-""".split()
+PACKAGES = (
+    "argon2-cffi argon2-cffi-bindings asgiref bleach certifi cffi charset-normalizer click cryptography idna jinja2 "
+    "django-cors-headers django-filter djangorestframework gunicorn markdown markupsafe packaging pillow pycparser six "
+    "pygments python-dateutil pyyaml redis requests sqlparse urllib3 webencodings whitenoise"
+)
 UPGRADED, OLD = "markdown", "3.7"  # what the second version upgrades
 FILES = {
     ".gitignore": "__pycache__/\n/.venv\n",
@@ -38,7 +38,7 @@ audit = "off"
 """
 IMPORT = ("-c", "import django.core.handlers.wsgi")
 INHERITED = ("SSL_CERT_FILE", "PIP_INDEX_URL", "UV_INDEX_URL", "UV_DEFAULT_INDEX", "HTTPS_PROXY", "https_proxy")
-ROUNDS, STARTS = 3, 41
+ROUNDS = 3
 
 
 class Host:
@@ -84,7 +84,7 @@ class Host:
 
 def make_project(host: Host) -> Path:
     """Make the project, with its lock and its first release."""
-    project, names = host.home / "shop", ", ".join(f'"{name}"' for name in ("django", *PACKAGES))
+    project, names = host.home / "shop", ", ".join(f'"{name}"' for name in ("django", *PACKAGES.split()))
     text = f'[project]\nname = "shop"\nversion = "1"\nrequires-python = ">=3.11"\ndependencies = [{names}]\n'
     host.write(project, FILES | {"pyproject.toml": text + SETTINGS})
     host.write(host.home, {".gitconfig": "[user]\nname = Grace\nemail = grace@example.org\n"})
@@ -109,12 +109,13 @@ def count_bytes(bundle: Path, top: str = "") -> int:
         return sum(entry.compress_size for entry in archive.infolist() if entry.filename.startswith(top))
 
 
-def seconds(act: Callable[[], object]) -> float:
-    """Return how long a function takes, once nothing waits for the disk any more."""
+def time_program(act: Callable[[], object]) -> tuple[float, float]:
+    """Return how long a program takes, once nothing waits for the disk any more, and its processor time."""
     os.sync()
-    began = time.monotonic()
+    before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
     act()
-    return time.monotonic() - began
+    took, after = time.monotonic() - began, resource.getrusage(resource.RUSAGE_CHILDREN)
+    return took, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
 def list_steps(answer: str) -> dict[str, float]:
@@ -129,43 +130,37 @@ def megabytes(directory: Path) -> float:
 
 
 def measure_round(host: Host, number: int, full: Path, delta: Path) -> dict[str, float]:
-    """Return the seconds and megabytes of one round on hosts without anything but Python and git."""
-    answers: list[str] = []
+    """Return the seconds and megabytes of one round on hosts that have nothing but Python and git."""
     homes = {name: host.home / f"{name}{number}" for name in ("bundle", "pex", "shiv")}
     for home in homes.values():
         home.mkdir()
         host.own(home)
-    place = homes["bundle"] / "sites"
-    bare, python = {"home": homes["bundle"], "PATH": "/usr/bin:/bin"}, host.python
-    options = ("--into", place / "shop", "--unsigned", "--json")
+    site, answers = homes["bundle"] / "sites" / "shop", list[str]()
+    options = ("--into", site, "--unsigned", "--json")
 
-    def start_first() -> None:
-        answers.append(host.run(python, full, "install", *options, **bare))
-        host.run(place / "shop/.venv/bin/python", *IMPORT, **bare)
+    def install(*words: str | Path) -> None:
+        answers.append(host.run(*words, *options, home=homes["bundle"], PATH="/usr/bin:/bin"))
+        host.run(site / ".venv/bin/python", *IMPORT, home=homes["bundle"])
 
-    def start_second() -> None:
-        releaser = homes["bundle"] / ".local/bin/releaser"
-        answers.append(host.run(releaser, "bundle", "install", delta, *options, **bare))
-
-    first, disk = seconds(start_first), megabytes(place)
-    second = seconds(start_second)
-    disk_of_second = megabytes(place) - disk
-    figures = {
-        "install": first - list_steps(answers[0])["test"],
-        "second": second - list_steps(answers[1])["test"],
-        "disk": disk,
-        "disk of second": disk_of_second,
-        "pex": seconds(lambda: host.run(python, host.home / "shop.pex", *IMPORT, home=homes["pex"])),
-        "shiv": seconds(lambda: host.run(python, host.home / "shop.pyz", *IMPORT, home=homes["shiv"])),
+    acts = {
+        "install": lambda: install(host.python, full, "install"),
+        "second": lambda: install(homes["bundle"] / ".local/bin/releaser", "bundle", "install", delta),
+        "pex": lambda: host.run(host.python, host.home / "shop.pex", *IMPORT, home=homes["pex"]),
+        "shiv": lambda: host.run(host.python, host.home / "shop.pyz", *IMPORT, home=homes["shiv"]),
     }
-    for name, answer in zip(("first", "second"), answers, strict=True):
-        print(f"{name}:", ", ".join(f"{step} {took:.2f}" for step, took in list_steps(answer).items()))
-    print(f"round {number}:", ", ".join(f"{name} {value:.2f}" for name, value in figures.items()), flush=True)
+    figures = {}
+    for name, act in acts.items():
+        took, processor = time_program(act)
+        steps = list_steps(answers[-1]) if act in (acts["install"], acts["second"]) else {}
+        figures[name] = took - steps.get("test", 0)
+        figures[f"disk of {name}"] = megabytes(site.parent) - figures.get("disk of install", 0)
+        parts = ", ".join(f"{step} {seconds:.2f}" for step, seconds in steps.items())
+        print(f"round {number}: {name} {took:.2f} s, of a processor {processor:.2f} s {parts}".rstrip(), flush=True)
     return figures
 
 
 def measure_bundles(place: Path, user: Identity | None) -> None:
-    """Print sizes, the first start of a fresh host beside pex and shiv, a second version, and a start of the starter."""
+    """Print sizes, the first start of a fresh host beside pex and shiv, and a second version."""
     host = Host(place, user)
     project = make_project(host)
     names = ("full.bundle", "delta.bundle", "code", "requirements.txt", "shop.pex", "shop.pyz")
@@ -195,7 +190,7 @@ def measure_bundles(place: Path, user: Identity | None) -> None:
         ),
         "the second version beside that": ([each["second"] / each["install"] for each in rounds], 0.5),
         "disk of the second version beside the first": (
-            [each["disk of second"] / each["disk"] for each in rounds],
+            [each["disk of second"] / each["disk of install"] for each in rounds],
             0.3,
         ),
     }
