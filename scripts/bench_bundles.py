@@ -14,6 +14,7 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
+from tests.e2e.test_starter import Program
 from tests.support.commands import HOUSE, Identity, reachable_python, run, uv_executable
 
 OTHERS = ("pex==2.82.1", "shiv==1.0.8")
@@ -38,7 +39,7 @@ audit = "off"
 """
 IMPORT = ("-c", "import django.core.handlers.wsgi")
 INHERITED = ("SSL_CERT_FILE", "PIP_INDEX_URL", "UV_INDEX_URL", "UV_DEFAULT_INDEX", "HTTPS_PROXY", "https_proxy")
-ROUNDS = 3
+ROUNDS, STARTS = 5, 41
 
 
 class Host:
@@ -50,11 +51,11 @@ class Host:
         self.env = {name: os.environ[name] for name in INHERITED if name in os.environ}
         self.env |= {"PATH": f"{self.tools}:/usr/bin:/bin", "LC_ALL": "C.UTF-8", "UV_SYSTEM_CERTS": "1"}
         self.env |= {"UV_PYTHON_DOWNLOADS": "never"}
-        uv, packages = uv_executable(), [HOUSE, *OTHERS]
+        uv = uv_executable()
         self.home.mkdir(parents=True)
         subprocess.run([uv, "venv", "--quiet", "--python", self.python, self.tools.parent], check=True)
-        words = ["pip", "install", "--quiet", "--compile-bytecode", "--python", self.tools / "python", *packages]
-        subprocess.run([uv, *words], check=True)
+        words = [uv, "pip", "install", "--quiet", "--compile-bytecode", "--python", self.tools / "python"]
+        subprocess.run([*words, HOUSE, *OTHERS], check=True)
         subprocess.run(["chmod", "-R", "go+rX", place], check=True)
         self.own(self.home)
 
@@ -110,8 +111,7 @@ def count_bytes(bundle: Path, top: str = "") -> int:
 
 
 def time_program(act: Callable[[], object]) -> tuple[float, float]:
-    """Return how long a program takes, once nothing waits for the disk any more, and its processor time."""
-    os.sync()
+    """Return how long a program takes, and its processor time."""
     before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
     act()
     took, after = time.monotonic() - began, resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -150,6 +150,7 @@ def measure_round(host: Host, number: int, full: Path, delta: Path) -> dict[str,
     }
     figures = {}
     for name, act in acts.items():
+        os.sync()  # so that nothing waits for the disk
         took, processor = time_program(act)
         steps = list_steps(answers[-1]) if act in (acts["install"], acts["second"]) else {}
         figures[name] = took - steps.get("test", 0)
@@ -160,7 +161,7 @@ def measure_round(host: Host, number: int, full: Path, delta: Path) -> dict[str,
 
 
 def measure_bundles(place: Path, user: Identity | None) -> None:
-    """Print sizes, the first start of a fresh host beside pex and shiv, and a second version."""
+    """Print sizes, the first start of a fresh host beside pex and shiv, a second version, and warm starts."""
     host = Host(place, user)
     project = make_project(host)
     names = ("full.bundle", "delta.bundle", "code", "requirements.txt", "shop.pex", "shop.pyz")
@@ -183,16 +184,39 @@ def measure_bundles(place: Path, user: Identity | None) -> None:
     print(f"delta of a file and a package, beside 1.1 times the wheel and 64 KiB: {ratio:.2f} (aim 1)", flush=True)
 
     rounds = [measure_round(host, number, full, delta) for number in range(ROUNDS)]
-    pairs = {
-        "a fresh host to the first import, tests aside, beside the better of pex and shiv": (
-            [each["install"] / min(each["pex"], each["shiv"]) for each in rounds],
+    for name, aim, values in (
+        (
+            "a fresh host to the first import, tests aside, beside the better of pex and shiv",
             1.2,
+            [figures["install"] / min(figures["pex"], figures["shiv"]) for figures in rounds],
         ),
-        "the second version beside that": ([each["second"] / each["install"] for each in rounds], 0.5),
-        "disk of the second version beside the first": (
-            [each["disk of second"] / each["disk of install"] for each in rounds],
+        ("the second version beside that", 0.5, [figures["second"] / figures["install"] for figures in rounds]),
+        (
+            "disk of the second version beside the first",
             0.3,
+            [figures["disk of second"] / figures["disk of install"] for figures in rounds],
         ),
-    }
-    for name, (values, aim) in pairs.items():
-        print(f"{name}: {statistics.median(values):.2f} (aim {aim}; median of {ROUNDS})", flush=True)
+    ):
+        print(f"{name}: {statistics.median(values):.2f} (aim {aim}; median of {ROUNDS})")
+    measure_warm_starts(host, make_program(place), host.home / "shiv0")
+
+
+def make_program(place: Path) -> Program:
+    """Return a program that does nothing, with the starter, once it is up to date."""
+    program = Program(place)
+    program.publish("1.0")
+    program.edit('MAIN: "list[str]" = ["python", "-m", "hello"]', 'MAIN = ["python", "-c", "pass"]')
+    program.start()
+    return program
+
+
+def measure_warm_starts(host: Host, program: Program, home: Path) -> None:
+    """Print the processor time of a start with nothing new by the starter, beside that of a warm start by shiv."""
+    shiv, starts = list[float](), list[float]()
+    for _ in range(STARTS):
+        shiv.append(time_program(lambda: host.run(host.python, host.home / "shop.pyz", "-c", "pass", home=home))[1])
+        starts.append(time_program(program.start)[1])
+    ratio = statistics.median(starts) / statistics.median(shiv)
+    print(
+        f"a start with nothing new by the starter beside a warm one by shiv: {ratio:.2f} (aim 0.5; median of {STARTS})"
+    )
