@@ -54,8 +54,8 @@ class Host:
         uv = uv_executable()
         self.home.mkdir(parents=True)
         subprocess.run([uv, "venv", "--quiet", "--python", self.python, self.tools.parent], check=True)
-        words = [uv, "pip", "install", "--quiet", "--compile-bytecode", "--python", self.tools / "python"]
-        subprocess.run([*words, HOUSE, *OTHERS], check=True)
+        words = [str(uv), "pip", "install", "--quiet", "--compile-bytecode", "--python", str(self.tools / "python")]
+        subprocess.run([*words, str(HOUSE), *OTHERS], check=True)
         subprocess.run(["chmod", "-R", "go+rX", place], check=True)
         self.own(self.home)
 
