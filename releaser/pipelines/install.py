@@ -149,7 +149,7 @@ def _choose(
     site, live, lock = site_for_commit(site, repository, target), run.store.live, read_lock(unpacked / LOCK)
     faults = [*list_faults(site, live)] if live is not None else []
     if live is not None:
-        require(find_edited_venv(live, [fault for fault in faults if fault.kind == "hotfix"]))
+        require(find_edited_venv(live, faults))
     require(_find_held(list_holds(site), lock, live))
     require(_find_other_choice(site, manifest))
     with make_shadow(site, repository, site.paths.shadow(f"{run.id}-lock"), target.commit, mark=run.id) as shadow:
