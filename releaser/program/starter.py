@@ -369,7 +369,7 @@ def _make_project(place: str, project: str) -> None:
 
 
 def _list_s3() -> "list[str]":
-    return sorted({source for source in SOURCES.values() if source.startswith("s3://")})
+    return [f"{_normalize(name)}={source}" for name, source in SOURCES.items() if source.startswith("s3://")]
 
 
 def _name_python(text: str) -> "dict[str, str]":
@@ -394,13 +394,13 @@ def _write_pyproject(place: str, before: str) -> str:
     needed = [*PACKAGES, *(name for name in SOURCES if _normalize(name) not in map(_normalize, PACKAGES))]
     main = "-m " + MAIN[2] if MAIN[1:2] == ["-m"] else MAIN[0]
     verify = VERIFY or ["python", "-c", _IMPORT, main, *map(_normalize, needed)]
-    s3 = _list_s3()
-    values = (json.dumps(value, ensure_ascii=False) for value in (f">={version}", needed, python, s3, verify))
+    values = (json.dumps(value, ensure_ascii=False) for value in (f">={version}", needed, python, _list_s3(), verify))
     text = _PROJECT.format(*values)
     for name, source in SOURCES.items():
-        is_index = "://" in source and source not in s3
+        is_s3 = source.startswith("s3://")
+        is_index = "://" in source and not is_s3
         copies = os.path.join(place, ".releaser", "project", "sources")
-        url = source if is_index else copies if source in s3 else _find_directory(source, name)
+        url = source if is_index else copies if is_s3 else _find_directory(source, name)
         form = "simple" if is_index else "flat"
         text += _INDEX.format(name=json.dumps(_normalize(name)), url=json.dumps(url), form=form)
     return text

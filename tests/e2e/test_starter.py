@@ -321,15 +321,18 @@ def test_law_32_no_other_source_may_offer_a_package(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_law_32_42_the_wheels_of_a_program_come_from_s3(tmp_path: Path, bucket: Bucket) -> None:
-    program = Program(tmp_path, index="s3://wheels/apps")
+    program = Program(tmp_path, "--source", "hello-core=s3://wheels/core", index="s3://wheels/apps")
     program.env.update(bucket.dotenv)
     program.publish("1.0")
     bucket.put("apps", program.shelf / "hello-1.0-py3-none-any.whl")
+    for place, core in (("core", "1.0"), ("apps", "99.0")):  # which only the first may offer
+        bucket.put(place, build_wheel(program.base, "hello-core", core))
     assert version(program.start()) == "1.0"
     program.publish("1.1")
     bucket.put("apps", program.shelf / "hello-1.1-py3-none-any.whl")
     program.make_due()
     assert version(program.start()) == "1.1"
+    assert 'name = "hello-core"\nversion = "1.0"\n' in (program.place / "project/uv.lock").read_text()
 
 
 @pytest.mark.slow
