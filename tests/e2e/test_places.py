@@ -84,7 +84,7 @@ def test_law_32_42_wheels_come_from_s3_and_from_directories(
     preview = site.json("update", "--dry-run")
     answer = site.json("update")
     assert changes(preview) == changes(answer) == {"hello": (None, "1.0+local.1")}
-    assert any("takes wheels alone, so not s3://wheels/apps/hello-9.0.tar.gz" in note for note in answer["notes"])
+    assert any("takes whole wheels alone, so not s3://wheels/apps/hello-9.0.tar.gz" in note for note in answer["notes"])
     assert site.git("status", "--short") == ""
     assert 'registry = ".releaser-sources"' in site.lock()
     assert str(tmp_path) not in site.lock()
@@ -97,7 +97,11 @@ def test_law_32_42_wheels_come_from_s3_and_from_directories(
     site.releaser("bundle create", "-o", tmp_path / "shop.bundle", check=0)
     with zipfile.ZipFile(tmp_path / "shop.bundle") as bundle:
         assert "wheels/hello-1.0+local.1-py3-none-any.whl" in bundle.namelist()
-    build_wheel(shelf, "hello", "1.1")
+    whole = build_wheel(shelf, "hello", "1.1").read_bytes()
+    (shelf / "hello-1.1-py3-none-any.whl").write_bytes(whole[:-30])  # it is being uploaded
+    (shelf / "hello-1.2-py3-none-any.whl").symlink_to("nothing")
+    says(site.releaser("update", "-v", check=0), "whole wheels alone, so not ../shelf/hello-1.1-py3-none-any.whl")
+    (shelf / "hello-1.1-py3-none-any.whl").write_bytes(whole)
     assert changes(site.json("update")) == {"hello": ("1.0+local.1", "1.1")}
     for key in ("apps/hello-1.0-py3-none-any.whl", "apps/hello-1.0+local.1-py3-none-any.whl"):
         bucket.delete(key)
