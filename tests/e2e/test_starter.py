@@ -281,7 +281,16 @@ def test_law_29_32_nothing_of_the_current_directory_is_executed(program: Program
 def test_law_03_two_programs_of_one_place_are_not_mistaken(program: Program) -> None:
     assert version(program.start()) == "1.0"
     first, program.file = program.file, program.base / "other"
-    words = ["bootstrap", "hello", "-o", program.file, "--place", program.place.name, "--main", "python -m site"]
+    words: list[str | Path] = [
+        "bootstrap",
+        "hello",
+        "-o",
+        program.file,
+        "--place",
+        program.place.name,
+        "--main",
+        "python -m site",
+    ]
     words += ["--source", f"hello={program.shelf}", "--wait", "60s", "--releaser", " ".join(releaser_command())]
     run([*releaser_command(), *words], cwd=program.base, env=program.env, check=0)
     for python in (False, True):
