@@ -127,11 +127,8 @@ def _claim(place: str) -> None:
     link, new = os.path.join(place, "program"), os.path.join(place, f"program.{os.getpid()}")
     if os.path.exists(link):
         with open(link, encoding="utf-8") as other, open(__file__, encoding="utf-8") as own:
-            is_same = other.read() == own.read()
-        if os.path.samefile(link, __file__):
-            return
-        if PACKAGES and not is_same:
-            _end(1, f"{os.readlink(link)} has the same PLACE, so nothing was started. Delete it, or change PLACE.")
+            if PACKAGES and other.read() != own.read():
+                _end(1, f"{os.readlink(link)} has the same PLACE, so nothing was started. Delete it, or change PLACE.")
     elif os.path.exists(os.path.join(place, "due")):
         os.unlink(os.path.join(place, "due"))  # of a file that has gone
     os.symlink(os.path.abspath(__file__), new)
@@ -247,10 +244,8 @@ def _update(place: str, project: str, refresh: float) -> None:
         if PACKAGES:
             _make_project(place, project)
         _run_releaser(place, project)
-    except (_FailedError, OSError) as error:
-        reason = str(error)
-    except Exception as error:  # noqa: BLE001 - of a hook
-        reason = repr(error)
+    except Exception as error:  # noqa: BLE001 - of a hook, too
+        reason = str(error) if isinstance(error, (_FailedError, OSError)) else repr(error)
     venv = _find_live(project)
     if venv:  # else the next start tries again
         _write_due(place, venv, time.time() + (min(refresh, _RETRY) if reason else refresh))
