@@ -79,7 +79,7 @@ pictures: $(DEV)/.ready ## Make docs/pictures/ from real runs; installs chromium
 	@command -v chromium >/dev/null || { apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium; }
 	@$(DEV)/bin/python scripts/pictures.py
 
-bench: $(DEV)/.ready ## Measure disk, an update, a quiet night and a search for culprits, against bare steps
+bench: $(DEV)/.ready ## Measure disk, updates, quiet nights and searches against bare steps; ARGS=bundles: beside pex and shiv
 	@$(DEV)/bin/python scripts/bench.py $(ARGS)
 
 requirements: $(DEV)/.ready ## Pin the newest versions again

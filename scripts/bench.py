@@ -2,6 +2,7 @@
 
 As root the sites belong to an ordinary user, for whom releases are clones by hard links. Say `updates`, `quiet`,
 `search`, `starter` or `sites` for a part of it; `sites` takes the number of sites, and makes a user, as root.
+`sites` and `bundles`, which needs the network, are measured by their names alone.
 """
 
 import argparse
@@ -24,9 +25,9 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from bench_bundles import STARTS, make_program, measure_bundles, megabytes
 from figures import ONE, QUIET, STATUS, count_commands, print_counts
 
-from tests.e2e.test_starter import Program
 from tests.support.commands import (
     Finished,
     Identity,
@@ -46,7 +47,6 @@ CODE_FILES, DATA_FILES = 24, 29  # of a package
 IMPORTED = 10  # of the code files: what the site's tests import
 SMALL = [f"small{number:02}" for number in range(30)]  # packages of one module, for the quiet nights
 NIGHTS = 11
-STARTS = 41
 SEARCHED, CULPRITS, LONG = 22, ("small06", "small15"), 20  # packages, those that break the tests, seconds of tests
 LONG_TESTS = f"""\
 import runpy, time
@@ -109,12 +109,6 @@ def seconds(act: Callable[[], object]) -> float:
     began = time.monotonic()
     act()
     return time.monotonic() - began
-
-
-def megabytes(directory: Path) -> float:
-    """Return the allocated blocks below a directory; a file with several names counts once."""
-    entries = [entry.lstat() for entry in (directory, *directory.rglob("*"))]
-    return sum({(entry.st_dev, entry.st_ino): entry.st_blocks * 512 for entry in entries}.values()) / 1e6
 
 
 def measure_updates(place: Path, user: Identity | None) -> None:
@@ -215,10 +209,7 @@ def measure_search(place: Path, user: Identity | None) -> None:
 
 def measure_starter(place: Path, user: Identity | None) -> None:
     """Print the processor time of a start with nothing new by the starter, beside that of its Python alone."""
-    program = Program(place)
-    program.publish("1.0")
-    program.edit('MAIN: "list[str]" = ["python", "-m", "hello"]', 'MAIN = ["python", "-c", "pass"]')
-    program.start()
+    program = make_program(place)
     live = program.place / "project/.venv/bin/python"
     bare, starts = [], []
     for _ in range(STARTS):
@@ -326,6 +317,7 @@ SECTIONS = {
     "quiet": measure_quiet_nights,
     "search": measure_search,
     "starter": measure_starter,
+    "bundles": measure_bundles,
 }
 
 
@@ -344,7 +336,7 @@ def main() -> None:
             # The user cannot write byte code there, and would compile everything in each run.
             subprocess.run([reachable_python(), "-m", "compileall", "-q", place / "programs/lib"], check=True)
             user = Identity(user=ORDINARY, group=ORDINARY, programs=place / "programs/bin")
-        for section in [chosen] if chosen else SECTIONS:
+        for section in [chosen] if chosen else (name for name in SECTIONS if name != "bundles"):
             if section == "sites":
                 measure_sites(place / section, user, options.number)
             else:

@@ -42,7 +42,7 @@ TITLES = {
     29: "Secrets appear nowhere",
     30: "State is for its owner",
     31: "Root runs a site of another user as that user, and reads what it prints with a limit",
-    32: "A hash, index or source that changed without a version is refused",
+    32: "A bundle is verified before it is used; what changed without a version is refused",
     33: "git never asks, and a person's configuration changes no answer",
     34: "A pushed commit cannot make releaser write elsewhere",
     35: "It works in the environments that people have",

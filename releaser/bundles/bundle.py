@@ -83,6 +83,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     python: Annotated[str, Meta(pattern=r"^\d+\.\d+\.\d+\w*\Z")]
     tags: tuple[str, str, str]
     lock_sha256: Digest
+    #: The group, extras and members of the release, as arguments of uv.
+    selection: str = ""
     members: dict[str, Member]
     packages: tuple[BundledPackage, ...]
     base: Digest | None = None

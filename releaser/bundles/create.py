@@ -34,7 +34,8 @@ from releaser.releases.release import Release, list_products
 from releaser.releases.store import Store
 from releaser.releases.verify import find_damage
 from releaser.site.site import Site
-from releaser.system.files import replace_file
+from releaser.system.files import measure, replace_file
+from releaser.system.space import require_room
 from releaser.system.text import format_bytes, join_few, word
 
 
@@ -70,7 +71,9 @@ def create_bundle(site: Site, output: Path, name: str, base: Path | None, key: P
         message = "The checkout is a shallow clone, without the commits that a bundle needs."
         raise refuse("shallow", message, f"Run `git -C {word(site.paths.top)} fetch --unshallow`.")
     with tempfile.TemporaryDirectory(prefix="releaser-") as place:
+        require_room(Path(place), measure(release.venv))
         manifest, members = _collect(site, store, release, repository, before, Path(place))
+        require_room(output.parent, sum(manifest.members[name].size for name in members))
         write_bundle(output, manifest, members, key)
         if key is not None:
             with output.open("rb") as file:
@@ -130,6 +133,7 @@ def _collect(
         python=release.manifest.key.python,
         tags=name_platform(release.manifest.key.python),
         lock_sha256=release.manifest.key.lock_sha256,
+        selection=release.manifest.key.selection,
         members=dict(sorted(facts.items())),
         packages=wheels.packages,
         base=base.sha256 if base else None,

@@ -1,4 +1,4 @@
-"""Starts a bundle on a host with Python 3.11 alone: `python3 FILE install|run|verify`. Standard library.
+"""Starts a bundle on a host without releaser: `python3 FILE install|run|verify`. Standard library, Python 3.8 or newer.
 
 It compares each file with the manifest, but checks no signature: whoever starts it has done that, or trusts its source.
 """
@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import zipfile
+import zlib
 from pathlib import Path
 
 FILE = os.path.abspath(sys.argv[0])
@@ -35,24 +36,14 @@ def unpack(place: Path, *tops: str) -> None:
             (place / name).chmod(0o755 if facts.get("executable") else 0o644)
 
 
-def unpack_uv(place: Path) -> Path:
-    """Return uv, with what else it may install, in a directory."""
-    unpack(place, "tools/")
-    with zipfile.ZipFile(next(place.glob("tools/uv-*.whl"))) as wheel:
-        name = next(name for name in wheel.namelist() if name.endswith("/scripts/uv"))
-        (place / "uv").write_bytes(wheel.read(name))
-    (place / "uv").chmod(0o755)
-    return place / "uv"
-
-
 def start(*words: object, **variables: object) -> str:
     """Return what a program prints, once it has come to its end."""
-    env = os.environ | {name: str(value) for name, value in variables.items()}
+    env = {**os.environ, **{name: str(value) for name, value in variables.items()}}
     done = subprocess.run([str(word) for word in words], env=env, stdout=subprocess.PIPE, text=True)
     return done.stdout.strip() if done.returncode == 0 else sys.exit(f"{FILE}: `{words[0]}` failed.")
 
 
-def main(place: Path, words: list[str]) -> None:
+def main(place: Path, words: "list[str]") -> None:
     """Do what is asked: become another program, or end."""
     if words[:1] not in (["install"], ["run"], ["verify"]):
         print(HELP)
@@ -68,12 +59,17 @@ def main(place: Path, words: list[str]) -> None:
 
     if words[0] == "run":
         shutil.rmtree(place)
-        alone.run(FILE, words[1:], unpack, unpack_uv, start)
-    program = alone.bring_releaser(place, wheel.name.split("-")[1], unpack_uv, start)
+        alone.run(FILE, words[1:], unpack, start)
+    program = alone.bring_releaser(place, wheel.name.split("-")[1], unpack, start)
     shutil.rmtree(place)
     os.execv(program, [program, "bundle", "install", FILE, *words[1:]])
 
 
 if __name__ == "__main__":
-    with tempfile.TemporaryDirectory() as directory:
-        main(Path(directory), sys.argv[1:])
+    try:
+        with tempfile.TemporaryDirectory() as directory:
+            main(Path(directory), sys.argv[1:])
+    except OSError as error:
+        sys.exit(f"{FILE}: `{error.filename}`: {error.strerror}. It needs git, and a TMPDIR where programs may start.")
+    except (ValueError, KeyError, zipfile.BadZipFile, zlib.error) as error:
+        sys.exit(f"{FILE} is damaged: {error}.")

@@ -10,6 +10,7 @@ import shutil
 import tomllib
 from collections.abc import Mapping
 from importlib import metadata
+from netrc import NetrcParseError
 from pathlib import Path
 from typing import Any, BinaryIO
 from urllib.parse import unquote, urlsplit
@@ -66,13 +67,22 @@ def collect_wheels(site: Site, release: Release, project: Path, scratch: Path) -
             path = scratch / (_name_file(locked) if locked else name_wheel(info))
             if locked is None or not _fetch(site, package.source, locked, path):
                 packed += [f"{WHEELS}{path.name}"] if locked else []
-                pack_installed(info, path)
+                pack_installed(info, path, _note_commit(package.source, info, path.with_suffix(".json")))
         paths[f"{WHEELS}{path.name}"] = path
         version = path.name.split("-")[1]
         source = " ".join(filter(None, (package.source.place, package.source.commit)))
         packages.append(BundledPackage(package.name, version, source))
         lines.append(f"{package.name}=={version} --hash=sha256:{hash_member(path).sha256}\n")
     return Wheels(paths, tuple(packages), tuple(packed), "".join(lines))
+
+
+def _note_commit(source: Source, info: Path, file: Path) -> dict[str, Path]:
+    """Return what says of which commit a package of git is, as uv and PEP 610 have it: by that the lock knows it."""
+    if not source.commit:
+        return {}
+    facts = {"url": source.place, "vcs_info": {"vcs": "git", "commit_id": source.commit}}
+    file.write_bytes(msgspec.json.encode(facts))
+    return {f"{info.name}/direct_url.json": file}
 
 
 def _choose_wheel(entry: Mapping[str, Any], info: Path) -> Mapping[str, Any] | None:
@@ -99,7 +109,7 @@ def _build(site: Site, release: Release, project: Path, source: Source, scratch:
         shutil.copytree(top, place, symlinks=True, ignore=shutil.ignore_patterns(".git", ".venv", "node_modules"))
     words = ("build", "--wheel", "--quiet", "--out-dir", scratch / "dist", "--python", find_python(release.venv), place)
     try:
-        site.run_uv(*words, cwd=project, mark="", variables=_EPOCH)
+        site.run_uv(*words, cwd=site.paths.project, mark="", variables=_EPOCH)  # whose relative indexes are there
     except ToolError as error:
         raise BuildError(f"`{source.location}` cannot be built: {error.message}", output=error.output) from error
     return next((scratch / "dist").glob("*.whl"))
@@ -126,10 +136,10 @@ def _download(site: Site, url: str, file: BinaryIO) -> bool:
     import httpx  # takes 50 ms
 
     place, netrc = urlsplit(url), Path(os.environ.get("NETRC") or os.path.expanduser("~/.netrc"))
-    auth = _find_credentials(site, place.scheme, place.netloc) or (
-        httpx.NetRCAuth(str(netrc)) if netrc.is_file() else None
-    )
     try:
+        auth = _find_credentials(site, place.scheme, place.netloc) or (
+            httpx.NetRCAuth(str(netrc)) if netrc.is_file() else None
+        )
         with httpx.stream("GET", url, auth=auth, follow_redirects=True, timeout=_TIMEOUT) as response:
             if response.status_code in _GONE:
                 return False
@@ -138,7 +148,7 @@ def _download(site: Site, url: str, file: BinaryIO) -> bool:
                 check_signals()
                 if file.write(chunk) and file.tell() > LARGEST:
                     raise httpx.TooManyRedirects("it is larger than a bundle")
-    except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
+    except (httpx.HTTPError, httpx.InvalidURL, NetrcParseError, ValueError) as error:
         message = f"A wheel cannot be fetched: {str(error).splitlines()[0] or type(error).__name__}."
         advice = "User and password of an index: `UV_INDEX_NAME_USERNAME` and `UV_INDEX_NAME_PASSWORD`, or ~/.netrc."
         raise BuildError(message, advice) from error

@@ -23,7 +23,7 @@ from releaser.releases.lease import install_startup_module, remove_startup_modul
 from releaser.releases.release import BUILT, EXPORT, Release, list_files
 from releaser.releases.sealed import Sealed, take_seal
 from releaser.releases.venv import find_python, find_site_packages, is_relocatable, join_records, read_records
-from releaser.releases.verify import find_damage, list_edits
+from releaser.releases.verify import find_live_damage, list_damage
 from releaser.site.site import UV_TIMEOUT, Site
 from releaser.system import process
 from releaser.system.files import FULL, remove_path, sync_file_system
@@ -173,7 +173,7 @@ def _begin_venv(place: Place, plan: Plan, base: Release | None, *, clones: bool)
 
 def _misses_files(venv: Path) -> bool:
     """Return True if a file of a package is gone: uv has deleted it with another package that owned it, too."""
-    return any(not os.path.lexists(venv / path) for path in join_records(read_records(venv).values()))
+    return any(not os.path.lexists(f"{venv}/{path}") for path in join_records(read_records(venv).values()))
 
 
 def _sees_system_packages(venv: Path) -> bool:
@@ -189,7 +189,7 @@ def may_clone(place: Place, base: Release, plan: Plan) -> bool:
     """
     is_clonable = base.manifest.kind == "built" and not plan.is_rebuild and not explain_rebuild(base, plan)
     is_same_python = Path(plan.python).is_relative_to(base.venv)
-    is_sound = not find_damage(base, most=1) and not list_edits(base)
+    is_sound = not find_live_damage(base, list_damage(base), is_lost=True)
     return is_clonable and is_same_python and is_sound and not place.site.settings.live.before_build
 
 

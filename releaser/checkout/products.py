@@ -7,6 +7,7 @@ what lies there. `built/` of a release is never written after its seal, but for 
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import importlib.machinery
 import os
@@ -186,11 +187,13 @@ def place_products(move: ProductMove) -> None:
 def copy_product(source: Path, target: Path, path: Path, *, is_live: bool = False) -> None:
     """Put a copy of a file below `target`, by a rename; on a full disk, a hard link. Raises OSError.
 
-    Directories that it needs get the mode that they have below `source`. What `is_live` is on the disk before the
-    rename: after a power cut, half of it would pass for a person's file.
+    Directories that it needs get the mode that they have below `source`; none may be a link. What `is_live` is on the
+    disk before the rename: after a power cut, half of it would pass for a person's file.
     """
     target.mkdir(exist_ok=True)
     for parent in reversed(path.parents[:-1]):
+        if (target / parent).is_symlink():
+            raise NotADirectoryError(errno.ENOTDIR, "A product would go through a link", str(target / parent))
         if not (target / parent).is_dir():
             (target / parent).mkdir(mode=0o700)
             _set_group(target / parent)

@@ -16,7 +16,7 @@ import msgspec
 
 from releaser.errors import Problem, ToolError
 from releaser.site.owners import find_git_directories
-from releaser.site.site import Site
+from releaser.site.site import Site, choose_path
 from releaser.system import process
 from releaser.system.files import replace_file, walk
 from releaser.system.text import clip, hide_secrets, word
@@ -464,7 +464,7 @@ def hash_text(text: str) -> str:
 def clone_bundle(bundle: Path, top: Path, branch: str, commit: str, environ: Mapping[str, str]) -> None:
     """Make a checkout of a branch at a commit, in a new directory, from a file of `git bundle`. Raises ToolError."""
     env = {name: value for name, value in environ.items() if not name.startswith("GIT_")}
-    env |= _configure([*_SETTINGS.items(), ("safe.directory", str(top))])
+    env |= _configure([*_SETTINGS.items(), ("safe.directory", str(top))]) | {"PATH": choose_path(environ)}
     steps = (
         ("init", "--quiet", "--template=", f"--initial-branch={branch}", top),
         ("-C", top, "fetch", "--quiet", bundle, f"refs/heads/{branch}:refs/remotes/{_BUNDLES}/{branch}"),

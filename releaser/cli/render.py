@@ -259,6 +259,10 @@ def print_bundle(bundle: Bundle) -> None:
     _say_row("signed", f"by {bundle.signer}" if bundle.signer else "not asked for")
     _say_row("code", f"{manifest.project}, commit {manifest.commit[:12]} of {manifest.branch}")
     _say_row("for", f"Python {manifest.python}, {', '.join(manifest.tags)}")
+    _say_row("chosen", manifest.selection or "the dependencies alone")
+    for name, values in {"override": manifest.override, "packed": manifest.packed}.items():
+        if values:
+            _say_row(name, join_few(values))
     if manifest.base:
         _say_row("needs", f"the bundle whose manifest has the SHA-256 {manifest.base}")
     for package in manifest.packages:

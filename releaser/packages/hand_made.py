@@ -28,7 +28,7 @@ from releaser.releases.venv import (
     list_unrecorded,
     shorten,
 )
-from releaser.releases.verify import list_damage, list_edits, list_patched
+from releaser.releases.verify import add_edits, list_damage, list_edits, list_patched
 from releaser.site.project import get_table, read_pyproject
 from releaser.site.site import Site
 from releaser.system.text import join_few, word
@@ -177,7 +177,7 @@ def find_link_problems(store: Store, *, force: bool) -> list[Problem]:
         entry = read_entry(store.paths)  # a change that is not over has moved the link, but not the record
         if store.is_moved_by_hand and (entry is None or entry.phase == "building"):
             return [explain_moved_link(store)]
-        return [] if force else find_edited_venv(store.live)
+        return [] if force else find_edited_venv(store.live, list_edits(store.live))
     newest = store.newest_good
     back = f"`releaser rollback {newest.id}` makes the last good release live again" if newest else ""
     if link.kind == "missing" and newest is None:
@@ -203,12 +203,12 @@ def explain_moved_link(store: Store) -> Problem:
     return Problem("moved-link", message, f"{'; '.join(ways)}.")
 
 
-def list_work(live: Release, faults: Iterable[Difference] = ()) -> list[str]:
+def list_work(live: Release, faults: Iterable[Difference]) -> list[str]:
     """Return a sentence for each package or file that a person has put into the live venv, and for each hotfix."""
     edits = find_edits(live)
     names = {edit.split()[0] for edit in edits}
-    edits += [edit.sentence for edit in list_edits(live) if edit.sentence.split()[0] not in names]
-    return [*edits, *(fault.sentence for fault in faults if fault.kind == "hotfix")]
+    work = [fault.sentence for fault in add_edits(live, faults) if fault.kind in ("edit", "hotfix")]
+    return [*edits, *(sentence for sentence in work if sentence.split()[0] not in names)]
 
 
 def find_new_work(live: Release, known: Collection[str]) -> list[Problem]:
@@ -219,7 +219,7 @@ def find_new_work(live: Release, known: Collection[str]) -> list[Problem]:
     return [Problem("changed-meanwhile", message, advice)] if edits else []
 
 
-def find_edited_venv(live: Release, faults: Iterable[Difference] = ()) -> list[Problem]:
+def find_edited_venv(live: Release, faults: Iterable[Difference]) -> list[Problem]:
     """Return a problem that names what a person has put into the live venv, and changed in it."""
     edits = list_work(live, faults)
     if not edits:

@@ -58,7 +58,7 @@ def pack_installed(info: Path, file: Path, more: Mapping[str, Path] = {}) -> Non
     points = (info / "entry_points.txt").read_text(encoding="utf-8") if (info / "entry_points.txt").exists() else ""
     with zipfile.ZipFile(file, "w") as archive:
         for path, source in paths.items():
-            if target := _place(path, stem, points):
+            if target := path if path in more else _place(path, stem, points):
                 data = source.read_bytes()
                 is_script = "/scripts/" in target and _SHEBANG.match(data)
                 entry = zipfile.ZipInfo(target)

@@ -11,7 +11,9 @@ import functools
 import hashlib
 import importlib.util
 import os
+import re
 import shutil
+import zipfile
 from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -26,7 +28,7 @@ from releaser.site.site import Site
 from releaser.system.files import read_json, remove_path, sync_directory, write_json
 from releaser.system.process import call_in_child
 from releaser.system.run import Run
-from releaser.system.text import count, join_few, redact, word
+from releaser.system.text import count, join_few, normalize_name, redact, word
 
 S3 = "s3://"
 INDEX = "index.json"
@@ -54,11 +56,12 @@ class _Index(msgspec.Struct):
 
 
 class _Answer(msgspec.Struct):
-    """What came of a source; `error` says why not all of it was copied."""
+    """What came of a source: `strange` is no whole wheel; `error` says why not all was copied."""
 
     offered: list[str] = []
     copied: list[str] = []
     others: list[str] = []
+    strange: list[str] = []
     error: str = ""
 
 
@@ -70,18 +73,25 @@ def find_source_problems(site: Site) -> list[Problem]:
     """Return a problem for each source that cannot be used, or that others could have written."""
     problems, sources = list[Problem](), site.settings.versions.sources
     for source in sources:
-        path, is_s3 = _find_directory(site, source), source.startswith(S3)
+        place = _split(source)[1]
+        path, is_s3 = _find_directory(site, place), place.startswith(S3)
         advice = "Correct `sources`: directories, and `s3://BUCKET/PREFIX`."
-        if is_s3 and not source.removeprefix(S3).partition("/")[0]:
+        if is_s3 and not place.removeprefix(S3).partition("/")[0]:
             problems.append(Problem("wrong-source", f"`sources` has `{source}`, without a bucket.", advice))
-        elif not is_s3 and ("://" in source or not path.is_dir()):
+        elif not is_s3 and ("://" in place or not path.is_dir()):
             problems.append(Problem("wrong-source", f"`sources` has `{source}`, which is no directory.", advice))
         elif not is_s3:
             problems += find_strangers(site.trust, [path, *path.glob("*.whl")])
-    if any(source.startswith(S3) for source in sources) and importlib.util.find_spec("boto3") is None:
+    if any(_split(source)[1].startswith(S3) for source in sources) and importlib.util.find_spec("boto3") is None:
         message = "`sources` names S3, but boto3 is not installed with releaser."
         problems.append(Problem("no-boto3", message, "Run `uv pip install 'venv-releaser[s3]'` where releaser is."))
     return problems
+
+
+def _split(source: str) -> tuple[str, str]:
+    """Return the only package that a source offers, or nothing, and its place: that of `hello=s3://BUCKET/PREFIX`."""
+    name, place = re.fullmatch(r"(?:([\w.-]+)=)?(.*)", source, re.DOTALL).groups("")  # type: ignore[union-attr]
+    return normalize_name(name), place
 
 
 def _find_directory(site: Site, source: str) -> Path:
@@ -108,10 +118,9 @@ def copy_sources(site: Site, run: Run) -> None:
             for name in answer.others:
                 path = word(site.paths.sources / name)
                 run.note(f"{name} of `{source}` is another file than before, which stays. To take it: `rm {path}`.")
-        said = [f"{source}/{name}" for source, answer in zip(sources, answers, strict=True) for name in answer.offered]
-        said = [name for name in said if name.endswith(_NOT_WHEELS)]
+        said = [f"{source}/{name}" for source, answer in zip(sources, answers, strict=True) for name in answer.strange]
         if unsaid := [name for name in said if name not in index.said]:
-            run.note(f"`sources` takes wheels alone, so not {join_few(unsaid)}.")
+            run.note(f"`sources` takes whole wheels alone, so not {join_few(unsaid)}.")
         if not any(answer.error for answer in answers):
             _drop_vanished(site, index, {name for answer in answers for name in answer.offered})
         index.said = said
@@ -125,6 +134,9 @@ def _make_place(site: Site) -> None:
     place, known = site.sources, site.paths.sources
     if place != known and known.is_dir():
         shutil.copytree(known, place, copy_function=os.symlink)
+        if (known / INDEX).exists():  # which is written
+            (place / INDEX).unlink()
+            shutil.copyfile(known / INDEX, place / INDEX)
     elif not place.is_dir():
         place.mkdir()
         place.chmod(0o2770 if site.is_shared else 0o700)
@@ -142,26 +154,33 @@ def _read_index(place: Path) -> _Index:
 def _copy(site: Site, source: str) -> _Answer:
     """Copy a source in a process of its own, as neither S3 nor a file system of the network has to answer."""
     env = {**site.dotenv, **site.environ}
-    if source.startswith(S3):
-        listing: Callable[[], Listing] = functools.partial(_list_bucket, source, env)
+    place = _split(source)[1]
+    if place.startswith(S3):
+        listing: Callable[[], Listing] = functools.partial(_list_bucket, place, env)
     else:
-        listing = functools.partial(_list_directory, _find_directory(site, source))
+        listing = functools.partial(_list_directory, _find_directory(site, place))
     answer = call_in_child(functools.partial(_copy_new, source, listing, site.sources), _Answer, LIMIT)
     return answer or _Answer(error=f"it took more than {LIMIT:g} s")
 
 
 def _copy_new(source: str, listing: Callable[[], Listing], place: Path) -> _Answer:
-    index, answer = _read_index(place), _Answer()
+    index, answer, only = _read_index(place), _Answer(), _split(source)[0]
     try:
         for number, (name, tag, write) in enumerate(listing()):
             if number >= _MOST:
                 raise OSError(f"it has more than {_MOST} files")
+            package, wheel = _read_package(name), index.wheels.get(name)
+            if only and package not in ("", only):
+                continue
             answer.offered.append(name)
-            wheel = index.wheels.get(name)
-            if _is_wheel(name) and (
-                wheel is None or (wheel.source == source and tag not in (wheel.tag, wheel.refused))
-            ):
-                wheel = index.wheels[name] = _fetch(place, name, _Wheel(source, tag, ""), write, wheel)
+            answer.strange += [name] if name.endswith(_NOT_WHEELS) else []
+            if package and (wheel is None or (wheel.source == source and tag not in (wheel.tag, wheel.refused))):
+                write(part := place / f".part-{name}")
+                if not zipfile.is_zipfile(part):  # such as one that is being uploaded: the next run looks again
+                    part.unlink()
+                    answer.strange.append(name)
+                    continue
+                wheel = index.wheels[name] = _keep(part, place / name, _Wheel(source, tag, ""), wheel)
                 answer.copied += [name] if wheel.tag == tag else []
                 write_json(place / INDEX, index)
             answer.others += [name] if wheel is not None and tag == wheel.refused else []
@@ -170,18 +189,16 @@ def _copy_new(source: str, listing: Callable[[], Listing], place: Path) -> _Answ
     return answer
 
 
-def _is_wheel(name: str) -> bool:
+def _read_package(name: str) -> str:
+    """Return the package of a wheel; empty if the file is none."""
     try:
-        parse_wheel_filename(name)
+        return "" if "/" in name else parse_wheel_filename(name)[0]
     except InvalidWheelFilename:
-        return False
-    return "/" not in name
+        return ""
 
 
-def _fetch(place: Path, name: str, wheel: _Wheel, write: Callable[[Path], object], before: _Wheel | None) -> _Wheel:
+def _keep(part: Path, path: Path, wheel: _Wheel, before: _Wheel | None) -> _Wheel:
     """Put a wheel in its place, and return what is known of it; one that is there already, and differs, stays."""
-    part = place / f".part-{name}"
-    write(part)
     with part.open("rb") as file:
         os.fsync(file.fileno())
         wheel = msgspec.structs.replace(wheel, sha256=hashlib.file_digest(file, "sha256").hexdigest())
@@ -190,16 +207,15 @@ def _fetch(place: Path, name: str, wheel: _Wheel, write: Callable[[Path], object
         is_same = before.sha256 == wheel.sha256
         return wheel if is_same else msgspec.structs.replace(before, refused=wheel.tag)
     part.chmod(0o644)
-    os.rename(part, place / name)
-    sync_directory(place)
+    os.rename(part, path)
+    sync_directory(path.parent)
     return wheel
 
 
 def _list_directory(path: Path) -> Listing:
     """List the files of a directory. Raises OSError."""
     for entry in sorted(os.scandir(path), key=lambda entry: entry.name):
-        status = entry.stat()
-        if entry.is_file() and status.st_size <= _LARGEST:
+        if entry.is_file() and (status := entry.stat()).st_size <= _LARGEST:
             tag = f"{status.st_size}-{status.st_mtime_ns}"
             yield entry.name, tag, functools.partial(shutil.copyfile, entry.path)
 

@@ -325,7 +325,7 @@ def _compare(site: Site, options: UpdateOptions, outlook: Outlook, prospect: Pro
     is_same = is_same or (attempt.plan.changes == () and _was_rolled_back(site, store, prospect))
     faults = [*list_faults(site, live)]
     if not options.force:
-        require(find_edited_venv(live, [fault for fault in faults if fault.kind == "hotfix"]))
+        require(find_edited_venv(live, faults))
     prospect = msgspec.structs.replace(prospect, edits=tuple(list_work(live, faults)))
     damage = find_live_damage(live, faults, is_lost=options.force or not is_same)
     damage += _find_missing_products(site, store, prospect) if is_same else []

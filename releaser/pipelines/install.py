@@ -31,7 +31,7 @@ from releaser.packages import complaints
 from releaser.packages.hand_made import find_edited_venv, find_new_work, list_work
 from releaser.packages.holds import Hold, PackageHold, VersionHold, find_held_code, find_pause, list_holds
 from releaser.packages.lock import Lock, read_lock
-from releaser.packages.resolve import Plan, choose_python, read_live_venv
+from releaser.packages.resolve import Plan, choose_python, group_arguments, read_live_venv
 from releaser.pipelines.adopt import ignore_link
 from releaser.pipelines.checks import look
 from releaser.pipelines.conclude import conclude
@@ -52,8 +52,8 @@ from releaser.report.outcomes import (
 )
 from releaser.site.owners import Trust, find_strangers
 from releaser.site.settings import PREFIX, load_settings
-from releaser.site.site import Site, open_site, read_dotenv
-from releaser.system.files import name_temporary, remove_path, sync_file_system
+from releaser.site.site import Site, open_site, read_dotenv, require_own_place
+from releaser.system.files import make_private_directory, name_temporary, remove_path, sync_file_system
 from releaser.system.run import INSTALL, Run
 from releaser.system.space import require_room
 from releaser.system.text import join_few, word
@@ -76,10 +76,11 @@ def install(site: Site, run: SiteRun, bundle: Bundle) -> Outcome:
     """Called by session.run_command(): the lock is held, recovery is done, `run.store` is read."""
     write_entry(site.paths, Entry("building", run.command.name, run.id))
     require(_find_refusals(site, run, bundle.manifest))
-    live, view = run.store.live, look(site, run.store, mark=run.id, is_first=not run.store.releases)
+    live, was_good = run.store.live, any(release.state.state == "good" for release in run.store.releases)
+    view = look(site, run.store, mark=run.id, is_first=run.store.link.kind == "missing" and not was_good)
     snapshot, repository = view.require_fit(), view.repository
     unpacked = name_temporary(site.paths.state / run.id)  # swept if this run is killed
-    unpacked.mkdir(mode=0o700)
+    make_private_directory(unpacked)
     try:
         require_room(site.paths.state, sum(member.size for member in bundle.manifest.members.values()))
         bundle.unpack(unpacked, lambda digest: find_kept(run.store, digest), only=_FIRST)
@@ -148,8 +149,9 @@ def _choose(
     site, live, lock = site_for_commit(site, repository, target), run.store.live, read_lock(unpacked / LOCK)
     faults = [*list_faults(site, live)] if live is not None else []
     if live is not None:
-        require(find_edited_venv(live, [fault for fault in faults if fault.kind == "hotfix"]))
+        require(find_edited_venv(live, faults))
     require(_find_held(list_holds(site), lock, live))
+    require(_find_other_choice(site, manifest))
     with make_shadow(site, repository, site.paths.shadow(f"{run.id}-lock"), target.commit, mark=run.id) as shadow:
         if target.commit != target.head:
             require(complaints.find_problems(site, shadow.project, mark=run.id, commit=target.commit))
@@ -194,6 +196,14 @@ def _choose_python(site: Site, tree: Path, manifest: Manifest, live: Release | N
             raise refuse("other-platform", message, error.advice) from error
     require(find_misfit(manifest, version, name_platform(version)))
     return path, version
+
+
+def _find_other_choice(site: Site, manifest: Manifest) -> list[Problem]:
+    """Return a problem if the settings of this site choose other packages of the lock than a bundle has."""
+    ours, theirs = " ".join(group_arguments(site)), manifest.selection
+    message = f"The bundle was made with `{theirs}`, but the settings of this site say `{ours}`."
+    advice = f"Set `group` (or `environment`), `extras`, `members` and `default_groups` alike, in {site.paths.dotenv}."
+    return [Problem("other-packages", message, advice)] if ours != theirs else []
 
 
 def _is_live(live: Release, candidate: _Candidate) -> bool:
@@ -307,9 +317,11 @@ def choose_signers(place: Path, environ: Mapping[str, str]) -> Path:
 def make_checkout(bundle: Bundle, directory: Path, environ: Mapping[str, str]) -> Path:
     """Return the project in a directory: a checkout that is made of a bundle, or the one that is there.
 
-    A directory with anything else in it is refused with PreflightError, and is left as it is. Raises ToolError.
+    A directory of somebody else, or with anything else in it, is refused with PreflightError, and is left as it is.
+    Raises ToolError.
     """
-    directory, manifest = Path(os.path.abspath(directory)), bundle.manifest
+    directory, manifest = Path(os.path.realpath(directory)), bundle.manifest
+    require_own_place(directory, environ)
     entries = os.listdir(directory) if directory.is_dir() else []
     is_other = os.path.lexists(directory) and not directory.is_dir()
     if is_other or (entries and ".git" not in entries):
@@ -318,7 +330,13 @@ def make_checkout(bundle: Bundle, directory: Path, environ: Mapping[str, str]) -
     if not entries:
         if manifest.base is not None:
             raise refuse("delta", "The bundle is a delta, and this host has nothing of its base yet.", _FULL)
+        place = next(parent for parent in directory.parents if parent.exists())
+        if not os.access(place, os.W_OK):  # the state goes beside the checkout
+            raise refuse(
+                "not-writable", f"You may not write to `{place}`.", "Name a place of yours: `--into DIR/NAME`."
+            )
         directory.parent.mkdir(parents=True, exist_ok=True)
+        require_room(directory.parent, 4 * manifest.members[CODE].size)
         begun = name_temporary(directory)
         remove_path(begun)
         begun.mkdir()

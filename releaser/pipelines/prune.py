@@ -63,7 +63,8 @@ def clean_cache(site: Site, run: SiteRun) -> None:
     live = run.store.live
     if live is None or not run.has_pruned or not site.paths.cache.is_dir():
         return
-    if measure(site.paths.cache, own=True) > measure(live.venv) + _CACHE_MARGIN:
+    size = measure(site.paths.cache, own=True)
+    if size > _CACHE_MARGIN and size > measure(live.venv) + _CACHE_MARGIN:
         words, env = site.uv_command("cache", "clean", mark=run.id, variables={"UV_LOCK_TIMEOUT": _PATIENCE})
         with contextlib.suppress(ToolError):
             process.run(words, cwd=site.paths.project, env=env, timeout=_CLEANING)

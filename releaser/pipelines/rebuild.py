@@ -80,7 +80,7 @@ def _decide(site: Site, run: SiteRun, python: str, outlook: Outlook, rules: Rule
     view = checks.look(site, outlook.store, mark=run.id, instead=outlook.checkout)
     snapshot, repository = view.require_fit(), view.repository
     faults = [*list_faults(site, live)]
-    require(find_edited_venv(live, [fault for fault in faults if fault.kind == "hotfix"]))
+    require(find_edited_venv(live, faults))
     require_room(site.paths.releases)
     head = snapshot.checkout.head
     code_key = repository.code_key(head, *site.committed_paths)

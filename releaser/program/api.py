@@ -11,6 +11,7 @@ A site is named by `project`, or by `RELEASER_PROJECT`; a program that calls `re
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import hashlib
 import importlib
@@ -22,7 +23,7 @@ import sys
 import threading
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar, cast
 
 import msgspec
 from uv import find_uv_bin
@@ -142,7 +143,10 @@ def require(requirements: Sequence[str], sources: Sequence[str] = ()) -> None:
     """
     named = os.environ.get("RELEASER_PROJECT")
     with _lock:
-        _own[:] = [Path(named) if named else _make_project([*requirements], [*sources])]
+        try:
+            _own[:] = [Path(named).absolute() if named else _make_project([*requirements], [*sources])]
+        except OSError as error:
+            raise ReleaserError(f"The project of this program cannot be made: {error}", "", 3) from error
 
 
 def update(*names: str, project: str | os.PathLike[str] | None = None) -> Answer:
@@ -186,7 +190,8 @@ def releases(project: str | os.PathLike[str] | None = None) -> tuple[Release, ..
 
 
 def _find_project(project: str | os.PathLike[str] | None) -> Path:
-    return Path(project) if project is not None else _own[0] if _own else Path(os.environ.get("RELEASER_PROJECT", "."))
+    named = _own[0] if project is None and _own else project or os.environ.get("RELEASER_PROJECT", ".")
+    return Path(named).absolute()
 
 
 def _ask(kind: type[T], command: str, *words: str, project: Path) -> T:
@@ -194,13 +199,12 @@ def _ask(kind: type[T], command: str, *words: str, project: Path) -> T:
     program = Path(sys.prefix, "bin", "releaser")
     start = [program] if program.exists() else [sys.executable, "-P", "-m", "releaser"]
     finished = _run([*start, command, "--json", "--project", project, *words], check=False)
-    try:
-        return msgspec.json.decode(finished.stdout, type=kind, strict=False)
-    except msgspec.MsgspecError:
-        pass
-    with_words = msgspec.json.decode(finished.stdout, type=Answer) if finished.stdout.startswith("{") else None
-    if with_words is not None:
-        raise _make_error(with_words)
+    for answer in (kind, Answer):  # a refusal is an Answer
+        with contextlib.suppress(msgspec.MsgspecError):
+            decoded = msgspec.json.decode(finished.stdout, type=answer, strict=False)
+            if isinstance(decoded, Answer) and kind is not Answer:
+                raise _make_error(decoded)
+            return cast("T", decoded)
     raise ReleaserError(f"`releaser {command}` gave no answer: {finished.stderr.strip()}", "", finished.returncode)
 
 
@@ -212,8 +216,12 @@ def _make_error(answer: Answer) -> ReleaserError:
 def _run(
     words: Sequence[str | Path], *, check: bool = True, cwd: Path | None = None
 ) -> subprocess.CompletedProcess[str]:
-    env = {name: value for name, value in os.environ.items() if not name.startswith(("GIT_", "VIRTUAL_ENV"))}
-    finished = subprocess.run(words, cwd=cwd or "/", env=env, capture_output=True, text=True, check=False)
+    env = {name: value for name, value in os.environ.items() if not name.startswith(("GIT_", "PYTHON", "VIRTUAL_ENV"))}
+    options: dict[str, Any] = {"stdin": subprocess.DEVNULL, "capture_output": True, "check": False}
+    try:
+        finished = subprocess.run(words, cwd=cwd or "/", env=env, encoding="utf-8", errors="replace", **options)
+    except OSError as error:
+        raise ReleaserError(f"`{Path(words[0]).name}` cannot be started: {error.strerror}.", "", 4) from error
     if check and finished.returncode:
         raise ReleaserError(f"`{Path(words[0]).name}` failed: {finished.stderr.strip()}", "", 4)
     return finished
@@ -245,11 +253,13 @@ def _make_project(requirements: Sequence[str], sources: Sequence[str]) -> Path:
     name = f"{Path(program).stem}-{hashlib.sha256(os.fsencode(program)).hexdigest()[:8]}"
     project = Path(os.environ.get("XDG_DATA_HOME") or os.path.expanduser("~/.local/share"), "releaser", name, "project")
     project.mkdir(mode=0o700, parents=True, exist_ok=True)
-    user = ("-c", "user.name=releaser", "-c", "user.email=releaser@localhost")
-    git = ["git", "-c", "core.hooksPath=/dev/null", *user, "-C", str(project)]
+    git = ["git", "-C", str(project), "-c", "core.hooksPath=/dev/null", "-c", "commit.gpgSign=false"]
+    git += ["-c", "user.name=releaser", "-c", "user.email=releaser@localhost"]
     lock, text = project / "uv.lock", _write_pyproject(requirements, sources)
     with open(project.parent / "making", "w") as guard:  # against another start of the program
         fcntl.flock(guard, fcntl.LOCK_EX)
+        for path in (project / ".git").glob("**/*.lock"):  # of a start that was killed
+            path.unlink()
         committed = _run([*git, "show", "HEAD:pyproject.toml"], check=False)
         if committed.returncode or committed.stdout != text:
             _run([*git, "init", "--quiet", "--initial-branch=main"])
@@ -280,6 +290,8 @@ def _write_pyproject(requirements: Sequence[str], sources: Sequence[str]) -> str
     indexes = [source for source in sources if source.startswith(("https://", "http://"))]
     others = [source for source in sources if source not in indexes]
     wheels = [each if each.startswith("s3://") else os.path.abspath(os.path.expanduser(each)) for each in others]
+    if any(re.search("://[^/]*@", source) for source in sources):
+        raise ReleaserError("An address in `sources` has a user or a password.", "uv reads them from `~/.netrc`.", 3)
     names = [re.sub(r"[-_.]+", "-", re.split(r"[^\w.-]", each)[0]).lower() for each in requirements]
     text = _PROJECT.format(
         series=_SERIES,

@@ -33,6 +33,9 @@ class Program(msgspec.Struct, frozen=True, kw_only=True):
 def read_source(text: str) -> tuple[str, str]:
     """Return the package and the place of `PACKAGE=PLACE`; a directory by its whole path. Raises PreflightError."""
     name, _, place = text.partition("=")
+    if re.search("://[^/]*@", place):
+        message = f"The address for `{name}` has a user or a password, and whoever gets the file could read it."
+        raise refuse("secret", message, "Leave it out: uv reads `~/.netrc` of whoever starts the program.")
     if not re.fullmatch(r"[A-Za-z0-9]([\w.-]*[A-Za-z0-9])?", name) or not place:
         raise refuse(
             "wrong-source", f"`{text}` is no source.", "Give `PACKAGE=URL`, a directory, or s3://BUCKET/PREFIX."
@@ -50,6 +53,10 @@ def write_starter(program: Program) -> str:
     if not re.fullmatch(r"[\w.-]+", name):
         raise refuse("wrong-name", f"`{name}` is no name for a program.", "Use letters, digits, `.`, `_` and `-`.")
     place = program.place or _PLACE.format(name=name)
+    if not place.startswith("~"):
+        place = str(Path(place).absolute())
+    if "\\" in place or '"""' in place:
+        raise refuse("wrong-place", f"`{place}` is no place for a program.", 'Use a directory without `\\` and `"`.')
     values = {**msgspec.structs.asdict(program), "name": name, "place": place, "main": program.main or [name]}
     shell = f'"$HOME"/{word(place[2:])}' if place.startswith("~/") else word(place)
     lines = STARTER.read_text(encoding="utf-8").replace('"$HOME"/.local/share/releaser/app', shell, 1).splitlines()

@@ -3,10 +3,12 @@
 # Starts a program on its live release, and keeps that up to date. Needs Python 3.8 or newer. While no look for
 # updates is due, this shell becomes the program at once; everything else is below, in Python.
 place="$HOME"/.local/share/releaser/app
-if [ -O "$place/due" ] && [ "$place/due" -nt /proc/self/stat ] && [ "$place/lock" -nt "$0" ] &&
-    [ ! -e "$place/news" ] && [ "$_RELEASER_STARTED" != "$$" ] && [ "$1" != --releaser ]; then
+if [ -O "$place/due" ] && [ "$place/due" -nt /proc/self/stat ] && [ /proc/self/stat -nt "$place/lock" ] &&
+    [ "$place/lock" -nt "$0" ] && [ "$place/program" -ef "$0" ] && [ ! -e "$place/news" ] &&
+    [ "$_RELEASER_STARTED" != "$$" ] && [ "$1" != --releaser ]; then
     . "$place/due"
 fi
+command -v python3 >/dev/null || PATH="$PATH:$place/project/.venv/bin"
 exec python3 -I -S "$0" "$@"
 """
 
@@ -49,6 +51,7 @@ def failed(reason: str) -> None:
 _FORMS = {"always": "0s", "hourly": "1h", "daily": "1d", "weekly": "1w", "never": "5200w"}
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 _RETRY = 3600.0  # seconds until the look after one that failed
+_LONGEST = 7200  # seconds of a look, then it is ended
 _SELF = "_RELEASER_STARTED"  # the process that has become the program
 # Imports what a release starts: the module of `-m` or of a script, and the modules of each package.
 _IMPORT = """
@@ -64,25 +67,25 @@ for package in metadata.distributions():
 for module in sorted(modules): importlib.import_module(module)
 """
 _PROJECT = """[project]
-name = {name}
+name = "program"
 version = "0"
-requires-python = ">={version}"
-dependencies = {needed}
+requires-python = {}
+dependencies = {}
 
 [tool.uv]
 package = false
 no-build = true
 
 [tool.releaser]
-python = {python}
+python = {}
 environment = "local"
 environment_file = ""
 git_pull = false
 git_push = false
 restart = "none"
 audit = "off"
-sources = {s3}
-test_command = {verify}
+sources = {}
+test_command = {}
 """
 _INDEX = """
 [[tool.uv.index]]
@@ -105,24 +108,42 @@ def _start(place: str, project: str, words: "list[str]", limits: "list[float]") 
     if os.environ.get(_SELF) == str(os.getpid()):
         _end(70, f"its command leads back to {__file__}, so nothing would start.")
     if not _is_fresh(place, project, limits[0]) or os.path.exists(os.path.join(place, "news")):
-        os.makedirs(place, mode=0o700, exist_ok=True)
-        if os.stat(place).st_uid != os.geteuid() or os.stat(place).st_mode & 0o022:
-            _end(1, f"{place} is not yours alone, so nothing was started. Look at `ls -ld` of it.")
-        _look(place, project, limits)
+        try:
+            os.makedirs(place, mode=0o700, exist_ok=True)
+            if os.stat(place).st_uid != os.geteuid() or os.stat(place).st_mode & 0o022:
+                _end(1, f"{place} is not yours alone, so nothing was started. Look at `ls -ld` of it.")
+            _claim(place)
+            _look(place, project, limits)
+        except OSError as error:
+            print(f"{NAME}: it cannot look for updates: {error}", file=sys.stderr)
     venv = _find_live(project)
     if not venv:
         _end(1, "it has no release yet, so it cannot start. The next start tries again.")
     _become(venv, words)
 
 
+def _claim(place: str) -> None:
+    """Let the link `program` lead to this file. Another program of this PLACE, which it would start, is refused."""
+    link, new = os.path.join(place, "program"), os.path.join(place, f"program.{os.getpid()}")
+    if os.path.exists(link):
+        with open(link, encoding="utf-8") as other, open(__file__, encoding="utf-8") as own:
+            if PACKAGES and other.read() != own.read():
+                _end(1, f"{os.readlink(link)} has the same PLACE, so nothing was started. Delete it, or change PLACE.")
+    elif os.path.exists(os.path.join(place, "due")):
+        os.unlink(os.path.join(place, "due"))  # of a file that has gone
+    os.symlink(os.path.abspath(__file__), new)
+    os.replace(new, link)
+
+
 def _is_fresh(place: str, project: str, refresh: float) -> bool:
     """Return True if a release is live, no look for updates is due, and this file is as it was at the last one."""
     try:
         due, looked, now = os.stat(os.path.join(place, "due")), os.stat(os.path.join(place, "lock")), time.time()
+        is_own = due.st_uid == os.geteuid() and os.path.samefile(os.path.join(place, "program"), __file__)
     except OSError:
         return False
-    is_due = due.st_uid != os.geteuid() or not now < due.st_mtime <= now + max(refresh, _RETRY)
-    return not is_due and looked.st_mtime > os.stat(__file__).st_mtime and _find_live(project) != ""
+    is_due = not now < due.st_mtime <= now + max(refresh, _RETRY)
+    return is_own and not is_due and os.stat(__file__).st_mtime < looked.st_mtime <= now and _find_live(project) != ""
 
 
 def _end(code: int, message: str) -> None:
@@ -191,8 +212,12 @@ def _look(place: str, project: str, limits: "list[float]") -> None:
 def _run_detached(place: str, project: str, refresh: float, lock: int) -> None:
     """Look for updates, and end this process. It keeps no stream of the program open."""
     try:
+        import signal
+
         os.setsid()
         os.utime(lock)
+        signal.signal(signal.SIGALRM, _give_up)
+        signal.alarm(_LONGEST)
         news = os.open(os.path.join(place, "news"), os.O_WRONLY | os.O_APPEND)
         for old, new in ((os.open(os.devnull, os.O_RDONLY), 0), (news, 1), (news, 2)):
             os.dup2(old, new)
@@ -208,16 +233,19 @@ def _run_detached(place: str, project: str, refresh: float, lock: int) -> None:
         os._exit(0)
 
 
+def _give_up(*_: object) -> None:
+    raise _FailedError(f"the look for updates took more than {_LONGEST} seconds.")
+
+
 def _update(place: str, project: str, refresh: float) -> None:
-    starting()
     before, reason = os.path.realpath(_find_live(project)), ""
     try:
-        uv = _find_uv(place) if PACKAGES else ""
+        starting()
         if PACKAGES:
-            _make_project(place, project, uv)
-        _run_releaser(place, project, uv)
-    except (_FailedError, OSError) as error:
-        reason = str(error)
+            _make_project(place, project)
+        _run_releaser(place, project)
+    except Exception as error:  # noqa: BLE001 - of a hook, too
+        reason = str(error) if isinstance(error, (_FailedError, OSError)) else repr(error)
     venv = _find_live(project)
     if venv:  # else the next start tries again
         _write_due(place, venv, time.time() + (min(refresh, _RETRY) if reason else refresh))
@@ -247,7 +275,8 @@ def _run(words: "list[str]", env: "dict[str, str] | None" = None, codes: "tuple[
 
     misleading = ("GIT_", "PYTHON", "VIRTUAL_ENV", "RELEASER_PROJECT", "UV_PROJECT", "UV_FROZEN", "UV_LOCKED", _SELF)
     kept = {name: value for name, value in os.environ.items() if not name.startswith(misleading) or "SSH" in name}
-    done = subprocess.run(words, env={**kept, **(env or {})}, stdout=-1, stderr=-2, check=False)  # in one pipe
+    # From the root, where nobody else has modules; both outputs in one pipe.
+    done = subprocess.run(words, cwd="/", env={**kept, **(env or {})}, stdout=-1, stderr=-2, check=False)
     output = done.stdout.decode("utf-8", "replace").strip()
     if codes and done.returncode not in codes:
         raise _FailedError(output or f"`{' '.join(words[:2])}` ended with {done.returncode}.")
@@ -255,7 +284,7 @@ def _run(words: "list[str]", env: "dict[str, str] | None" = None, codes: "tuple[
 
 
 def _find_uv(place: str) -> str:
-    """Return uv: beside releaser or this file, on PATH, or installed below PLACE."""
+    """Return uv: beside releaser or this file, on PATH, or installed below PLACE. Raises _FailedError."""
     from shutil import which
 
     own = os.path.join(place, "uv", "bin")
@@ -266,40 +295,52 @@ def _find_uv(place: str) -> str:
     return uv or os.path.join(own, "uv")
 
 
-def _find_releaser(place: str, uv: str) -> "list[str]":
+def _find_releaser(place: str) -> "list[str]":
+    """Return the command of releaser; below PLACE it is installed, and again if its Python has gone."""
     from shutil import which
 
-    own = os.path.join(place, "bin")
-    found = which("releaser") or which("releaser", path=own)
-    known = RELEASER or ([found] if found else [])
     if not PACKAGES:  # this file is a part of releaser
-        known = [sys.executable, "-I", "-m", "releaser"]
-    if not known:
-        env = {"UV_TOOL_DIR": os.path.join(place, "tools"), "UV_TOOL_BIN_DIR": own}
-        _run([uv, "tool", "install", "--quiet", "--python", ">=3.11", f"venv-releaser{'[s3]' * bool(_list_s3())}"], env)
-    return known or [os.path.join(own, "releaser")]
+        return [sys.executable, "-I", "-m", "releaser"]
+    found, own = which("releaser"), os.path.join(place, "bin")
+    if RELEASER or found:
+        return RELEASER or [os.path.abspath(found or "")]
+    env = {"UV_TOOL_DIR": os.path.join(place, "tools"), "UV_TOOL_BIN_DIR": own}
+    package = f"venv-releaser{'[s3]' * bool(_list_s3())}"
+    _run([_find_uv(place), "tool", "install", "--quiet", "--python", ">=3.11", package], env)
+    return [os.path.join(own, "releaser")]
 
 
-def _run_releaser(place: str, project: str, uv: str) -> None:
+def _run_releaser(place: str, project: str) -> None:
     """Update the project; without releaser, make a plain venv if there is none. Raises _FailedError."""
     try:
-        releaser = _find_releaser(place, uv)
+        releaser = _find_releaser(place)
     except _FailedError as error:
         if not _find_live(project):
             with open(os.path.join(project, "pyproject.toml"), encoding="utf-8") as file:
-                _run([uv, "sync", "--quiet", "--frozen", "--directory", project], _name_python(file.read()))
+                python = _name_python(file.read())
+            _run([_find_uv(place), "sync", "--quiet", "--frozen", "--directory", project], python)
         needs = "it is not kept up to date: releaser, which needs Python 3.11 or newer, cannot be installed."
         raise _FailedError(f"{needs}\n{error}") from None
     command = "update" if os.path.lexists(os.path.join(project, ".venv")) else "init"
     _run([*releaser, command, "--project", project], codes=(0, 8))
 
 
-def _make_project(place: str, project: str, uv: str) -> None:
+def _make_project(place: str, project: str) -> None:
     """Make the project, or change it as the program's lines have changed: the next update tests the change."""
+    import glob
     import shutil
 
     git = ["git", "-C", project]
+    for options in (
+        "user.name=releaser",
+        "user.email=releaser@localhost",
+        "commit.gpgSign=false",
+        "core.hooksPath=/dev/null",
+    ):
+        git += ["-c", options]
     os.makedirs(project, exist_ok=True)
+    for path in glob.glob(os.path.join(glob.escape(project), ".git", "**", "*.lock"), recursive=True):
+        os.unlink(path)  # of a look that was killed
     before = _run([*git, "show", "HEAD:pyproject.toml"], codes=(0, 128))
     text, draft, is_live = _write_pyproject(place, before), os.path.join(place, "draft"), _find_live(project)
     if before == text.strip() and is_live:
@@ -308,16 +349,14 @@ def _make_project(place: str, project: str, uv: str) -> None:
     os.mkdir(draft)
     if os.path.exists(os.path.join(project, "uv.lock")):
         shutil.copy(os.path.join(project, "uv.lock"), draft)
-    if not os.path.isdir(os.path.join(project, ".git")):
-        _run([*git, "init", "--quiet", "--initial-branch=main"])
-        _run([*git, "config", "user.name", "releaser"])
-        _run([*git, "config", "user.email", "releaser@localhost"])
+    _run([*git, "init", "--quiet", "--initial-branch=main"])
     for directory in (draft,) if os.path.exists(os.path.join(project, "pyproject.toml")) else (draft, project):
         with open(os.path.join(directory, "pyproject.toml"), "w", encoding="utf-8") as file:
             file.write(text)
     if _list_s3():  # before anything else, `init` copies the wheels
-        _run([*_find_releaser(place, uv), "init", "--project", project], {"RELEASER_SOURCES": " ".join(_list_s3())}, ())
-    _run([uv, "lock", "--quiet", *([] if is_live else ["--upgrade"]), "--directory", draft], _name_python(text))
+        _run([*_find_releaser(place), "init", "--project", project], {"RELEASER_SOURCES": " ".join(_list_s3())}, ())
+    upgrade = [] if is_live else ["--upgrade"]
+    _run([_find_uv(place), "lock", "--quiet", *upgrade, "--directory", draft], _name_python(text))
     for name in ("pyproject.toml", "uv.lock"):
         os.replace(os.path.join(draft, name), os.path.join(project, name))
     _run([*git, "add", "pyproject.toml", "uv.lock"])
@@ -325,7 +364,7 @@ def _make_project(place: str, project: str, uv: str) -> None:
 
 
 def _list_s3() -> "list[str]":
-    return sorted({source for source in SOURCES.values() if source.startswith("s3://")})
+    return [f"{_normalize(name)}={source}" for name, source in SOURCES.items() if source.startswith("s3://")]
 
 
 def _name_python(text: str) -> "dict[str, str]":
@@ -350,13 +389,13 @@ def _write_pyproject(place: str, before: str) -> str:
     needed = [*PACKAGES, *(name for name in SOURCES if _normalize(name) not in map(_normalize, PACKAGES))]
     main = "-m " + MAIN[2] if MAIN[1:2] == ["-m"] else MAIN[0]
     verify = VERIFY or ["python", "-c", _IMPORT, main, *map(_normalize, needed)]
-    s3 = _list_s3()
-    values = {"name": "of-" + _normalize(NAME), "needed": needed, "python": python, "s3": s3, "verify": verify}
-    text = _PROJECT.format(version=version, **{name: json.dumps(value) for name, value in values.items()})
+    values = (json.dumps(value, ensure_ascii=False) for value in (f">={version}", needed, python, _list_s3(), verify))
+    text = _PROJECT.format(*values)
     for name, source in SOURCES.items():
-        is_index = "://" in source and source not in s3
+        is_s3 = source.startswith("s3://")
+        is_index = "://" in source and not is_s3
         copies = os.path.join(place, ".releaser", "project", "sources")
-        url = source if is_index else copies if source in s3 else _find_directory(source, name)
+        url = source if is_index else copies if is_s3 else _find_directory(source, name)
         form = "simple" if is_index else "flat"
         text += _INDEX.format(name=json.dumps(_normalize(name)), url=json.dumps(url), form=form)
     return text
@@ -386,7 +425,7 @@ def _main(arguments: "list[str]") -> None:
     options = {"--refresh": REFRESH, "--wait": WAIT}
     if PACKAGES and arguments[:1] == ["--releaser"]:  # such as `--releaser rollback`
         os.environ["RELEASER_PROJECT"] = project
-        words = [*_find_releaser(place, _find_uv(place)), *arguments[1:]]
+        words = [*_find_releaser(place), *arguments[1:]]
         os.execvp(words[0], words)
     if not PACKAGES:
         end = arguments.index("--") if "--" in arguments else 0
@@ -412,3 +451,5 @@ if __name__ == "__main__":
         _main(sys.argv[1:])
     except KeyboardInterrupt:
         sys.exit(130)
+    except (_FailedError, OSError) as error:
+        _end(1, str(error))

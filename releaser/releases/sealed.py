@@ -34,6 +34,7 @@ from releaser.releases.venv import (
 from releaser.system.signals import check_signals
 from releaser.system.text import redact
 
+_SMALL = 1 << 16  # bytes that are read at once
 _CODE = {".py", ".pyc", ".so", ".pth"}
 ABSENT = ""  # the hash of a file that does not exist
 CONFIG = "pyvenv.cfg"
@@ -75,7 +76,7 @@ def take_seal(venv: Path, built: Path, python: str) -> Sealed:
     records, startup = read_records(venv), _list_startup_files(venv)
     expected = join_records(records.values())
     paths = {*list_files(venv), *expected} - records.keys() - startup
-    hashes = {path: hash_file(venv / path) for path in sorted(paths)}
+    hashes = {path: hash_file(f"{venv}/{path}") for path in sorted(paths)}
     return Sealed(
         packages=list_installed(venv),
         sources={name: redact(url) for name, url in list_sources(venv).items()},
@@ -113,7 +114,7 @@ def list_differences(venv: Path, sealed: Sealed) -> Iterator[Difference]:
     # by a tool: nothing in it is a person's work
     is_replaced = has_lost_startup and hash_file(venv / CONFIG) != sealed.files.get(CONFIG)
     for path in sorted(expected.keys() | named):
-        digest = hash_file(venv / path)
+        digest = hash_file(f"{venv}/{path}")
         if digest == ABSENT != expected.get(path):
             yield Difference(f"{shorten(path)} is missing")
         elif digest != expected.get(path):
@@ -157,7 +158,7 @@ def find_changed_files(top: Path, hashes: dict[str, str]) -> list[str]:
     ]
 
 
-def hash_file(path: Path) -> str:
+def hash_file(path: str | Path) -> str:
     """Return the SHA-256 of a file, `-> TEXT` for a link, `ABSENT` without one, the error for what cannot be read."""
     check_signals()
     try:
@@ -168,7 +169,10 @@ def hash_file(path: Path) -> str:
             return f"? {stat.S_IFMT(mode):o}"
         if not mode & stat.S_IRUSR:  # root can read it all the same
             return "? not readable"
-        with path.open("rb", buffering=0) as file:
+        with open(path, "rb", buffering=0) as file:
+            if len(start := file.read(_SMALL)) < _SMALL:
+                return hashlib.sha256(start).hexdigest()
+            file.seek(0)
             return hashlib.file_digest(file, "sha256").hexdigest()
     except (FileNotFoundError, NotADirectoryError):
         return ABSENT

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import base64
+import binascii
 import contextlib
 import csv
 import itertools
@@ -172,8 +172,9 @@ def list_unrecorded(venv: Path) -> list[str]:
 
 def _decode_hash(row: list[str]) -> str | None:
     algorithm, _, value = row[1].partition("=") if row[1:] else ("", "", "")
+    value = value.replace("-", "+").replace("_", "/") + "=" * (-len(value) % 4)
     with contextlib.suppress(ValueError):
-        return base64.urlsafe_b64decode(value + "=" * (-len(value) % 4)).hex() if algorithm == "sha256" else None
+        return binascii.a2b_base64(value).hex() if algorithm == "sha256" else None
     return None
 
 
@@ -193,8 +194,9 @@ def list_files(top: Path) -> Iterator[str]:
     for place, directories, names in os.walk(top):
         directories[:] = [name for name in directories if name != "__pycache__"]
         links = [name for name in directories if os.path.islink(os.path.join(place, name))]
+        inside = f"{place[len(os.fspath(top)) + 1 :]}/".removeprefix("/")
         for name in itertools.filterfalse(is_temporary, (*names, *links)):
-            path = os.path.relpath(os.path.join(place, name), top).encode(errors="replace").decode()
+            path = f"{inside}{name}".encode(errors="replace").decode()
             if path != ".lock":
                 yield path
 
@@ -208,9 +210,9 @@ def find_unknown(venv: Path, known: Set[str]) -> list[str]:
             place = os.path.dirname(place)
     tops = set()
     for path in list_files(venv):
-        parts = path.split("/")
-        heads = ("/".join(parts[:number]) for number in range(1, len(parts) + 1))
         if path not in known:
+            parts = path.split("/")
+            heads = ("/".join(parts[:number]) for number in range(1, len(parts) + 1))
             tops.add(next((head for head in heads if head not in places), path))  # a link in place of a package
     return sorted(tops)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
 from typing import Literal
@@ -57,6 +57,7 @@ def list_faults(site: Site, release: Release) -> Iterator[Difference]:
     version = ask_python_version(site, python)
     if not version:
         yield Difference(f"its Python does not start: {python}, which was {before}")
+        yield from list_edits(release)
         return
     if version != before:  # in another series, it does not find the packages
         kind: Literal["python", "damage"] = "python" if _name_series(version) == _name_series(before) else "damage"
@@ -84,13 +85,18 @@ def find_faults(site: Site, release: Release) -> list[str]:
     return [*islice(faults, 3)]
 
 
-def find_live_damage(live: Release, faults: Sequence[Difference], *, is_lost: bool) -> list[str]:
+def find_live_damage(live: Release, faults: Iterable[Difference], *, is_lost: bool) -> list[str]:
     """Return why the live release is built again; if `is_lost`, as it is built in any case, also what goes by that.
 
     What a person has put there refuses an update before; data that a package writes itself would differ each night.
     """
-    faults = [*faults, *(list_edits(live) if live.manifest.sealed is None else ())]
+    faults = add_edits(live, faults)
     return [fault.sentence for fault in faults if is_lost or fault.kind not in ("data", "edit")]
+
+
+def add_edits(live: Release, faults: Iterable[Difference]) -> list[Difference]:
+    """Return faults with what a person has added, which are among them if the release has a seal."""
+    return [*dict.fromkeys([*faults, *(list_edits(live) if live.manifest.sealed is None else ())])]
 
 
 def list_edits(live: Release) -> list[Difference]:

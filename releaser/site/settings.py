@@ -108,7 +108,11 @@ class VersionSettings(msgspec.Struct, frozen=True):
         str, Meta(description="File with bounds such as `django<6`, one per line, relative to the project.")
     ] = ""
     sources: Annotated[
-        Words, Meta(description="Directories and `s3://BUCKET/PREFIX` with wheels, which uv gets beside its indexes.")
+        Words,
+        Meta(
+            description="Directories and `s3://BUCKET/PREFIX` with wheels, which uv gets beside its indexes. "
+            "`PACKAGE=PLACE` offers that package alone."
+        ),
     ] = Words(())
     audit: Annotated[
         Literal["report", "refuse", "off"],

@@ -229,6 +229,13 @@ def open_site(start: Path, environ: Mapping[str, str], *, makes_project: bool = 
     return msgspec.structs.replace(site, problems=everything, unread=unread)
 
 
+def require_own_place(directory: Path, environ: Mapping[str, str]) -> None:
+    """Raise PreflightError if somebody else could change what is made in a directory, or the settings of git and uv."""
+    above = next(place for place in (directory, *directory.parents) if place.is_dir())
+    require(find_strangers(find_trust(above), [directory]))
+    require(_find_strange_home(find_trust(above), environ))
+
+
 def _find_strange_home(trust: Trust, environ: Mapping[str, str]) -> list[Problem]:
     """Return a problem if another user could write the files in which git and uv look for what to run."""
     problems = find_strangers(trust, list_user_places(environ))

@@ -113,12 +113,12 @@ def hook(repository: Path, name: str, script: str = "exit 1") -> Path:
 
 
 @contextlib.contextmanager
-def small_disk(place: Path) -> Iterator[None]:
+def small_disk(place: Path, size: str = "256m") -> Iterator[None]:
     """Mount a small file system at a directory, with what is in it."""
     away = place.with_name("original")
     place.rename(away)
     place.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256m", "tmpfs", place], check=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", place], check=True)
     try:
         subprocess.run(["cp", "-a", f"{away}/.", place], check=True)
         yield

@@ -40,6 +40,8 @@ def start(tmp_path: Path, env: Mapping[str, str], text: str = PROGRAM) -> Finish
 
 @pytest.mark.slow
 def test_law_3_42_a_program_gets_the_newest_version_that_works(tmp_path: Path, env: dict[str, str]) -> None:
+    with (tmp_path / "home/.gitconfig").open("a") as config:
+        config.write("[commit]\n\tgpgSign = true\n[gpg]\n\tprogram = false\n")
     first = start(tmp_path, env)
     assert (first.stdout, first.stderr, first.returncode) == ("1.0\n", "", 0)
     build_wheel(tmp_path / "shelf", "hello", "1.1")
@@ -51,7 +53,8 @@ def test_law_3_42_a_program_gets_the_newest_version_that_works(tmp_path: Path, e
     assert "what_nobody_has" in broken.stderr
     back = PROGRAM.replace("update()", "from releaser.api import rollback, status; rollback(); update()")
     assert start(tmp_path, env, back).stdout == "1.0\n"
-    # Another package, as the program has changed.
+    # Another package, as the program has changed; an earlier start was killed.
+    (next((tmp_path / "home/.local/share/releaser").iterdir()) / "project/.git/index.lock").touch()
     build_wheel(tmp_path / "shelf", "more", "3.0")
     both = start(
         tmp_path, env, PROGRAM.replace('["hello"]', '["hello", "more>=2"]') + "import more\nprint(more.__version__)"
@@ -89,9 +92,9 @@ def test_law_28_a_program_looks_after_a_site_from_any_directory_and_thread(
     site: SampleSite, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     code = textwrap.dedent("""
-        import json, sys
+        import json, os, sys
         from concurrent.futures import ThreadPoolExecutor
-        from releaser.api import ReleaserError, releases, rollback, status, update
+        from releaser.api import ReleaserError, releases, require, rollback, status, update
         path = sys.argv[1]
         with ThreadPoolExecutor(4) as pool:
             answers = [each.result() for each in [pool.submit(update, project=path) for _ in range(2)]]
@@ -99,8 +102,12 @@ def test_law_28_a_program_looks_after_a_site_from_any_directory_and_thread(
         print(sorted(answer.result for answer in answers), {state.live for state in states} == {releases(path)[0].id})
         print(next(change for answer in answers for change in answer.changes))
         print(rollback(project=path).headline, [release.state for release in releases(path)])
+        os.chdir(path)
+        print(len({state.live for state in (status(), status("."), status(path))}))
+        os.environ.update(HOME=path, PATH="/nowhere", XDG_DATA_HOME=path)
         for call in (lambda: rollback("20000101T000000Z", project=path), lambda: update("nothing", project=path),
-                     lambda: status("/"), lambda: releases("/")):
+                     lambda: status("/"), lambda: releases("/"), lambda: require(["hello"]),
+                     lambda: require(["hello"], sources=["https://me:hunter2secret@example.org/simple"])):
             try:
                 call()
             except ReleaserError as error:
@@ -113,5 +120,8 @@ def test_law_28_a_program_looks_after_a_site_from_any_directory_and_thread(
     assert lines[0] == "['no-changes', 'updated'] True"
     assert lines[1] == "Change(name='alpha', old='1.0.0', new='1.1.0', bump='minor')"
     assert lines[2].endswith("['rolled-back', 'live']")
-    assert [line.split()[0] for line in lines[3:]] == ["9", "3", "3", "3"]
-    assert all(line.partition("|")[2].strip() for line in lines[3:])
+    assert lines[3] == "1"
+    assert [line.split()[0] for line in lines[4:]] == ["9", "3", "3", "3", "4", "3"]
+    assert all(line.partition("|")[2].strip() for line in lines[4:8])
+    assert lines[8].startswith("4 `git` cannot be started: No such file or directory.")
+    assert lines[9].startswith("3 An address in `sources` has a user or a password. | ")

@@ -2,17 +2,21 @@
 
 import hashlib
 import json
+import os
 import re
+import shutil
 import subprocess
+import sys
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
-from tests.e2e.scenes import BROKEN_CODE, no_change, refused, says
+from tests.e2e.scenes import BROKEN_CODE, no_change, refused, says, small_disk
+from tests.e2e.test_bundle_install import installed, new_host
 from tests.e2e.test_sources import make_library
-from tests.support.commands import HOUSE, releaser_command
+from tests.support.commands import HOUSE, Finished, releaser_command, require, run
 from tests.support.servers import package_index
 from tests.support.sites import SampleSite, SiteFactory, SiteOptions
 from tests.support.wheels import build_sdist
@@ -127,6 +131,17 @@ def test_law_28_what_no_bundle_can_be_made_of_is_refused(site: SampleSite) -> No
     assert not Path(bundle).exists()
 
 
+def test_law_12_a_disk_without_room_for_a_bundle_is_named(site: SampleSite) -> None:
+    require(os.geteuid() == 0, "root mounts a small file system")
+    place = site.base / "small"
+    place.mkdir()
+    with small_disk(place, "1m"):
+        for words, variables in ((("-o", f"{place}/x"), {}), (("-o", f"{site.base}/x"), {"TMPDIR": str(place)})):
+            finished = refused(site, "bundle create", *words, code=4, env=variables)
+            says(finished, f"The file system of {place}", "more are needed")
+            assert not os.listdir(place)
+
+
 @pytest.mark.slow
 def test_a_shallow_clone_makes_no_bundle_until_it_is_whole(make_site: SiteFactory) -> None:
     site = make_site()
@@ -141,6 +156,38 @@ def test_a_shallow_clone_makes_no_bundle_until_it_is_whole(make_site: SiteFactor
     says(finished, "shallow clone", "fetch --unshallow")
     site.git("fetch", "--quiet", "--unshallow")
     site.releaser("bundle create", "-o", site.base / "x", check=0)
+
+
+VERSIONS = """\
+[buildout]
+find-links = ../index
+[versions]
+Django = 5.2.8
+gunicorn = 23.0.0  # for the server
+zc.recipe.egg = 2.0.7
+[test]
+recipe = zc.recipe.testrunner
+"""
+
+
+@pytest.mark.slow
+def test_the_lines_of_the_guide_make_a_bundle_of_a_buildout(make_site: SiteFactory) -> None:
+    site = make_site(packages={"django": "5.2.8", "gunicorn": "23.0.0"})
+    site.publish("django", "5.2.9")
+    site.git("rm", "--quiet", "uv.lock")
+    uv = '[tool.uv]\nno-index = true\nfind-links = ["../index"]\n'
+    site.push_commit("With buildout", {"versions.cfg": VERSIONS, "pyproject.toml": uv, ".gitignore": ""})
+    guide = (HOUSE / "docs" / "from-buildout.md").read_text("utf-8")
+    lines = "".join(re.findall(r"^```sh\n(.*?)^```", guide, re.MULTILINE | re.DOTALL))
+    site.env["PATH"] = f"{Path(releaser_command()[0]).parent}:{site.env['PATH']}"
+    says(site.run("sh", "-eux", "-c", lines), "Not locked, since no package needs it: zc-recipe-egg")
+    wheels = [
+        {name for name in read_members(site.outer / file) if name.startswith("wheels/")}
+        for file in ("shop.bundle", "shop.delta")
+    ]
+    assert wheels[0] == {"wheels/django-5.2.8-py3-none-any.whl", "wheels/gunicorn-23.0.0-py3-none-any.whl"}
+    assert wheels[1] == {"wheels/django-5.2.9-py3-none-any.whl"}
+    assert site.status() == ""
 
 
 @pytest.mark.slow
@@ -158,7 +205,8 @@ def test_law_1_29_38_wheels_come_by_their_hashes_and_what_has_none_as_it_was_tes
         tables += f'of-git = {{ git = "file://{site.base}/lib" }}\n'
         packages = dict.fromkeys(("alpha", "beta", "tea", "beside", "of-git"), "1")
         index = f'[[tool.uv.index]]\nname = "own"\nurl = "{url}/index/simple"\ndefault = true\n'
-        text = SiteOptions(packages=packages).pyproject().replace('no-index = true\nfind-links = ["../index"]\n', "")
+        (site.outer / "more").mkdir()
+        text = SiteOptions(packages=packages).pyproject().replace("no-index = true\n", "").replace("/index", "/more")
         site.write_dotenv({"UV_INDEX_OWN_USERNAME": "bot", "UV_INDEX_OWN_PASSWORD": "hunter2secret"})
         site.env |= {"UV_INDEX_OWN_USERNAME": "bot", "UV_INDEX_OWN_PASSWORD": "hunter2secret"}
         library = make_library("shop")
@@ -172,7 +220,11 @@ def test_law_1_29_38_wheels_come_by_their_hashes_and_what_has_none_as_it_was_tes
         del site.env["UV_INDEX_OWN_USERNAME"], site.env["UV_INDEX_OWN_PASSWORD"]
         site.releaser("init", check=0)
         (site.index / "beta-1.0.0-py3-none-any.whl").unlink()
-        bundle = site.base / "x"
+        bundle, netrc = site.base / "x", Path(site.env["HOME"], ".netrc")
+        netrc.write_text("machine\nfoo bar\n", "utf-8")
+        site.write_dotenv()
+        says(refused(site, "bundle create", "-o", str(bundle), code=4), "A wheel cannot be fetched", str(netrc))
+        site.write_dotenv({"UV_INDEX_OWN_USERNAME": "bot", "UV_INDEX_OWN_PASSWORD": "hunter2secret"})
         with no_change(site):
             created = site.json("bundle create", "-o", bundle)
         assert created["packed"] == ["wheels/beta-1.0.0-py3-none-any.whl"]
@@ -184,6 +236,11 @@ def test_law_1_29_38_wheels_come_by_their_hashes_and_what_has_none_as_it_was_tes
     venv = install(site, members)
     for name in ("alpha", "beta", "tea", "beside", "of_git", "of_shop"):
         site.run(venv / "bin/python", "-I", "-c", f"import {name}")
+    (site.base / "other").mkdir()
+    host = new_host(site.base / "other")
+    for _ in range(2):  # the second one looks at the first: a package of git is one by its commit
+        installed(host, bundle)
+    assert host.json("status")["attention"] == []
 
 
 def make_repository(site: SampleSite, files: Mapping[str, str]) -> None:
@@ -217,4 +274,32 @@ def test_the_lines_of_the_guide_do_what_it_says(site: SampleSite) -> None:
     site.env["PATH"] = f"{Path(releaser_command()[0]).parent}:{site.env['PATH']}"
     finished = site.run("sh", "-eux", "-c", lines)
     assert 'Good "releaser-bundle" signature for ada@example.org' in finished.stdout + finished.stderr
-    assert read_members(site.path / "shop.delta").keys() == {"manifest.json", "manifest.json.sig"}
+    assert read_members(site.outer / "shop.delta").keys() == {"manifest.json", "manifest.json.sig"}
+
+
+def find_python(series: str) -> Path:
+    """Return an interpreter of a series; the test is skipped without one."""
+    python = next(Path.home().glob(f".pyenv/versions/{series}.*/bin/python3"), None) or shutil.which(f"python{series}")
+    if python is None:
+        pytest.skip(f"there is no Python {series}")
+    return Path(python)
+
+
+@pytest.mark.slow
+def test_law_28_36_a_bundle_starts_with_another_python_than_its_own_and_says_what_is_missing(site: SampleSite) -> None:
+    """A job may have the site's Python 3.8 alone, and a host a newer one first in PATH than that of the bundle."""
+    bundle, base = site.base / "shop.bundle", site.base
+    site.releaser("bundle create", "-o", bundle, check=0)
+
+    def start(*words: str | Path, python: Path = Path(sys.executable), code: int = 0, **env: str) -> Finished:
+        changes = {"HOME": str(base / "new"), "TMPDIR": str(base), "RELEASER_ENVIRONMENT": "local"} | env
+        return run([python, bundle, *words], cwd=base, env={**site.env, **changes}, check=code)
+
+    old, new = find_python("3.8"), find_python("3.13")
+    says(start("run", "--", "true", PATH="/nothing", code=1), "`git`: No such file", "TMPDIR")
+    assert start("run", "--", "python", "-c", "import alpha; print(alpha.__version__)", python=old).stdout == "1.0.0\n"
+    start("install", "--into", base / "new/site", "--unsigned", python=new)
+    assert (base / "new/site/.venv").is_symlink()
+    whole = bundle.read_bytes()
+    bundle.write_bytes(whole.replace(b"alpha/__init__.py", b"alpha/__evil__.py", 1))
+    says(start("verify", code=1), "is damaged", "wheels/alpha-1.0.0")

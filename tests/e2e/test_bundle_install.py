@@ -1,5 +1,6 @@
 """bundle install: a release of another host is tested and goes live on a host without network, index and remote."""
 
+import copy
 import json
 import os
 import shutil
@@ -9,9 +10,10 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.scenes import NEW_IS_SICK, says, step_names
+from tests.e2e.test_environments import share
 from tests.support import trees
 from tests.support.bundles import make_bundle, read_manifest
-from tests.support.commands import Finished, Identity, releaser_command, require
+from tests.support.commands import Finished, Identity, named_users, releaser_command, require
 from tests.support.commands import run as start
 from tests.support.sites import SampleSite, SiteFactory, user_directory
 
@@ -85,7 +87,13 @@ def test_law_05_a_host_without_any_route_installs_a_delta_and_goes_back(
         assert "EDITION = 1" in (host.path / "shop.py").read_text("utf-8")
         says_held = run("bundle", "install", second, "--unsigned", check=3)
         assert "releaser unhold" in says_held
-        if user is not None:  # a clone by hard links
+        if user is not None:
+            theirs = base / "of-root" / "site"
+            theirs.mkdir(parents=True)
+            user.own(theirs)
+            says_where = run("bundle", "install", first, "--into", theirs, "--unsigned", check=3)
+            assert f"You may not write to `{theirs.parent}`." in says_where
+            # a clone by hard links
             package = next((host.state / "releases").glob("*/venv/lib/*/site-packages/beta/__init__.py"))
             assert package.stat().st_nlink > 2
 
@@ -105,6 +113,31 @@ def test_law_14_a_bundle_drops_no_commit_and_no_edit_of_people(
     installed(host, second)
     assert (host.head(), host.status()) == (site.head(), "?? more.py")
     says(refused_install(host, first), "newer than the bundle", "releaser rollback")
+
+
+@pytest.mark.slow
+def test_law_13_what_lies_untracked_is_the_sites_whatever_a_bundle_brings(
+    make_site: SiteFactory, host: SampleSite, tmp_path: Path
+) -> None:
+    build = "sh -c 'mkdir -p out.ignored && cp shop.py out.ignored/asset'"
+    site = make_site.live(settings={"before_build": build})
+    first, _ = make_two(site, tmp_path)
+    site.push_commit("New files", {"new.txt": "theirs", "place/new.txt": "theirs"})
+    site.update_to("1.2.0")
+    third = make_bundle(site, tmp_path / "third.rb", base=first)
+    installed(host, first)
+    older = (host.path / "out.ignored/asset").read_text("utf-8")
+    for path, place in {"new.txt": "new.txt", "place": "place", "out.ignored/asset": "out.ignored/asset"}.items():
+        host.edit(path, "mine")
+        says(refused_install(host, third), place, "Move them away")
+        (host.path / path).unlink()
+    (host.path / "out.ignored/asset").write_text(older, "utf-8")
+    host.edit("out.ignored/mine", "mine")
+    installed(host, third)
+    host.releaser("rollback", check=0)
+    assert (host.path / "out.ignored/asset").read_text("utf-8") == older
+    assert (host.path / "out.ignored/mine").read_text("utf-8") == "mine"
+    assert not (host.path / "place").exists()
 
 
 def refused_install(host: SampleSite, bundle: Path, *words: str | Path, code: int = 3) -> Finished:
@@ -129,6 +162,21 @@ def test_law_03_a_bundle_whose_tests_fail_here_leaves_live_as_it_was(
     (host.outer / "host-only").unlink()
     installed(host, second)
     assert host.version("alpha") == "1.1.0"
+
+
+@pytest.mark.slow
+def test_law_09_an_empty_host_may_fail_before_its_first_release_is_live(
+    site: SampleSite, host: SampleSite, tmp_path: Path
+) -> None:
+    site.push_commit("Next", {"shop.py": "import os\nEDITION = 2\nBROKEN = os.path.exists('../host-only')\n"})
+    site.update_to("1.1.0")
+    bundle = make_bundle(site, tmp_path / "first.rb")
+    (host.outer / "host-only").touch()
+    for _ in range(2):
+        installed(host, bundle, code=5)
+    (host.outer / "host-only").unlink()
+    installed(host, bundle)
+    assert (host.version("alpha"), host.status()) == ("1.1.0", "")
 
 
 @pytest.mark.slow
@@ -194,6 +242,35 @@ def test_a_directory_of_something_else_is_left_alone(site: SampleSite, host: Sam
     assert not host.state.exists()
 
 
+def test_law_30_31_a_place_of_somebody_else_is_refused_before_anything_is_made(
+    site: SampleSite, ordinary_user: Identity | None, tmp_path: Path
+) -> None:
+    """A checkout of root would stay there for ever, and git would read a stranger's settings."""
+    require(ordinary_user, "root and another user are needed")
+    assert ordinary_user is not None
+    bundle, host = make_bundle(site, tmp_path / "first.rb"), new_host(tmp_path)
+    words = ("bundle install", bundle, "--into", host.path, "--unsigned")
+    home = tmp_path / "of-ada"
+    (home / ".config/git").mkdir(parents=True)
+    (home / ".config/git/config").touch()
+    ordinary_user.own(home)
+    says(host.releaser(*words, project=None, env={"HOME": str(home)}, check=3), "git and uv read settings there")
+    ordinary_user.own(host.outer)
+    says(host.releaser(*words, project=None, check=3), f"`{host.outer}` belongs to", "sudo -u")
+    assert os.listdir(host.outer) == [".env"]
+
+
+def test_law_19_a_bundle_of_another_choice_of_groups_is_refused(
+    site: SampleSite, host: SampleSite, tmp_path: Path
+) -> None:
+    """Else its packages would be live, `well`, and leave with the next update without a word."""
+    bundle = make_bundle(site, tmp_path / "first.rb", selection="--group prod --extra api")
+    assert "--group prod --extra api" in site.releaser("bundle show", bundle, check=0).stdout
+    finished = host.releaser("bundle install", bundle, "--into", host.path, "--unsigned", project=None, check=3)
+    says(finished, "`--group prod --extra api`", "`--group local`", f"{host.outer}/.env")
+    assert not host.link.is_symlink()
+
+
 def test_a_delta_without_its_base_is_refused_with_what_is_needed(host: SampleSite, bundles: tuple[Path, Path]) -> None:
     _, second = bundles
     assert {"wheels/beta-1.0.0-py3-none-any.whl"} <= {*read_manifest(second).omitted}
@@ -209,6 +286,29 @@ def test_a_delta_needs_no_wheel_of_what_a_clone_has(host: SampleSite, bundles: t
     shutil.rmtree(host.state / "bundled")
     installed(host, second)
     assert (host.version("alpha"), host.version("beta")) == ("1.1.0", "1.0.0")
+
+
+@pytest.mark.slow
+def test_law_08_30_a_colleague_clears_away_what_a_killed_installation_has_left(
+    make_site: SiteFactory, ordinary_user: Identity | None, tmp_path: Path
+) -> None:
+    require(ordinary_user, "only root can make users")
+    assert ordinary_user is not None
+    with named_users(ordinary_user.programs, "ada", "bob") as (ada, bob), user_directory() as base:
+        site = make_site.of_user(ada, base, share)
+        colleague, maker = copy.copy(site), site.copy(tmp_path)
+        colleague.user, colleague.env = bob, site.env | {"HOME": str(base), "SITE_RECORD": ""}
+        maker.user = None
+        maker.git("config", "user.email", "ada@example.org")
+        maker.commit("Next", {"shop.py": "EDITION = 2\nBROKEN = False\n"})
+        bundle = Path(shutil.copy(make_bundle(maker, tmp_path / "first.rb"), base))
+        bundle.chmod(0o644)
+        with site.starting("bundle install", bundle, "--unsigned", "-v") as process:
+            assert process.stderr is not None
+            assert any("✓ fetch" in line for line in process.stderr)
+            os.killpg(process.pid, signal.SIGKILL)
+            process.communicate()
+        colleague.releaser("bundle install", bundle, "--unsigned", check=0)
 
 
 @pytest.mark.slow

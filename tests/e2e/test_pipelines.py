@@ -1,6 +1,7 @@
 """The guide to pipelines: the lines of its jobs run as a runner of GitLab or GitHub runs them, in a shell."""
 
 import re
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +81,15 @@ def test_law_1_32_each_job_gets_the_package_of_a_branch_and_no_site_does(site: S
     words: list[str | Path] = ["python3", bundle, "run", "--", "python", "-c", code]
     shown = run(words, cwd=site.base, env={**site.env, "TMPDIR": str(site.base)}, check=0)
     assert shown.stdout == "of good\n"
+    assert "/alpha@good" in site.releaser("bundle show", bundle, check=0).stdout
     refusal = site.releaser("bundle install", bundle, "--unsigned", check=3)
     assert "made with `--override`" in refusal.stderr
     assert site.live() == live
+    env = {**site.env, "TMPDIR": str(site.base / "jobs")}
+    Path(env["TMPDIR"]).mkdir()
+    words[-1] = "import alpha, os; print(alpha.__version__, os.stat(alpha.__file__).st_ino, os.getcwd())"
+    with ThreadPoolExecutor(20) as pool:
+        jobs = list(pool.map(lambda _: run(words, cwd=site.base, env=env, check=0), range(20)))
+    assert len({job.stdout for job in jobs}) == 1, "it is unpacked once"
+    assert not [job.stderr for job in jobs if job.stderr]
+    assert len([*site.base.glob("jobs/releaser-run-*/*/venv")]) == 1

@@ -1,6 +1,8 @@
 """The setting `sources`: wheels of directories and of S3, which boto3 itself asks, with moto in the place of Amazon."""
 
+import json
 import logging
+import re
 import shutil
 import socket
 import zipfile
@@ -13,7 +15,9 @@ import pytest
 from moto.server import ThreadedMotoServer
 
 from tests.e2e.scenes import changes, refused, says, silent
-from tests.support.sites import SampleSite, SiteFactory
+from tests.support.commands import HOUSE, uv_executable
+from tests.support.servers import package_index
+from tests.support.sites import SampleSite, SiteFactory, SiteOptions
 from tests.support.wheels import build_sdist, build_wheel
 
 KEYS = {"AWS_ACCESS_KEY": "key", "AWS_SECRET_KEY": "secret", "EC2_REGION": "eu-central-1"}
@@ -80,11 +84,12 @@ def test_law_32_42_wheels_come_from_s3_and_from_directories(
     preview = site.json("update", "--dry-run")
     answer = site.json("update")
     assert changes(preview) == changes(answer) == {"hello": (None, "1.0+local.1")}
-    assert any("takes wheels alone, so not s3://wheels/apps/hello-9.0.tar.gz" in note for note in answer["notes"])
+    assert any("takes whole wheels alone, so not s3://wheels/apps/hello-9.0.tar.gz" in note for note in answer["notes"])
     assert site.git("status", "--short") == ""
     assert 'registry = ".releaser-sources"' in site.lock()
     assert str(tmp_path) not in site.lock()
     silent(site.releaser("update"))
+    says(site.releaser("update", "--dry-run", check=0), "up to date")
     # A colleague has the wheels in a directory of this name; a bundle has them in itself.
     clone = site.elsewhere()
     shutil.copytree(site.state / "sources", clone / ".releaser-sources")
@@ -92,7 +97,11 @@ def test_law_32_42_wheels_come_from_s3_and_from_directories(
     site.releaser("bundle create", "-o", tmp_path / "shop.bundle", check=0)
     with zipfile.ZipFile(tmp_path / "shop.bundle") as bundle:
         assert "wheels/hello-1.0+local.1-py3-none-any.whl" in bundle.namelist()
-    build_wheel(shelf, "hello", "1.1")
+    whole = build_wheel(shelf, "hello", "1.1").read_bytes()
+    (shelf / "hello-1.1-py3-none-any.whl").write_bytes(whole[:-30])  # it is being uploaded
+    (shelf / "hello-1.2-py3-none-any.whl").symlink_to("nothing")
+    says(site.releaser("update", "-v", check=0), "whole wheels alone, so not ../shelf/hello-1.1-py3-none-any.whl")
+    (shelf / "hello-1.1-py3-none-any.whl").write_bytes(whole)
     assert changes(site.json("update")) == {"hello": ("1.0+local.1", "1.1")}
     for key in ("apps/hello-1.0-py3-none-any.whl", "apps/hello-1.0+local.1-py3-none-any.whl"):
         bucket.delete(key)
@@ -123,3 +132,31 @@ def test_law_42_a_source_that_does_not_answer_delays_nothing(
     assert sum(step["seconds"] for step in answer["steps"] if step["step"] == "fetch") < 30
     site.write_dotenv(bucket.dotenv)
     assert changes(site.json("update")) == {"hello": ("1.0", "1.1")}
+
+
+@pytest.mark.slow
+def test_law_38_a_package_of_a_source_comes_from_no_index_by_the_lines_of_the_guide(make_site: SiteFactory) -> None:
+    guide = (HOUSE / "docs/sources.md").read_text("utf-8")
+    toml, lines = re.findall(r"^```(?:toml|sh)\n(.*?)^```", guide, re.MULTILINE | re.DOTALL)
+    site = make_site()
+    shelf = site.outer / "wheels"
+    shelf.mkdir()
+    build_wheel(shelf, "hello", "1.0")
+    site.publish("hello", "9.0")
+    toml = re.sub("sources = .*", f"sources = {json.dumps([str(shelf)])}", toml)
+    with package_index(site.outer) as url:
+        own = SiteOptions(packages=dict.fromkeys(("alpha", "beta", "hello"), "1")).pyproject()
+        own = own.replace('no-index = true\nfind-links = ["../index"]\n', "")
+        index = f'[[tool.uv.index]]\nname = "other"\nurl = "{url}/index/simple"\ndefault = true\n'
+        site.edit("pyproject.toml", f"{own}\n{toml}\n{index}")
+        lines = lines.replace("/srv/wheels", str(shelf)).replace("uv sync", "uv sync --dry-run")
+        site.env["PATH"] = f"{uv_executable().parent}:{site.env['PATH']}"
+        site.run("sh", "-euc", lines)
+        site.commit("Wheels of a source")
+        site.push()
+        site.releaser("init", check=0)
+        assert site.version("hello") == "1.0"
+        build_wheel(shelf, "hello", "1.1")
+        site.releaser("update", check=0)
+        assert (site.version("hello"), site.status()) == ("1.1", "")
+        assert str(site.base) not in site.lock().replace(url, "")

@@ -18,7 +18,16 @@ import pytest
 from releaser.program.bootstrap import STARTER
 from tests.e2e.scenes import says
 from tests.e2e.test_places import Bucket, bucket
-from tests.support.commands import HOUSE, Finished, clean_environment, releaser_command, run, started, uv_executable
+from tests.support.commands import (
+    HOUSE,
+    Finished,
+    clean_environment,
+    git_executable,
+    releaser_command,
+    run,
+    started,
+    uv_executable,
+)
 from tests.support.index import serve_index
 from tests.support.sites import SampleSite
 from tests.support.wheels import build_wheel
@@ -213,6 +222,88 @@ def test_law_28_a_first_start_that_failed_is_tried_again(tmp_path: Path) -> None
 
 
 @pytest.mark.slow
+def test_law_42_a_start_needs_nothing_but_its_live_release(program: Program) -> None:
+    assert version(program.start()) == "1.0"
+    program.publish("1.1")
+    program.make_due()
+    (program.place / "lock").rename(program.place / "kept")
+    (program.place / "lock").mkdir()  # as where nothing can be written
+    unwritable = program.start()
+    assert version(unwritable) == "1.0"
+    says(unwritable, "hello: it cannot look for updates: ", str(program.place / "lock"))
+    (program.place / "lock").rmdir()
+    bare = program.start(env={"PATH": "/nowhere"})  # as of cron, where this Python is elsewhere
+    assert version(bare) == "1.0"
+    says(bare, "No such file or directory: 'git'")
+    year = time.time() + 365 * 86400
+    for name in ("due", "lock"):  # the clock was wrong then
+        os.utime(program.place / name, (year, year + 86400 * (name == "due")))
+    assert version(program.start()) == "1.1"
+
+
+@pytest.mark.slow
+def test_law_09_33_nothing_wedges_the_project_of_a_program(program: Program) -> None:
+    with (program.base / "home/.gitconfig").open("a") as config:
+        config.write("[commit]\n\tgpgSign = true\n[gpg]\n\tprogram = false\n")
+    assert version(program.start()) == "1.0"
+    program.publish("1.1")
+    program.edit('PACKAGES: "list[str]" = ["hello"]', 'PACKAGES = ["hello>=1.1"]')
+    (program.place / "project/.git/index.lock").touch()  # of a look that was killed
+    program.make_due()
+    assert version(program.start()) == "1.1"
+    program.edit("_LONGEST = 7200", "_LONGEST = 1")
+    program.hook("starting", "time.sleep(100)")
+    says(program.start(), "the look for updates took more than 1 seconds")
+    program.edit("time.sleep(100)", "1 / 0")
+    program.make_due()
+    says(program.start(), "hello: ZeroDivisionError")
+    assert program.start().stderr == "", "no look is due for an hour"
+
+
+@pytest.mark.slow
+def test_law_29_32_nothing_of_the_current_directory_is_executed(program: Program) -> None:
+    program.edit(f'RELEASER: "list[str]" = ["{" ".join(releaser_command())}"]', "RELEASER = []")
+    (program.base / "bin").mkdir()
+    (program.base / "bin/git").symlink_to(git_executable())
+    (program.base / "bin/python3").symlink_to(program.python)
+    (program.base / "pip.py").write_text(f"open({str(program.base / 'executed')!r}, 'w')\n", "utf-8")
+    env = {"PATH": str(program.base / "bin"), "PIP_NO_INDEX": "1"}
+    says(program.start(env=env), "it has no release yet")
+    says(program.start("--releaser", "status", env=env), "hello: ")
+    assert not (program.base / "executed").exists()
+    words = [*releaser_command(), "bootstrap", "hello", "--source", "hello=https://me:hunter2secret@example.org/simple"]
+    refused = run(words, cwd=program.base, env=program.env, check=3)
+    assert "hunter2" not in refused.stdout + refused.stderr
+    says(refused, "The address for `hello` has a user or a password", "`~/.netrc`")
+
+
+@pytest.mark.slow
+def test_law_03_two_programs_of_one_place_are_not_mistaken(program: Program) -> None:
+    assert version(program.start()) == "1.0"
+    first, program.file = program.file, program.base / "other"
+    words: list[str | Path] = [
+        "bootstrap",
+        "hello",
+        "-o",
+        program.file,
+        "--place",
+        program.place.name,
+        "--main",
+        "python -m site",
+    ]
+    words += ["--source", f"hello={program.shelf}", "--wait", "60s", "--releaser", " ".join(releaser_command())]
+    run([*releaser_command(), *words], cwd=program.base, env=program.env, check=0)
+    for python in (False, True):
+        os.utime(program.file, (1, 1))
+        other = program.start(python=python)
+        assert (other.returncode, other.stdout) == (1, "")
+        says(other, f"{first} has the same PLACE", "Delete it, or change PLACE")
+    assert version(run([first], cwd=program.base, env=program.env, check=0)) == "1.0"
+    first.unlink()
+    assert [program.start("--user-base").stdout for _ in "12"] == [f"{program.base}/home/.local\n"] * 2
+
+
+@pytest.mark.slow
 def test_law_32_no_other_source_may_offer_a_package(tmp_path: Path) -> None:
     public = tmp_path / "public"
     public.mkdir()
@@ -239,15 +330,18 @@ def test_law_32_no_other_source_may_offer_a_package(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_law_32_42_the_wheels_of_a_program_come_from_s3(tmp_path: Path, bucket: Bucket) -> None:
-    program = Program(tmp_path, index="s3://wheels/apps")
+    program = Program(tmp_path, "--source", "hello-core=s3://wheels/core", index="s3://wheels/apps")
     program.env.update(bucket.dotenv)
     program.publish("1.0")
     bucket.put("apps", program.shelf / "hello-1.0-py3-none-any.whl")
+    for place, core in (("core", "1.0"), ("apps", "99.0")):  # which only the first may offer
+        bucket.put(place, build_wheel(program.base, "hello-core", core))
     assert version(program.start()) == "1.0"
     program.publish("1.1")
     bucket.put("apps", program.shelf / "hello-1.1-py3-none-any.whl")
     program.make_due()
     assert version(program.start()) == "1.1"
+    assert 'name = "hello-core"\nversion = "1.0"\n' in (program.place / "project/uv.lock").read_text()
 
 
 @pytest.mark.slow

@@ -49,11 +49,13 @@ _STATE = frozenset(
         "history.jsonl",
         "logs",
         "cache",
+        "bundled",
         "news.json",
         "outbox",
     }
 )
 _RELEASE = frozenset({"venv", "built", "lease", "uv.lock", "manifest.json", "state.json", "tests.log", ".releaser"})
+_RELEASE |= {"bundle.json"}
 
 
 def _ask(site: SampleSite, command: str) -> Any:

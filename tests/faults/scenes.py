@@ -11,6 +11,7 @@ import pytest
 
 from tests.faults.forked import run_forked
 from tests.faults.invariants import Witness
+from tests.support.bundles import make_bundle
 from tests.support.sites import SampleSite, SiteOptions, Templates
 from tests.support.smtp import MailServer
 
@@ -33,6 +34,7 @@ class Scene:
     """A command on a site in some state, and what comes of it, with or without faults.
 
     The site is that of the scene `base`, or a new one, after `prepare`. `versions` are live after the next update.
+    `{outer}` in the command is the outer directory.
     """
 
     base: str
@@ -67,6 +69,18 @@ def _apart(site: SampleSite) -> None:
     site.push_from_elsewhere({}, remove="notes.txt", message="Revert")
 
 
+def _bundled(site: SampleSite) -> None:
+    """Give the site a delta to the next release, made on another host with the same remote."""
+    site.releaser("init", check=0)
+    with tempfile.TemporaryDirectory() as directory:
+        maker = site.copy(Path(directory))
+        base = make_bundle(maker, Path(directory) / "base.rb")
+        maker.push_from_elsewhere({"notes.txt": "pulled"})
+        maker.releaser("update", check=0)
+        make_bundle(maker, site.outer / "next.rb", base=base)
+        maker.git("push", "--quiet", site.remote, "main")
+
+
 SCENES: Mapping[str, Scene] = {
     "init, fresh": Scene("", lambda site: site.publish("alpha", "1.1.0"), "init"),
     "init, adopt": Scene("init, fresh", _adoptable, "init"),
@@ -74,6 +88,7 @@ SCENES: Mapping[str, Scene] = {
     "update, adopted": Scene("init, adopt", _due, "update"),
     "update, ill": Scene("update", _ill, "update", 6),
     "update, apart": Scene("update", _apart, "update", versions=ORIGINAL),
+    "install": Scene("init, fresh", _bundled, "bundle install {outer}/next.rb --unsigned"),
     "rollback": Scene("update", _updated, "rollback", versions=ORIGINAL),
 }
 DONE = frozenset({0, 6, 7})  # how a command may end that comes upon an interrupted run

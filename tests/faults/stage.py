@@ -18,9 +18,9 @@ class Stage:
     def __init__(self, scenes: Scenes, name: str, place: Path) -> None:
         require_strace()
         self.scene = SCENES[name]
-        self.command = self.scene.command
         self._place, self._kept = place / "stage", place / "kept"
         self.site = scenes.copy(name, self._place)
+        self.command = self.scene.command.format(outer=self.site.outer)
         self.eyewitness = Eyewitness.of(self.site, name)
         self.keep(self.command)
 

@@ -22,6 +22,8 @@ CASES = [
     ("update, ill", "restart", 2),
     ("update, ill", "health_check", 1),
     ("update, ill", "health_check", 2),
+    ("install", "restart", 1),
+    ("install", "health_check", 2),
     ("rollback", "restart", 1),
     ("rollback", "health_check", 1),
     ("rollback", "health_check", 2),
@@ -57,7 +59,7 @@ def test_law_04_08_an_action_whose_run_is_killed_is_undone_or_repeated(
     points.check()
 
 
-@pytest.mark.parametrize("name", ["update", "update, ill", "rollback", "init, fresh", "init, adopt"])
+@pytest.mark.parametrize("name", ["update", "update, ill", "rollback", "init, fresh", "init, adopt", "install"])
 def test_law_08_a_kill_right_after_any_program_that_releaser_starts(
     name: str, scenes: Scenes, place: Path, tally: Tallies, every_point: bool
 ) -> None:

@@ -93,13 +93,13 @@ def broken_by_rollback_on_full_disk(site: SampleSite, disk: Path, *kinds: str) -
     return broken + seen.aftermath()
 
 
-@pytest.mark.parametrize("name", ["update", "rollback", "init, fresh", "init, adopt"])
+@pytest.mark.parametrize("name", ["update", "rollback", "init, fresh", "init, adopt", "install"])
 def test_law_08_a_disk_that_is_full_from_some_program_on(
     name: str, scenes: Scenes, place: Path, tally: Tallies, every_point: bool
 ) -> None:
     shims = Shims(place / "shims")
     with on_small_disk(scenes, name, place / "counting") as (site, _):
-        site.releaser(SCENES[name].command, env=shims.install(site), check=0)
+        site.releaser(SCENES[name].command.format(outer=site.outer), env=shims.install(site), check=0)
     count = len(shims.calls())
     moves = [number for number, words in enumerate(shims.calls(), 1) if " update-ref " in words]
     for number, kind in enumerate(KINDS):
@@ -116,7 +116,8 @@ def full_from(site: SampleSite, disk: Path, name: str, kind: str, at: int, shims
     """Run the command of a scene on a disk that gets full before program `at`; make room, and go on."""
     seen = Eyewitness.of(site, name)
     action = python_action("fill", str(disk), BALLAST, kind)
-    finished = site.releaser(seen.scene.command, env=shims.install(site, at=at, when="before", action=action))
+    command = seen.scene.command.format(outer=site.outer)
+    finished = site.releaser(command, env=shims.install(site, at=at, when="before", action=action))
     broken = unless(finished.returncode in CODES, f"it should have said what is wrong: {finished}")
     broken += unless("Traceback" not in finished.stderr, f"a traceback: {finished}")
     broken += unless(finished.returncode == 0 or finished.stderr.strip(), f"it said nothing: {finished}")

@@ -21,7 +21,7 @@ def test_without_a_fault_everything_holds(name: str, scenes: Scenes, place: Path
     site, points = scenes.copy(name, place), tally("none")
     seen = Eyewitness.of(site, name)
     broken = seen.witness.at_once()
-    finished = site.releaser(seen.scene.command)
+    finished = site.releaser(seen.scene.command.format(outer=site.outer))
     broken += unless(finished.returncode == seen.scene.code, f"it should end with {seen.scene.code}: {finished}")
     broken += seen.witness.after_command() + seen.aftermath()
     points.add(name, "end", broken)

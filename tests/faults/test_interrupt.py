@@ -18,7 +18,7 @@ from tests.faults.tally import Tallies, turn
 from tests.faults.tracing import Call, run_under
 from tests.support.commands import Finished
 
-OWN = {"update": 6, "update, ill": 3, "rollback": 4, "init, fresh": 2, "init, adopt": 2}  # points of a run of CI
+OWN = {"update": 6, "update, ill": 3, "rollback": 4, "init, fresh": 2, "init, adopt": 2, "install": 3}  # for CI
 
 
 def interrupt(stage: Stage, number: int, at: Call, by: signal.Signals, *, is_before_flip: bool) -> list[str]:
@@ -58,7 +58,7 @@ def test_law_08_an_interrupted_command_cleans_up_and_says_so(
     points.check()
 
 
-STORM = {"update": 100, "update, ill": 50, "rollback": 50}  # signals; a run of CI sends a tenth of them
+STORM = {"update": 100, "update, ill": 50, "rollback": 50, "install": 50}  # signals; a run of CI sends a tenth of them
 FORKS = "?fork,?vfork,clone,?clone3"
 QUICK = 15.0  # seconds on a busy machine
 

@@ -16,6 +16,7 @@ KILL = "signal=KILL"
 KILLED = -signal.SIGKILL
 SHARE_BEFORE, SHARE_OF_CI = 3, 10  # of the calls before the change, one of so many, others on each commit
 BEFORE = {"update": 4, "update, adopted": 1, "rollback": 1, "init, fresh": 4, "init, adopt": 1}  # parts, side by side
+BEFORE |= {"install": 4}
 
 
 def kill(stage: Stage, number: int, at: Call) -> list[str]:
@@ -44,11 +45,11 @@ def test_law_08_a_kill_before_the_change_leaves_the_site_as_it_is(
 
 # The phase of the journal from which every call is tried. What `update, ill` does before that, `update` does, too.
 PHASES = {"update": "changing", "update, adopted": "changing", "update, ill": "going-back", "rollback": "changing"}
-PHASES |= {"init, fresh": "changing", "init, adopt": "building", "update, apart": "changing"}
-READY = ("update", "update, ill")  # their runs find the candidate ready, and come to the change at once
+PHASES |= {"init, fresh": "changing", "init, adopt": "building", "update, apart": "changing", "install": "changing"}
+READY = ("update", "update, ill", "install")  # their runs find the candidate ready, and come to the change at once
 RARE = dict.fromkeys(PHASES, 12) | dict.fromkeys(("update", "rollback", "init, adopt"), 6)  # CI tries one of so many
 PARTS = {"update": 2, "rollback": 2, "init, adopt": 1, "update, ill": 1, "init, fresh": 1, "update, adopted": 1}
-PARTS |= {"update, apart": 1}
+PARTS |= {"update, apart": 1, "install": 2}
 
 
 @pytest.mark.turns(4)
@@ -91,6 +92,7 @@ STATES: dict[str, tuple[str, Callable[[list[Call]], Call]]] = {
     "adopting": ("init, adopt", at_call("renameat2", "/site/.venv")),
     "adopted": ("init, adopt", at_call("renameat2", "/site/.venv", after=True)),
     "first release": ("init, fresh", AFTER_FLIP),
+    "installed": ("install", AFTER_FLIP),
 }
 
 

@@ -15,7 +15,7 @@ from tests.faults.tally import Tallies, turn
 from tests.faults.test_kill import KILLED
 
 KINDS = {"all lost": False, "entries written": True}
-SCENES = ("update", "rollback", "update, ill", "init, adopt", "init, fresh")
+SCENES = ("update", "rollback", "update, ill", "init, adopt", "init, fresh", "install")
 WRITING = {"read-tree", "checkout", "commit", "update-index", "update-ref", "push"}  # programs of git
 MANY, FEW = 16, 2  # points of each scene, the latter in CI: half of them while the change is under way
 

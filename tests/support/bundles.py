@@ -61,6 +61,7 @@ def make_bundle(site: SampleSite, path: Path, *, base: Path | None = None, **fac
             python=python,
             tags=name_platform(python),
             lock_sha256=members[LOCK].sha256,
+            selection="--group local",
             members=members,
             packages=tuple(BundledPackage(name, version, "index") for name, version in versions.items()),
             base=hashlib.sha256(_read(base)).hexdigest() if base else None,

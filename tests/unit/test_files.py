@@ -222,3 +222,15 @@ def test_law_08_a_product_is_on_the_disk_before_it_is_renamed(tmp_path: Path, mo
     monkeypatch.setattr(os, "rename", note_rename)
     copy_product(source, target, Path("a/b"), is_live=True)
     assert (calls, (target / "a/b").read_text()) == (["sync 4", "rename"], "made")
+
+
+def test_law_34_a_product_does_not_go_through_a_link(tmp_path: Path) -> None:
+    """A bundle may name a product below a directory that a commit has made a link."""
+    source, target, away = tmp_path / "built", tmp_path / "site", tmp_path / "away"
+    for path in (source / "out", target, away):
+        path.mkdir(parents=True)
+    (source / "out/b").touch()
+    (target / "out").symlink_to(away)
+    with pytest.raises(NotADirectoryError, match="out"):
+        copy_product(source, target, Path("out/b"))
+    assert not os.listdir(away)

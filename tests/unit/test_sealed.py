@@ -1,14 +1,20 @@
 """The seal of a venv, and what differs from it: a table of changes."""
 
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from pathlib import Path
 
 import pytest
 
+from releaser import releases
+from releaser.packages.hand_made import list_work
+from releaser.releases.release import Manifest, Release, State
 from releaser.releases.sealed import list_differences, take_seal
-from releaser.releases.venv import list_unrecorded
+from releaser.releases.venv import find_unknown, list_unrecorded
+from releaser.releases.verify import list_damage, list_faults
+from releaser.site.settings import Settings
 from tests.support.wheels import build_wheel
+from tests.unit.samples import KEY, NOW, make_site
 
 PACKAGES = "lib/python3.11/site-packages"
 #: Files of the packages `tea` and `cup`; both own `common.py`, and only one of them is right about it.
@@ -109,6 +115,29 @@ def test_law_39_what_differs_from_the_seal(venv: Path, name: str) -> None:
     assert ({*sealed.packages}, {*sealed.products}, sealed.relocatable) == ({*MODULES}, {"made/app.js"}, True)
     change(venv)
     assert [(each.sentence, each.kind) for each in list_differences(venv, sealed)] == differences
+
+
+def test_all_work_of_a_person_is_found_by_one_look(tmp_path: Path, venv: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where the Python does not start; each look reads the whole venv."""
+    sealed, looks = take_seal(venv, tmp_path / "built", "3.11.2"), list[Path]()
+    (tmp_path / "uv.lock").write_text(
+        "".join(f'[[package]]\nname = "{name}"\nversion = "1.0"\n' for name in MODULES), encoding="utf-8"
+    )
+    live = Release(tmp_path, Manifest("1", NOW, "built", KEY, "x", sealed=sealed), State("good", 1))
+    write(f"{PACKAGES}/local.py")(venv)
+    write(f"{PACKAGES}/tea/__init__.py")(venv)
+
+    def look(venv: Path, known: Set[str]) -> list[str]:
+        looks.append(venv)
+        return find_unknown(venv, known)
+
+    monkeypatch.setattr(releases.sealed, "find_unknown", look)
+    work = ["local.py was added", "tea/__init__.py is not as it was sealed"]
+    assert sorted(list_work(live, list_damage(live))) == work
+    assert len(looks) == 1
+    monkeypatch.setattr(releases.verify, "ask_python_version", lambda *_: "")
+    faults = [*list_faults(make_site(Settings()), live)]
+    assert list_work(live, faults) == work[:1]
 
 
 def test_a_package_whose_record_is_lost_is_named(venv: Path) -> None:
