@@ -54,7 +54,6 @@ PLACE = os.path.abspath(os.path.expanduser(PLACE))
 PROJECT = f"{PLACE}/project"
 _TIMES = {"always": "0s", "hourly": "1h", "daily": "1d", "weekly": "1w", "never": "5200w"}
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
-_PACKAGE = "venv-releaser[s3]" if "s3://" in str(SOURCES) else "venv-releaser"
 _RETRY = 3600.0  # seconds until the look after one that failed
 _LONGEST = 7200  # seconds of a look, then it is ended
 _SELF = "_RELEASER_STARTED"  # the process that has become the program
@@ -229,8 +228,9 @@ def _run(words: "list[str]", codes: "tuple[int, ...]" = (0,), **variables: str) 
 
 
 def _find_uv() -> str:
-    """Return uv: on PATH, or installed below PLACE."""
-    found = shutil.which("uv", path=os.pathsep.join([os.environ.get("PATH", os.defpath), f"{PLACE}/uv/bin"]))
+    """Return uv: on PATH, beside releaser, or installed below PLACE."""
+    places = [os.environ.get("PATH", os.defpath), *map(os.path.dirname, RELEASER[:1]), f"{PLACE}/uv/bin"]
+    found = shutil.which("uv", path=os.pathsep.join(places))
     if not found:
         _run([sys.executable, "-m", "pip", "install", "--quiet", "--target", f"{PLACE}/uv", "uv>=0.13"])
     return found or f"{PLACE}/uv/bin/uv"
@@ -241,7 +241,7 @@ def _find_releaser() -> "list[str]":
     found = shutil.which("releaser")
     if RELEASER or found:
         return RELEASER or [os.path.abspath(found or "")]
-    words = [_find_uv(), "tool", "install", "--quiet", "--python", ">=3.11", _PACKAGE]
+    words = [_find_uv(), "tool", "install", "-q", "-p", ">=3.11", "venv-releaser" + "[s3]" * ("s3://" in str(SOURCES))]
     try:
         _run(words, UV_TOOL_DIR=f"{PLACE}/tools", UV_TOOL_BIN_DIR=f"{PLACE}/bin")
     except ChildProcessError as error:
@@ -266,10 +266,10 @@ def _make_project() -> None:
         file.write(text + "".join(map(_write_index, SOURCES)))
     git = [*_GIT.split(), "-C", PROJECT]
     _run(["find", PROJECT, "-path", "*/.git/*.lock", "-delete"])  # of a look that was killed
-    if not _is_live():  # releaser makes all later locks
-        if copied:  # before anything else, `init` copies the wheels
-            _run([*_find_releaser(), "init", "--project", PROJECT], codes=())
-        _run([_find_uv(), "lock", "--quiet", "--upgrade", "--directory", PROJECT], UV_PYTHON=sys.executable)
+    if copied:  # before anything else, `init` copies the wheels
+        _run([*_find_releaser(), "init", "--project", PROJECT], codes=())
+    upgrade, codes = ([], ()) if _is_live() else (["--upgrade"], (0,))  # of a live one, the update says what is wrong
+    _run([_find_uv(), "lock", "--quiet", *upgrade, "--directory", PROJECT], codes, UV_PYTHON=python)
     _run([*git, "add", "pyproject.toml", "uv.lock"])
     _run([*git, "commit", "--quiet", "--message", f"What {NAME} needs"], codes=(0, 1))
 

@@ -251,6 +251,11 @@ def test_law_09_33_nothing_wedges_the_project_of_a_program(program: Program) -> 
     (program.place / "project/.git/index.lock").touch()  # of a look that was killed
     program.make_due()
     assert version(program.start()) == "1.1"
+    program.shelf = program.shelf.rename(program.base / "moved")
+    program.edit(f'"{program.base}/shelf"', f'"{program.shelf}"')
+    program.publish("1.2")
+    program.make_due()
+    assert version(program.start()) == "1.2"
     program.edit("_LONGEST = 7200", "_LONGEST = 1")
     program.hook("starting", "time.sleep(100)")
     says(program.start(), "the look for updates took more than 1 seconds")
