@@ -59,10 +59,10 @@ _LONGEST = 7200  # seconds of a look, then it is ended
 _SELF = "_RELEASER_STARTED"  # the process that has become the program
 _GIT = "git -c user.name=releaser -c user.email=releaser@localhost -c commit.gpgSign=false -c core.hooksPath=/dev/null"
 _MISLEADING_VARIABLES = re.compile("GIT_(?!SSH)|PYTHON|VIRTUAL_ENV|UV_(PROJECT|FROZEN|LOCKED)|" + _SELF)
+_IMPORT = "import {0} as m, importlib.util as u; assert not hasattr(m, '__path__') or u.find_spec('{0}.__main__'), m"
 _LOAD = """import importlib.metadata, sys
-for package in importlib.metadata.distributions():
-    for point in package.entry_points:
-        if (point.group, point.name) == ("console_scripts", sys.argv[1]): point.load()
+for point in [point for package in importlib.metadata.distributions() for point in package.entry_points]:
+    if (point.group, point.name) == ("console_scripts", sys.argv[1]): point.load()
 """
 _PYPROJECT = """[project]
 name = "program"
@@ -258,7 +258,7 @@ def _make_project() -> None:
     if _is_live():
         version, python = os.listdir(f"{PROJECT}/.venv/lib")[0][len("python") :], f"{PROJECT}/.venv/bin/python"
     copied = [f"{name}={source}" for name, source in SOURCES.items() if source.startswith("s3://")]
-    verify = VERIFY or ["python", "-c", f"import {MAIN[2]}" if MAIN[1:2] == ["-m"] else _LOAD, MAIN[0]]
+    verify = VERIFY or ["python", "-c", _IMPORT.format(MAIN[2]) if MAIN[1:2] == ["-m"] else _LOAD, MAIN[0]]
     settings = (f">={version}", [*PACKAGES, *SOURCES], os.path.realpath(python), copied, verify)
     text = _PYPROJECT.format(*(json.dumps(value, ensure_ascii=False) for value in settings))
     _run(["git", "init", "--quiet", "--initial-branch=main", PROJECT])

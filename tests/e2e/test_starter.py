@@ -117,6 +117,9 @@ def test_law_03_05_only_what_passes_goes_live_and_the_way_back_works(program: Pr
     broken = program.start()
     assert version(broken) == "1.0"
     says(broken, "hello: ", "No module named 'what_is_missing'")
+    build_wheel(program.shelf, "hello", "1.1.1", modules={"hello/__init__.py": ""})
+    program.make_due()
+    assert version(program.start()) == "1.0"  # `python -m hello` needs hello/__main__.py
     program.publish("1.2")
     program.make_due()
     assert version(program.start(python=True)) == "1.2"
