@@ -6,8 +6,9 @@ import signal
 import sys
 
 if sys.argv[1:2] == ["exec"] and "--help" not in sys.argv[:3]:  # at once: importing the rest takes longer than a start
-    _starter = os.path.join(os.path.dirname(os.path.dirname(__file__)), "program", "starter.py")
-    os.execv(sys.executable, [sys.executable, "-I", "-S", _starter, *sys.argv[2:]])  # noqa: S606
+    from releaser.program import execute
+
+    execute.start(sys.argv[2:])
 gc.disable()  # thousands of classes are made, and none is garbage: looking for some takes a tenth of the start
 # Nothing has begun, so a signal meanwhile ends it at once, without the traceback of Ctrl-C.
 _handlers = {

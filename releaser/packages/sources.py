@@ -33,7 +33,7 @@ from releaser.system.text import count, join_few, normalize_name, redact, word
 S3 = "s3://"
 INDEX = "index.json"
 LIMIT = 120.0  # seconds for a source; the next run goes on with what is left
-_SILENCE = 5.0  # seconds without a byte
+_SILENCE = 10.0  # seconds without a byte
 _MOST = 10_000  # wheels of a source
 _LARGEST = 4 << 30  # bytes of one
 _NOT_WHEELS = (".egg", ".tar.gz", ".zip", ".tar.bz2")

@@ -62,5 +62,6 @@ def write_starter(program: Program) -> str:
     lines = STARTER.read_text(encoding="utf-8").replace('"$HOME"/.local/share/releaser/app', shell, 1).splitlines()
     for field, value in values.items():
         number = next(number for number, line in enumerate(lines) if re.match(rf"{field.upper()}\b", line))
-        lines[number] = f"{lines[number].partition(' = ')[0]} = {json.dumps(value, ensure_ascii=False)}"
+        start, comment = re.fullmatch(r"(.*? = ).*?(  # .*)?", lines[number]).groups("")  # type: ignore[union-attr]
+        lines[number] = f"{start}{json.dumps(value, ensure_ascii=False)}{comment}"
     return "\n".join(lines) + "\n"

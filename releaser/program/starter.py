@@ -12,7 +12,15 @@ command -v python3 >/dev/null || PATH="$PATH:$place/project/.venv/bin"
 exec python3 -I -S "$0" "$@"
 """
 
+import fcntl
+import json
 import os
+import re
+import select
+import shlex
+import shutil
+import signal
+import subprocess
 import sys
 import time
 
@@ -20,18 +28,12 @@ import time
 NAME = "releaser exec"
 PLACE = "~/.local/share/releaser/app"
 PACKAGES: "list[str]" = []
-# By package, the only place that may offer it: an index, a directory, or s3://BUCKET/PREFIX.
-SOURCES: "dict[str, str]" = {}
-# The command; its program is one of the release.
-MAIN: "list[str]" = []
-# A command that each release must pass before it is live. If empty, what is started is imported.
-VERIFY: "list[str]" = []
-# The least time between two looks for updates: hourly, daily, weekly, always, never, or such as 12h.
-REFRESH = "daily"
-# How long a start waits for an update, which then goes on in the background.
-WAIT = "5s"
-# The command of releaser. If empty, it is found on PATH, or installed below PLACE.
-RELEASER: "list[str]" = []
+SOURCES: "dict[str, str]" = {}  # by package, the only place that may offer it: an index, a directory, s3://BUCKET/PREFIX
+MAIN: "list[str]" = []  # the command; its program is one of the release
+VERIFY: "list[str]" = []  # a command that each release must pass before it is live; if empty, MAIN is imported
+REFRESH = "daily"  # least time between two looks for updates: hourly, daily, weekly, always, never, or such as 12h
+WAIT = "5s"  # how long a start waits for an update, which then goes on in the background
+RELEASER: "list[str]" = []  # the command of releaser; if empty, it is found on PATH, or installed below PLACE
 
 
 def starting() -> None:
@@ -48,38 +50,31 @@ def failed(reason: str) -> None:
 
 
 # The end of these lines. Nothing below is specific to the program.
-_FORMS = {"always": "0s", "hourly": "1h", "daily": "1d", "weekly": "1w", "never": "5200w"}
+PLACE = os.path.abspath(os.path.expanduser(PLACE))
+PROJECT = f"{PLACE}/project"
+_TIMES = {"always": "0s", "hourly": "1h", "daily": "1d", "weekly": "1w", "never": "5200w"}
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 _RETRY = 3600.0  # seconds until the look after one that failed
 _LONGEST = 7200  # seconds of a look, then it is ended
 _SELF = "_RELEASER_STARTED"  # the process that has become the program
-# Imports what a release starts: the module of `-m` or of a script, and the modules of each package.
-_IMPORT = """
-import importlib, re, sys
-from importlib import metadata
-main, names, modules = sys.argv[1], sys.argv[2:], set()
-if main.startswith("-m "): modules.add(main[3:])
-for package in metadata.distributions():
-    modules |= {point.value.split(":")[0].strip() for point in package.entry_points if point.name == main}
-    if re.sub("[-_.]+", "-", package.metadata["Name"] or "").lower() in names:
-        paths = [file.with_suffix("").parts for file in package.files or () if file.suffix == ".py"]
-        modules |= {path[0] for path in paths if path[1:] in ((), ("__init__",)) and path[0].isidentifier()}
-for module in sorted(modules): importlib.import_module(module)
+_GIT = "git -c user.name=releaser -c user.email=releaser@localhost -c commit.gpgSign=false -c core.hooksPath=/dev/null"
+_MISLEADING_VARIABLES = re.compile("GIT_(?!SSH)|PYTHON|VIRTUAL_ENV|UV_(PROJECT|FROZEN|LOCKED)|" + _SELF)
+_IMPORT = "import {0} as m, importlib.util as u; assert not hasattr(m, '__path__') or u.find_spec('{0}.__main__'), m"
+_LOAD = """import importlib.metadata, sys
+for point in [point for package in importlib.metadata.distributions() for point in package.entry_points]:
+    if (point.group, point.name) == ("console_scripts", sys.argv[1]): point.load()
 """
-_PROJECT = """[project]
+_PYPROJECT = """[project]
 name = "program"
 version = "0"
 requires-python = {}
 dependencies = {}
-
 [tool.uv]
 package = false
 no-build = true
-
 [tool.releaser]
 python = {}
 environment = "local"
-environment_file = ""
 git_pull = false
 git_push = false
 restart = "none"
@@ -87,63 +82,44 @@ audit = "off"
 sources = {}
 test_command = {}
 """
-_INDEX = """
-[[tool.uv.index]]
+_INDEX = """[[tool.uv.index]]
 name = {name}
 url = {url}
 format = "{form}"
 explicit = true
-
 [tool.uv.sources.{name}]
 index = {name}
 """
 
 
-class _FailedError(Exception):
-    """The look for updates failed; the message is for people."""
-
-
-def _start(place: str, project: str, words: "list[str]", limits: "list[float]") -> None:
-    """Look for updates if that is due, and become the program. `limits` are the seconds of REFRESH and WAIT."""
+def start(words: "list[str]") -> None:
+    """Look for updates if that is due, and become the program in the live release."""
     if os.environ.get(_SELF) == str(os.getpid()):
         _end(70, f"its command leads back to {__file__}, so nothing would start.")
-    if not _is_fresh(place, project, limits[0]) or os.path.exists(os.path.join(place, "news")):
+    if not _is_fresh() or os.path.exists(f"{PLACE}/news"):
         try:
-            os.makedirs(place, mode=0o700, exist_ok=True)
-            if os.stat(place).st_uid != os.geteuid() or os.stat(place).st_mode & 0o022:
-                _end(1, f"{place} is not yours alone, so nothing was started. Look at `ls -ld` of it.")
-            _claim(place)
-            _look(place, project, limits)
+            _look(time.monotonic() + read_seconds("--wait", WAIT))
         except OSError as error:
             print(f"{NAME}: it cannot look for updates: {error}", file=sys.stderr)
-    venv = _find_live(project)
-    if not venv:
+    if not _is_live():
         _end(1, "it has no release yet, so it cannot start. The next start tries again.")
-    _become(venv, words)
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # Python ignores it, and so would the program
+    os.execv("/bin/sh", ["sh", "-c", _write_shell(), NAME, *words])
 
 
-def _claim(place: str) -> None:
-    """Let the link `program` lead to this file. Another program of this PLACE, which it would start, is refused."""
-    link, new = os.path.join(place, "program"), os.path.join(place, f"program.{os.getpid()}")
-    if os.path.exists(link):
-        with open(link, encoding="utf-8") as other, open(__file__, encoding="utf-8") as own:
-            if PACKAGES and other.read() != own.read():
-                _end(1, f"{os.readlink(link)} has the same PLACE, so nothing was started. Delete it, or change PLACE.")
-    elif os.path.exists(os.path.join(place, "due")):
-        os.unlink(os.path.join(place, "due"))  # of a file that has gone
-    os.symlink(os.path.abspath(__file__), new)
-    os.replace(new, link)
+def _write_shell() -> str:
+    """Return the shell's lines that become a program in the live release."""
+    venv = shlex.quote(f"{PROJECT}/.venv")
+    names = f'{_SELF}="$$" VIRTUAL_ENV={venv} PATH={venv}/bin:"${{PATH:-{os.defpath}}}"'
+    return f'unset PYTHONHOME\nexport {names}\nexec "$@"\n'
 
 
-def _is_fresh(place: str, project: str, refresh: float) -> bool:
-    """Return True if a release is live, no look for updates is due, and this file is as it was at the last one."""
-    try:
-        due, looked, now = os.stat(os.path.join(place, "due")), os.stat(os.path.join(place, "lock")), time.time()
-        is_own = due.st_uid == os.geteuid() and os.path.samefile(os.path.join(place, "program"), __file__)
-    except OSError:
-        return False
-    is_due = not now < due.st_mtime <= now + max(refresh, _RETRY)
-    return is_own and not is_due and os.stat(__file__).st_mtime < looked.st_mtime <= now and _find_live(project) != ""
+def read_seconds(option: str, text: str) -> float:
+    """Return the seconds of a time such as 12h. Ends this process if it is none."""
+    text = _TIMES.get(text, text)
+    if not text[:-1].isdigit() or text[-1] not in _UNITS:
+        _end(2, f"{option} must be hourly, daily, weekly, always, never or such as 12h, not `{text}`.")
+    return float(text[:-1]) * _UNITS[text[-1]]
 
 
 def _end(code: int, message: str) -> None:
@@ -151,305 +127,174 @@ def _end(code: int, message: str) -> None:
     sys.exit(code)
 
 
-def _find_live(project: str) -> str:
-    """Return the path of the live release's venv; empty if its Python cannot start."""
-    venv = os.path.join(project, ".venv")
-    return venv if os.access(os.path.join(venv, "bin", "python"), os.X_OK) else ""
+def _is_live() -> bool:
+    return os.access(f"{PROJECT}/.venv/bin/python", os.X_OK)
 
 
-def _become(venv: str, words: "list[str]") -> None:
-    import _signal  # type: ignore[import-not-found]
-
-    for number in (_signal.SIGPIPE, _signal.SIGXFSZ):  # Python ignores them, and so would the program
-        _signal.signal(number, _signal.SIG_DFL)
-    path = os.path.join(venv, "bin") + os.pathsep + os.environ.get("PATH", os.defpath)
-    env = {**os.environ, "VIRTUAL_ENV": venv, "PATH": path, _SELF: str(os.getpid())}
-    env.pop("PYTHONHOME", None)
-    program = os.path.join(venv, "bin", words[0])
-    program = program if os.path.exists(program) else words[0]
+def _is_fresh() -> bool:
+    """Return True if a release is live, no look for updates is due, and this file is as it was at the last one."""
+    longest, now = max(read_seconds("--refresh", REFRESH), _RETRY), time.time()
     try:
-        os.execvpe(program, [program, *words[1:]], env)
-    except OSError as error:
-        _end(127, f"`{words[0]}` cannot be started: {error.strerror}.")
+        due, looked = (os.stat(f"{PLACE}/{name}").st_mtime for name in ("due", "lock"))
+        is_due = not now < due <= now + longest or not os.stat(__file__).st_mtime < looked <= now
+        return not is_due and os.path.samefile(f"{PLACE}/program", __file__) and _is_live()
+    except OSError:
+        return False
 
 
-def _look(place: str, project: str, limits: "list[float]") -> None:
-    """Let another process look for updates, if that is due, and print what it says, until it ends or WAIT is over.
-
-    If one looks already, a start without a live release waits for it, and no other. What is said later stays in the
-    file `news`, which the next start prints.
-    """
-    import fcntl
-
-    lock, other = (os.open(os.path.join(place, "lock"), os.O_RDWR | os.O_CREAT, 0o600) for _ in "12")
+def _look(limit: float) -> None:
+    """Let another process look for updates if that is due, and print what it says, until it ends or time is over."""
+    os.makedirs(PLACE, mode=0o700, exist_ok=True)
+    if os.stat(PLACE).st_uid != os.geteuid() or os.stat(PLACE).st_mode & 0o022:
+        _end(1, f"{PLACE} is not yours alone, so nothing was started. Look at `ls -ld` of it.")
+    link = f"{PLACE}/program"
+    if PACKAGES and os.path.exists(link) and not os.path.samefile(link, __file__):
+        _end(1, f"{os.readlink(link)} has the same PLACE, so nothing was started. Delete it, or change PLACE.")
+    lock = os.open(f"{PLACE}/lock", os.O_RDWR | os.O_CREAT, 0o600)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return None if _find_live(project) else fcntl.flock(lock, fcntl.LOCK_SH)
-    news = open(os.path.join(place, "news"), "a+", encoding="utf-8", errors="replace")  # noqa: SIM115
-    news.seek(0)
-    if not _is_fresh(place, project, limits[0]):  # another start may have looked meanwhile
+    except OSError:  # another start looks: only one without a release waits for it
+        return None if _is_live() else fcntl.flock(lock, fcntl.LOCK_SH)
+    news = os.open(f"{PLACE}/news", os.O_RDONLY | os.O_CREAT, 0o600)
+    ended, end = os.pipe()
+    if not _is_fresh():  # another start may have looked meanwhile
         if os.fork() == 0:
             if os.fork() == 0:  # so that the program does not get a child that it has not started
-                _run_detached(place, project, limits[0], lock)
+                _update(lock, end)
             os._exit(0)
         os.wait()
-    os.close(lock)
-    limit = time.monotonic() + limits[1]
-    while True:
-        try:
-            fcntl.flock(other, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            break
-        except OSError:
-            sys.stderr.write(news.read())
-        if time.monotonic() > limit and _find_live(project):
+    os.close(end)
+    while not select.select([ended], [], [], 0.02)[0]:
+        os.write(2, os.read(news, 1 << 20))
+        if time.monotonic() > limit and _is_live():
             return None
-        time.sleep(0.02)
-    sys.stderr.write(news.read())
-    return os.unlink(news.name)
+    os.write(2, os.read(news, 1 << 20))
+    return os.unlink(f"{PLACE}/news")
 
 
-def _run_detached(place: str, project: str, refresh: float, lock: int) -> None:
-    """Look for updates, and end this process. It keeps no stream of the program open."""
+def _update(lock: int, end: int) -> None:
+    """Look for updates, and end this process. It keeps no file of the program open but these."""
     try:
-        import signal
-
+        before, reason, pause = os.path.realpath(f"{PROJECT}/.venv"), "", read_seconds("--refresh", REFRESH)
         os.setsid()
-        os.utime(lock)
-        signal.signal(signal.SIGALRM, _give_up)
-        signal.alarm(_LONGEST)
-        news = os.open(os.path.join(place, "news"), os.O_WRONLY | os.O_APPEND)
-        for old, new in ((os.open(os.devnull, os.O_RDONLY), 0), (news, 1), (news, 2)):
+        news = os.open(f"{PLACE}/news", os.O_WRONLY | os.O_APPEND)
+        for new, old in enumerate((os.open(os.devnull, os.O_RDONLY), news, news)):
             os.dup2(old, new)
-        os.closerange(3, lock)
-        os.closerange(lock + 1, 4096)
-        _update(place, project, refresh)
+        for low, high in ((3, lock), (lock + 1, end), (end + 1, 4096)):
+            os.closerange(low, high)
+        os.utime(f"{PLACE}/lock")
+        signal.signal(signal.SIGALRM, signal.default_int_handler)
+        signal.alarm(_LONGEST)
+        try:
+            starting()
+            if PACKAGES:
+                _make_project()
+            command = "update" if os.path.lexists(f"{PROJECT}/.venv") else "init"
+            _run([*_find_releaser(), command, "--project", PROJECT], codes=(0, 8))
+        except KeyboardInterrupt:
+            reason = f"the look for updates took more than {_LONGEST} seconds."
+        except Exception as error:  # noqa: BLE001 - of a hook, too
+            reason = str(error) if isinstance(error, OSError) else repr(error)
+        if _is_live():  # else the next start tries again
+            _write_due(time.time() + (min(pause, _RETRY) if reason else pause))
+        if reason:
+            failed(reason)
+        if _is_live() and os.path.realpath(f"{PROJECT}/.venv") != before:
+            succeeded()
     except BaseException:  # noqa: BLE001 - of a hook, too: the next start prints it
-        import traceback
-
-        traceback.print_exc()
+        sys.excepthook(*sys.exc_info())
     finally:
-        sys.stdout.flush()
-        os._exit(0)
+        sys.exit()
 
 
-def _give_up(*_: object) -> None:
-    raise _FailedError(f"the look for updates took more than {_LONGEST} seconds.")
-
-
-def _update(place: str, project: str, refresh: float) -> None:
-    before, reason = os.path.realpath(_find_live(project)), ""
-    try:
-        starting()
-        if PACKAGES:
-            _make_project(place, project)
-        _run_releaser(place, project)
-    except Exception as error:  # noqa: BLE001 - of a hook, too
-        reason = str(error) if isinstance(error, (_FailedError, OSError)) else repr(error)
-    venv = _find_live(project)
-    if venv:  # else the next start tries again
-        _write_due(place, venv, time.time() + (min(refresh, _RETRY) if reason else refresh))
-    if reason:
-        failed(reason)
-    if venv and os.path.realpath(venv) != before:
-        succeeded()
-
-
-def _write_due(place: str, venv: str, moment: float) -> None:
-    """Write the shell's lines that start the program; their time is that of the next look."""
-    from shlex import quote
-
-    program, path = os.path.join(venv, "bin", *MAIN[:1]), os.path.join(venv, "bin")
-    with open(os.path.join(place, "due.new"), "w", encoding="utf-8") as file:
-        if MAIN and os.access(program, os.X_OK):
-            file.write(f"if [ -x {quote(path)}/python ] && [ -x {quote(program)} ]; then\nunset PYTHONHOME\n")
-            file.write(f'export {_SELF}="$$" VIRTUAL_ENV={quote(venv)} PATH={quote(path)}:"${{PATH:-{os.defpath}}}"\n')
-            file.write(f'exec {" ".join(map(quote, [program, *MAIN[1:]]))} "$@"\nfi\n')
+def _write_due(moment: float) -> None:
+    """Write the file that the shell above reads; its time is that of the next look."""
+    with open(f"{PLACE}/due.new", "w", encoding="utf-8") as file:
+        file.write(f"if [ -x {shlex.quote(PROJECT)}/.venv/bin/python ]; then\n")
+        file.write(f'set -- {" ".join(map(shlex.quote, MAIN))} "$@"\n{_write_shell()}fi\n')
     os.utime(file.name, (moment, moment))
-    os.replace(file.name, os.path.join(place, "due"))
+    os.symlink(os.path.abspath(__file__), f"{PLACE}/program.{os.getpid()}")
+    os.replace(f"{PLACE}/program.{os.getpid()}", f"{PLACE}/program")
+    os.replace(file.name, f"{PLACE}/due")
 
 
-def _run(words: "list[str]", env: "dict[str, str] | None" = None, codes: "tuple[int, ...]" = (0,)) -> str:
-    """Return the output of a program. Raises _FailedError if it ends with another code; none: all will do."""
-    import subprocess
-
-    misleading = ("GIT_", "PYTHON", "VIRTUAL_ENV", "RELEASER_PROJECT", "UV_PROJECT", "UV_FROZEN", "UV_LOCKED", _SELF)
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(misleading) or "SSH" in name}
-    # From the root, where nobody else has modules; both outputs in one pipe.
-    done = subprocess.run(words, cwd="/", env={**kept, **(env or {})}, stdout=-1, stderr=-2, check=False)
-    output = done.stdout.decode("utf-8", "replace").strip()
+def _run(words: "list[str]", codes: "tuple[int, ...]" = (0,), **variables: str) -> None:
+    """Run a program in the root. Raises ChildProcessError with its output if it ends with none of the codes, if any."""
+    env = {name: value for name, value in os.environ.items() if not _MISLEADING_VARIABLES.match(name)}
+    done = subprocess.run(words, cwd="/", env={**env, **variables}, stdout=-1, stderr=-2, check=False)
     if codes and done.returncode not in codes:
-        raise _FailedError(output or f"`{' '.join(words[:2])}` ended with {done.returncode}.")
-    return output
+        output = done.stdout.decode("utf-8", "replace").strip()
+        raise ChildProcessError(output or f"`{' '.join(words[:2])}` ended with {done.returncode}.")
 
 
-def _find_uv(place: str) -> str:
-    """Return uv: beside releaser or this file, on PATH, or installed below PLACE. Raises _FailedError."""
-    from shutil import which
-
-    own = os.path.join(place, "uv", "bin")
-    beside = [os.path.dirname(path) for path in (*RELEASER[:1], os.path.abspath(__file__))]
-    uv = which("uv", path=os.pathsep.join([*beside, os.environ.get("PATH", os.defpath), own]))
-    if uv is None:
-        _run([sys.executable, "-m", "pip", "install", "--quiet", "--target", os.path.dirname(own), "uv>=0.13"])
-    return uv or os.path.join(own, "uv")
+def _find_uv() -> str:
+    """Return uv: on PATH, beside releaser, or installed below PLACE."""
+    places = [os.environ.get("PATH", os.defpath), *map(os.path.dirname, RELEASER[:1]), f"{PLACE}/uv/bin"]
+    found = shutil.which("uv", path=os.pathsep.join(places))
+    if not found:
+        _run([sys.executable, "-m", "pip", "install", "--quiet", "--target", f"{PLACE}/uv", "uv>=0.13"])
+    return found or f"{PLACE}/uv/bin/uv"
 
 
-def _find_releaser(place: str) -> "list[str]":
-    """Return the command of releaser; below PLACE it is installed, and again if its Python has gone."""
-    from shutil import which
-
-    if not PACKAGES:  # this file is a part of releaser
-        return [sys.executable, "-I", "-m", "releaser"]
-    found, own = which("releaser"), os.path.join(place, "bin")
+def _find_releaser() -> "list[str]":
+    """Return the command of releaser, which is installed below PLACE. If that fails, the locked venv is made alone."""
+    found = shutil.which("releaser")
     if RELEASER or found:
         return RELEASER or [os.path.abspath(found or "")]
-    env = {"UV_TOOL_DIR": os.path.join(place, "tools"), "UV_TOOL_BIN_DIR": own}
-    package = f"venv-releaser{'[s3]' * bool(_list_s3())}"
-    _run([_find_uv(place), "tool", "install", "--quiet", "--python", ">=3.11", package], env)
-    return [os.path.join(own, "releaser")]
-
-
-def _run_releaser(place: str, project: str) -> None:
-    """Update the project; without releaser, make a plain venv if there is none. Raises _FailedError."""
+    words = [_find_uv(), "tool", "install", "-q", "-p", ">=3.11", "venv-releaser" + "[s3]" * ("s3://" in str(SOURCES))]
     try:
-        releaser = _find_releaser(place)
-    except _FailedError as error:
-        if not _find_live(project):
-            with open(os.path.join(project, "pyproject.toml"), encoding="utf-8") as file:
-                python = _name_python(file.read())
-            _run([_find_uv(place), "sync", "--quiet", "--frozen", "--directory", project], python)
+        _run(words, UV_TOOL_DIR=f"{PLACE}/tools", UV_TOOL_BIN_DIR=f"{PLACE}/bin")
+    except ChildProcessError as error:
+        if os.path.exists(f"{PROJECT}/uv.lock") and not _is_live():
+            _run([_find_uv(), "sync", "--quiet", "--frozen", "--directory", PROJECT], UV_PYTHON=sys.executable)
         needs = "it is not kept up to date: releaser, which needs Python 3.11 or newer, cannot be installed."
-        raise _FailedError(f"{needs}\n{error}") from None
-    command = "update" if os.path.lexists(os.path.join(project, ".venv")) else "init"
-    _run([*releaser, command, "--project", project], codes=(0, 8))
+        raise ChildProcessError(f"{needs}\n{error}") from None
+    return [f"{PLACE}/bin/releaser"]
 
 
-def _make_project(place: str, project: str) -> None:
+def _make_project() -> None:
     """Make the project, or change it as the program's lines have changed: the next update tests the change."""
-    import glob
-    import shutil
-
-    git = ["git", "-C", project]
-    for options in (
-        "user.name=releaser",
-        "user.email=releaser@localhost",
-        "commit.gpgSign=false",
-        "core.hooksPath=/dev/null",
-    ):
-        git += ["-c", options]
-    os.makedirs(project, exist_ok=True)
-    for path in glob.glob(os.path.join(glob.escape(project), ".git", "**", "*.lock"), recursive=True):
-        os.unlink(path)  # of a look that was killed
-    before = _run([*git, "show", "HEAD:pyproject.toml"], codes=(0, 128))
-    text, draft, is_live = _write_pyproject(place, before), os.path.join(place, "draft"), _find_live(project)
-    if before == text.strip() and is_live:
-        return
-    shutil.rmtree(draft, ignore_errors=True)
-    os.mkdir(draft)
-    if os.path.exists(os.path.join(project, "uv.lock")):
-        shutil.copy(os.path.join(project, "uv.lock"), draft)
-    _run([*git, "init", "--quiet", "--initial-branch=main"])
-    for directory in (draft,) if os.path.exists(os.path.join(project, "pyproject.toml")) else (draft, project):
-        with open(os.path.join(directory, "pyproject.toml"), "w", encoding="utf-8") as file:
-            file.write(text)
-    if _list_s3():  # before anything else, `init` copies the wheels
-        _run([*_find_releaser(place), "init", "--project", project], {"RELEASER_SOURCES": " ".join(_list_s3())}, ())
-    upgrade = [] if is_live else ["--upgrade"]
-    _run([_find_uv(place), "lock", "--quiet", *upgrade, "--directory", draft], _name_python(text))
-    for name in ("pyproject.toml", "uv.lock"):
-        os.replace(os.path.join(draft, name), os.path.join(project, name))
+    version, python = ".".join(map(str, sys.version_info[:2])), sys.executable
+    if _is_live():
+        version, python = os.listdir(f"{PROJECT}/.venv/lib")[0][len("python") :], f"{PROJECT}/.venv/bin/python"
+    copied = [f"{name}={source}" for name, source in SOURCES.items() if source.startswith("s3://")]
+    verify = VERIFY or ["python", "-c", _IMPORT.format(MAIN[2]) if MAIN[1:2] == ["-m"] else _LOAD, MAIN[0]]
+    settings = (f">={version}", [*PACKAGES, *SOURCES], os.path.realpath(python), copied, verify)
+    text = _PYPROJECT.format(*(json.dumps(value, ensure_ascii=False) for value in settings))
+    _run(["git", "init", "--quiet", "--initial-branch=main", PROJECT])
+    with open(f"{PROJECT}/pyproject.toml", "w", encoding="utf-8") as file:
+        file.write(text + "".join(map(_write_index, SOURCES)))
+    git = [*_GIT.split(), "-C", PROJECT]
+    _run(["find", PROJECT, "-path", "*/.git/*.lock", "-delete"])  # of a look that was killed
+    if copied:  # before anything else, `init` copies the wheels
+        _run([*_find_releaser(), "init", "--project", PROJECT], codes=())
+    upgrade, codes = ([], ()) if _is_live() else (["--upgrade"], (0,))  # of a live one, the update says what is wrong
+    _run([_find_uv(), "lock", "--quiet", *upgrade, "--directory", PROJECT], codes, UV_PYTHON=python)
     _run([*git, "add", "pyproject.toml", "uv.lock"])
     _run([*git, "commit", "--quiet", "--message", f"What {NAME} needs"], codes=(0, 1))
 
 
-def _list_s3() -> "list[str]":
-    return [f"{_normalize(name)}={source}" for name, source in SOURCES.items() if source.startswith("s3://")]
-
-
-def _name_python(text: str) -> "dict[str, str]":
-    return {"UV_PYTHON": text.split('\npython = "')[1].split('"')[0]}
-
-
-def _normalize(name: str) -> str:
-    import re
-
-    return re.sub(r"[-_.]+", "-", re.split(r"[^A-Za-z0-9._-]", name)[0]).lower()
-
-
-def _write_pyproject(place: str, before: str) -> str:
-    """Return the project for uv and releaser. Its Python stays the same while that exists."""
-    import json
-    import re
-
-    version, python = ".".join(map(str, sys.version_info[:2])), os.path.realpath(sys.executable)
-    found = re.search(r'\nrequires-python = ">=(.+)"\n(?s:.*)\npython = "(.+)"\n', before)
-    if found and os.access(found[2], os.X_OK):
-        version, python = found[1], found[2]
-    needed = [*PACKAGES, *(name for name in SOURCES if _normalize(name) not in map(_normalize, PACKAGES))]
-    main = "-m " + MAIN[2] if MAIN[1:2] == ["-m"] else MAIN[0]
-    verify = VERIFY or ["python", "-c", _IMPORT, main, *map(_normalize, needed)]
-    values = (json.dumps(value, ensure_ascii=False) for value in (f">={version}", needed, python, _list_s3(), verify))
-    text = _PROJECT.format(*values)
-    for name, source in SOURCES.items():
-        is_s3 = source.startswith("s3://")
-        is_index = "://" in source and not is_s3
-        copies = os.path.join(place, ".releaser", "project", "sources")
-        url = source if is_index else copies if is_s3 else _find_directory(source, name)
-        form = "simple" if is_index else "flat"
-        text += _INDEX.format(name=json.dumps(_normalize(name)), url=json.dumps(url), form=form)
-    return text
-
-
-def _find_directory(source: str, name: str) -> str:
-    """Return the path of a directory. Files of the package that are no wheels are said."""
-    path = os.path.abspath(os.path.expanduser(source))
-    for file in sorted(os.listdir(path)):
-        is_other = file.endswith((".egg", ".tar.gz", ".zip"))
-        if is_other and _normalize(file).startswith(_normalize(name) + "-"):
-            print(f"{NAME}: only wheels are installed, so not {os.path.join(path, file)}.", file=sys.stderr)
-    return path
-
-
-def _read_seconds(option: str, text: str) -> float:
-    form = _FORMS.get(text, text)
-    if not form[:-1].isdigit() or form[-1] not in _UNITS:
-        _end(2, f"{option} must be hourly, daily, weekly, always, never or such as 12h, not `{text}`.")
-    return float(form[:-1]) * _UNITS[form[-1]]
-
-
-def _main(arguments: "list[str]") -> None:
-    """Start the program of this file; without PACKAGES, a command in a project that exists: `releaser exec`."""
-    place, words = os.path.abspath(os.path.expanduser(PLACE)), [*MAIN, *arguments]
-    project = os.path.join(place, "project")
-    options = {"--refresh": REFRESH, "--wait": WAIT}
-    if PACKAGES and arguments[:1] == ["--releaser"]:  # such as `--releaser rollback`
-        os.environ["RELEASER_PROJECT"] = project
-        words = [*_find_releaser(place), *arguments[1:]]
-        os.execvp(words[0], words)
-    if not PACKAGES:
-        end = arguments.index("--") if "--" in arguments else 0
-        options = {
-            **options,
-            "--project": os.environ.get("RELEASER_PROJECT", "."),
-            **dict(zip(arguments[:end:2], arguments[1:end:2])),
-        }
-        words = arguments[end + 1 :]
-        if not words or not end or end % 2 or len(options) > 3:
-            _end(2, "run `releaser exec [--refresh TIME] [--wait TIME] [--project PATH] -- COMMAND…`.")
-        project = os.path.realpath(options["--project"])
-        while not os.path.exists(os.path.join(project, "pyproject.toml")) and project != "/":
-            project = os.path.dirname(project)
-        cache = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
-        place = os.path.join(cache, "releaser", project.strip("/").replace("/", "%"))
-    limits = [_read_seconds(option, options[option]) for option in ("--refresh", "--wait")]
-    _start(place, project, words, limits)
+def _write_index(name: str) -> str:
+    """Return the only source of a package. Prints which files are no wheels."""
+    source, start = SOURCES[name], f"{name}-".replace("_", "-").lower()
+    url, form = source, "simple" if re.match("https?://", source) else "flat"
+    if source.startswith("s3://"):
+        url = f"{PLACE}/.releaser/project/sources"
+    elif form == "flat":
+        url = os.path.abspath(os.path.expanduser(source))
+        for file in sorted(os.listdir(url)):
+            if file.endswith((".egg", ".tar.gz", ".zip")) and file.replace("_", "-").lower().startswith(start):
+                print(f"{NAME}: only wheels are installed, so not {url}/{file}.", file=sys.stderr)
+    return _INDEX.format(name=json.dumps(name), url=json.dumps(url, ensure_ascii=False), form=form)
 
 
 if __name__ == "__main__":
     try:
-        _main(sys.argv[1:])
+        if sys.argv[1:2] == ["--releaser"]:  # such as `--releaser rollback`
+            releaser = _find_releaser()
+            os.execvpe(releaser[0], [*releaser, *sys.argv[2:]], {**os.environ, "RELEASER_PROJECT": PROJECT})
+        start([*MAIN, *sys.argv[1:]])
     except KeyboardInterrupt:
         sys.exit(130)
-    except (_FailedError, OSError) as error:
+    except OSError as error:
         _end(1, str(error))

@@ -117,6 +117,9 @@ def test_law_03_05_only_what_passes_goes_live_and_the_way_back_works(program: Pr
     broken = program.start()
     assert version(broken) == "1.0"
     says(broken, "hello: ", "No module named 'what_is_missing'")
+    build_wheel(program.shelf, "hello", "1.1.1", modules={"hello/__init__.py": ""})
+    program.make_due()
+    assert version(program.start()) == "1.0"  # `python -m hello` needs hello/__main__.py
     program.publish("1.2")
     program.make_due()
     assert version(program.start(python=True)) == "1.2"
@@ -251,6 +254,11 @@ def test_law_09_33_nothing_wedges_the_project_of_a_program(program: Program) -> 
     (program.place / "project/.git/index.lock").touch()  # of a look that was killed
     program.make_due()
     assert version(program.start()) == "1.1"
+    program.shelf = program.shelf.rename(program.base / "moved")
+    program.edit(f'"{program.base}/shelf"', f'"{program.shelf}"')
+    program.publish("1.2")
+    program.make_due()
+    assert version(program.start()) == "1.2"
     program.edit("_LONGEST = 7200", "_LONGEST = 1")
     program.hook("starting", "time.sleep(100)")
     says(program.start(), "the look for updates took more than 1 seconds")
