@@ -21,6 +21,7 @@ from releaser.fleet.every import QUESTION_LIMIT, Answer, ask_all, find_worst, su
 from releaser.fleet.sites import SITES, read_sites
 from releaser.report.page import write_page
 from releaser.system.signals import raise_on_signals
+from releaser.system.text import escape, redact
 
 _OWN = ("every", "sites", "jobs", "project", "as_json", "verbose", "quiet", "target")
 
@@ -63,7 +64,7 @@ def _run_all_and_exit(common: Common, path: Path, jobs: int) -> None:
     def report(answer: Answer) -> None:
         if sys.stderr.isatty() and not common.quiet:
             with contextlib.suppress(OSError):
-                click.echo(f"{answer.site}: {summarize(answer).result}", err=True)
+                click.echo(escape(redact(f"{answer.site}: {summarize(answer).result}")), err=True)
 
     act = update_all if is_update else ask_all
     try:
