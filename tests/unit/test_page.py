@@ -8,9 +8,9 @@ import msgspec
 import pytest
 
 from releaser.errors import Problem
-from releaser.fleet.every import Answer, view_answer
+from releaser.fleet.every import LARGEST_ANSWER, Answer, view_answer
 from releaser.report.history import Record
-from releaser.report.page import SiteReport, render_page, view_site, view_unknown
+from releaser.report.page import SiteReport, render_page, shorten_history, view_site, view_unknown
 from tests.support.pages import find_references
 
 AT = datetime(2026, 11, 20, 12, tzinfo=UTC)
@@ -109,6 +109,17 @@ def test_calendar() -> None:
     assert (yesterday.colour, before.colour, before.words) == ("quiet", "", "2026-11-18: no run")
     assert (today.column, today.row, len(calendar.days)) == (25, 4, 25 * 7 + 5)
     assert calendar.summary == "Runs by day since 2026-05-25: 1 failed, 1 updated, 1 no changes."
+
+
+def test_law_42_the_report_of_a_site_with_a_run_an_hour_is_an_answer_that_is_read() -> None:
+    history = [
+        msgspec.structs.replace(record(number // 24, "failed", "é" * 1000), run=f"20261101T{number:06}Z", steps=[])
+        for number in range(2000)
+    ]
+    report = make_report(history=shorten_history(history))
+    assert len(msgspec.json.format(msgspec.json.encode(report), indent=2)) < 0.75 * LARGEST_ANSWER
+    page = render_page([view_site(report, AT)])
+    assert page.count("é" * 199) == 20
 
 
 def test_texts_are_escaped_and_nothing_is_loaded() -> None:
