@@ -77,16 +77,16 @@ def summarize(answer: Answer) -> Summary:
     return msgspec.convert({"result": result} | answer.answer, Summary)
 
 
-def view_answer(answer: Answer) -> SiteView:
+def view_answer(answer: Answer, name: str) -> SiteView:
     """Return a site for the page by its answer to `report`; it is unknown if that is no report."""
     try:
         report = msgspec.convert(answer.answer, SiteReport)
-        return view_site(msgspec.structs.replace(report, name=Path(answer.site).name, directory=answer.site), now())
+        return view_site(msgspec.structs.replace(report, name=name, directory=answer.site), now())
     except (ValueError, OverflowError, TypeError):
         summary = summarize(answer)
         message = summary.headline or "It gave no answer that can be read."
         problems = summary.problems or (Problem("no-answer", message, "Run `releaser status`."),)
-        return view_unknown(answer.site, problems)
+        return view_unknown(name, answer.site, problems)
 
 
 def ask_all(

@@ -27,7 +27,7 @@ from releaser.report.status import ReleaseRow, Status, make_status
 from releaser.site.site import Site
 from releaser.system.files import replace_file
 from releaser.system.run import find_command, format_time_id, now
-from releaser.system.text import clip, count, format_bytes, format_seconds, join_few, redact_all
+from releaser.system.text import clip, count, format_bytes, format_seconds, join_few, redact_all, word
 
 _WEEKS, _RUNS, _RELEASES = 26, 20, 20  # on the page
 _MOST = 2000  # runs that are read
@@ -153,6 +153,9 @@ def write_page(target: Path, sites: Sequence[SiteView]) -> None:
     """
     if os.path.lexists(target) and not (target.is_file() and not target.is_symlink()):
         raise refuse("page", f"`{target}` is no file, or a link.", "Name another one: `releaser report --html FILE`.")
+    if not target.parent.is_dir():
+        directory = target.absolute().parent
+        raise refuse("page", f"`{directory}` is no directory.", f"Run `mkdir -p {word(directory)}`.")
     mode = target.stat().st_mode & 0o777 if target.exists() else 0o600
     replace_file(target, render_page(sites).encode(), mode=mode)
 
@@ -166,9 +169,9 @@ def render_page(sites: Sequence[SiteView]) -> str:
     return fill_template("page.html.j2", values)
 
 
-def view_unknown(directory: str, problems: tuple[Problem, ...]) -> SiteView:
+def view_unknown(name: str, directory: str, problems: tuple[Problem, ...]) -> SiteView:
     """Return a site that gave no answer that can be read."""
-    return SiteView(Path(directory).name, directory, "unknown", "red", 0, "unknown", "unknown", problems)
+    return SiteView(name, directory, "unknown", "red", 0, "unknown", "unknown", problems)
 
 
 def view_site(site: SiteReport, at: datetime) -> SiteView:

@@ -123,7 +123,7 @@ def test_law_27_a_quiet_night_of_all_sites_is_silent_and_news_is_one_digest(
         assert (news.returncode, every.site["two"].version("alpha")) == (5, "1.1.0"), news
         assert recipients == [["ada@example.org"], ["ops@example.org"]], "the admins of a site have their own mail"
         assert digest.startswith("Needs attention: 3 sites, 1 needs attention, 1 updated"), digest
-        assert digest.index("three/outer/site: ") < digest.index("two/outer/site: "), digest
+        assert digest.index("three/outer/site  ") < digest.index("two/outer/site  "), digest
         assert f"releaser status --project {every.site['three'].path}" in digest
         again = every.run("update")
         assert (again.returncode, again.stdout, every.digests()) == (5, "", []), again

@@ -13,7 +13,7 @@ from releaser.fleet.digest import send_digest
 from releaser.fleet.every import Answer, ask_all
 from releaser.fleet.sites import ListedSite, SitesFile
 from releaser.site.settings import Addresses, Host, MailSettings
-from tests.support.commands import HOUSE
+from tests.support.commands import HOUSE, run
 from tests.support.smtp import MailServer, mail_server, read_mail
 from tests.support.terminal import run_on_terminal
 
@@ -26,7 +26,7 @@ def make_program(place: Path) -> Path:
     """Return what stands in for the Python of releaser."""
     program = place / "python"
     program.write_text(
-        '#!/bin/sh\nwhile [ "$1" != --project ]; do shift; done\nexec cat "$2/answer"\n', encoding="utf-8"
+        '#!/bin/sh\nwhile [ "$1" != --project ]; do shift; done\necho "$@" >"$2/words"; exec cat "$2/answer"\n', encoding="utf-8"
     )
     program.chmod(0o755)
     return program
@@ -60,6 +60,17 @@ def test_what_a_site_says_controls_no_terminal(tmp_path: Path) -> None:
     code, shown = run_on_terminal(words, cwd=HOUSE, env=os.environ)
     assert (code, "\\u001b[2J" in shown) == (0, True), shown
     assert not {"\x1b", "\x07", "\u202e"} & {*shown}, shown
+
+
+def test_options_reach_each_site_as_they_were_given(tmp_path: Path) -> None:
+    site = make_site(tmp_path, "site", WELL)
+    (tmp_path / "sites.toml").write_text(f"[[site]]\npath = '{site.path}'\nowner = '{OWNER}'\n", encoding="utf-8")
+    begin = f"import sys; sys.executable = '{make_program(tmp_path)}'; from releaser.cli import main; main()"
+    options = ["--only", "security", "--wait", "5", "--override", "tea @ file:///tea.whl", "tea", "cake"]
+    words = [sys.executable, "-c", begin, "update", "--all", "--sites", str(tmp_path / "sites.toml"), *options]
+    run(words, cwd=HOUSE, env=os.environ, check=0)
+    shown = (site.path / "words").read_text(encoding="utf-8").split(" --json ")[1]
+    assert shown == "--only=security --override=tea @ file:///tea.whl --wait=5.0 -- tea cake\n"
 
 
 def answer(exit_code: int = 5, **values: Any) -> Answer:

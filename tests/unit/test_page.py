@@ -95,7 +95,7 @@ def test_sentences(changes: dict[str, Any], sentence: str) -> None:
 def test_what_a_site_makes_up_of_itself_does_no_harm(changes: dict[str, Any]) -> None:
     answer = msgspec.to_builtins(make_report(headline="Well.", name="bank", directory="/srv/bank"))
     answer["status"] |= changes
-    view = view_answer(Answer("/srv/shop", "shop", 0, answer=answer))
+    view = view_answer(Answer("/srv/shop", "shop", 0, answer=answer), "shop")
     assert (view.name, view.directory, view.word) == ("shop", "/srv/shop", "unknown" if changes else "well")
 
 
@@ -131,7 +131,7 @@ def test_texts_are_escaped_and_nothing_is_loaded() -> None:
         history=[record(1, "failed", attack)],
         audit=AUDIT | {"advisories": [ADVISORY | {"summary": attack}, ADVISORY | {"link": "https://osv.example/1"}]},
     )
-    view, unknown = view_site(report, AT), view_unknown("/srv/tea", (Problem("x", attack, attack),))
+    view, unknown = view_site(report, AT), view_unknown("tea", "/srv/tea", (Problem("x", attack, attack),))
     for sites in ([view], [view, unknown, view]):
         page = render_page(sites)
         assert find_references(page) == {"https://osv.example/1"}
