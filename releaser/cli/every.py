@@ -17,7 +17,16 @@ from releaser.cli import render
 from releaser.cli.common import Common
 from releaser.errors import Interrupted
 from releaser.fleet.digest import send_digest
-from releaser.fleet.every import QUESTION_LIMIT, Answer, ask_all, find_worst, name_sites, summarize, update_all, view_answer
+from releaser.fleet.every import (
+    QUESTION_LIMIT,
+    Answer,
+    ask_all,
+    find_worst,
+    name_sites,
+    summarize,
+    update_all,
+    view_answer,
+)
 from releaser.fleet.sites import SITES, read_sites
 from releaser.report.page import write_page
 from releaser.system.signals import raise_on_signals

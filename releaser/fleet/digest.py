@@ -24,6 +24,7 @@ from releaser.system.run import UPDATE, make_id, now
 from releaser.system.state import read_state
 from releaser.system.text import LONGEST_SENTENCE, clip, count, redact, word
 
+
 def send_digest(sites: SitesFile, answers: Sequence[Answer], environ: Mapping[str, str]) -> Problem | None:
     """Send the digest if there is news; return why that failed. Nobody gets one without `updater_admins`."""
     recipients = sites.mail.updater_admins
@@ -79,7 +80,12 @@ def write_digest(answers: Sequence[Answer], news: set[str]) -> Letter:
     updated = [answer for answer in others if _make_outcome(answer).is_updated]
     noted = [answer for answer in others if answer.site in news and not _make_outcome(answer).is_updated]
     waiting = [answer for answer in ordered if answer.waits]
-    parts = ((bad, "needs attention" if len(bad) == 1 else "need attention"), (updated, "updated"), (noted, "with a note"), (waiting, "waiting"))
+    parts = (
+        (bad, "needs attention" if len(bad) == 1 else "need attention"),
+        (updated, "updated"),
+        (noted, "with a note"),
+        (waiting, "waiting"),
+    )
     reason = ", ".join(f"{len(group)} {words}" for group, words in parts if group)
     host, title_word = socket.gethostname(), "Needs attention" if bad else "Updated" if updated else "Note"
     is_down = any(answer.need < 2 for answer in bad)

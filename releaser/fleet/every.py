@@ -191,7 +191,7 @@ def _ask(site: ListedSite, words: Sequence[str], environ: Mapping[str, str], lim
         content = msgspec.json.decode(finished.stdout.encode(errors="surrogateescape"), type=dict[str, Any])
         msgspec.convert(content, Summary)
         if _is_deep(content):
-            raise ValueError("nested too deep")  # noqa: TRY301
+            raise ValueError("nested too deep")
     except (ValueError, RecursionError):
         reason = ": ".join(filter(None, [f"No answer ({finished.ending})", find_error_line(finished.stderr)]))
         return msgspec.structs.replace(answer, reason=f"{reason.rstrip('.')}.")

@@ -66,12 +66,16 @@ def read_sites(path: Path, environ: Mapping[str, str]) -> SitesFile:
         data = read_regular_file(Path(os.path.realpath(path)))
         if data is None:
             raise refuse("no-sites", f"`{path}` does not exist.", _EXAMPLE)
-        content = msgspec.convert(tomllib.loads(data.decode("utf-8-sig")), _Content, dec_hook=lambda kind, value: kind(value))
+        content = msgspec.convert(
+            tomllib.loads(data.decode("utf-8-sig")), _Content, dec_hook=lambda kind, value: kind(value)
+        )
         limit = read_seconds(content.limit)
         if not limit:
             raise ValueError("`limit` must be more than 0")
         if others := [name for name in content.mail if not name.startswith(_MAIL)]:
-            raise ValueError(f"`{others[0]}` is no setting of `[mail]`; those are `updater_admins`, `mail_from`, `smtp_…`")
+            raise ValueError(
+                f"`{others[0]}` is no setting of `[mail]`; those are `updater_admins`, `mail_from`, `smtp_…`"
+            )
         if not 0 < len({site.path for site in content.site}) == len(content.site) <= _MOST:
             raise ValueError(f"it must have 1 to {_MOST} sites, each once")
     except BrokenFileError as error:

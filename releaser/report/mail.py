@@ -19,7 +19,17 @@ from releaser.report.outcomes import Outcome, Payload, make_unchanged, name_culp
 from releaser.site.paths import Paths
 from releaser.system.run import Command, Moment, Run, format_time_id, now
 from releaser.system.state import read_state
-from releaser.system.text import LONGEST_SENTENCE, clip, count, escape, format_seconds, format_time, join_few, name_project, word
+from releaser.system.text import (
+    LONGEST_SENTENCE,
+    clip,
+    count,
+    escape,
+    format_seconds,
+    format_time,
+    join_few,
+    name_project,
+    word,
+)
 
 LONGEST = 60  # characters of a subject
 _NIGHTLY = 0.95  # of `heartbeat`: nights are not all of the same length

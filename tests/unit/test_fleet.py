@@ -3,7 +3,10 @@
 import json
 import os
 import pwd
+import re
 import sys
+import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +28,8 @@ BROKEN = {"headline": "Its tests fail.", "result": "failed"}
 def make_program(place: Path) -> Path:
     """Return what stands in for the Python of releaser."""
     program = place / "python"
-    program.write_text(
-        '#!/bin/sh\nwhile [ "$1" != --project ]; do shift; done\necho "$@" >"$2/words"; exec cat "$2/answer"\n', encoding="utf-8"
-    )
+    lines = ["#!/bin/sh", 'while [ "$1" != --project ]; do shift; done', 'echo "$@" >"$2/words"', 'cat "$2/answer"', ""]
+    program.write_text("\n".join(lines), encoding="utf-8")
     program.chmod(0o755)
     return program
 
@@ -36,6 +38,13 @@ def make_site(place: Path, name: str, answer: str) -> ListedSite:
     (place / name).mkdir()
     (place / name / "answer").write_text(answer, encoding="utf-8")
     return ListedSite(place / name, OWNER)
+
+
+def write_sites(place: Path, sites: Sequence[ListedSite]) -> str:
+    """Write `sites.toml`; return a program in Python that is `releaser`, but for what runs a site."""
+    text = "".join(f"[[site]]\npath = '{site.path}'\nowner = '{OWNER}'\n" for site in sites)
+    (place / "sites.toml").write_text(text, encoding="utf-8")
+    return f"import sys; sys.executable = '{make_program(place)}'; from releaser.cli import main; main()"
 
 
 def test_law_42_an_answer_that_is_nested_too_deep_is_none_and_harms_no_other(
@@ -49,23 +58,31 @@ def test_law_42_an_answer_that_is_nested_too_deep_is_none_and_harms_no_other(
     ]
     for jobs in (1, 2):
         answers = ask_all(sites, ["status"], os.environ, jobs=jobs)
-        assert [(each.exit_code, each.reason) for each in answers] == [(0, ""), *[(4, "No answer (exit status 0).")] * 3]
+        given = [(each.exit_code, each.reason) for each in answers]
+        assert given == [(0, ""), *[(4, "No answer (exit status 0).")] * 3]
+
+
+def test_law_42_a_site_that_fills_the_disk_harms_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "executable", str(make_program(tmp_path)))
+    monkeypatch.setattr(tempfile, "tempdir", "/dev/full")
+    sites = [make_site(tmp_path, name, WELL) for name in ("one", "two")]
+    assert [each.exit_code for each in ask_all(sites, ["status"], os.environ, jobs=2)] == [0, 0]
 
 
 def test_what_a_site_says_controls_no_terminal(tmp_path: Path) -> None:
-    site = make_site(tmp_path, "site", json.dumps({"headline": "\x1b]0;x\x07", "result": "\x1b[2J\u202e"}))
-    (tmp_path / "sites.toml").write_text(f"[[site]]\npath = '{site.path}'\nowner = '{OWNER}'\n", encoding="utf-8")
-    begin = f"import sys; sys.executable = '{make_program(tmp_path)}'; from releaser.cli import main; main()"
+    text = json.dumps({"headline": "\x1b]0;x\x07", "result": "\x1b[2J\u202e" + "x" * 90})
+    sites = [make_site(tmp_path, "é" * 70, text), make_site(tmp_path, "well", WELL)]
+    begin = write_sites(tmp_path, sites)
     words = [sys.executable, "-c", begin, "status", "--all", "--sites", str(tmp_path / "sites.toml")]
     code, shown = run_on_terminal(words, cwd=HOUSE, env=os.environ)
     assert (code, "\\u001b[2J" in shown) == (0, True), shown
     assert not {"\x1b", "\x07", "\u202e"} & {*shown}, shown
+    assert re.search("^well .* 0  E", shown, re.MULTILINE), "nor does it hide what others say"
 
 
 def test_options_reach_each_site_as_they_were_given(tmp_path: Path) -> None:
     site = make_site(tmp_path, "site", WELL)
-    (tmp_path / "sites.toml").write_text(f"[[site]]\npath = '{site.path}'\nowner = '{OWNER}'\n", encoding="utf-8")
-    begin = f"import sys; sys.executable = '{make_program(tmp_path)}'; from releaser.cli import main; main()"
+    begin = write_sites(tmp_path, [site])
     options = ["--only", "security", "--wait", "5", "--override", "tea @ file:///tea.whl", "tea", "cake"]
     words = [sys.executable, "-c", begin, "update", "--all", "--sites", str(tmp_path / "sites.toml"), *options]
     run(words, cwd=HOUSE, env=os.environ, check=0)
