@@ -62,6 +62,15 @@ def test_law_42_an_answer_that_is_nested_too_deep_is_none_and_harms_no_other(
         assert given == [(0, ""), *[(4, "No answer (exit status 0).")] * 3]
 
 
+def test_law_28_an_owner_or_a_group_that_does_not_exist_is_named(tmp_path: Path) -> None:
+    sites = [ListedSite(tmp_path, "nobody-here"), ListedSite(tmp_path, OWNER, "none-here")]
+    reasons = [each.reason for each in ask_all(sites, ["status"], os.environ)]
+    assert reasons == [
+        "This host has no user `nobody-here`. Correct the sites file.",
+        f"This host has no user `{OWNER}`, or no group `none-here`. Correct the sites file.",
+    ]
+
+
 def test_law_42_a_site_that_fills_the_disk_harms_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "executable", str(make_program(tmp_path)))
     monkeypatch.setattr(tempfile, "tempdir", "/dev/full")
