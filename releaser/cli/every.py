@@ -17,10 +17,20 @@ from releaser.cli import render
 from releaser.cli.common import Common
 from releaser.errors import Interrupted
 from releaser.fleet.digest import send_digest
-from releaser.fleet.every import QUESTION_LIMIT, Answer, ask_all, find_worst, summarize, update_all, view_answer
+from releaser.fleet.every import (
+    QUESTION_LIMIT,
+    Answer,
+    ask_all,
+    find_worst,
+    name_sites,
+    summarize,
+    update_all,
+    view_answer,
+)
 from releaser.fleet.sites import SITES, read_sites
 from releaser.report.page import write_page
 from releaser.system.signals import raise_on_signals
+from releaser.system.text import escape, redact
 
 _OWN = ("every", "sites", "jobs", "project", "as_json", "verbose", "quiet", "target")
 
@@ -63,7 +73,7 @@ def _run_all_and_exit(common: Common, path: Path, jobs: int) -> None:
     def report(answer: Answer) -> None:
         if sys.stderr.isatty() and not common.quiet:
             with contextlib.suppress(OSError):
-                click.echo(f"{answer.site}: {summarize(answer).result}", err=True)
+                click.echo(escape(redact(f"{answer.site}: {summarize(answer).result}")), err=True)
 
     act = update_all if is_update else ask_all
     try:
@@ -76,7 +86,8 @@ def _run_all_and_exit(common: Common, path: Path, jobs: int) -> None:
     problem = send_digest(sites, answers, os.environ) if is_update and not context.params["dry_run"] else None
     code, page = find_worst(answers), context.params.get("target")
     if page is not None:
-        write_page(page, [view_answer(answer) for answer in answers])
+        names = name_sites(answers)
+        write_page(page, [view_answer(answer, names[answer.site]) for answer in answers])
         answers = [answer for answer in answers if answer.exit_code]  # of others the page says all
     if common.as_json:
         render.print_json(answers)
@@ -96,7 +107,10 @@ def _list_words(context: click.Context) -> list[str]:
         value = context.params.get(parameter.name or "")
         if parameter.name in _OWN or value in (None, False, (), parameter.get_default(context)):
             continue
-        values = [str(each) for each in (value if isinstance(value, tuple) else (value,))]
+        values = [
+            str(each[-1] if isinstance(each, tuple) else each)  # of an override the requirement, as it was given
+            for each in (value if isinstance(value, tuple) else (value,))
+        ]
         if isinstance(parameter, click.Argument):
             names += values
         elif value is True:

@@ -29,6 +29,7 @@ from releaser.report.outcomes import Outcome, describe_outcome
 from releaser.report.status import ReleaseRow, Status
 from releaser.site.settings import SettingRow, format_duration
 from releaser.system.text import (
+    clip,
     escape,
     escape_lines,
     format_bytes,
@@ -229,10 +230,12 @@ def print_audit(audit: Audit) -> None:
 def print_answers(answers: Sequence[Answer]) -> None:
     """Print what a command says of many sites as a table; what needs a person comes first."""
     table, names = [("site", "result", "exit", "")], name_sites(answers)
+    most = shutil.get_terminal_size().columns * 3 // 10  # so that what the other sites say has room, too
     for answer in sorted(answers, key=lambda answer: (answer.need, answer.site)):
         summary = summarize(answer)
         words = summary.problems[0].message if summary.problems else summary.headline
-        table.append((names[answer.site], summary.result, str(answer.exit_code), words))
+        name, result = (clip(text, most) for text in (names[answer.site], summary.result))
+        table.append((name, result, str(answer.exit_code), words))
     _print_table(table, right=2)
 
 

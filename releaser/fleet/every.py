@@ -26,6 +26,7 @@ from releaser.system.text import find_error_line
 
 QUESTION_LIMIT = 300.0  # seconds for one site that is only asked
 LARGEST_ANSWER = 1 << 20  # bytes
+_DEEPEST = 50  # lists and tables in each other in an answer
 NO_ANSWER = 4  # the exit code of a site that gave none
 _GRACE = 20.0  # seconds for a site that is asked to end: a change has to be finished, or undone
 _SBIN = "/usr/sbin:/sbin"
@@ -76,16 +77,16 @@ def summarize(answer: Answer) -> Summary:
     return msgspec.convert({"result": result} | answer.answer, Summary)
 
 
-def view_answer(answer: Answer) -> SiteView:
+def view_answer(answer: Answer, name: str) -> SiteView:
     """Return a site for the page by its answer to `report`; it is unknown if that is no report."""
     try:
         report = msgspec.convert(answer.answer, SiteReport)
-        return view_site(msgspec.structs.replace(report, name=Path(answer.site).name, directory=answer.site), now())
+        return view_site(msgspec.structs.replace(report, name=name, directory=answer.site), now())
     except (ValueError, OverflowError, TypeError):
         summary = summarize(answer)
         message = summary.headline or "It gave no answer that can be read."
         problems = summary.problems or (Problem("no-answer", message, "Run `releaser status`."),)
-        return view_unknown(answer.site, problems)
+        return view_unknown(name, answer.site, problems)
 
 
 def ask_all(
@@ -189,11 +190,19 @@ def _ask(site: ListedSite, words: Sequence[str], environ: Mapping[str, str], lim
     try:
         content = msgspec.json.decode(finished.stdout.encode(errors="surrogateescape"), type=dict[str, Any])
         msgspec.convert(content, Summary)
+        if _is_deep(content):
+            raise ValueError("nested too deep")
     except (ValueError, RecursionError):
         reason = ": ".join(filter(None, [f"No answer ({finished.ending})", find_error_line(finished.stderr)]))
         return msgspec.structs.replace(answer, reason=f"{reason.rstrip('.')}.")
     code = finished.status if finished.status in _WORST else NO_ANSWER
     return msgspec.structs.replace(answer, exit_code=code, answer=content)
+
+
+def _is_deep(value: Any, most: int = _DEEPEST) -> bool:
+    """Return True for a value with more in each other than a command prints; what prints and pickles it has a limit."""
+    nested = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return most < 0 or any(_is_deep(each, most - 1) for each in nested)
 
 
 def _refuse(site: ListedSite) -> str:
@@ -203,8 +212,9 @@ def _refuse(site: ListedSite) -> str:
         if site.group:
             grp.getgrnam(site.group)
         owner = site.path.stat().st_uid
-    except KeyError as error:
-        return f"{str(error.args[0]).rstrip('.')}: correct the sites file."
+    except KeyError:
+        names = f"`{site.owner}`" + (f", or no group `{site.group}`" if site.group else "")
+        return f"This host has no user {names}. Correct the sites file."
     except OSError as error:
         return f"It cannot be opened: {error.strerror}."
     if owner != user:

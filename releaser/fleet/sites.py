@@ -19,7 +19,8 @@ from releaser.system.files import BrokenFileError, read_regular_file
 
 SITES = Path("/etc/releaser/sites.toml")
 _MOST = 10_000  # sites
-_EXAMPLE = "Write a table for each site, such as:\n[[site]]\npath = '/srv/www/shop/site'\nowner = 'shop'"
+_EXAMPLE = "For each site it has the lines `[[site]]`, `path = '/srv/www/shop/site'` and `owner = 'shop'`."
+_MAIL = ("updater_admins", "mail_from", "smtp_")
 
 
 class ListedSite(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -32,8 +33,10 @@ class ListedSite(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     def __post_init__(self) -> None:
         """Raise ValueError for a path that depends on where a command is started."""
-        if not self.path.is_absolute() or "\0" in str(self.path):
+        if not self.path.is_absolute():
             raise ValueError("Expected an absolute path")
+        if "\0" in f"{self.path}{self.owner}{self.group}":
+            raise ValueError("Expected names without NUL")
 
 
 class SitesFile(msgspec.Struct, frozen=True):
@@ -63,8 +66,16 @@ def read_sites(path: Path, environ: Mapping[str, str]) -> SitesFile:
         data = read_regular_file(Path(os.path.realpath(path)))
         if data is None:
             raise refuse("no-sites", f"`{path}` does not exist.", _EXAMPLE)
-        content = msgspec.convert(tomllib.loads(data.decode()), _Content, dec_hook=lambda kind, value: kind(value))
+        content = msgspec.convert(
+            tomllib.loads(data.decode("utf-8-sig")), _Content, dec_hook=lambda kind, value: kind(value)
+        )
         limit = read_seconds(content.limit)
+        if not limit:
+            raise ValueError("`limit` must be more than 0")
+        if others := [name for name in content.mail if not name.startswith(_MAIL)]:
+            raise ValueError(
+                f"`{others[0]}` is no setting of `[mail]`; those are `updater_admins`, `mail_from`, `smtp_…`"
+            )
         if not 0 < len({site.path for site in content.site}) == len(content.site) <= _MOST:
             raise ValueError(f"it must have 1 to {_MOST} sites, each once")
     except BrokenFileError as error:

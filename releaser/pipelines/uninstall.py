@@ -147,7 +147,7 @@ def _list_used(site: Site) -> list[Path]:
 
 def _delete_state(site: Site, run: SiteRun) -> bool:
     """Delete the state directory and the lines in .git/info/exclude; report what stays, and why."""
-    state, waiting = site.paths.state, count_waiting(site.paths)
+    state, waiting = site.paths.state, count_waiting(site.paths.outbox)
     if used := _list_used(site):
         message = f"{join_few([path.name for path in used])} is in use by {name_users(*used)}, so `{state}` is kept."
         run.add_problem("not-restarted", message, f"Restart or end that, {_AGAIN}.")
@@ -177,7 +177,7 @@ def _delete_state(site: Site, run: SiteRun) -> bool:
 
 def describe_uninstall(site: Site) -> str:
     """Return what `uninstall` does, as it is said before anything is deleted; empty if nothing is left to do."""
-    store, state, waiting = Store(site.paths), site.paths.state, count_waiting(site.paths)
+    store, state, waiting = Store(site.paths), site.paths.state, count_waiting(site.paths.outbox)
     words = ["finish or undo an interrupted run"] if is_interrupted(site.paths) else []
     if store.link.kind == "release":
         words.append(f"make `{site.paths.link}` a plain directory with the packages of release {store.link.release}")

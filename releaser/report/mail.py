@@ -19,7 +19,17 @@ from releaser.report.outcomes import Outcome, Payload, make_unchanged, name_culp
 from releaser.site.paths import Paths
 from releaser.system.run import Command, Moment, Run, format_time_id, now
 from releaser.system.state import read_state
-from releaser.system.text import clip, count, escape, format_seconds, format_time, join_few, name_project, word
+from releaser.system.text import (
+    LONGEST_SENTENCE,
+    clip,
+    count,
+    escape,
+    format_seconds,
+    format_time,
+    join_few,
+    name_project,
+    word,
+)
 
 LONGEST = 60  # characters of a subject
 _NIGHTLY = 0.95  # of `heartbeat`: nights are not all of the same length
@@ -73,7 +83,8 @@ def read_news(path: Path) -> MailNews:
 def _name_trouble(outcome: Outcome) -> str:
     """Return what makes two troubles the same: without numbers, ids and hashes, which differ each night."""
     messages = {f"{problem.name} {problem.message}" for problem in outcome.problems} or {outcome.headline}
-    return re.sub(r"\b[0-9a-f]{7,}\b|\d+", "#", "\n".join([str(outcome.exit_code), *sorted(messages)]))
+    text = clip("\n".join([str(outcome.exit_code), *sorted(messages)]), LONGEST_SENTENCE)
+    return re.sub(r"\b[0-9a-f]{7,}\b|\d+", "#", text)
 
 
 def write_letter(name: str, directory: str, run: Run, outcome: Outcome, abouts: Mapping[str, About] = {}) -> Letter:

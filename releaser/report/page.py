@@ -27,7 +27,7 @@ from releaser.report.status import ReleaseRow, Status, make_status
 from releaser.site.site import Site
 from releaser.system.files import replace_file
 from releaser.system.run import find_command, format_time_id, now
-from releaser.system.text import clip, count, format_bytes, format_seconds, join_few, redact_all
+from releaser.system.text import clip, count, format_bytes, format_seconds, join_few, redact_all, word
 
 _WEEKS, _RUNS, _RELEASES = 26, 20, 20  # on the page
 _MOST = 2000  # runs that are read
@@ -48,7 +48,7 @@ class SiteReport(msgspec.Struct, frozen=True):
     """The facts on the page about a site; `releaser report --json` prints them.
 
     `versions` are the installed ones of the packages that updates skip; `outdated` is None unless the indexes were
-    asked. The runs of `history` have a headline at most.
+    asked. Those runs of `history` that the page lists have a headline.
     """
 
     headline: str
@@ -112,23 +112,38 @@ def make_report(site: Site, store: Store, problems: Sequence[Problem], outdated:
     status, at = make_status(site, store, problems), now()
     skipped = {each.name for each in status.decision.skipped} if status.decision else set()
     installed = list_installed(store.live.venv) if store.live and skipped else {}
-    history = (
-        msgspec.structs.replace(
-            each, headline=clip(each.headline, _LONGEST), steps=(), problems=(), changes=(), notes=()
-        )
-        for each in read_history(site.paths)[:_MOST]
-        if at - each.ended_at < timedelta(weeks=_WEEKS)
-    )
+    history = [each for each in read_history(site.paths)[:_MOST] if at - each.ended_at < timedelta(weeks=_WEEKS)]
     return SiteReport(
         headline=status.headline,
         name=site.paths.project.name,
         directory=str(site.paths.project),
         status=status,
         releases=tuple(list_releases(site)),
-        history=tuple(history),
+        history=shorten_history(history),
         versions={name: version for name, version in installed.items() if name in skipped},
         outdated=outdated,
     )
+
+
+def shorten_history(history: Sequence[Record]) -> tuple[Record, ...]:
+    """Return runs with what the page needs of them: an answer has 1 MiB at most, also of a site with a run an hour."""
+    told = {each.run for each in _list_told(history)}
+    return tuple(
+        msgspec.structs.replace(
+            each,
+            headline=clip(each.headline, _LONGEST) if each.run in told else "",
+            steps=(),
+            problems=(),
+            changes=(),
+            notes=(),
+        )
+        for each in history
+    )
+
+
+def _list_told(history: Sequence[Record]) -> list[Record]:
+    """Return the newest runs that may have changed something, as the page lists them."""
+    return [each for each in history if each.result != "no-changes" and find_command(each.command).takes_live][:_RUNS]
 
 
 def write_page(target: Path, sites: Sequence[SiteView]) -> None:
@@ -138,6 +153,9 @@ def write_page(target: Path, sites: Sequence[SiteView]) -> None:
     """
     if os.path.lexists(target) and not (target.is_file() and not target.is_symlink()):
         raise refuse("page", f"`{target}` is no file, or a link.", "Name another one: `releaser report --html FILE`.")
+    if not target.parent.is_dir():
+        directory = target.absolute().parent
+        raise refuse("page", f"`{directory}` is no directory.", f"Run `mkdir -p {word(directory)}`.")
     mode = target.stat().st_mode & 0o777 if target.exists() else 0o600
     replace_file(target, render_page(sites).encode(), mode=mode)
 
@@ -151,9 +169,9 @@ def render_page(sites: Sequence[SiteView]) -> str:
     return fill_template("page.html.j2", values)
 
 
-def view_unknown(directory: str, problems: tuple[Problem, ...]) -> SiteView:
+def view_unknown(name: str, directory: str, problems: tuple[Problem, ...]) -> SiteView:
     """Return a site that gave no answer that can be read."""
-    return SiteView(Path(directory).name, directory, "unknown", "red", 0, "unknown", "unknown", problems)
+    return SiteView(name, directory, "unknown", "red", 0, "unknown", "unknown", problems)
 
 
 def view_site(site: SiteReport, at: datetime) -> SiteView:
@@ -241,11 +259,10 @@ def _list_sections(site: SiteReport) -> Iterator[Section]:
         for each in site.releases[:_RELEASES]
     )  # fmt: skip
     yield Section("Releases", back, ("Release", "State", "Python", "Size", "Commit", "Changes"), releases)
-    told = [each for each in site.history if each.result != "no-changes" and find_command(each.command).takes_live]
     runs = tuple(
         (_format_time(each.ended_at), each.command, _name_result(each.result), format_seconds(each.seconds),
          each.headline)
-        for each in told[:_RUNS]
+        for each in _list_told(site.history)
     )  # fmt: skip
     yield Section(
         "Runs", ("Those without changes are left out.",), ("Ended", "Command", "Result", "Duration", "Headline"), runs

@@ -16,11 +16,11 @@ from email import message_from_string
 from email.message import EmailMessage
 from email.policy import SMTP
 from email.utils import format_datetime, getaddresses, make_msgid
+from pathlib import Path
 
 from releaser.errors import Problem
 from releaser.report.letter import Letter, render_html, render_text
 from releaser.report.outbox import list_waiting
-from releaser.site.paths import Paths
 from releaser.site.settings import MailSettings
 from releaser.system import process
 from releaser.system.run import now
@@ -59,16 +59,23 @@ def read_mail(text: str) -> EmailMessage:
     return message_from_string(text, policy=SMTP)
 
 
-def send_waiting(paths: Paths, settings: MailSettings) -> str:
-    """Send the mails in the outbox; return why that failed, empty if it did not. A server has a minute for all."""
-    reason = process.call_in_child(lambda: _send_waiting(paths, settings), str, _LIMIT)
-    return explain_refusal(settings, TimeoutError(_NO_END)) if reason is None else reason
+def send_waiting(outbox: Path, settings: MailSettings, recipients: str = "ADMINS_JSON") -> Problem | None:
+    """Send the mails in an outbox; return why a server did not take all of them. It has a minute for all.
+
+    `recipients` is the setting with their addresses.
+    """
+    reason = process.call_in_child(lambda: _send_waiting(outbox, settings), str, _LIMIT)
+    reason = explain_refusal(settings, TimeoutError(_NO_END)) if reason is None else reason
+    advice = f"It waits in {outbox}; the next run sends it."
+    if not list_waiting(outbox):
+        advice = f"The others have it. Correct `{recipients}`."
+    return Problem("mail", reason, advice) if reason else None
 
 
-def _send_waiting(paths: Paths, settings: MailSettings) -> str:
-    if not (names := list_waiting(paths)):
+def _send_waiting(outbox: Path, settings: MailSettings) -> str:
+    if not (names := list_waiting(outbox)):
         return ""
-    box = mailbox.Maildir(paths.outbox)
+    box = mailbox.Maildir(outbox)
     keys = sorted({name.partition(":")[0] for name in names} & {*box.keys()})
     reason = ""
     try:

@@ -212,7 +212,7 @@ def find_attention(site: Site, store: Store, holds: Sequence[Hold]) -> list[Prob
         require_room(site.paths.releases)
     except (BuildError, OSError) as error:
         attention += error.problems if isinstance(error, BuildError) else ()
-    if waiting := count_waiting(site.paths):
+    if waiting := count_waiting(site.paths.outbox):
         message = f"{count(waiting, 'mail')} could not be sent."
         attention.append(Problem("mail", message, f"Check `smtp_host`, {site.settings.mail.smtp_host}."))
     if pending:

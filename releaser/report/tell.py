@@ -68,8 +68,10 @@ def tell(site: Site, run: SiteRun, outcome: Outcome) -> Outcome:
         problem = save_news(site, run, telling)
     told = run_on_failure(site, run, outcome)
     may_send = site.settings.mail.recipients and (run.command.mailed != "never" or run.told)
-    if problem is None and may_send and count_waiting(site.paths):
-        reason = _send_waiting(site)
+    if problem is None and may_send and count_waiting(site.paths.outbox):
+        from releaser.report import smtp
+
+        reason = smtp.send_waiting(site.paths.outbox, site.settings.mail)
         problem = reason if telling.mail else None  # a mail of an earlier run still waits, as `status` says
     if problem is not None:
         code = 7 if told.is_updated and told.exit_code == 0 else told.exit_code
@@ -118,7 +120,7 @@ def save_news(site: Site, run: Run, telling: Telling) -> Problem | None:
     if is_over and (entry is not None or telling.mail):
         entry = entry or Entry("telling", run.command.name, run.id)
         _write(site, write_entry, paths, msgspec.structs.replace(entry, telling=telling))
-    if telling.mail and (error := _write(site, keep_mail, paths, run.id, telling.mail.encode())) is not None:
+    if telling.mail and (error := _write(site, keep_mail, paths.outbox, run.id, telling.mail.encode())) is not None:
         from releaser.report import smtp
 
         problem = smtp.send_at_once(site.settings.mail, smtp.read_mail(telling.mail))
@@ -146,17 +148,6 @@ def _write(site: Site, write: Callable[..., object], *values: object) -> OSError
         except OSError as error:
             return error
     return None
-
-
-def _send_waiting(site: Site) -> Problem | None:
-    """Send what waits in the outbox; return why a server did not take all of it."""
-    from releaser.report import smtp
-
-    reason = smtp.send_waiting(site.paths, site.settings.mail)
-    advice = f"It waits in {site.paths.outbox}; the next run sends it."
-    if not count_waiting(site.paths):
-        advice = "The others have it. Correct `ADMINS_JSON`."
-    return Problem("mail", reason, advice) if reason else None
 
 
 def tell_without_state(start: Path, environ: Mapping[str, str], site: Site | None, run: Run, outcome: Outcome) -> None:

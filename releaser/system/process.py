@@ -11,7 +11,6 @@ import resource
 import shlex
 import signal
 import subprocess
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -352,7 +351,7 @@ def _wait_for_answer(pid: int, file: BinaryIO) -> Any:
 def _call(function: Callable[[], object], grace: float) -> Iterator[tuple[int, BinaryIO]]:
     """Call a function in a child, which ends with the block; its answer is in the file."""
     prepare = _die_with_parent()
-    with tempfile.TemporaryFile() as file:
+    with open(os.memfd_create("answer"), "w+b") as file:  # a disk may be full
         if (pid := os.fork()) == 0:
             prepare()
             try:

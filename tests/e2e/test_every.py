@@ -122,15 +122,15 @@ def test_law_27_a_quiet_night_of_all_sites_is_silent_and_news_is_one_digest(
         digest = every.digests()[-1]
         assert (news.returncode, every.site["two"].version("alpha")) == (5, "1.1.0"), news
         assert recipients == [["ada@example.org"], ["ops@example.org"]], "the admins of a site have their own mail"
-        assert digest.startswith("Needs attention: 3 sites, 1 need attention, 1 updated"), digest
-        assert digest.index("three/outer/site: ") < digest.index("two/outer/site: "), digest
+        assert digest.startswith("Needs attention: 3 sites, 1 needs attention, 1 updated"), digest
+        assert digest.index("three/outer/site  ") < digest.index("two/outer/site  "), digest
         assert f"releaser status --project {every.site['three'].path}" in digest
         again = every.run("update")
         assert (again.returncode, again.stdout, every.digests()) == (5, "", []), again
         every.server.unknown.add("ops@example.org")
         every.site["one"].publish("alpha", "1.1.0")
         refused = every.run("update")
-        assert "hint: Correct `ADMINS_JSON`. It waits in" in refused.stderr, refused
+        assert "hint: It waits in" in refused.stderr, refused
         every.server.unknown.clear()
         every.run("update")
         assert ["2 updated" in text or "1 updated" in text for text in every.digests()] == [True], "it waited"
@@ -181,6 +181,9 @@ def test_law_37_status_check_and_outdated_say_of_all_sites_what_they_say_of_each
         ("[[site]]\npath = '/srv/a'\nowner = 'x'\n[[site]]\npath = '/srv/a/'\nowner = 'x'", "each once"),
         ("limit = 'soon'\n[[site]]\npath = '/srv/a'\nowner = 'x'", "a time such as"),
         ("[[site]]\npath = '/srv/a'\nowner = 'x'\n[mail]\nsmtp_hots = 'x'", "Did you mean `smtp_host`?"),
+        ("[[site]]\npath = '/srv/a'\nowner = 'x'\n[mail]\nadmins = 'a@example.org'", "`admins` is no setting"),
+        ("[[site]]\npath = '/srv/a'\nowner = \"x\\u0000\"", "without NUL"),
+        ("limit = 0\n[[site]]\npath = '/srv/a'\nowner = 'x'", "more than 0"),
         ("site = 3", "Expected `array`"),
         ("[[site]", "sites.toml: "),
         ("mail = 1\n[[site]]\npath = '/srv/a'\nowner = 'x'", "Expected `object`"),
@@ -261,7 +264,7 @@ def test_the_guides_to_many_sites_and_to_an_upgrade_of_the_os_do_what_they_say(
     tmp_path: Path, make_site: SiteFactory
 ) -> None:
     example = tmp_path / "example.toml"
-    example.write_text("\n".join(read_blocks("many-sites.md", "toml")), "utf-8")
+    example.write_text("\n".join(read_blocks("many-sites.md", "toml")), "utf-8-sig")  # as of Windows
     assert [site.owner for site in read_sites(example, {}).sites] == ["staging", "shop", "wiki"]
     lines = [line for page in ("many-sites.md", "os-upgrade.md") for line in read_blocks(page, "(?:sh|crontab)")]
     commands = [line.partition("releaser ")[2] for line in lines if "releaser " in line and "--from-venv" not in line]

@@ -56,6 +56,7 @@ def test_law_20_29_a_page_is_never_greener_than_status_and_has_no_secret(make_si
     assert stat.S_IMODE((site.base / "page.html").stat().st_mode) == 0o644
     (site.base / "link").symlink_to("page.html")
     says(site.releaser("report", "--html", site.base / "link", check=3), "is no file, or a link")
+    says(site.releaser("report", "--html", site.base / "no" / "page.html", check=3), f"mkdir -p {site.base / 'no'}")
     says(site.releaser("report", check=2), "--html FILE")
     assert site.json("report")["status"]["live"] == site.live()
 
@@ -81,6 +82,8 @@ def test_law_20_a_page_of_many_sites_has_the_worst_first(make_site: SiteFactory)
         "green",
     ]
     assert "gone" in finished.stdout
+    names = re.findall(r'<a href="#site-\d+"><b>(.*?)</b></a>', text)
+    assert names == ["gone", "other/site", "outer/site"], "projects often have one name"
     assert str(well.path) not in finished.stdout
     assert f"git -C {edited.path} status" in text
     assert find_references(text) == set()

@@ -78,7 +78,7 @@ def test_law_20_26_prune_tells_of_the_dead_update_that_it_finished(
     finished = site.releaser("prune", check=7 if is_sick else 0)
     (subject,), text = subjects(server), read_mail(server.mails[0][1])
     assert subject[:24] == ("Rolled back: site, The h" if is_sick else "Updated: site, alpha 1.1"), subject
-    assert (new in text, "Widen the door" in text, "alpha 1.0.0 -> 1.1.0" in text) == (True, True, True), text
+    assert (new in text, "Widen the door" in text, "alpha 1.0.0 → 1.1.0" in text) == (True, True, True), text
     assert (news(site)[0], site.live()) == (
         (("update", "rolled-back", 6), old) if is_sick else (("update", "updated", 0), new)
     )

@@ -153,7 +153,7 @@ def test_law_09_what_git_does_not_need_is_in_no_copy_of_a_repository(tmp_path: P
 def test_law_09_26_a_mail_is_kept_whatever_stands_in_the_place_of_the_outbox(tmp_path: Path) -> None:
     paths = make_paths(tmp_path / "shop", tmp_path / "shop", tmp_path / "shop" / ".venv", tmp_path)
     paths.outbox.write_text("mine")
-    keep_mail(paths, "20260101T000000Z", b"Subject: news\n\n")
+    keep_mail(paths.outbox, "20260101T000000Z", b"Subject: news\n\n")
     (paths.outbox / "new" / "mine").mkdir()
-    assert count_waiting(paths) == 1
+    assert count_waiting(paths.outbox) == 1
     assert paths.outbox.with_name("outbox.broken").read_text() == "mine"

@@ -8,9 +8,9 @@ import msgspec
 import pytest
 
 from releaser.errors import Problem
-from releaser.fleet.every import Answer, view_answer
+from releaser.fleet.every import LARGEST_ANSWER, Answer, view_answer
 from releaser.report.history import Record
-from releaser.report.page import SiteReport, render_page, view_site, view_unknown
+from releaser.report.page import SiteReport, render_page, shorten_history, view_site, view_unknown
 from tests.support.pages import find_references
 
 AT = datetime(2026, 11, 20, 12, tzinfo=UTC)
@@ -95,7 +95,7 @@ def test_sentences(changes: dict[str, Any], sentence: str) -> None:
 def test_what_a_site_makes_up_of_itself_does_no_harm(changes: dict[str, Any]) -> None:
     answer = msgspec.to_builtins(make_report(headline="Well.", name="bank", directory="/srv/bank"))
     answer["status"] |= changes
-    view = view_answer(Answer("/srv/shop", "shop", 0, answer=answer))
+    view = view_answer(Answer("/srv/shop", "shop", 0, answer=answer), "shop")
     assert (view.name, view.directory, view.word) == ("shop", "/srv/shop", "unknown" if changes else "well")
 
 
@@ -111,6 +111,17 @@ def test_calendar() -> None:
     assert calendar.summary == "Runs by day since 2026-05-25: 1 failed, 1 updated, 1 no changes."
 
 
+def test_law_42_the_report_of_a_site_with_a_run_an_hour_is_an_answer_that_is_read() -> None:
+    history = [
+        msgspec.structs.replace(record(number // 24, "failed", "é" * 1000), run=f"20261101T{number:06}Z", steps=[])
+        for number in range(2000)
+    ]
+    report = make_report(history=shorten_history(history))
+    assert len(msgspec.json.format(msgspec.json.encode(report), indent=2)) < 0.75 * LARGEST_ANSWER
+    page = render_page([view_site(report, AT)])
+    assert page.count("é" * 199) == 20
+
+
 def test_texts_are_escaped_and_nothing_is_loaded() -> None:
     """HTML and control characters stay text; a link is one of https. Of many sites, the worst is the first."""
     attack = "<script src=https://x.example/></script>\x1b[2J\u202e"
@@ -120,7 +131,7 @@ def test_texts_are_escaped_and_nothing_is_loaded() -> None:
         history=[record(1, "failed", attack)],
         audit=AUDIT | {"advisories": [ADVISORY | {"summary": attack}, ADVISORY | {"link": "https://osv.example/1"}]},
     )
-    view, unknown = view_site(report, AT), view_unknown("/srv/tea", (Problem("x", attack, attack),))
+    view, unknown = view_site(report, AT), view_unknown("tea", "/srv/tea", (Problem("x", attack, attack),))
     for sites in ([view], [view, unknown, view]):
         page = render_page(sites)
         assert find_references(page) == {"https://osv.example/1"}
