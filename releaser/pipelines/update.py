@@ -169,7 +169,7 @@ def preview_update(site: Site, options: UpdateOptions) -> Outcome:
     run.store = Store(site.paths)
     outlook = foresee(site, run.store)
     decision = decide(site, run, options, outlook)
-    outcome = make_preview(decision, outlook.interrupted, does="prepare" if options.prepare else "update")
+    outcome = make_preview(decision, outlook.recovery, does="prepare" if options.prepare else "update")
     previous = outlook.store.previous
     return msgspec.structs.replace(outcome, previous=previous.id if previous else None, on_hold=outlook.holds)
 
