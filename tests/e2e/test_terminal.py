@@ -1,5 +1,6 @@
 """What a person sees on a terminal, and what a shell completes."""
 
+import os
 import re
 from pathlib import Path
 
@@ -62,6 +63,12 @@ def test_what_is_mistyped_is_guessed(make_site: SiteFactory) -> None:
         assert re.search(rf"(?i)did you mean [`']{close}[`']", finished.stderr), finished
     release = site.live()
     says(site.releaser("show", f"{release[:-3]}9{release[-2:]}", check=9), f"Did you mean `{release}`?")
+
+
+@pytest.mark.parametrize("group", [[], ["schedule"], ["bundle"]])
+def test_a_help_has_whole_sentences(group: list[str], tmp_path: Path) -> None:
+    shown = run([*releaser_command(), *group, "--help"], cwd=tmp_path, env={**os.environ, "COLUMNS": "80"}, check=0)
+    assert (bool(re.search(r"(?m)^ .*[.]{3}$", shown.stdout)), max(map(len, shown.stdout.splitlines())) <= 80) == (False, True), shown.stdout
 
 
 def test_the_line_of_completion_works_in_a_shell(make_site: SiteFactory) -> None:
