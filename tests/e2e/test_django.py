@@ -131,6 +131,11 @@ def test_law_28_unapplied_migrations_are_named_and_wait_for_a_person(make_site: 
     assert [*site.states().values()].count("failed") == 1
     (site.outer / "applied").write_text(" ".join(MIGRATIONS), encoding="utf-8")
     assert (site.json("update")["result"], site.version("django")) == ("updated", "5.1")
+    site.releaser("rollback", check=0)
+    (site.outer / "applied").write_text(MIGRATIONS[0], encoding="utf-8")  # a person reverses one
+    site.releaser("unhold", "--all", check=0)
+    site.releaser("update", check=5)
+    assert site.version("django") == "5.0", "not the good release again, whose table is gone"
 
 
 @pytest.mark.slow
