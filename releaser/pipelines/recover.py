@@ -163,7 +163,7 @@ def _repair_link(site: Site, run: SiteRun, repository: Repository) -> None:
     flip(site.paths, good.id, before=link.text)
     run.add_problem(
         "link-repaired",
-        f"`{site.paths.link}` led nowhere. The last good release, {good.id}, is live now.",
+        f"`{site.paths.link}` led nowhere. The last good release, {good.id}, was made live again.",
         "Run `releaser status`.",
     )
     conclude(site, run, repository, finish_change(site, run, repository, entry))

@@ -52,7 +52,8 @@ def test_a_shell_completes_commands_releases_and_what_is_on_hold(make_site: Site
 
 #: What a person mistypes, with the exit code, and what is close to it.
 MISTYPED = {"statsu": (2, "status"), "update --dry-rnu": (2, "--dry-run"), "config kep": (2, "keep"),
-            "hold betta": (3, "beta"), "unhold alpah": (3, "alpha"), "outdated aplha": (3, "alpha")}  # fmt: skip
+            "hold betta": (3, "beta"), "unhold alpah": (3, "alpha"), "outdated aplha": (3, "alpha"),
+            "show liev": (9, "live")}  # fmt: skip
 
 
 def test_what_is_mistyped_is_guessed(make_site: SiteFactory) -> None:
