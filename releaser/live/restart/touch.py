@@ -39,7 +39,7 @@ def find_problems(site: Site, setting: str, words: tuple[str, ...]) -> list[Prob
         return [Problem("no-restart", message, f"Run `mkdir {word(path.parent)}`, or correct the setting.")]
     message = f"No way to restart the site: `{setting}` is `{words[0]}`, and neither config/tmp nor tmp exists."
     ways = "`systemd:UNIT`, `gunicorn:PIDFILE`, a command, or `none`"
-    advice = f"Run `releaser setup --set {setting}=WAY` with {ways}. For Passenger, run `mkdir tmp`, or set `restart_file`."
+    advice = f"Run `releaser setup --set {setting}=WAY` with {ways}. For Passenger: `mkdir tmp`, or set `restart_file`."
     return [Problem("no-restart", message, advice)]
 
 
