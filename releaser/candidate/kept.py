@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from releaser.candidate.products import Files, is_data, list_files
 from releaser.candidate.shadow import Shadow, list_untracked, make_shadow, place_link
 from releaser.checkout.products import copy_product
 from releaser.checkout.repository import open_repository
@@ -56,7 +58,20 @@ def open_kept(site: Site, release: Release) -> Iterator[tuple[Path, dict[str, st
         env = site.service_environment(release.venv) | find_django(site, shadow.project).variables
         paths = [str(shadow.map_path(path)) for path in _list_own_paths(site, release.venv)]
         env["PYTHONPATH"] = os.pathsep.join([*paths, str(shadow.project)])  # before those of the live checkout
-        yield shadow.project, env
+        top = shadow.map_path(site.paths.top)
+        before = list_files(top)
+        try:
+            yield shadow.project, env
+        finally:
+            _keep_data(site, shadow, top, before)
+
+
+def _keep_data(site: Site, shadow: Shadow, top: Path, before: Files) -> None:
+    """Move the logs and databases that a command has made in a tree to the checkout, which had none there."""
+    for name in list_files(top).keys() - before.keys():
+        path = site.paths.top / name
+        if is_data(top, name, shadow.project.relative_to(top)) and path.parent.is_dir() and not os.path.lexists(path):
+            shutil.move(top / name, path)
 
 
 def _list_own_paths(site: Site, venv: Path) -> list[Path]:

@@ -245,7 +245,7 @@ def _has_text(path: Path) -> bool:
 
 def _advise_on_migrations(site: Site, shadow: Shadow, release: str) -> str:
     command = f"releaser run --release {release} -- {django_command(find_django(site, shadow.project), 'migrate')}"
-    return f"Run `{command}`, then `releaser update`. Or set `migrations` to `run`: they are applied after the flip."
+    return f"Run `{command}`, then `releaser update`. Or `releaser setup --set migrations=run`: after the flip."
 
 
 def _advise_on_writes(place: Place, output: str) -> str:

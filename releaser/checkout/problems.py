@@ -105,7 +105,7 @@ def find_other_sites(
 def _explain_other_branch(repository: Repository, branch: str, current: str) -> Problem:
     switch = f"Run `git switch {word(branch)}`, then run releaser again."
     if not repository.resolve(f"refs/heads/{branch}"):
-        switch = f"Correct the setting `branch`: no branch `{branch}` exists."
+        switch = f"No branch `{branch}` exists: run `releaser setup --set branch={word(current or 'NAME')}`."
     if not current:
         return Problem("detached-head", f"HEAD is detached, not on the branch `{branch}`.", switch)
     return Problem("other-branch", f"The checkout is on `{current}`, not on `{branch}`.", switch)

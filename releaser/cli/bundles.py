@@ -11,7 +11,7 @@ import msgspec
 from releaser.bundles.bundle import Bundle, open_bundle
 from releaser.bundles.create import create_bundle
 from releaser.cli import render
-from releaser.cli.common import OVERRIDES, Common, common_options, run_and_exit
+from releaser.cli.common import OVERRIDES, Common, Group, common_options, run_and_exit
 from releaser.pipelines.install import choose_signers, install, make_checkout
 from releaser.pipelines.override import build_overridden
 from releaser.report.outcomes import make_done
@@ -21,7 +21,7 @@ from releaser.system.run import INSTALL, OVERRIDE
 FILE = click.Path(dir_okay=False, path_type=Path)
 
 
-@click.group("bundle")
+@click.group("bundle", cls=Group)
 def bundle_group() -> None:
     """Make, show, verify and install a release in one file."""
 

@@ -30,6 +30,15 @@ from releaser.system.run import Command
 Shell = Literal["bash", "zsh", "fish"]
 
 
+class Group(click.Group):
+    """A group whose help has whole sentences on its commands."""
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the commands."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, command.get_short_help_str(200)) for name, command in self.commands.items()])
+
+
 class Common(msgspec.Struct, frozen=True):
     """The options that every command has."""
 

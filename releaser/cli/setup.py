@@ -12,7 +12,16 @@ import click
 import msgspec
 
 from releaser.cli import render
-from releaser.cli.common import Common, Shell, common_options, completion_line, finish, preview_and_exit, run_and_exit
+from releaser.cli.common import (
+    Common,
+    Group,
+    Shell,
+    common_options,
+    completion_line,
+    finish,
+    preview_and_exit,
+    run_and_exit,
+)
 from releaser.errors import refuse
 from releaser.pipelines.check import check
 from releaser.pipelines.init import init, init_lock, preview_init, preview_lock
@@ -190,7 +199,7 @@ def config_command(common: Common, name: str | None) -> None:
     sys.exit(3 if site.problems else 0)
 
 
-@click.group("schedule")
+@click.group("schedule", cls=Group)
 def schedule_command() -> None:
     """Let updates run by themselves: `schedule cron`, or `schedule systemd`."""
 

@@ -41,7 +41,7 @@ from releaser.site.site import Site, open_site
 from releaser.system import proc
 from releaser.system.run import Run
 from releaser.system.signals import check_signals, defer_signals, find_signal
-from releaser.system.text import join_few, redact
+from releaser.system.text import end_sentence, join_few, redact
 
 
 class ChangeResult(msgspec.Struct, frozen=True):
@@ -165,7 +165,7 @@ def _go_back(
     site: Site, run: Run, repository: Repository, entry: Entry, error: ReleaserError | OSError, failed: Action
 ) -> ChangeResult:
     """Take the earlier release live again, if the change has one and may; else the new one stays, restarted or not."""
-    reason = redact(explain_error(error))
+    reason = end_sentence(redact(explain_error(error)))
     advice = getattr(error, "advice", "")
     if entry.earlier is None or not may_go_back(entry):
         is_old = failed is RESTART and not getattr(error, "is_of_workers", False)

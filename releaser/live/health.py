@@ -14,7 +14,7 @@ from releaser.releases.lease import HIDDEN, Process, list_holders, list_processe
 from releaser.releases.release import ID
 from releaser.site.site import Site
 from releaser.system import proc, process, signals
-from releaser.system.text import LONGEST_LINE, clip, format_seconds, join_few
+from releaser.system.text import LONGEST_LINE, clip, end_sentence, format_seconds, join_few, redact
 
 _POLL_INTERVAL = 0.5  # seconds between two attempts
 _THROTTLE = 15.0  # seconds: Passenger looks at its file at most once in ten
@@ -125,9 +125,15 @@ def wait_for_start(site: Site, entry: Entry) -> None:
 
 def is_healthy_now(site: Site) -> bool | None:
     """Return True if the site passes its health check, asked once; None if it has none."""
+    return not find_illness(site) if site.settings.live.health_check else None
+
+
+def find_illness(site: Site) -> str:
+    """Return why the site fails its health check, asked once, as a sentence; empty if it passes, or has none."""
     if not site.settings.live.health_check:
-        return None
-    return _ask(site, max(1.0, site.settings.live.health_timeout))[0]
+        return ""
+    is_healthy, answer = _ask(site, max(1.0, site.settings.live.health_timeout))
+    return "" if is_healthy else end_sentence(f"The site fails its health check: {redact(answer)}")
 
 
 def find_unused_release(site: Site, entry: Entry, began: float) -> Problem | None:

@@ -11,6 +11,7 @@ from releaser.releases.journal import Entry, read_entry
 from releaser.releases.link import Link, make_link_text
 from releaser.releases.release import Release
 from releaser.releases.store import Store
+from releaser.releases.venv import find_python
 from releaser.site.run_lock import find_running
 from releaser.site.site import Site
 
@@ -18,14 +19,14 @@ from releaser.site.site import Site
 class Outlook(msgspec.Struct, frozen=True):
     """The releases and what is on hold. `checkout` is where the checkout will be, None if it stays where it is.
 
-    `interrupted` is a sentence about an interrupted run, empty without one; `committed_lock` is the release whose lock
-    that run will commit.
+    `recovery` says what recovery does first, empty if nothing; `committed_lock` is the release whose lock an
+    interrupted run will commit.
     """
 
     store: Store
     holds: tuple[Hold, ...]
     checkout: CheckoutState | None = None
-    interrupted: str = ""
+    recovery: str = ""
     committed_lock: str = ""
 
 
@@ -34,10 +35,14 @@ def foresee(site: Site, store: Store) -> Outlook:
     if (running := find_running(site.paths.run_lock)) is not None:
         raise LockedError(f"{running.sentence} What it will leave is not known yet.", "Run this again later.")
     holds, entry = list_holds(site), read_entry(site.paths)
+    if entry is None and (good := find_repair(site, store)) is not None:
+        repaired = store.linked(Link("release", make_link_text(site.paths, good.id), good.id))
+        return Outlook(repaired, holds, recovery=f"`{site.paths.link}` leads to {good.id} again")
     if entry is None or entry.phase == "telling":
         return Outlook(store, holds)
+    recovery = f"an interrupted run is finished or undone ({entry.title})"
     if entry.phase == "building":
-        return Outlook(store, holds, interrupted=entry.title)
+        return Outlook(store, holds, recovery=recovery)
     is_flipped = entry.has_flipped(store.link)
     goes_back = entry.phase == "going-back" or (entry.phase == "changing" and not is_flipped)
     head = entry.head if goes_back else entry.commit
@@ -46,7 +51,17 @@ def foresee(site: Site, store: Store) -> Outlook:
     elif not goes_back:
         store = _go_forward(store, entry)
     committed = str(entry.release) if entry.commits_lock and not goes_back else ""
-    return Outlook(store, holds, _foresee_checkout(site, entry, head), entry.title, committed)
+    return Outlook(store, holds, _foresee_checkout(site, entry, head), recovery, committed)
+
+
+def find_repair(site: Site, store: Store) -> Release | None:
+    """Return the newest good release, to which recovery points a link that is missing or leads to no release."""
+    link = store.link
+    if link.kind == "foreign" or find_python(site.paths.link).exists() or not site.paths.link.parent.is_dir():
+        return None
+    if link.kind == "release" and (site.paths.releases / str(link.release) / "venv").is_dir():
+        return None  # only its Python is gone: the next update builds on another one
+    return store.newest_good
 
 
 def _go_forward(store: Store, entry: Entry) -> Store:

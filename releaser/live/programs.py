@@ -32,7 +32,7 @@ def find_missing_program(site: Site, name: str, program: str) -> list[Problem]:
     if shutil.which(site.paths.project / program if "/" in program else program, path=path):
         return []
     message = f"The setting `{name}` calls the program `{program}`, which does not exist."
-    return [Problem("no-program", message, f"Install it, or correct `{name}`.")]
+    return [Problem("no-program", message, f"Install it, or run `releaser setup --set {name}=COMMAND`.")]
 
 
 def find_forbidden(site: Site) -> list[Problem]:

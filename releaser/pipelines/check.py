@@ -20,7 +20,7 @@ from releaser.errors import (
     require,
 )
 from releaser.live.django import describe_django
-from releaser.live.health import is_healthy_now
+from releaser.live.health import find_illness
 from releaser.live.outlook import foresee
 from releaser.live.programs import find_forbidden
 from releaser.live.restart.advice import recommend
@@ -48,7 +48,6 @@ _HEADLINES = {
     4: "An update would fail.",
     10: "The site is ill.",
 }
-UNHEALTHY = Problem("unhealthy", "The site fails its health check, before any update.", "Correct it or `health_check`.")
 
 
 class Check(msgspec.Struct, frozen=True):
@@ -103,10 +102,11 @@ def check(site: Site, *, sends_mail: bool, asks_live: bool = False) -> Check:
     hints.append(recommend(site))
     failures += tuple(find_forbidden(site)) if asks_live else ()
     code = PreflightError.exit_code if problems else BuildError.exit_code if failures else 0
-    if asks_live and (is_healthy := is_healthy_now(site)) is not None:
-        hints += ["The site passes its health check."] if is_healthy else []
-        failures = failures if is_healthy else (*failures, UNHEALTHY)
-        code = code if is_healthy else code or 10
+    if asks_live and site.settings.live.health_check:
+        illness = find_illness(site)
+        hints += [] if illness else ["The site passes its health check."]
+        failures += (Problem("unhealthy", illness, "Correct the site or `health_check`."),) if illness else ()
+        code = code or (10 if illness else 0)
     return Check((*problems, *failures), shadow, tuple(filter(None, hints)), delivery, code)
 
 

@@ -12,15 +12,18 @@ from releaser.candidate.build import LockInstaller
 from releaser.candidate.identity import find_failed, is_same_failure, make_key, may_try_again
 from releaser.candidate.shadow import make_shadow
 from releaser.candidate.trial import Attempt, seal, try_candidate
+from releaser.checkout.move import find_obstacles
+from releaser.checkout.pending import read_pending
 from releaser.checkout.problems import read_checkout
 from releaser.checkout.repository import open_repository
 from releaser.checkout.snapshot import require_unchanged
-from releaser.checkout.target import Target
+from releaser.checkout.target import Target, choose_target, fetch_upstream, site_for_commit
 from releaser.errors import refuse, require
 from releaser.live.change import make_entry, make_live
 from releaser.live.hooks import run_before_live
 from releaser.packages.complaints import require_fitting_lock
 from releaser.packages.first_lock import FirstLock
+from releaser.packages.holds import find_held_code, list_holds
 from releaser.packages.lock import read_lock
 from releaser.packages.resolve import Plan, choose_python
 from releaser.packages.sources import copy_sources
@@ -62,8 +65,12 @@ def init(site: Site, run: SiteRun) -> Outcome:
     return build_first(site, run, is_tried_again=True)
 
 
-def build_first(site: Site, run: SiteRun, *, is_tried_again: bool) -> Outcome:
+def build_first(
+    site: Site, run: SiteRun, *, is_tried_again: bool, pulls: bool = False, follow_remote: bool = False
+) -> Outcome:
     """Build, test and take live the committed lock; `is_tried_again` says that also if it failed before.
+
+    `pulls` takes the commit of the remote, as an update does, so that a correction which is pushed arrives.
 
     Raises PreflightError and BuildError.
     """
@@ -72,7 +79,14 @@ def build_first(site: Site, run: SiteRun, *, is_tried_again: bool) -> Outcome:
     repository, snapshot = view.repository, view.require_fit()
     head = snapshot.checkout.head
     target = Target(head, head, repository.code_key(head, *site.committed_paths), publishes=False)
-    with make_shadow(site, repository, site.paths.shadow(f"{run.id}-lock"), head, mark=run.id) as shadow:
+    if pulls:
+        fetch_upstream(site, run, repository)
+        pending, held_code = read_pending(site.paths), find_held_code(list_holds(site))
+        target = choose_target(site, repository, head, pending, held_code, follow_remote=follow_remote)
+        run.add(*([target.problem] if target.problem and target.is_rewritten else []))
+        require(find_obstacles(repository, head, target.commit))
+        site = site_for_commit(site, repository, target)
+    with make_shadow(site, repository, site.paths.shadow(f"{run.id}-lock"), target.commit, mark=run.id) as shadow:
         lock = read_lock(shadow.project / "uv.lock")
         text = (shadow.project / "uv.lock").read_text(encoding="utf-8")
         plan = Plan(lock, text, *choose_python(site, shadow.project, None, mark=run.id))
@@ -88,10 +102,10 @@ def build_first(site: Site, run: SiteRun, *, is_tried_again: bool) -> Outcome:
         is_known = not is_tried_again and is_same_failure(failed.manifest if failed else None, release.manifest)
         error = explain_failure(release, trial.tests.output, trial.advice)
         return make_failed(error, release, (), is_known=is_known)
-    run_before_live(site, run, repository, release, make_entry(run, release, head, head))
+    run_before_live(site, run, repository, release, make_entry(run, release, head, target.commit))
     require_unchanged(site, repository, snapshot)
     ignore_link(site, repository)
-    result = make_live(site, run, repository, make_entry(run, release, head, head))
+    result = make_live(site, run, repository, make_entry(run, release, head, target.commit))
     conclude(site, run, repository, result)
     return make_rolled_back(release, result) if result.rolled_back else make_updated(release, result, "")
 

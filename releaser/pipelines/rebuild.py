@@ -66,7 +66,7 @@ def preview_rebuild(site: Site, python: str) -> Outcome:
     run, outlook = SiteRun("preview", REBUILD), foresee(site, Store(site.paths))
     run.store = outlook.store
     rules = _make_rules(site, outlook.holds)
-    outcome = make_preview(_decide(site, run, python, outlook, rules, is_dry=True), outlook.interrupted, does="rebuild")
+    outcome = make_preview(_decide(site, run, python, outlook, rules, is_dry=True), outlook.recovery, does="rebuild")
     previous = outlook.store.previous
     return msgspec.structs.replace(outcome, previous=previous.id if previous else None, on_hold=outlook.holds)
 

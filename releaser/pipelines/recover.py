@@ -20,6 +20,7 @@ from releaser.checkout.repository import Repository, open_repository
 from releaser.errors import Problem
 from releaser.live.change import ChangeResult, finish_change, go_back, undo_change
 from releaser.live.health import is_healthy_now
+from releaser.live.outlook import find_repair
 from releaser.packages.changes import compare_releases
 from releaser.packages.holds import tidy_holds
 from releaser.pipelines.conclude import conclude
@@ -28,7 +29,6 @@ from releaser.releases.lease import make_lease
 from releaser.releases.link import flip, read_link
 from releaser.releases.reserve import release_reserve
 from releaser.releases.store import SiteRun, Store, set_aside_broken_states, sweep_releases
-from releaser.releases.venv import find_python
 from releaser.report.history import has_told
 from releaser.report.outcomes import Outcome, complete, locate, make_failed_rollback, make_rolled_back, make_updated
 from releaser.report.tell import Telling, make_telling, save_news
@@ -145,12 +145,9 @@ def _make_outcome(store: Store, repository: Repository, result: ChangeResult, co
 def _repair_link(site: Site, run: SiteRun, repository: Repository) -> None:
     """Point a link that leads to no release, or is missing, to the newest good one, with restart and health check."""
     run.store = run.store.linked(read_link(site.paths))
-    link, good = run.store.link, run.store.newest_good
-    python = find_python(site.paths.link)
-    if link.kind == "foreign" or good is None or python.exists() or not site.paths.link.parent.is_dir():
+    link = run.store.link
+    if (good := find_repair(site, run.store)) is None:
         return
-    if link.kind == "release" and (site.paths.releases / str(link.release) / "venv").is_dir():
-        return  # only its Python is gone: the next update builds on another one
     head = repository.head()
     entry = Entry(
         phase="changing",
@@ -166,7 +163,7 @@ def _repair_link(site: Site, run: SiteRun, repository: Repository) -> None:
     flip(site.paths, good.id, before=link.text)
     run.add_problem(
         "link-repaired",
-        f"`{site.paths.link}` led nowhere. The last good release, {good.id}, is live now.",
+        f"`{site.paths.link}` led nowhere. The last good release, {good.id}, was made live again.",
         "Run `releaser status`.",
     )
     conclude(site, run, repository, finish_change(site, run, repository, entry))

@@ -33,9 +33,9 @@ from releaser.releases.release import ID
 from releaser.releases.store import SiteRun, Store, delete_release
 from releaser.report.outbox import count_waiting
 from releaser.report.outcomes import Outcome, make_unchanged
-from releaser.site.crontab import is_own_line, remove_lines
+from releaser.site.crontab import is_own_line, list_lines, remove_lines
 from releaser.site.site import Site
-from releaser.site.timer import find_timer_of_root, remove_units
+from releaser.site.timer import find_timer_of_root, list_units, remove_units
 from releaser.system import process, signals
 from releaser.system.files import name_temporary, remove_path
 from releaser.system.text import count, join_few, word
@@ -175,6 +175,13 @@ def _delete_state(site: Site, run: SiteRun) -> bool:
     return False
 
 
+def _is_scheduled(site: Site) -> bool:
+    with contextlib.suppress(PreflightError):  # no cron
+        if list_lines(site):
+            return True
+    return bool(list_units(site))
+
+
 def describe_uninstall(site: Site) -> str:
     """Return what `uninstall` does, as it is said before anything is deleted; empty if nothing is left to do."""
     store, state, waiting = Store(site.paths), site.paths.state, count_waiting(site.paths.outbox)
@@ -184,7 +191,7 @@ def describe_uninstall(site: Site) -> str:
         words += ["restart the site"] if may_restart(site) else []
     if state.is_dir():
         words.append(f"delete `{state}`, with {count(len(store.releases), 'release')}, logs and history")
-    words += ["remove what `releaser schedule` has installed"] if words else []
+    words += ["remove what `releaser schedule` has installed"] if _is_scheduled(site) else []
     words += [f"keep {count(waiting, 'mail')} that no server took, in `{site.paths.outbox}`"] if waiting else []
     return "; ".join(words)
 

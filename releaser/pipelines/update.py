@@ -96,7 +96,8 @@ def update(site: Site, run: SiteRun, options: UpdateOptions) -> Outcome:
         decision = _decide(site, run, options)
     keep_decision(site.paths, decision)
     if isinstance(decision, First):
-        return build_first(site, run, is_tried_again=options.force)
+        force, follow = options.force, options.follow_remote
+        return build_first(site, run, is_tried_again=force, pulls=True, follow_remote=follow)
     if not isinstance(decision, Refused | Paused | Adopt):
         replace_index_holds(site.paths, decision.prospect.attempt.plan.holds)
     match decision:
@@ -169,7 +170,7 @@ def preview_update(site: Site, options: UpdateOptions) -> Outcome:
     run.store = Store(site.paths)
     outlook = foresee(site, run.store)
     decision = decide(site, run, options, outlook)
-    outcome = make_preview(decision, outlook.interrupted, does="prepare" if options.prepare else "update")
+    outcome = make_preview(decision, outlook.recovery, does="prepare" if options.prepare else "update")
     previous = outlook.store.previous
     return msgspec.structs.replace(outcome, previous=previous.id if previous else None, on_hold=outlook.holds)
 

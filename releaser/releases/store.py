@@ -130,7 +130,8 @@ class Store:
             release for release in self.releases if name and release.id.startswith(name)
         ]
         if len(matches) != 1:
-            close = find_close(name, [release.id for release in self.releases]) if not matches else ""
+            names = ["live", "previous", *(release.id for release in self.releases)]
+            close = find_close(name, names) if not matches else ""
             advice = f"Did you mean `{close}`? {advice}" if close else advice
             found = join_few([release.id for release in matches])
             raise NoSuchReleaseError(

@@ -13,7 +13,7 @@ from releaser.releases.store import Store
 from releaser.report.history import read_history
 from releaser.site.site import Site
 from releaser.system.run import Step
-from releaser.system.text import clip_end, word
+from releaser.system.text import clip_end
 
 
 class Details(msgspec.Struct, frozen=True):
@@ -72,5 +72,5 @@ def find_log(site: Site, run: str | None) -> Path:
             if matches
             else f"No log of {f'a run `{run}`' if run else 'any run'} exists."
         )
-        raise NoSuchReleaseError(message, f"Run `ls {word(site.paths.logs)}`.")
+        raise NoSuchReleaseError(message, "Run `releaser history`.")
     return matches[-1]

@@ -109,7 +109,7 @@ def write_letter(name: str, directory: str, run: Run, outcome: Outcome, abouts: 
         paragraphs=tuple(
             name_project(text, directory) for text in [*more, _describe_live(outcome), *outcome.notes] if text
         ),
-        problems=tuple(name_project(text, directory) for text in messages if text not in outcome.headline),
+        problems=tuple(name_project(text, directory) for text in messages if text not in (outcome.headline + headline)),
         sections=_make_sections(directory, f"{name} on {host}", run, outcome, urls),
     )
 
@@ -167,8 +167,11 @@ _GATES = {
 
 
 def _present(changes: Iterable[PackageChange], abouts: Mapping[str, About]) -> tuple[PackageChange, ...]:
-    """Return changes with the names that authors write: fixes of vulnerabilities first, then major versions."""
-    ordered = sorted(changes, key=lambda change: (not change.fixes, change.bump != "major"))
+    """Return changes with the names that authors write: fixes of vulnerabilities first, then major versions.
+
+    Removed packages come last.
+    """
+    ordered = sorted(changes, key=lambda each: (not each.fixes, each.bump != "major", each.bump == "removed"))
     names = {name: about.name for name, about in abouts.items()}
     return tuple(msgspec.structs.replace(each, name=names.get(each.name, each.name)) for each in ordered)
 
@@ -178,9 +181,12 @@ def _write_headline(command: Command, outcome: Outcome) -> str:
     payload = outcome.payload
     news = _name_news(payload)
     is_urgent = outcome.is_urgent or outcome.is_signalled or (payload.culprits and outcome.result == "failed")
+    if outcome.result == "no-changes" and outcome.problems:
+        return outcome.problems[0].message
     if not news or is_urgent:
         return outcome.headline
-    verb = "is" if len(payload.changes) <= 1 and not (payload.changes and payload.new_commits) else "are"
+    number = len(payload.changes) + len(payload.new_commits) + bool(payload.python)
+    verb = "is" if number == 1 else "are"
     fixes = sum(bool(change.fixes) for change in payload.changes)
     fixed = f"{count(fixes, 'security fix', 'security fixes')}: " if fixes else ""
     match outcome.result:
@@ -204,8 +210,8 @@ def _name_news(payload: Payload) -> str:
     words, commits = [], count(len(payload.new_commits), "new commit")
     for change in payload.changes[:1]:
         versions = " → ".join(filter(None, [change.old, change.new]))
-        is_other = {"added": " (new)", "removed": " (removed)"}.get(change.bump, "")
-        words.append(f"{change.name} {versions}{is_other}")
+        before = "The removal of " if change.bump == "removed" else ""
+        words.append(f"{before}{change.name} {versions}{' (new)' if change.bump == 'added' else ''}")
     words += [f"{len(payload.changes) - 1} more"] if payload.changes[1:] else []
     words += [payload.python] if payload.python else []
     if len(payload.new_commits) == 1 and not words:

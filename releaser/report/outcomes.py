@@ -382,8 +382,8 @@ def make_refused(decision: Refused) -> Outcome:
     return msgspec.structs.replace(make_error(PreflightError(*decision.problems)), decision=decision.kind)
 
 
-def make_preview(decision: Decision, interrupted: str, *, does: str) -> Outcome:
-    """Return what a dry run prints; `interrupted` names a run that is finished or undone first.
+def make_preview(decision: Decision, recovery: str, *, does: str) -> Outcome:
+    """Return what a dry run prints; `recovery` says what recovery does first.
 
     `does` is the verb for what takes a release live, or prepares it.
     """
@@ -391,7 +391,7 @@ def make_preview(decision: Decision, interrupted: str, *, does: str) -> Outcome:
         return make_refused(decision)
     prospect = None if isinstance(decision, Paused | Adopt | First) else decision.prospect
     changes = prospect.changes if isinstance(decision, Ready | Build) and prospect else ()
-    words = [f"first of all, an interrupted run is finished or undone ({interrupted})"] if interrupted else []
+    words = [f"first of all, {recovery}"] if recovery else []
     match decision:
         case Ready() | Build():
             verb = does
@@ -404,7 +404,7 @@ def make_preview(decision: Decision, interrupted: str, *, does: str) -> Outcome:
             verb, reason = "change nothing", summarize(decision).rstrip(".")
             end = ", and is not tried again" if isinstance(decision, StillFailing) else ""
             words.append(f"{reason[0].lower()}{reason[1:]}{end}")
-    is_idle = isinstance(decision, Nothing) and not interrupted
+    is_idle = isinstance(decision, Nothing) and not recovery
     sentence = summarize(decision) if is_idle else f"Would {verb}{': ' if words else ''}{'; '.join(words)}."
     return Outcome(
         "no-changes",

@@ -12,7 +12,7 @@ from releaser.checkout.pending import read_pending
 from releaser.checkout.publish import advise_on_push, list_unpushed
 from releaser.checkout.repository import open_repository
 from releaser.errors import BuildError, PreflightError, Problem, ToolError
-from releaser.live.health import Users, is_healthy_now, list_old_processes
+from releaser.live.health import Users, find_illness, list_old_processes
 from releaser.live.uv_run import find_changed_release
 from releaser.packages.audit import Audit, read_audit
 from releaser.packages.changes import compare_locks, describe_changes
@@ -228,9 +228,9 @@ def _find_old_processes(site: Site, store: Store) -> list[Problem]:
     if live is None:
         return []
     problems = []
-    if is_healthy_now(site) is False:
+    if illness := find_illness(site):
         advice = "Look at the log of the site; `releaser rollback` goes back."
-        problems.append(Problem("unhealthy", "The site fails its health check.", advice))
+        problems.append(Problem("unhealthy", illness, advice))
     old = list_old_processes(site, live.id)
     users = Users(list_holders(live.directory), tuple(process.pid for process in old))
     if old and users.are_old(site):

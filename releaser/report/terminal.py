@@ -92,7 +92,7 @@ class StepPrinter:
                 f"{format_bytes(loaded)} of {format_bytes(sum(sizes.values()))}",
             )
         full = min(_BAR, round(share * _BAR))
-        bar = ("━" * full, "green"), ("━" * (_BAR - full), "dim"), " "
-        line = escape(redact(self._output.strip()[-200:]))
+        bar = ("━" * full, "green"), ("─" * (_BAR - full), "dim"), " "
+        line = escape(redact(self._output.strip())[-200:])
         parts = [f"{self._name:{_WIDTH}} ", *(bar if usual > _SHOWN or sizes else ()), f"{words}  "]
         return Text.assemble(*parts, (line, "dim"), no_wrap=True, overflow="ellipsis")

@@ -76,11 +76,16 @@ def install_line(site: Site, line: str) -> tuple[str, str]:
 
 def remove_lines(site: Site) -> list[str]:
     """Take the lines that `install_line` has written out of the crontab, and return them. Raises PreflightError."""
-    lines = _run_crontab(site, "", "-l").split("\n")
-    own = [line for line in lines if is_own_line(site, line)]
+    own = list_lines(site)
     if own:
+        lines = _run_crontab(site, "", "-l").split("\n")
         _run_crontab(site, "", "-", "\n".join(line for line in lines if line not in own))
     return own
+
+
+def list_lines(site: Site) -> list[str]:
+    """Return the lines that `install_line` has written. Raises PreflightError."""
+    return [line for line in _run_crontab(site, "", "-l").split("\n") if is_own_line(site, line)]
 
 
 def is_own_line(site: Site, line: str) -> bool:

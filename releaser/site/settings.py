@@ -486,6 +486,9 @@ def _read_levels(value: Any) -> Levels:
     return Levels({name: cast(Level, level) for name, level in levels.items()})
 
 
+_ADDRESSES = 'addresses, such as ada@example.org, or a list such as [["Ada", "ada@example.org"]]'
+
+
 def _read_addresses(value: Any) -> Addresses:
     from email.utils import formataddr  # takes 10 ms
 
@@ -495,13 +498,13 @@ def _read_addresses(value: Any) -> Addresses:
         try:
             value = msgspec.json.decode(value)
         except ValueError as error:
-            raise ValueError(f'a list such as [["Ada", "ada@example.org"]]; {error}') from error
+            raise ValueError(f"{_ADDRESSES}; {error}") from error
     entries: list[Any] = value if isinstance(value, list) else [None]
     pairs = [["", entry] if isinstance(entry, str) else entry for entry in entries]
     for pair in pairs:
         is_pair = isinstance(pair, list) and len(pair) == 2 and all(isinstance(text, str) for text in pair)
         if not is_pair or not _ADDRESS.fullmatch(pair[1].strip()) or not pair[0].isprintable():
-            raise ValueError('a list such as [["Ada", "ada@example.org"]]')
+            raise ValueError(_ADDRESSES)
     return Addresses(tuple(formataddr((name.strip(), address.strip())) for name, address in pairs))
 
 

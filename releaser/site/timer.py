@@ -105,18 +105,21 @@ def install_units(site: Site, units: dict[Path, str]) -> str:
     return "unchanged" if before == units else "replaced" if before else "added"
 
 
+def list_units(site: Site) -> list[Path]:
+    """Return the units of a site that this user may remove."""
+    places = (_find_own_place(site), _SYSTEM) if os.geteuid() == 0 else (_find_own_place(site),)
+    return [path for place in places for path in _list_paths(site, place) if os.path.lexists(path)]
+
+
 def remove_units(site: Site) -> list[str]:
     """Stop and delete the timer of a site, if this user may; return the paths that are gone. Raises OSError."""
-    removed = []
-    for directory in (_find_own_place(site), _SYSTEM) if os.geteuid() == 0 else (_find_own_place(site),):
-        timer, service = _list_paths(site, directory)
-        if timer.exists():
+    units = list_units(site)
+    for path in units:
+        if path.suffix == ".timer":
             with contextlib.suppress(PreflightError):  # without systemd, nothing of it runs
-                _run(site, timer, "disable", "--now", timer.name)
-        for path in filter(os.path.lexists, (timer, service)):
-            path.unlink()
-            removed.append(str(path))
-    return removed
+                _run(site, path, "disable", "--now", path.name)
+        path.unlink()
+    return [*map(str, units)]
 
 
 def find_timer_of_root(site: Site) -> str:

@@ -190,7 +190,7 @@ ROWS: dict[str, Row] = {
     "ambiguous release": Row(nothing, ("`2` could be 2", "releaser list"), "rollback 2", 9),
     "release by number": Row(nothing, ("`@9`", "only 2"), "show @9", 9),
     "path for a release": Row(nothing, ("`../x`",), "pin ../x", 9),
-    "unknown run": Row(nothing, ("`2019`", "ls "), "logs 2019", 9),
+    "unknown run": Row(nothing, ("`2019`", "`releaser history`"), "logs 2019", 9),
     "unknown package": Row(nothing, ("`alhpa`", "Did you mean `alpha`?"), "hold alhpa"),
     "package on no hold": Row(nothing, ("Not on hold: alpha", "releaser status"), "unhold alpha"),
     # Paths

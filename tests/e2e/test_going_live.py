@@ -47,7 +47,7 @@ def test_the_restart_command_runs_in_the_checkout_on_the_new_release(make_site: 
 def test_a_site_without_a_restart_file_says_how_it_restarts(make_site: SiteFactory, restart: str) -> None:
     site = make_site(restart_file=False, dotenv={"RELEASER_RESTART": restart})
     if restart == "auto":
-        says(refused(site, "init"), "restart", "none", "restart_file")
+        says(refused(site, "init"), "`releaser setup --set restart=WAY`", "none", "restart_file")
         return
     site.releaser("init", check=0)
     site.publish("alpha", "1.1.0")

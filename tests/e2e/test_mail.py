@@ -89,7 +89,7 @@ NEWS: dict[str, tuple[Callable[[SampleSite], object], int, str, tuple[str, ...]]
     "strange name": (lambda site: site.run("sh", "-c", "touch $(printf 'caf\\351'); git add ."), 3,
                      "Refused: site, Tracked files", ("live release is unchanged", "`caf\\udce9`")),
     "repaired": (lambda site: site.run("sh", "-c", f"rm .venv; mv {site.remote} {site.base}/away"), 4,
-                 "Failed: site, The remote `origin` could", ("led nowhere", "{old}, is live now")),
+                 "Failed: site, The remote `origin` could", ("led nowhere", "{old}, was made live again")),
 }  # fmt: skip
 
 

@@ -107,6 +107,7 @@ def test_law_31_root_leaves_the_crontab_of_another_user_alone(
 
 def test_uninstall_removes_the_line_of_schedule_and_names_others(site: SampleSite, crontab: bytes) -> None:
     site.releaser(*INSTALL, check=0)
+    says(site.releaser("uninstall", "--dry-run", check=0), "remove what `releaser schedule` has installed.")
     mine = f"@daily {releaser_command()[0]} update --project={site.path} >/tmp/log 2>&1"
     write_crontab(read_crontab() + f"{mine}\n".encode())
     finished = site.releaser("uninstall", check=0)

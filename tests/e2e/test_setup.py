@@ -145,8 +145,8 @@ def test_law_27_a_first_release_that_fails_is_said_once(make_site: SiteFactory) 
     assert (finished.stderr, len(site.test_runs())) == ("", runs)
     site.releaser("update", "--force", check=5)
     assert len(site.test_runs()) == runs + 1
-    site.push_commit("Open the shop", {"shop.py": "EDITION = 2\nBROKEN = False\n"})
-    assert site.json("update")["result"] == "updated"
+    site.push_from_elsewhere({"shop.py": "EDITION = 2\nBROKEN = False\n"}, message="Open the shop")
+    assert (site.json("update")["result"], site.git("log", "-1", "--format=%s")) == ("updated", "Open the shop")
 
 
 def test_releaser_alone_shows_the_status_in_a_project_and_else_the_help(site: SampleSite) -> None:

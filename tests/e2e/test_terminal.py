@@ -1,5 +1,6 @@
 """What a person sees on a terminal, and what a shell completes."""
 
+import os
 import re
 from pathlib import Path
 
@@ -51,7 +52,8 @@ def test_a_shell_completes_commands_releases_and_what_is_on_hold(make_site: Site
 
 #: What a person mistypes, with the exit code, and what is close to it.
 MISTYPED = {"statsu": (2, "status"), "update --dry-rnu": (2, "--dry-run"), "config kep": (2, "keep"),
-            "hold betta": (3, "beta"), "unhold alpah": (3, "alpha"), "outdated aplha": (3, "alpha")}  # fmt: skip
+            "hold betta": (3, "beta"), "unhold alpah": (3, "alpha"), "outdated aplha": (3, "alpha"),
+            "show liev": (9, "live")}  # fmt: skip
 
 
 def test_what_is_mistyped_is_guessed(make_site: SiteFactory) -> None:
@@ -62,6 +64,12 @@ def test_what_is_mistyped_is_guessed(make_site: SiteFactory) -> None:
         assert re.search(rf"(?i)did you mean [`']{close}[`']", finished.stderr), finished
     release = site.live()
     says(site.releaser("show", f"{release[:-3]}9{release[-2:]}", check=9), f"Did you mean `{release}`?")
+
+
+@pytest.mark.parametrize("group", [[], ["schedule"], ["bundle"]])
+def test_a_help_has_whole_sentences(group: list[str], tmp_path: Path) -> None:
+    shown = run([*releaser_command(), *group, "--help"], cwd=tmp_path, env={**os.environ, "COLUMNS": "80"}, check=0)
+    assert not re.search(r"(?m)^ .*[.]{3}$|.{81}", shown.stdout), shown.stdout
 
 
 def test_the_line_of_completion_works_in_a_shell(make_site: SiteFactory) -> None:

@@ -265,7 +265,7 @@ def test_law_20_a_decision_is_a_sentence(decision: kinds.Decision, summary: str,
     assert outcome.headline == preview.format(f"{summary[0].lower()}{summary[1:-1]}")
     assert outcome.decision == decision.kind
     after = make_preview(decision, "`x`", does="update").headline
-    assert ("an interrupted run is finished or undone (`x`)" in after) != isinstance(decision, kinds.Refused)
+    assert ("first of all, `x`" in after) != isinstance(decision, kinds.Refused)
 
 
 def test_law_20_a_quiet_night_names_what_holds_keep_back() -> None:
@@ -381,7 +381,7 @@ def test_law_22_a_prepared_release_names_what_it_is_without(paths: Paths) -> Non
 
 
 MAJOR, FIX = PackageChange("b", "1.0", "2.0", "major"), PackageChange("d", "1", "1.1", "minor", ("CVE-1",))
-ADDED = PackageChange("e", None, "1", "added")
+ADDED, REMOVED = PackageChange("e", None, "1", "added"), PackageChange("f", "1", None, "removed")
 #: The command, the result, the news, and the headline of the mail.
 HEADLINES = [
     (UPDATE, "updated", Payload((ADDED, MAJOR)), "B 1.0 → 2.0 and 1 more are live."),
@@ -389,6 +389,10 @@ HEADLINES = [
     (UPDATE, "updated", Payload((ADDED,)), "e 1 (new) is live."),
     (UPDATE, "updated", Payload((), ("abc Widen the door",)), "“Widen the door” is live."),
     (UPDATE, "updated", Payload((MAJOR, ADDED), ("a b", "c d")), "B 1.0 → 2.0, 1 more and 2 new commits are live."),
+    (UPDATE, "updated", Payload((), ("a b", "c d")), "2 new commits are live."),
+    (UPDATE, "updated", Payload((REMOVED, ADDED)), "e 1 (new) and 1 more are live."),
+    (UPDATE, "updated", Payload((REMOVED,)), "The removal of f 1 is live."),
+    (UPDATE, "updated", Payload((MAJOR,), python="Python 3.13.1"), "B 1.0 → 2.0 and Python 3.13.1 are live."),
     (UPDATE, "updated", Payload((), python="Python 3.13.1"), "Python 3.13.1 is live."),
     (UPDATE, "updated-not-restarted", Payload((MAJOR,)), "B 1.0 → 2.0 is live, but the site was not restarted."),
     (ROLLBACK, "updated", Payload((MAJOR,)), "Rollback done: B 1.0 → 2.0 is live."),

@@ -38,7 +38,8 @@ def find_problems(site: Site, setting: str, words: tuple[str, ...]) -> list[Prob
         message = f"The setting `restart_file` is `{path}`, but that directory does not exist."
         return [Problem("no-restart", message, f"Run `mkdir {word(path.parent)}`, or correct the setting.")]
     message = f"No way to restart the site: `{setting}` is `{words[0]}`, and neither config/tmp nor tmp exists."
-    advice = "Set `restart` to a command or `none`, `restart_file` to a file to touch, or run `mkdir tmp`."
+    ways = "`systemd:UNIT`, `gunicorn:PIDFILE`, a command, or `none`"
+    advice = f"Run `releaser setup --set {setting}=WAY` with {ways}. For Passenger: `mkdir tmp`, or set `restart_file`."
     return [Problem("no-restart", message, advice)]
 
 
