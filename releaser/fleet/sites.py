@@ -86,8 +86,9 @@ def read_sites(path: Path, environ: Mapping[str, str]) -> SitesFile:
     for problem in wrong:
         message = problem.message.replace("pyproject.toml", f"{path}, [mail]", 1)
         raise refuse("sites", message, problem.advice.replace("pyproject.toml", str(path)))
-    for site in content.site:
-        with contextlib.suppress(OSError, KeyError):  # then it is refused alone
+    # An owner who turns a site into a link to that of another user harms no other one: it is refused alone.
+    for site in (site for site in content.site if os.path.realpath(site.path) == str(site.path)):
+        with contextlib.suppress(OSError, KeyError):  # this one, too
             if (user := site.path.stat().st_uid) != pwd.getpwnam(site.owner).pw_uid:
                 message = f"{path}: `{site.path}` belongs to user {user}, and not to `{site.owner}`."
                 raise refuse("sites", message, "Correct `owner`, or find out who has changed the site.")

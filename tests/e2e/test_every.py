@@ -225,7 +225,7 @@ def test_law_31_root_runs_each_site_as_its_owner_and_keeps_its_secrets(
             found[pwd.getpwuid(user.user).pw_name] = made = make_site.of_user(user, base)
             use_program(made, program)
             user.own(base)
-        (ada, one), (bob, _) = found.items()
+        (ada, one), (bob, other) = found.items()
         base = stack.enter_context(user_directory())
         text = "".join(f"[[site]]\npath = '{made.path}'\nowner = '{name}'\n" for name, made in found.items())
         (base / "sites.toml").write_text(text, "utf-8")
@@ -251,6 +251,12 @@ def test_law_31_root_runs_each_site_as_its_owner_and_keeps_its_secrets(
         refused = run(words, cwd=base, env=env, check=3)
         assert "belongs to user" in refused.stdout + refused.stderr, refused
         assert [(made.base / "seen").exists() for made in found.values()] == [False, False], "nothing is run"
+        (base / "sites.toml").write_text(text, "utf-8")
+        one.path.rename(one.path.with_name("moved"))
+        one.path.symlink_to(other.path)
+        rows = json.loads(run(words, cwd=base, env=env, check=3).stdout)
+        assert "belongs to user" in rows[0]["reason"], rows
+        assert (rows[1]["exit_code"], (one.base / "seen").exists()) == (0, False), "it is refused, and no other is"
 
 
 def read_blocks(page: str, kind: str) -> list[str]:
