@@ -71,10 +71,14 @@ def is_same_failure(before: Manifest | None, after: Manifest) -> bool:
 def choose_ready(site: Site, store: Store, key: Key, target: Target, *, may_return: bool = False) -> Release | None:
     """Return the newest ready release that may go live as this candidate; if it `may_return`, also one that was live.
 
-    Migrations are asked about by building again, if a rollback has left any: a person may have reversed them.
+    That one is newer than the live one, else a rollback from it would go forward, and put nothing on hold. Migrations
+    are asked about by building again, if a rollback has left any: a person may have reversed them.
     """
     may_return = may_return and not any(each.manifest.migrations for each in store.releases if each.state.left_by)
-    good = [each for each in store.releases if each.may_return and each.state.order and each is not store.live]
+    live = store.live
+    good = [
+        each for each in store.releases if each.may_return and each.state.order and live and each.age_key > live.age_key
+    ]
     ready = [each for each in store.releases if each.state.state == "ready"] + (good if may_return else [])
     return next((release for release in ready if not explain_outdated(site, release, key, target)), None)
 
