@@ -25,7 +25,7 @@ from releaser.system.run import Run
 from releaser.system.text import redact
 
 _HOOKS = ("before_live", "before_restart", "after_live", "on_failure")
-_NOT_YET = ("commits", "steps", "notes", "problems", "culprits", "suspects", "on_hold")
+_NOT_YET = ("removed_commits", "commits", "steps", "notes", "problems", "culprits", "suspects", "on_hold")
 _WORDS = {"ready": "is ready", "updated": "is live", "rolled-back": "failed and is rolled back"}
 
 
@@ -51,6 +51,7 @@ def describe_change(
         **dict.fromkeys(_NOT_YET, ()),
         **dict.fromkeys(("failed_gate", "output", "decision"), ""),
         "result": result,
+        "news": "new",
         "exit_code": 6 if is_back else 0,
         "headline": f"Release {entry.release} {_WORDS[result]}: {end}",
         "release": entry.earlier if is_back else entry.release,

@@ -63,8 +63,13 @@ def judge_news(before: MailNews, command: Command, outcome: Outcome) -> tuple[bo
         return False, before
     has_trouble = bool(outcome.exit_code or outcome.problems)
     trouble = _name_trouble(outcome) if has_trouble else ""
-    is_mail = outcome.news == "new" or (outcome.news == "once" and trouble != before.trouble)
+    is_mail = outcome.news == "new" or (outcome.news == "once" and _trim(trouble) != _trim(before.trouble))
     return is_mail, MailNews(trouble, now() if is_mail else before.mailed_at)
+
+
+def _trim(trouble: str) -> str:
+    """Return a trouble without full stops at the ends of its lines, which not every version of releaser wrote."""
+    return re.sub(r"\.+$", "", trouble, flags=re.MULTILINE)
 
 
 def find_silence(paths: Paths, news: MailNews, heartbeat: float) -> datetime | None:
