@@ -5,6 +5,7 @@ import logging
 import re
 import shutil
 import socket
+import urllib.request
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -49,6 +50,8 @@ def bucket() -> Iterator[Bucket]:
     server.start()
     try:
         host, port = server.get_host_and_port()
+        # All servers of a process have the same buckets.
+        urllib.request.urlopen(urllib.request.Request(f"http://{host}:{port}/moto-api/reset", method="POST")).close()
         bucket = Bucket(f"http://{host}:{port}")
         bucket.client.head_bucket(Bucket="wheels")
         yield bucket
