@@ -261,7 +261,7 @@ def _make_project() -> None:
     settings = (f">={version}", [*PACKAGES, *SOURCES], os.path.realpath(python), copied, verify)
     values = [json.dumps(value, ensure_ascii=False) for value in settings]
     text = _PYPROJECT.format(*values) + "".join(map(_write_index, SOURCES))
-    _run(["find", PROJECT, "-path", "*/.git/*.lock", "-mmin", "+0", "-delete"], codes=())  # of a look that was killed
+    _run(["find", PROJECT, "-path", "*/.git/*.lock", "-mmin", "+1", "-delete"], codes=())  # of a look that was killed
     _run(["git", "init", "--quiet", "--initial-branch=main", PROJECT])
     with open(f"{PROJECT}/pyproject.toml", "w", encoding="utf-8") as file:
         file.write(text)

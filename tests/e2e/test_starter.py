@@ -269,7 +269,7 @@ def test_law_42_a_start_needs_nothing_but_its_live_release(program: Program) -> 
     (program.place / "lock").rmdir()
     bare = program.start(env={"PATH": "/nowhere"})  # as of cron, where this Python is elsewhere
     assert version(bare) == "1.0"
-    says(bare, "No such file or directory: 'git'")
+    says(bare, "No such file or directory: 'find'")
     year = time.time() + 365 * 86400
     for name in ("due", "lock"):  # the clock was wrong then
         os.utime(program.place / name, (year, year + 86400 * (name == "due")))
