@@ -58,7 +58,7 @@ _RETRY = 3600.0  # seconds until the look after one that failed
 _LONGEST = 7200  # seconds of a look, then it is ended
 _SELF = "_RELEASER_STARTED"  # the process that has become the program
 _GIT = "git -c user.name=releaser -c user.email=releaser@localhost -c commit.gpgSign=false -c core.hooksPath=/dev/null"
-_MISLEADING_VARIABLES = re.compile("GIT_(?!SSH)|PYTHON|VIRTUAL_ENV|UV_(PROJECT|FROZEN|LOCKED)|" + _SELF)
+_MISLEADING_VARIABLES = re.compile("GIT_(?!SSH)|PYTHON|VIRTUAL_ENV|UV_(PROJECT|FROZEN|LOCKED|NO_SOURCES)|" + _SELF)
 _IMPORT = "import {0} as m, importlib.util as u; assert not hasattr(m, '__path__') or u.find_spec('{0}.__main__'), m"
 _LOAD = """import importlib.metadata as m, os, sys
 assert os.path.exists(os.path.join(sys.prefix, "bin", sys.argv[1])), f"the release has no program {sys.argv[1]}"

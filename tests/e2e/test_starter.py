@@ -364,7 +364,7 @@ def test_law_32_no_other_source_may_offer_a_package(tmp_path: Path) -> None:
     build_wheel(public, "other", "2.0")
     with serve_index(public) as index:
         program = Program(tmp_path, "other<3", "--source", f"hello-core={tmp_path / 'shelf'}")
-        program.env["UV_DEFAULT_INDEX"] = index.url
+        program.env |= {"UV_DEFAULT_INDEX": index.url, "UV_NO_SOURCES": "1"}
         modules = {"hello/__init__.py": '__version__ = "1.0"', "hello/__main__.py": MAIN}
         build_wheel(program.shelf, "hello", "1.0", modules=modules, requires=["hello-core"])
         build_wheel(program.shelf, "hello_core", "0.5")
