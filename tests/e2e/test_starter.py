@@ -4,7 +4,6 @@ import contextlib
 import fcntl
 import os
 import re
-import shutil
 import socket
 import subprocess
 import sys
@@ -23,6 +22,7 @@ from tests.support.commands import (
     HOUSE,
     Finished,
     clean_environment,
+    find_python,
     git_executable,
     releaser_command,
     run,
@@ -399,11 +399,7 @@ def test_law_32_42_the_wheels_of_a_program_come_from_s3(tmp_path: Path, bucket: 
 @pytest.mark.slow
 @pytest.mark.parametrize("series", ["3.8", "3.11", "3.13"])
 def test_law_36_a_program_runs_on_the_python_that_starts_it(program: Program, series: str) -> None:
-    place = Path.home() / ".pyenv/versions"
-    pythons = [str(path) for path in place.glob(f"{series}.*/bin/python3")] or [shutil.which(f"python{series}") or ""]
-    if not pythons[0]:
-        pytest.skip(f"there is no Python {series}")
-    program.python = Path(pythons[0])
+    program.python = find_python(series)
     first = program.start(python=True)
     assert (version(first), first.stderr) == ("1.0", "")
     assert f"({series.replace('.', ', ')})" in first.stdout
