@@ -449,6 +449,7 @@ def test_law_03_exec_updates_a_project_that_exists(site: SampleSite) -> None:
     (site.path / "shop.py").write_text("edited\n", "utf-8")
     says(start("--refresh", "always"), "The live release is unchanged.")
     says(start("--refresh", "often", check=2), "--refresh must be hourly, daily,", "`often`")
+    says(start("--wait", "²s", check=2), "--wait must be")
     assert "-- COMMAND…" in run([*words[:-4], "--help"], cwd=site.base, env=env, check=0).stdout
 
 
