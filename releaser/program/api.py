@@ -258,10 +258,10 @@ def _make_project(requirements: Sequence[str], sources: Sequence[str]) -> Path:
     lock, text = project / "uv.lock", _write_pyproject(requirements, sources)
     with open(project.parent / "making", "w") as guard:  # against another start of the program
         fcntl.flock(guard, fcntl.LOCK_EX)
-        for path in (project / ".git").glob("**/*.lock"):  # of a start that was killed
-            path.unlink()
         committed = _run([*git, "show", "HEAD:pyproject.toml"], check=False)
         if committed.returncode or committed.stdout != text:
+            for path in (project / ".git").glob("**/*.lock"):  # of a start that was killed
+                path.unlink(missing_ok=True)
             _run([*git, "init", "--quiet", "--initial-branch=main"])
             (project / "pyproject.toml").write_text(text, encoding="utf-8")
             if not lock.exists():

@@ -1,7 +1,6 @@
 #!/bin/sh
 """:"
-# Starts a program on its live release, and keeps that up to date. Needs Python 3.8 or newer. While no look for
-# updates is due, this shell becomes the program at once; everything else is below, in Python.
+# Starts a program on its live release, and keeps that up to date: below, in Python 3.8 or newer, if a look is due.
 place="$HOME"/.local/share/releaser/app
 if [ -O "$place/due" ] && [ "$place/due" -nt /proc/self/stat ] && [ /proc/self/stat -nt "$place/lock" ] &&
     [ "$place/lock" -nt "$0" ] && [ "$place/program" -ef "$0" ] && [ ! -e "$place/news" ] &&
@@ -12,6 +11,7 @@ command -v python3 >/dev/null || PATH="$PATH:$place/project/.venv/bin"
 exec python3 -I -S "$0" "$@"
 """
 
+import contextlib
 import fcntl
 import json
 import os
@@ -58,17 +58,13 @@ _RETRY = 3600.0  # seconds until the look after one that failed
 _LONGEST = 7200  # seconds of a look, then it is ended
 _SELF = "_RELEASER_STARTED"  # the process that has become the program
 _GIT = "git -c user.name=releaser -c user.email=releaser@localhost -c commit.gpgSign=false -c core.hooksPath=/dev/null"
-_MISLEADING_VARIABLES = re.compile("GIT_(?!SSH)|PYTHON|VIRTUAL_ENV|UV_(PROJECT|FROZEN|LOCKED)|" + _SELF)
+_MISLEADING_VARIABLES = re.compile("GIT_(?!SSH)|PYTHON|VIRTUAL_ENV|UV_(PROJECT|FROZEN|LOCKED|NO_SOURCES)|" + _SELF)
 _IMPORT = "import {0} as m, importlib.util as u; assert not hasattr(m, '__path__') or u.find_spec('{0}.__main__'), m"
-_LOAD = """import importlib.metadata, sys
-for point in [point for package in importlib.metadata.distributions() for point in package.entry_points]:
-    if (point.group, point.name) == ("console_scripts", sys.argv[1]): point.load()
+_LOAD = """import importlib.metadata as m, os, sys
+assert os.path.exists(os.path.join(sys.prefix, "bin", sys.argv[1])), f"the release has no program {sys.argv[1]}"
+[p.load() for d in m.distributions() for p in d.entry_points if (p.group, p.name) == ("console_scripts", sys.argv[1])]
 """
-_PYPROJECT = """[project]
-name = "program"
-version = "0"
-requires-python = {}
-dependencies = {}
+_PYPROJECT = """project = {{name = "program", version = "0", requires-python = {}, dependencies = {}}}
 [tool.uv]
 package = false
 no-build = true
@@ -100,7 +96,8 @@ def start(words: "list[str]") -> None:
         try:
             _look(time.monotonic() + read_seconds("--wait", WAIT))
         except OSError as error:
-            print(f"{NAME}: it cannot look for updates: {error}", file=sys.stderr)
+            with contextlib.suppress(OSError):  # of a standard error that takes nothing
+                print(f"{NAME}: it cannot look for updates: {error}", file=sys.stderr)
     if not _is_live():
         _end(1, "it has no release yet, so it cannot start. The next start tries again.")
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # Python ignores it, and so would the program
@@ -117,7 +114,7 @@ def _write_shell() -> str:
 def read_seconds(option: str, text: str) -> float:
     """Return the seconds of a time such as 12h. Ends this process if it is none."""
     text = _TIMES.get(text, text)
-    if not text[:-1].isdigit() or text[-1] not in _UNITS:
+    if not text[:-1].isdecimal() or text[-1] not in _UNITS:
         _end(2, f"{option} must be hourly, daily, weekly, always, never or such as 12h, not `{text}`.")
     return float(text[:-1]) * _UNITS[text[-1]]
 
@@ -155,7 +152,8 @@ def _look(limit: float) -> None:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:  # another start looks: only one without a release waits for it
         return None if _is_live() else fcntl.flock(lock, fcntl.LOCK_SH)
-    news = os.open(f"{PLACE}/news", os.O_RDONLY | os.O_CREAT, 0o600)
+    os.write(2, os.read(os.open(f"{PLACE}/news", os.O_RDONLY | os.O_CREAT, 0o600), 1 << 20))
+    news = os.open(f"{PLACE}/news", os.O_RDWR | os.O_TRUNC)  # what was said is not said again
     ended, end = os.pipe()
     if not _is_fresh():  # another start may have looked meanwhile
         if os.fork() == 0:
@@ -256,21 +254,23 @@ def _make_project() -> None:
     """Make the project, or change it as the program's lines have changed: the next update tests the change."""
     version, python = ".".join(map(str, sys.version_info[:2])), sys.executable
     if _is_live():
-        version, python = os.listdir(f"{PROJECT}/.venv/lib")[0][len("python") :], f"{PROJECT}/.venv/bin/python"
+        python = f"{PROJECT}/.venv/bin/python"
+        version = re.findall(r"'python(3\.\d+)'", str(os.listdir(f"{PROJECT}/.venv/lib")))[0]  # wheels add to it
     copied = [f"{name}={source}" for name, source in SOURCES.items() if source.startswith("s3://")]
     verify = VERIFY or ["python", "-c", _IMPORT.format(MAIN[2]) if MAIN[1:2] == ["-m"] else _LOAD, MAIN[0]]
     settings = (f">={version}", [*PACKAGES, *SOURCES], os.path.realpath(python), copied, verify)
-    text = _PYPROJECT.format(*(json.dumps(value, ensure_ascii=False) for value in settings))
+    values = [json.dumps(value, ensure_ascii=False) for value in settings]
+    text = _PYPROJECT.format(*values) + "".join(map(_write_index, SOURCES))
+    _run(["find", PROJECT, "-path", "*/.git/*.lock", "-mmin", "+1", "-delete"], codes=())  # of a look that was killed
     _run(["git", "init", "--quiet", "--initial-branch=main", PROJECT])
     with open(f"{PROJECT}/pyproject.toml", "w", encoding="utf-8") as file:
-        file.write(text + "".join(map(_write_index, SOURCES)))
+        file.write(text)
     git = [*_GIT.split(), "-C", PROJECT]
-    _run(["find", PROJECT, "-path", "*/.git/*.lock", "-delete"])  # of a look that was killed
     if copied:  # before anything else, `init` copies the wheels
         _run([*_find_releaser(), "init", "--project", PROJECT], codes=())
-    upgrade, codes = ([], ()) if _is_live() else (["--upgrade"], (0,))  # of a live one, the update says what is wrong
+    upgrade, codes = ([], ()) if os.path.lexists(f"{PROJECT}/.venv") else (["--upgrade"], (0,))  # or `update` says it
     _run([_find_uv(), "lock", "--quiet", *upgrade, "--directory", PROJECT], codes, UV_PYTHON=python)
-    _run([*git, "add", "pyproject.toml", "uv.lock"])
+    _run([*git, "add", "--force", "pyproject.toml", "uv.lock"])
     _run([*git, "commit", "--quiet", "--message", f"What {NAME} needs"], codes=(0, 1))
 
 
@@ -291,8 +291,7 @@ def _write_index(name: str) -> str:
 if __name__ == "__main__":
     try:
         if sys.argv[1:2] == ["--releaser"]:  # such as `--releaser rollback`
-            releaser = _find_releaser()
-            os.execvpe(releaser[0], [*releaser, *sys.argv[2:]], {**os.environ, "RELEASER_PROJECT": PROJECT})
+            os.execvp("env", ["env", f"RELEASER_PROJECT={PROJECT}", *_find_releaser(), *sys.argv[2:]])
         start([*MAIN, *sys.argv[1:]])
     except KeyboardInterrupt:
         sys.exit(130)

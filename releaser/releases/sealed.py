@@ -170,7 +170,7 @@ def hash_file(path: str | Path) -> str:
         if not mode & stat.S_IRUSR:  # root can read it all the same
             return "? not readable"
         with open(path, "rb", buffering=0) as file:
-            if len(start := file.read(_SMALL)) < _SMALL:
+            if len(start := file.read(_SMALL)) < _SMALL and not file.read(1):  # a file system may give a part
                 return hashlib.sha256(start).hexdigest()
             file.seek(0)
             return hashlib.file_digest(file, "sha256").hexdigest()

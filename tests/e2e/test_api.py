@@ -45,7 +45,10 @@ def test_law_3_42_a_program_gets_the_newest_version_that_works(tmp_path: Path, e
     first = start(tmp_path, env)
     assert (first.stdout, first.stderr, first.returncode) == ("1.0\n", "", 0)
     build_wheel(tmp_path / "shelf", "hello", "1.1")
+    working = next((tmp_path / "home/.local/share/releaser").iterdir()) / "project/.git/a.lock"
+    working.touch()  # of an update by another start
     assert start(tmp_path, env).stdout == "1.1\n"
+    assert working.exists()
     build_wheel(tmp_path / "shelf", "hello", "1.2", modules={"hello/__init__.py": "import what_nobody_has"})
     broken = start(tmp_path, env)
     assert (broken.stdout, broken.returncode) == ("1.1\n", 0)

@@ -4,7 +4,6 @@ import hashlib
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 import zipfile
@@ -16,7 +15,7 @@ import pytest
 from tests.e2e.scenes import BROKEN_CODE, no_change, refused, says, small_disk
 from tests.e2e.test_bundle_install import installed, new_host
 from tests.e2e.test_sources import make_library
-from tests.support.commands import HOUSE, Finished, releaser_command, require, run
+from tests.support.commands import HOUSE, Finished, find_python, releaser_command, require, run
 from tests.support.servers import package_index
 from tests.support.sites import SampleSite, SiteFactory, SiteOptions
 from tests.support.wheels import build_sdist
@@ -275,14 +274,6 @@ def test_the_lines_of_the_guide_do_what_it_says(site: SampleSite) -> None:
     finished = site.run("sh", "-eux", "-c", lines)
     assert 'Good "releaser-bundle" signature for ada@example.org' in finished.stdout + finished.stderr
     assert read_members(site.outer / "shop.delta").keys() == {"manifest.json", "manifest.json.sig"}
-
-
-def find_python(series: str) -> Path:
-    """Return an interpreter of a series; the test is skipped without one."""
-    python = next(Path.home().glob(f".pyenv/versions/{series}.*/bin/python3"), None) or shutil.which(f"python{series}")
-    if python is None:
-        pytest.skip(f"there is no Python {series}")
-    return Path(python)
 
 
 @pytest.mark.slow

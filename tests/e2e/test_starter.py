@@ -4,11 +4,11 @@ import contextlib
 import fcntl
 import os
 import re
-import shutil
 import socket
 import subprocess
 import sys
 import time
+import zipfile
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -22,6 +22,7 @@ from tests.support.commands import (
     HOUSE,
     Finished,
     clean_environment,
+    find_python,
     git_executable,
     releaser_command,
     run,
@@ -57,10 +58,10 @@ class Program:
         words += ["--place", self.place, "--wait", "60s", "--source", f"hello={index or self.shelf}", *options]
         run([*words, "--releaser", " ".join(releaser_command())], cwd=base, env=self.env, check=0)
 
-    def publish(self, version: str, code: str = "") -> None:
-        """Add a version, whose module begins with this code."""
+    def publish(self, version: str, code: str = "") -> Path:
+        """Add a version, whose module begins with this code. Returns its wheel."""
         text = f'{code}\n__version__ = "{version}"\n'
-        build_wheel(self.shelf, "hello", version, modules={"hello/__init__.py": text, "hello/__main__.py": MAIN})
+        return build_wheel(self.shelf, "hello", version, modules={"hello/__init__.py": text, "hello/__main__.py": MAIN})
 
     def edit(self, old: str, new: str) -> None:
         """Change the file as a person does."""
@@ -133,6 +134,37 @@ def test_law_03_05_only_what_passes_goes_live_and_the_way_back_works(program: Pr
     program.publish("1.4", "def check(): 1 / 0")
     program.make_due()
     assert version(program.start()) == "1.3"
+
+
+@pytest.mark.slow
+def test_law_03_a_release_without_the_program_does_not_go_live(program: Program) -> None:
+    program.edit('MAIN: "list[str]" = ["python", "-m", "hello"]', 'MAIN = ["hello"]')
+    code = "def main(): print(__version__)"
+    with zipfile.ZipFile(program.publish("1.0", code), "a") as archive:
+        archive.writestr("hello-1.0.dist-info/entry_points.txt", "[console_scripts]\nhello = hello:main\n")
+    assert version(program.start()) == "1.0"
+    program.publish("1.1", code)
+    (program.base / "hello").symlink_to(program.file)  # as where the file itself is the `hello` on PATH
+    program.env["PATH"] = f"{program.base}:{program.env['PATH']}"
+    program.make_due()
+    found = program.start()
+    assert version(found) == "1.0"
+    says(found, "the release has no program hello")
+
+
+@pytest.mark.slow
+def test_law_27_42_what_was_said_is_not_said_again_and_stops_no_start(program: Program) -> None:
+    program.edit('WAIT = "60s"', 'WAIT = "0s"')
+    program.edit('REFRESH = "daily"', 'REFRESH = "always"')
+    program.hook("starting", "1 / 0")
+    program.edit("    1 / 0\n", "    if _is_live():\n        time.sleep(0.3)\n        1 / 0\n")
+    assert version(program.start()) == "1.0"
+    for _ in range(4):
+        said = program.start()
+        assert (version(said), said.stderr.count("ZeroDivisionError") < 3) == ("1.0", True)
+        with (program.place / "lock").open() as file:  # until it has ended
+            fcntl.flock(file, fcntl.LOCK_EX)
+    assert version(run(["sh", "-c", f"'{program.file}' 2>/dev/full"], cwd=program.base, env=program.env)) == "1.0"
 
 
 @pytest.mark.slow
@@ -237,7 +269,7 @@ def test_law_42_a_start_needs_nothing_but_its_live_release(program: Program) -> 
     (program.place / "lock").rmdir()
     bare = program.start(env={"PATH": "/nowhere"})  # as of cron, where this Python is elsewhere
     assert version(bare) == "1.0"
-    says(bare, "No such file or directory: 'git'")
+    says(bare, "No such file or directory: 'find'")
     year = time.time() + 365 * 86400
     for name in ("due", "lock"):  # the clock was wrong then
         os.utime(program.place / name, (year, year + 86400 * (name == "due")))
@@ -247,14 +279,26 @@ def test_law_42_a_start_needs_nothing_but_its_live_release(program: Program) -> 
 @pytest.mark.slow
 def test_law_09_33_nothing_wedges_the_project_of_a_program(program: Program) -> None:
     with (program.base / "home/.gitconfig").open("a") as config:
-        config.write("[commit]\n\tgpgSign = true\n[gpg]\n\tprogram = false\n")
+        config.write("[commit]\n\tgpgSign = true\n[gpg]\n\tprogram = false\n[core]\n\texcludesFile = ~/ignored\n")
+    (program.base / "home/ignored").write_text("*.lock\n", "utf-8")
+    wheel = program.publish("1.0")
+    with zipfile.ZipFile(wheel, "a") as archive:  # as those of tbb and mkl do
+        for number in range(40):
+            archive.writestr(f"hello-1.0.data/data/lib/libhello.so.{number}", "")
     assert version(program.start()) == "1.0"
     program.publish("1.1")
     program.edit('PACKAGES: "list[str]" = ["hello"]', 'PACKAGES = ["hello>=1.1"]')
-    (program.place / "project/.git/index.lock").touch()  # of a look that was killed
+    working, *dead = (program.place / "project/.git" / name for name in ("a.lock", "index.lock", "config.lock"))
+    for lock in (working, *dead):  # of another git, and of a look that was killed
+        lock.touch()
+        os.utime(lock, None if lock == working else (1, 1))
     program.make_due()
     assert version(program.start()) == "1.1"
+    assert working.exists()
     program.shelf = program.shelf.rename(program.base / "moved")
+    program.make_due()
+    says(program.start(), "No such file or directory: ", str(program.base / "shelf"))
+    assert "Tracked files" not in program.releaser("status").stdout
     program.edit(f'"{program.base}/shelf"', f'"{program.shelf}"')
     program.publish("1.2")
     program.make_due()
@@ -320,7 +364,7 @@ def test_law_32_no_other_source_may_offer_a_package(tmp_path: Path) -> None:
     build_wheel(public, "other", "2.0")
     with serve_index(public) as index:
         program = Program(tmp_path, "other<3", "--source", f"hello-core={tmp_path / 'shelf'}")
-        program.env["UV_DEFAULT_INDEX"] = index.url
+        program.env |= {"UV_DEFAULT_INDEX": index.url, "UV_NO_SOURCES": "1"}
         modules = {"hello/__init__.py": '__version__ = "1.0"', "hello/__main__.py": MAIN}
         build_wheel(program.shelf, "hello", "1.0", modules=modules, requires=["hello-core"])
         build_wheel(program.shelf, "hello_core", "0.5")
@@ -355,11 +399,7 @@ def test_law_32_42_the_wheels_of_a_program_come_from_s3(tmp_path: Path, bucket: 
 @pytest.mark.slow
 @pytest.mark.parametrize("series", ["3.8", "3.11", "3.13"])
 def test_law_36_a_program_runs_on_the_python_that_starts_it(program: Program, series: str) -> None:
-    place = Path.home() / ".pyenv/versions"
-    pythons = [str(path) for path in place.glob(f"{series}.*/bin/python3")] or [shutil.which(f"python{series}") or ""]
-    if not pythons[0]:
-        pytest.skip(f"there is no Python {series}")
-    program.python = Path(pythons[0])
+    program.python = find_python(series)
     first = program.start(python=True)
     assert (version(first), first.stderr) == ("1.0", "")
     assert f"({series.replace('.', ', ')})" in first.stdout
@@ -409,6 +449,7 @@ def test_law_03_exec_updates_a_project_that_exists(site: SampleSite) -> None:
     (site.path / "shop.py").write_text("edited\n", "utf-8")
     says(start("--refresh", "always"), "The live release is unchanged.")
     says(start("--refresh", "often", check=2), "--refresh must be hourly, daily,", "`often`")
+    says(start("--wait", "²s", check=2), "--wait must be")
     assert "-- COMMAND…" in run([*words[:-4], "--help"], cwd=site.base, env=env, check=0).stdout
 
 

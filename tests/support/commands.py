@@ -73,6 +73,13 @@ def require(condition: object, reason: str) -> None:
         pytest.skip(reason)
 
 
+def find_python(series: str) -> Path:
+    """Return an interpreter of a series such as `3.8`; the test is skipped without one."""
+    python = next(Path.home().glob(f".pyenv/versions/{series}.*/bin/python3"), None) or shutil.which(f"python{series}")
+    require(python, f"there is no Python {series}")
+    return Path(str(python))
+
+
 @contextlib.contextmanager
 def started(
     words: Sequence[str | Path], *, cwd: Path, env: Mapping[str, str], stdin: int = subprocess.DEVNULL
