@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults.tally import turn
-from tests.support.commands import Identity, copy_for_every_user, reachable_python
+from tests.support.commands import Identity, copy_for_every_user, reachable_python, require
 from tests.support.sites import SampleSite, SiteFactory, Templates, user_directory
 
 LARGE = 4  # rows of a table
@@ -72,8 +72,8 @@ def ordinary_user(request: pytest.FixtureRequest) -> Identity | None:
     """An ordinary user for the programs of a test; None if the tests do not run as root."""
     if os.geteuid() != 0:
         return None
-    if not shutil.which("setpriv") or not reachable_python().exists():
-        pytest.skip("setpriv and an interpreter that every user may start are needed")
+    able = shutil.which("setpriv") and reachable_python().exists()
+    require(able, "setpriv and an interpreter that every user may start are needed")
     programs = request.getfixturevalue("programs_for_every_user")
     return Identity(user=ORDINARY, group=ORDINARY, programs=programs)
 

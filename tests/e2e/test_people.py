@@ -7,6 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from tests.e2e.scenes import CODE, during_tests, hook, mostly_slow, refused, says, silent, times_of_tree
+from tests.support.commands import require
 from tests.support.servers import WAITING_TESTS
 from tests.support.sites import SampleSite, SiteFactory
 
@@ -242,8 +243,8 @@ def test_a_missing_link_is_repaired_by_the_next_command(make_site: SiteFactory) 
 @pytest.mark.slow
 def test_law_31_another_user_makes_nothing(user_site: SampleSite) -> None:
     """Root runs each command, then a stranger, who may read `.env` but not the state."""
-    if (owner := user_site.user) is None:
-        pytest.skip("only root can be another user")
+    require(owner := user_site.user, "only root can be another user")
+    assert owner
     site, before = user_site, times_of_tree(user_site.base)
     for user in (None, dataclasses.replace(owner, user=owner.user + 1)):
         site.user = user

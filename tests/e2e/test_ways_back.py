@@ -8,6 +8,7 @@ import pytest
 
 from tests.e2e.scenes import eventually, refused, says, silent, small_disk
 from tests.faults import filling
+from tests.support.commands import require
 from tests.support.sites import SampleSite, SiteFactory
 
 LARGE = "x" * (8 << 20)
@@ -16,8 +17,7 @@ LARGE = "x" * (8 << 20)
 @pytest.fixture
 def large(make_site: SiteFactory) -> Iterator[SampleSite]:
     """A site on a small disk whose second release has no file of 8 MB, which the first has."""
-    if os.geteuid() != 0:
-        pytest.skip("only root mounts a small file system")
+    require(os.geteuid() == 0, "only root mounts a small file system")
     site = make_site.live(files={"large.txt": LARGE, "notes.txt": "one\n"}, due="1.1.0")
     site.push_from_elsewhere({"large.txt": "small\n", "notes.txt": "two\n"})
     with small_disk(site.outer):
@@ -45,8 +45,7 @@ def test_law_05_12_code_that_does_not_fit_on_a_full_disk_is_refused_before_a_fil
 
 @pytest.mark.slow
 def test_law_05_12_small_changes_of_code_fit_into_the_reserve(make_site: SiteFactory) -> None:
-    if os.geteuid() != 0:
-        pytest.skip("only root mounts a small file system")
+    require(os.geteuid() == 0, "only root mounts a small file system")
     site = make_site.live(files={"large.txt": LARGE, "notes.txt": "one\n"}, due="1.1.0")
     site.push_from_elsewhere({"notes.txt": "two\n"})
     with small_disk(site.outer):

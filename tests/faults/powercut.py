@@ -14,8 +14,8 @@ import pytest
 
 from tests.faults.scenes import Scenes
 from tests.faults.stage import Stage
-from tests.faults.tally import require
 from tests.faults.tracing import Call, Hit, hit
+from tests.support.commands import require
 
 _SHUTDOWN = 0x8004587D  # EXT4_IOC_SHUTDOWN
 _WITHOUT_LOG_FLUSH = 2  # EXT4_GOING_FLAGS_NOLOGFLUSH

@@ -34,15 +34,6 @@ def turn() -> int:
     return int(head or b"0", 16)
 
 
-def require(condition: object, reason: str) -> None:
-    """Skip the test, with the reason, unless the condition holds; under CI, where it has to hold, fail."""
-    if condition:
-        return
-    if os.environ.get("CI"):
-        pytest.fail(f"CI has to run this test: {reason}")
-    pytest.skip(reason)
-
-
 class Tally:
     """The points of a fault that a test has tried, and what was broken afterwards."""
 

@@ -14,7 +14,8 @@ from tests.faults.invariants import unless
 from tests.faults.scenes import ORIGINAL, SCENES, Eyewitness, Scenes
 from tests.faults.shims import Shims, python_action
 from tests.faults.stage import evenly
-from tests.faults.tally import Tallies, require, turn
+from tests.faults.tally import Tallies, turn
+from tests.support.commands import require
 from tests.support.sites import SampleSite
 
 KINDS = ("bytes", "inodes")

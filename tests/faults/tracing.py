@@ -17,8 +17,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.faults.tally import require
-from tests.support.commands import HOUSE, Finished, run
+from tests.support.commands import HOUSE, Finished, require, run
 from tests.support.sites import SampleSite
 
 # Opening and writing count only where a file is opened for writing, or written.
