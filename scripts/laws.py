@@ -36,6 +36,7 @@ TITLES = {
     22: "Blame is true: a culprit fails twice with it and passes twice without it, and the live release is asked first",
     23: "What is on hold or blocked is named with its reason; nothing is lowered silently",
     24: "Tests that did not run, or did not end, are not a pass; killed once is no verdict",
+    25: "No vulnerability is known only if the service answered for every package; a fix passes the age limit",
     26: "Each news is one mail, to the right people, and none is lost",
     27: "A quiet night prints and sends nothing",
     28: "A refusal says what happened, what is live, and what to do",
