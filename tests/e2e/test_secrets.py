@@ -69,7 +69,7 @@ def test_law_29_a_password_appears_nowhere(make_site: SiteFactory, name: str) ->
         mails = [mail for _, mail, _ in server.mails]
         printed["mail"] = "".join(mail["Subject"] + read_mail(mail) + read_mail(mail, "html") for mail in mails)
     for command in ("status", "status --json", "list --json", "logs", "show live --json", "check", "check --json"):
-        printed[command] = str(site.releaser(command))
+        printed[command] = str(site.releaser(command, env=env))
     printed["processes"] = repr(seen)
     printed |= {"commits": site.git("log", "-p"), "tests": repr(site.test_runs())}
     leaks = [place for place, text in printed.items() if SECRET in text or CODED in text]
