@@ -33,8 +33,8 @@ def write_settings() -> str:
     for subject, kind in settings._SUBJECTS.items():
         lines += [f"## {subject.capitalize()}", "", kind.__doc__.strip(), ""]
         for name, annotation in get_type_hints(kind, include_extras=True).items():
-            value, meta = get_args(annotation)
-            meaning = meta.description + (" Never printed." if name in SECRETS else "")
+            value, description = get_args(annotation)
+            meaning = description + (" Never printed." if name in SECRETS else "")
             default = _describe_default(value, getattr(Settings(), subject), name)
             lines.append(f"- **`{name}`**{f' ({default})' if default else ''}: {meaning}")
         lines.append("")
