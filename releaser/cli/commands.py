@@ -12,14 +12,14 @@ import click
 from releaser import __version__
 from releaser.candidate.kept import open_kept, require_tested
 from releaser.cli import bundles, daily, keep, look, programs, render, setup
-from releaser.cli.common import Common, common_options, preview_and_exit, run_and_exit
+from releaser.cli.common import Common, Group, common_options, preview_and_exit, run_and_exit
 from releaser.errors import PreflightError, Problem, ReleaserError, explain_error, refuse, require
 from releaser.pipelines.rebuild import preview_rebuild, rebuild
 from releaser.releases.store import Store
-from releaser.report.outcomes import Outcome, make_error
+from releaser.report.outcomes import Outcome, describe_outcome, make_error
 from releaser.site.django import find_django
 from releaser.site.project import find_project
-from releaser.site.site import open_site, read_service
+from releaser.site.site import read_service
 from releaser.system import process
 from releaser.system.run import REBUILD
 
@@ -33,7 +33,7 @@ def run_command_in_release(common: Common, name: str | None, command: tuple[str,
 
     It runs in the project that `--project` names.
     """
-    site = open_site(common.project, os.environ)
+    site = common.open_site()
     require(read_service(site)[1])
     store, here = Store(site.paths), Path.cwd()
     release = store.find(name or "live")
@@ -108,17 +108,7 @@ SECTIONS: dict[str, tuple[click.Command, ...]] = {
 }
 
 
-class _Sections(click.Group):
-    """A group whose help names the commands by section."""
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write a list of commands for each section."""
-        for title, commands in SECTIONS.items():
-            with formatter.section(title):
-                formatter.write_dl([(command.name or "", command.get_short_help_str(200)) for command in commands])
-
-
-@click.group(cls=_Sections, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=Group, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="releaser")
 @click.pass_context
 def releaser(context: click.Context) -> None:
@@ -141,9 +131,9 @@ def releaser(context: click.Context) -> None:
         daily.status_command.main([], prog_name="releaser status", standalone_mode=False)
 
 
-for _commands in SECTIONS.values():
-    for _command in _commands:
-        releaser.add_command(_command)
+releaser.sections = SECTIONS
+for _command in (command for commands in SECTIONS.values() for command in commands):
+    releaser.add_command(_command)
 
 
 def main() -> None:
@@ -157,7 +147,7 @@ def main() -> None:
         wrong.show()
         if "--json" in sys.argv:
             problem = Problem("usage", wrong.format_message(), "Run `releaser --help`.")
-            render.print_outcome_json(Outcome("refused", 2, problem.message, problems=(problem,)))
+            render.print_json(describe_outcome(Outcome("refused", 2, problem.message, problems=(problem,))))
         sys.exit(2)
     except click.Abort:
         sys.exit(130)
@@ -168,9 +158,6 @@ def main() -> None:
         if isinstance(failure, OSError):
             render.drop_output()
             failure = refuse("system", explain_error(failure), "Look at that path, or at standard output.")
-        _print_error(failure)
-
-
-def _print_error(error: ReleaserError) -> None:
-    render.print_outcome(make_error(error), as_json="--json" in sys.argv, verbose=True, quiet=False, may_change=False)
-    sys.exit(error.exit_code)
+        is_json = "--json" in sys.argv
+        render.print_outcome(make_error(failure), as_json=is_json, verbose=True, quiet=False, may_change=False)
+        sys.exit(failure.exit_code)

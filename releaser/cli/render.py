@@ -70,7 +70,7 @@ def print_outcome(outcome: Outcome, *, as_json: bool, verbose: bool, quiet: bool
     What never changes the live release (`may_change` is false) does not say that it is unchanged.
     """
     if as_json:
-        print_outcome_json(outcome)
+        print_json(describe_outcome(outcome))
     is_failure, is_silent = outcome.exit_code != 0, outcome.news in ("quiet", "nothing")
     if not verbose and ((quiet and not is_failure) or (is_silent and not sys.stderr.isatty())):
         return
@@ -89,15 +89,14 @@ def print_outcome(outcome: Outcome, *, as_json: bool, verbose: bool, quiet: bool
         _say("The live release is unchanged.")
 
 
-def print_outcome_json(outcome: Outcome) -> None:
-    """Print how a run ended, as JSON."""
-    print_json(describe_outcome(outcome))
-
-
 def print_answer(answer: msgspec.Struct, **fields: Any) -> None:
     """Print an object as JSON, with a headline, notes and problems, as every object has them."""
-    common: dict[str, Any] = {"headline": getattr(answer, "headline", ""), "notes": (), "problems": ()}
-    print_json(common | fields | msgspec.structs.asdict(answer))
+    print_facts(**{"headline": getattr(answer, "headline", ""), **fields, **msgspec.structs.asdict(answer)})
+
+
+def print_facts(headline: str, **fields: Any) -> None:
+    """Print facts as an object of JSON."""
+    print_json({"headline": headline, "notes": (), "problems": (), **fields})
 
 
 def print_problems(problems: Sequence[Problem]) -> None:
