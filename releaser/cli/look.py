@@ -17,8 +17,8 @@ from releaser.pipelines.checks import look
 from releaser.pipelines.outdated import ask_outdated
 from releaser.pipelines.verify import verify_release
 from releaser.releases.store import Store
-from releaser.report.details import describe_release, find_log
-from releaser.report.history import read_history
+from releaser.report.history import find_log, read_history
+from releaser.report.listing import describe_release
 from releaser.report.page import make_report, view_site, write_page
 from releaser.system.run import now
 from releaser.system.text import escape_lines
@@ -105,7 +105,7 @@ def audit_command(common: Common, release: str) -> None:
 @common_options(takes_lock=False)
 def logs_command(common: Common, run: str | None) -> None:
     """Print the log of RUN, or of the newest one."""
-    path = find_log(common.open_site(), run)
+    path = find_log(common.open_site().paths, run)
     text = path.read_text(encoding="utf-8", errors="replace")
     if common.as_json:
         render.print_facts(f"The log of run {path.stem}.", run=path.stem, text=text)

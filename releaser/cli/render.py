@@ -22,11 +22,10 @@ from releaser.pipelines.check import Check
 from releaser.pipelines.verify import Verification
 from releaser.releases.lease import list_sentences
 from releaser.releases.release import PackageChange
-from releaser.report.details import Details
 from releaser.report.history import Record
-from releaser.report.listing import Outdated
+from releaser.report.listing import Details, Outdated, ReleaseRow
 from releaser.report.outcomes import Outcome, describe_outcome
-from releaser.report.status import ReleaseRow, Status
+from releaser.report.status import Status
 from releaser.site.settings import SettingRow, format_duration
 from releaser.system.text import (
     clip,

@@ -17,7 +17,7 @@ from releaser.fleet.every import Answer, name_sites, summarize
 from releaser.fleet.sites import SitesFile
 from releaser.report.letter import Letter, Section
 from releaser.report.mail import MailNews, judge_news, write_subject
-from releaser.report.outbox import count_waiting, keep_mail
+from releaser.report.outbox import keep_mail, list_waiting
 from releaser.report.outcomes import Outcome, Result
 from releaser.system.files import make_private_directory, write_json
 from releaser.system.run import UPDATE, make_id, now
@@ -41,7 +41,7 @@ def send_digest(sites: SitesFile, answers: Sequence[Answer], environ: Mapping[st
             is_news, told[answer.site] = judge_news(told[answer.site], UPDATE, outcome)
             news |= {answer.site} if is_news else set()
     settings = msgspec.structs.replace(sites.mail, admins=recipients)
-    if not (news or told != before or count_waiting(state / "outbox")):
+    if not (news or told != before or list_waiting(state / "outbox")):
         return None
     from releaser.report import smtp
 

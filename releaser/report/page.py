@@ -22,8 +22,8 @@ from releaser.releases.store import Store
 from releaser.releases.venv import list_installed
 from releaser.report.history import Record, read_history
 from releaser.report.letter import Colour, fill_template
-from releaser.report.listing import Outdated, OutdatedRow, list_releases
-from releaser.report.status import ReleaseRow, Status, make_status
+from releaser.report.listing import Outdated, OutdatedRow, ReleaseRow, list_releases
+from releaser.report.status import Status, make_status
 from releaser.site.site import Site
 from releaser.system.files import replace_file
 from releaser.system.run import find_command, format_time_id, now

@@ -20,13 +20,13 @@ from releaser.packages.hand_made import find_edited_venv
 from releaser.packages.holds import LONGEST, Hold, HoldRow, Pause, describe_hold, find_old_holds, find_pause, list_holds
 from releaser.packages.lock import read_lock
 from releaser.releases.lease import Process, list_holders
-from releaser.releases.release import PackageChange, Release
+from releaser.releases.release import Release
 from releaser.releases.store import Store
 from releaser.releases.venv import list_installed
 from releaser.releases.verify import DATA_ADVICE, find_product_faults, list_faults
 from releaser.report.decision import LastDecision, read_decision
 from releaser.report.history import Record, read_history
-from releaser.report.outbox import count_waiting
+from releaser.report.outbox import list_waiting
 from releaser.site.run_lock import Running, find_running
 from releaser.site.site import Site
 from releaser.system.run import find_command, now
@@ -34,24 +34,16 @@ from releaser.system.space import require_room
 from releaser.system.text import count, join_few
 
 
-class LastRun(msgspec.Struct, frozen=True):
-    """The last run that could change the site, with the time of its end."""
-
-    run: str
-    command: str
-    result: str
-    exit_code: int
-    headline: str
-    ended_at: datetime
-
-
 class Status(msgspec.Struct, frozen=True):
-    """The state of a site. `well` is False if anything is in `attention`; `pending` are commits that are not pushed."""
+    """The state of a site. `well` is False if anything is in `attention`; `pending` are commits that are not pushed.
+
+    `last_run` is the last one that could change the site.
+    """
 
     headline: str
     live: str | None
     previous: str | None
-    last_run: LastRun | None
+    last_run: Record | None
     last_updated: datetime | None
     well: bool
     attention: tuple[Problem, ...]
@@ -73,32 +65,6 @@ class Status(msgspec.Struct, frozen=True):
     #: The processes that run on another release than the live one, oldest release first.
     old_processes: tuple[Process, ...] = ()
     notes: tuple[str, ...] = ()
-
-    @property
-    def problems(self) -> tuple[Problem, ...]:
-        """The attention, by the name that problems have in every answer."""
-        return self.attention
-
-
-class ReleaseRow(msgspec.Struct, frozen=True):
-    """A release, as `releaser list --json` prints it."""
-
-    id: str
-    state: str
-    live: bool
-    pinned: bool
-    created_at: datetime
-    python: str
-    lock_sha256: str
-    changes: tuple[PackageChange, ...]
-    size_bytes: int
-    own_bytes: int
-    in_use: bool
-    in_use_by: tuple[int, ...]
-    commit: str
-    path: str
-    #: The commits with which it went live, newest first, as `hash subject`.
-    new_commits: tuple[str, ...] = ()
 
 
 def make_status(site: Site, store: Store, problems: Sequence[Problem]) -> Status:
@@ -123,7 +89,7 @@ def make_status(site: Site, store: Store, problems: Sequence[Problem]) -> Status
         headline=well if not attention else f"{count(len(attention), 'problem')} to look at.",
         live=store.live.id if store.live else None,
         previous=store.previous.id if store.previous else None,
-        last_run=_describe_run(last) if last else None,
+        last_run=last,
         last_updated=max(store.live.state.live_at, default=None) if store.live else None,
         well=not attention,
         attention=tuple(attention),
@@ -212,8 +178,8 @@ def find_attention(site: Site, store: Store, holds: Sequence[Hold]) -> list[Prob
         require_room(site.paths.releases)
     except (BuildError, OSError) as error:
         attention += error.problems if isinstance(error, BuildError) else ()
-    if waiting := count_waiting(site.paths.outbox):
-        message = f"{count(waiting, 'mail')} could not be sent."
+    if waiting := list_waiting(site.paths.outbox):
+        message = f"{count(len(waiting), 'mail')} could not be sent."
         attention.append(Problem("mail", message, f"Check `smtp_host`, {site.settings.mail.smtp_host}."))
     if pending:
         commit, reason = [*pending][-1], read_pending(site.paths).reason
@@ -287,7 +253,3 @@ def find_damage(site: Site, store: Store) -> list[Problem]:
     if any(fault.kind == "hotfix" for fault in faults):
         problems += find_edited_venv(store.live, faults)
     return problems
-
-
-def _describe_run(record: Record) -> LastRun:
-    return LastRun(record.run, record.command, record.result, record.exit_code, record.headline, record.ended_at)

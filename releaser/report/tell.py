@@ -28,7 +28,7 @@ from releaser.report.mail import (
     write_letter,
     write_test,
 )
-from releaser.report.outbox import count_waiting, keep_mail
+from releaser.report.outbox import keep_mail, list_waiting
 from releaser.report.outcomes import Outcome, describe_outcome
 from releaser.report.status import find_attention
 from releaser.site.owners import find_strangers, find_trust
@@ -68,7 +68,7 @@ def tell(site: Site, run: SiteRun, outcome: Outcome) -> Outcome:
         problem = save_news(site, run, telling)
     told = run_on_failure(site, run, outcome)
     may_send = site.settings.mail.recipients and (run.command.mailed != "never" or run.told)
-    if problem is None and may_send and count_waiting(site.paths.outbox):
+    if problem is None and may_send and list_waiting(site.paths.outbox):
         from releaser.report import smtp
 
         reason = smtp.send_waiting(site.paths.outbox, site.settings.mail)
