@@ -24,13 +24,14 @@ from releaser.releases.release import Release
 from releaser.releases.store import Store
 from releaser.releases.venv import list_installed
 from releaser.releases.verify import DATA_ADVICE, find_product_faults, list_faults
-from releaser.report.decision import LastDecision, read_decision
+from releaser.report.decision import LastDecision
 from releaser.report.history import Record, read_history
 from releaser.report.outbox import list_waiting
 from releaser.site.run_lock import Running, find_running
 from releaser.site.site import Site
 from releaser.system.run import find_command, now
 from releaser.system.space import require_room
+from releaser.system.state import read_state
 from releaser.system.text import count, join_few
 
 
@@ -138,7 +139,7 @@ def _compare_lock(site: Site, live: Release, holds: Sequence[Hold]) -> tuple[str
 
 def _read_decision(site: Site, holds: Sequence[Hold]) -> LastDecision | None:
     """Return the last decision, without what was skipped for a hold that has ended since."""
-    decision, names = read_decision(site.paths), {getattr(hold, "name", "") for hold in holds}
+    decision, names = read_state(site.paths.decision, LastDecision), {getattr(hold, "name", "") for hold in holds}
     if decision is None:
         return None
     skipped = tuple(each for each in decision.skipped if not each.holder or each.holder in names)

@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable, Iterator
 from datetime import datetime
 from pathlib import Path
-from typing import BinaryIO
 
 import msgspec
 from filelock import FileLock, Timeout
@@ -111,21 +110,16 @@ def _try(lock: FileLock, path: Path) -> bool:
     return True
 
 
-def _is_taken(file: BinaryIO) -> bool:
-    """Return True if another process holds a lock. Raises OSError."""
-    try:
-        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    return False
-
-
 def find_running(path: Path) -> Running | None:
     """Return the run that holds a lock; None if none does, or if this user may not ask."""
     with contextlib.suppress(OSError), open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb") as file:
         began = time.monotonic()
-        while _is_taken(file):
-            running = _read(path)
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+                return None
+            except BlockingIOError:
+                running = _read(path)
             if running is not None or time.monotonic() - began >= _UNNAMED:
                 return running or Running()
             signals.wait(_PAUSE)

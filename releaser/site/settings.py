@@ -304,7 +304,7 @@ def list_settings(settings: Settings, detected: Mapping[str, str]) -> list[Setti
     """Return every setting, by subject. `detected` are the values that releaser uses for settings that are empty."""
     rows = []
     for name, subject in _SUBJECT_OF.items():
-        kind, description = get_args(_ANNOTATIONS[name])
+        kind, description = _DECLARED[name]
         value, default = settings.get(name), getattr(_SUBJECTS[subject](), name)
         if kind is Command:
             value, default = shlex.join(value), shlex.join(default)
@@ -460,16 +460,13 @@ def _read_sender(value: Any) -> Sender:
     return Sender(formataddr((name, address)))
 
 
-def _read_url(value: Any) -> Url:
-    if not isinstance(value, str) or not _URL.fullmatch(value.strip()):
-        raise ValueError("an http or https URL")
-    return Url(value.strip())
+def _make_text_reader(pattern: re.Pattern[str], words: str) -> Callable[[Any], str]:
+    def read(value: Any) -> str:
+        if not isinstance(value, str) or not pattern.fullmatch(value.strip()):
+            raise ValueError(words)
+        return value.strip()
 
-
-def _read_host(value: Any) -> Host:
-    if not isinstance(value, str) or not _HOST.fullmatch(value.strip()):
-        raise ValueError("a host, or `host:port`")
-    return Host(value.strip())
+    return read
 
 
 def _make_choice_reader(choices: tuple[str, ...]) -> Callable[[Any], str]:
@@ -493,24 +490,23 @@ _BY_TYPE: dict[Any, Callable[[Any], Any]] = {
     Table: _read_table,
     Levels: _read_levels,
     Addresses: _read_addresses,
-    Host: _read_host,
-    Url: _read_url,
+    Host: _make_text_reader(_HOST, "a host, or `host:port`"),
+    Url: _make_text_reader(_URL, "an http or https URL"),
     Sender: _read_sender,
 }
-
-
-def _make_reader(annotation: Any) -> Callable[[Any], Any]:
-    kind = get_args(annotation)[0]
-    return _make_choice_reader(get_args(kind)) if get_origin(kind) is Literal else _BY_TYPE[kind]
 
 
 _SUBJECTS: dict[str, Any] = {
     name: kind for name, kind in get_type_hints(Settings).items() if hasattr(kind, "__struct_fields__")
 }
 _SUBJECT_OF = {name: subject for subject, kind in _SUBJECTS.items() for name in kind.__struct_fields__}
-_ANNOTATIONS = {
-    name: annotation
-    for kind in _SUBJECTS.values()
-    for name, annotation in get_type_hints(kind, include_extras=True).items()
+#: The type and the sentence of each setting.
+_DECLARED: dict[str, tuple[Any, str]] = {
+    name: get_args(annotation)
+    for subject in _SUBJECTS.values()
+    for name, annotation in get_type_hints(subject, include_extras=True).items()
 }
-_READERS = {name: _make_reader(annotation) for name, annotation in _ANNOTATIONS.items()}
+_READERS = {
+    name: _make_choice_reader(get_args(kind)) if get_origin(kind) is Literal else _BY_TYPE[kind]
+    for name, (kind, _) in _DECLARED.items()
+}
