@@ -51,7 +51,12 @@ class Blame(msgspec.Struct, frozen=True):
 
 
 NO_BLAME = Blame()
-_NOT_SHOWN = ("payload", "python", "has_flipped", "is_urgent")  # of an outcome, to programs
+#: What programs get of an outcome.
+_FIELDS = (
+    *("result", "exit_code", "headline", "news", "notes", "release", "previous", "commits", "steps", "problems"),
+    *("changes", "new_commits", "removed_commits", "failed_gate", "failed_release", "output", "culprits", "suspects"),
+    *("on_hold", "decision"),
+)
 
 
 class Payload(msgspec.Struct, frozen=True):
@@ -123,8 +128,8 @@ class Outcome(msgspec.Struct, frozen=True):
 def describe_outcome(outcome: Outcome) -> dict[str, Any]:
     """Return an outcome for programs."""
     fields = msgspec.structs.asdict(outcome) | msgspec.structs.asdict(outcome.payload)
-    shown = {name: value for name, value in fields.items() if name not in _NOT_SHOWN}
-    return shown | {"on_hold": list(map(describe_hold, outcome.on_hold))}
+    fields["on_hold"] = list(map(describe_hold, outcome.on_hold))
+    return {name: fields[name] for name in _FIELDS}
 
 
 def make_done(headline: str, release: str | None = None) -> Outcome:
