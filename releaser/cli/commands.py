@@ -71,41 +71,24 @@ def rebuild_command(common: Common, python: str, dry_run: bool) -> None:
 #: The commands by the section of `releaser --help`.
 SECTIONS: dict[str, tuple[click.Command, ...]] = {
     "Daily": (
-        daily.update_command,
-        daily.rollback_command,
-        daily.list_command,
-        daily.status_command,
-        daily.outdated_command,
-        daily.check_command,
+        daily.update_command, daily.rollback_command, daily.list_command, daily.status_command,
+        daily.outdated_command, daily.check_command,
     ),
     "Set up": (
-        setup.setup_command,
-        setup.init_command,
-        setup.config_command,
-        setup.schedule_command,
+        setup.setup_command, setup.init_command, setup.config_command, setup.schedule_command,
         setup.uninstall_command,
     ),
     "Look": (
-        look.show_command,
-        look.diff_command,
-        look.history_command,
-        look.logs_command,
-        look.audit_command,
-        look.verify_command,
-        look.report_command,
+        look.show_command, look.diff_command, look.history_command, look.logs_command, look.audit_command,
+        look.verify_command, look.report_command,
     ),
     "Keep": (
-        keep.prune_command,
-        keep.pin_command,
-        keep.unpin_command,
-        keep.hold_command,
-        keep.unhold_command,
-        keep.pause_command,
-        keep.resume_command,
+        keep.prune_command, keep.pin_command, keep.unpin_command, keep.hold_command, keep.unhold_command,
+        keep.pause_command, keep.resume_command,
     ),
     "Run": (run_command_in_release, rebuild_command, programs.exec_command, programs.bootstrap_command),
     "Elsewhere": (bundles.bundle_group,),
-}
+}  # fmt: skip
 
 
 @click.group(cls=Group, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
