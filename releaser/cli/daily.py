@@ -77,14 +77,10 @@ def rollback_command(common: Common, release: str | None, keep_code: bool, dry_r
     """Go back to RELEASE, or to the previous good release."""
     if dry_run:
         preview_and_exit(common, lambda site: preview_rollback(site, release, keep_code=keep_code))
-    run_and_exit(
-        common,
-        ROLLBACK,
-        lambda site, run, recovery: rollback(site, run, recovery, release, keep_code=keep_code),
-        end=functools.partial(
-            end_update, name=release, keep_code=keep_code, say=functools.partial(click.echo, err=True)
-        ),
-    )
+    say = functools.partial(click.echo, err=True)
+    end = functools.partial(end_update, name=release, keep_code=keep_code, say=say)
+    go_back = functools.partial(rollback, name=release, keep_code=keep_code)
+    run_and_exit(common, ROLLBACK, go_back, end)
 
 
 @click.command("list")

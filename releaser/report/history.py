@@ -126,11 +126,8 @@ def find_log(paths: Paths, run: str | None) -> Path:
     """
     logs = sorted(paths.logs.glob("*.log"))
     matches = [path for path in logs if path.stem == run] or [path for path in logs if path.stem.startswith(run or "")]
-    if not matches or (run and len(matches) > 1):
-        message = (
-            f"`{run}` could be {len(matches)} runs."
-            if matches
-            else f"No log of {f'a run `{run}`' if run else 'any run'} exists."
-        )
-        raise NoSuchReleaseError(message, "Run `releaser history`.")
-    return matches[-1]
+    if len(matches) == 1 or (matches and not run):
+        return matches[-1]
+    message = f"No log of {f'a run `{run}`' if run else 'any run'} exists."
+    message = f"`{run}` could be {len(matches)} runs." if matches else message
+    raise NoSuchReleaseError(message, "Run `releaser history`.")

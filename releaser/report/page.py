@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -128,15 +129,9 @@ def make_report(site: Site, store: Store, problems: Sequence[Problem], outdated:
 def shorten_history(history: Sequence[Record]) -> tuple[Record, ...]:
     """Return runs with what the page needs of them: an answer has 1 MiB at most, also of a site with a run an hour."""
     told = {each.run for each in _list_told(history)}
+    left_out: dict[str, Any] = {"steps": (), "problems": (), "changes": (), "notes": ()}
     return tuple(
-        msgspec.structs.replace(
-            each,
-            headline=clip(each.headline, _LONGEST) if each.run in told else "",
-            steps=(),
-            problems=(),
-            changes=(),
-            notes=(),
-        )
+        msgspec.structs.replace(each, headline=clip(each.headline, _LONGEST) if each.run in told else "", **left_out)
         for each in history
     )
 
