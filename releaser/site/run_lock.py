@@ -18,6 +18,7 @@ from releaser.errors import LockedError, refuse
 from releaser.site.site import Site
 from releaser.system import signals
 from releaser.system.files import private_mode, read_regular_file, set_aside
+from releaser.system.proc import find_ticks
 from releaser.system.run import Run, now
 
 _LENGTH = 1024  # bytes that a lock says of its holder
@@ -62,7 +63,7 @@ def hold_lock(site: Site, run: Run, wait: float, end: Callable[[Running], float]
     if not lock.is_locked:  # `uninstall` has deleted it
         yield
         return
-    running, started = Running(run.command.name, os.getpid(), now()), _find_start(os.getpid())
+    running, started = Running(run.command.name, os.getpid(), now()), find_ticks(os.getpid())
 
     def write(step: str) -> None:
         record = msgspec.json.encode((started, msgspec.structs.replace(running, step=step)))
@@ -144,11 +145,4 @@ def _read(path: Path) -> Running | None:
     except (OSError, msgspec.MsgspecError):
         return None
     is_whole = running.pid is not None and running.since is not None and started > 0
-    return running if is_whole and started == _find_start(running.pid or 0) else None
-
-
-def _find_start(pid: int) -> int:
-    """Return when a process has started, in ticks after boot, since its number may be used again; 0 without it."""
-    with contextlib.suppress(OSError, ValueError, IndexError):
-        return int(Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[19])
-    return 0
+    return running if is_whole and started == find_ticks(running.pid or 0) else None
