@@ -1,4 +1,4 @@
-"""The command line: the commands that run something, every command by section, and the way to exit codes."""
+"""Every command by section, with those that run something; the only place that turns errors into exit codes."""
 
 from __future__ import annotations
 
