@@ -322,10 +322,6 @@ def print_status(status: Status) -> None:
         undo = f". Undo: `releaser unhold {holds[0].word if len(holds) == 1 else 'NAME…'}`"
         undo = "" if by in ("setting", "index") else undo
         _say_row("on hold", f"{', '.join(hold.label for hold in holds)}: {reason.rstrip('.')}{undo}")
-    _print_end(status)
-
-
-def _print_end(status: Status) -> None:
     for commit, changes in status.pending_changes.items():
         _say_row("pending", f"commit {commit[:12]} is not pushed: {changes or 'uv.lock'}")
     for note in status.notes:
