@@ -70,11 +70,10 @@ class Status(msgspec.Struct, frozen=True):
 
 def make_status(site: Site, store: Store, problems: Sequence[Problem]) -> Status:
     """Return the status of a site; `problems` are those that would refuse an update."""
-    history, pending = read_history(site.paths), _list_pending(site)
+    history, pending, holds = read_history(site.paths), list_pending(site), list_holds(site)
     people = [record for record in history if record.is_change and find_command(record.command).takes_live]
     updates = [record for record in history if find_command(record.command).is_nightly or record in people]
     last = updates[0] if updates else None
-    holds = list_holds(site)
     pause = find_pause(holds)
     attention = [*problems, *([] if pause else _find_missing_updates(updates))]
     running = find_running(site.paths.run_lock)
@@ -83,7 +82,7 @@ def make_status(site: Site, store: Store, problems: Sequence[Problem]) -> Status
         attention.append(Problem("unfinished", message, "Run `releaser update`."))
     if last is not None and last.is_trouble and not last.is_asked_anew:
         attention += last.problems or [Problem("last-run", last.headline)]
-    attention = _merge(attention, find_attention(site, store, holds))
+    attention = _merge(attention, find_attention(site, store, holds, history, pending))
     attention = [_advise_anew(problem, last) for problem in attention]
     well = "The site is well." if running is None else f"The site is well; {running.title} is at work."
     return Status(
@@ -115,7 +114,7 @@ def _advise_anew(problem: Problem, last: Record | None) -> Problem:
     return msgspec.structs.replace(problem, advice=f"Run `releaser logs {last.run}`.")
 
 
-def _list_pending(site: Site) -> dict[str, str]:
+def list_pending(site: Site) -> dict[str, str]:
     """Return the commits of the checkout that wait for a push, oldest first, each with its changes."""
     commits = read_pending(site.paths).commits if site.settings.git.git_push else ()
     try:
@@ -160,10 +159,11 @@ def _merge(reported: Sequence[Problem], current: Sequence[Problem]) -> list[Prob
     return list({problem.message: problem for problem in kept}.values())
 
 
-def find_attention(site: Site, store: Store, holds: Sequence[Hold]) -> list[Problem]:
+def find_attention(
+    site: Site, store: Store, holds: Sequence[Hold], history: Sequence[Record], pending: dict[str, str]
+) -> list[Problem]:
     """Return what needs attention on a site, whatever the last run has said."""
-    pending = _list_pending(site)
-    history = [record for record in read_history(site.paths) if find_command(record.command).takes_live]
+    history = [record for record in history if find_command(record.command).takes_live]
     installed = list_installed(store.live.venv) if store.live is not None else {}
     attention = [*find_damage(site, store), *find_old_holds(holds, installed), *_find_old_processes(site, store)]
     attention += find_changed_release(site, store.live) if store.live is not None else []
