@@ -272,14 +272,14 @@ def load_settings(
     wrong: dict[str, Problem] = {}
     origins: dict[str, str] = {}
     sources = (
-        ("pyproject.toml", "[tool.releaser]", ((key, key, value) for key, value in table.items())),
-        (".env", "variable", _variables(dotenv)),
-        ("the environment", "variable", _variables(environ)),
+        ("pyproject.toml", ((key, key, value) for key, value in table.items())),
+        (".env", _variables(dotenv)),
+        ("the environment", _variables(environ)),
     )
-    for source, kind, entries in sources:
+    for source, entries in sources:
         for key, name, value in entries:
             if name not in _READERS:
-                problems.append(_report_unknown(source, key, is_variable=kind == "variable"))
+                problems.append(_report_unknown(source, key, is_variable=source != "pyproject.toml"))
                 continue
             try:
                 values[name] = _READERS[name](value)
