@@ -8,7 +8,6 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 import click
 
 from releaser.cli import commands
-from releaser.cli.common import Shell, completion_line
 from releaser.site import settings
 from releaser.site.settings import ALIASES, PREFIX, SECRETS, Seconds, Settings, format_duration
 
@@ -33,8 +32,8 @@ def write_settings() -> str:
     for subject, kind in settings._SUBJECTS.items():
         lines += [f"## {subject.capitalize()}", "", kind.__doc__.strip(), ""]
         for name, annotation in get_type_hints(kind, include_extras=True).items():
-            value, meta = get_args(annotation)
-            meaning = meta.description + (" Never printed." if name in SECRETS else "")
+            value, description = get_args(annotation)
+            meaning = description + (" Never printed." if name in SECRETS else "")
             default = _describe_default(value, getattr(Settings(), subject), name)
             lines.append(f"- **`{name}`**{f' ({default})' if default else ''}: {meaning}")
         lines.append("")
@@ -74,7 +73,8 @@ def write_commands() -> str:
             lines += _describe_command(command, click.Context(command, root, info_name=command.name))
     lines += ["## Completion", "", "A shell completes commands, options, releases, and the names of what is on hold."]
     lines += ["Add its line to `~/.bashrc`, `~/.zshrc` or `~/.config/fish/config.fish`:", "", "```sh"]
-    lines += [f"{completion_line(shell)}  # {shell}" for shell in get_args(Shell)] + ["```"]
+    lines += [f'eval "$(_RELEASER_COMPLETE={shell}_source releaser)"  # {shell}' for shell in ("bash", "zsh")]
+    lines += ["_RELEASER_COMPLETE=fish_source releaser | source  # fish", "```"]
     return "\n".join(lines).rstrip() + "\n"
 
 

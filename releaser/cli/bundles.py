@@ -15,7 +15,6 @@ from releaser.cli.common import OVERRIDES, Common, Group, common_options, run_an
 from releaser.pipelines.install import choose_signers, install, make_checkout
 from releaser.pipelines.override import build_overridden
 from releaser.report.outcomes import make_done
-from releaser.site.site import open_site
 from releaser.system.run import INSTALL, OVERRIDE
 
 FILE = click.Path(dir_okay=False, path_type=Path)
@@ -52,7 +51,7 @@ def create_command(
                 create_bundle(site, output, build_overridden(site, run, dict(overrides)).id, base, key).headline
             ),
         )
-    created = create_bundle(open_site(common.project, os.environ), output, release, base, key)
+    created = create_bundle(common.open_site(), output, release, base, key)
     render.print_answer(created) if common.as_json else render.print_created(created, quiet=common.quiet)
 
 

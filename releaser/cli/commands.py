@@ -1,9 +1,10 @@
-"""The command line: every command by section, and the only place that turns errors into exit codes."""
+"""Every command by section, with those that run something; the only place that turns errors into exit codes."""
 
 from __future__ import annotations
 
 import os
 import re
+import shlex
 import sys
 from pathlib import Path
 
@@ -11,16 +12,18 @@ import click
 
 from releaser import __version__
 from releaser.candidate.kept import open_kept, require_tested
-from releaser.cli import bundles, daily, keep, look, programs, render, setup
-from releaser.cli.common import Common, common_options, preview_and_exit, run_and_exit
+from releaser.cli import bundles, daily, keep, look, render, setup
+from releaser.cli.common import Common, Group, common_options, preview_and_exit, run_and_exit
 from releaser.errors import PreflightError, Problem, ReleaserError, explain_error, refuse, require
 from releaser.pipelines.rebuild import preview_rebuild, rebuild
+from releaser.program.bootstrap import Program, read_source, write_starter
 from releaser.releases.store import Store
-from releaser.report.outcomes import Outcome, make_error
+from releaser.report.outcomes import Outcome, describe_outcome, make_error
 from releaser.site.django import find_django
 from releaser.site.project import find_project
-from releaser.site.site import open_site, read_service
+from releaser.site.site import read_service
 from releaser.system import process
+from releaser.system.files import replace_file
 from releaser.system.run import REBUILD
 
 
@@ -33,7 +36,7 @@ def run_command_in_release(common: Common, name: str | None, command: tuple[str,
 
     It runs in the project that `--project` names.
     """
-    site = open_site(common.project, os.environ)
+    site = common.open_site()
     require(read_service(site)[1])
     store, here = Store(site.paths), Path.cwd()
     release = store.find(name or "live")
@@ -68,57 +71,89 @@ def rebuild_command(common: Common, python: str, dry_run: bool) -> None:
     run_and_exit(common, REBUILD, lambda site, run, recovery: rebuild(site, run, python))
 
 
+@click.command("exec", add_help_option=False)
+@click.option("--refresh", default="daily", metavar="TIME", help="Least time between two looks for updates.")
+@click.option("--wait", default="5s", metavar="TIME", help="How long to wait for an update, which then goes on.")
+@click.option("--project", default=".", metavar="PATH", help="The project, or a directory below it.")
+@click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED, metavar="-- COMMAND…")
+@click.help_option("--help")
+def exec_command(refresh: str, wait: str, project: str, command: tuple[str, ...]) -> None:
+    """Update the project if that is due, and become COMMAND in the live release.
+
+    TIME is hourly, daily, weekly, always, never, or such as 12h. A failed update is said, and stops no start.
+    """
+    raise AssertionError(f"releaser.cli starts {command}, before anything else is imported")
+
+
+@click.command("bootstrap")
+@click.argument("packages", nargs=-1, required=True, metavar="PACKAGE…")
+@click.option("-o", "--output", type=click.Path(path_type=Path), metavar="FILE", help="Default: standard output.")
+@click.option("--name", default="", help="Name of the program. Default: that of the first package.")
+@click.option("--main", default="", metavar="COMMAND", help="The command of a release. Default: the name.")
+@click.option("--source", "sources", multiple=True, metavar="PACKAGE=PLACE", help="Its only index, directory or s3://.")
+@click.option("--verify", default="", metavar="COMMAND", help="Test of each release. Default: import what it starts.")
+@click.option("--refresh", default="daily", metavar="TIME", help="Least time between two looks for updates.")
+@click.option("--wait", default="5s", metavar="TIME", help="How long a start waits for an update.")
+@click.option("--place", default="", metavar="DIRECTORY", help="Default: ~/.local/share/releaser/NAME.")
+@click.option("--releaser", default="", metavar="COMMAND", help="Default: on PATH, else uv installs it.")
+def bootstrap_command(
+    packages: tuple[str, ...],
+    output: Path | None,
+    name: str,
+    main: str,
+    sources: tuple[str, ...],
+    verify: str,
+    refresh: str,
+    wait: str,
+    place: str,
+    releaser: str,
+) -> None:
+    """Write one file that starts a program, and keeps it up to date. It needs Python 3.8 or newer.
+
+    Its head has the program's own lines, and functions to edit.
+    """
+    program = Program(
+        packages=list(packages),
+        name=name,
+        place=place,
+        sources=dict(map(read_source, sources)),
+        main=shlex.split(main),
+        verify=shlex.split(verify),
+        refresh=refresh,
+        wait=wait,
+        releaser=shlex.split(releaser),
+    )
+    text = write_starter(program)
+    if output is None:
+        sys.stdout.write(text)
+    else:
+        replace_file(output, text.encode(), mode=0o755)
+
+
 #: The commands by the section of `releaser --help`.
 SECTIONS: dict[str, tuple[click.Command, ...]] = {
     "Daily": (
-        daily.update_command,
-        daily.rollback_command,
-        daily.list_command,
-        daily.status_command,
-        daily.outdated_command,
-        daily.check_command,
+        daily.update_command, daily.rollback_command, daily.list_command, daily.status_command,
+        daily.outdated_command, daily.check_command,
     ),
     "Set up": (
-        setup.setup_command,
-        setup.init_command,
-        setup.config_command,
-        setup.schedule_command,
+        setup.setup_command, setup.init_command, setup.config_command, setup.schedule_command,
         setup.uninstall_command,
     ),
     "Look": (
-        look.show_command,
-        look.diff_command,
-        look.history_command,
-        look.logs_command,
-        look.audit_command,
-        look.verify_command,
-        look.report_command,
+        look.show_command, look.diff_command, look.history_command, look.logs_command, look.audit_command,
+        look.verify_command, look.report_command,
     ),
     "Keep": (
-        keep.prune_command,
-        keep.pin_command,
-        keep.unpin_command,
-        keep.hold_command,
-        keep.unhold_command,
-        keep.pause_command,
-        keep.resume_command,
+        keep.prune_command, keep.pin_command, keep.unpin_command, keep.hold_command, keep.unhold_command,
+        keep.pause_command, keep.resume_command,
     ),
-    "Run": (run_command_in_release, rebuild_command, programs.exec_command, programs.bootstrap_command),
+    "Run": (run_command_in_release, rebuild_command, exec_command, bootstrap_command),
     "Elsewhere": (bundles.bundle_group,),
-}
+}  # fmt: skip
 
 
-class _Sections(click.Group):
-    """A group whose help names the commands by section."""
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write a list of commands for each section."""
-        for title, commands in SECTIONS.items():
-            with formatter.section(title):
-                formatter.write_dl([(command.name or "", command.get_short_help_str(200)) for command in commands])
-
-
-@click.group(cls=_Sections, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=Group, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="releaser")
 @click.pass_context
 def releaser(context: click.Context) -> None:
@@ -141,9 +176,9 @@ def releaser(context: click.Context) -> None:
         daily.status_command.main([], prog_name="releaser status", standalone_mode=False)
 
 
-for _commands in SECTIONS.values():
-    for _command in _commands:
-        releaser.add_command(_command)
+releaser.sections = SECTIONS
+for _command in (command for commands in SECTIONS.values() for command in commands):
+    releaser.add_command(_command)
 
 
 def main() -> None:
@@ -157,7 +192,7 @@ def main() -> None:
         wrong.show()
         if "--json" in sys.argv:
             problem = Problem("usage", wrong.format_message(), "Run `releaser --help`.")
-            render.print_outcome_json(Outcome("refused", 2, problem.message, problems=(problem,)))
+            render.print_json(describe_outcome(Outcome("refused", 2, problem.message, problems=(problem,))))
         sys.exit(2)
     except click.Abort:
         sys.exit(130)
@@ -168,9 +203,6 @@ def main() -> None:
         if isinstance(failure, OSError):
             render.drop_output()
             failure = refuse("system", explain_error(failure), "Look at that path, or at standard output.")
-        _print_error(failure)
-
-
-def _print_error(error: ReleaserError) -> None:
-    render.print_outcome(make_error(error), as_json="--json" in sys.argv, verbose=True, quiet=False, may_change=False)
-    sys.exit(error.exit_code)
+        is_json = "--json" in sys.argv
+        render.print_outcome(make_error(failure), as_json=is_json, verbose=True, quiet=False, may_change=False)
+        sys.exit(failure.exit_code)

@@ -6,9 +6,9 @@ import contextlib
 import functools
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import click
 import msgspec
@@ -27,16 +27,17 @@ from releaser.site.settings import read_seconds
 from releaser.site.site import Site, open_site
 from releaser.system.run import Command
 
-Shell = Literal["bash", "zsh", "fish"]
-
 
 class Group(click.Group):
-    """A group whose help has whole sentences on its commands."""
+    """A group whose help has whole sentences on its commands, by section if it has `sections`."""
+
+    sections: Mapping[str, Sequence[click.Command]] = {}
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the commands."""
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, command.get_short_help_str(200)) for name, command in self.commands.items()])
+        """Write a list of commands for each section."""
+        for title, commands in (self.sections or {"Commands": [*self.commands.values()]}).items():
+            with formatter.section(title):
+                formatter.write_dl([(command.name or "", command.get_short_help_str(200)) for command in commands])
 
 
 class Common(msgspec.Struct, frozen=True):
@@ -48,6 +49,10 @@ class Common(msgspec.Struct, frozen=True):
     quiet: bool
     wait: float = 0
 
+    def open_site(self) -> Site:
+        """Return the site that the option `--project` names. Raises PreflightError."""
+        return open_site(self.project, os.environ)
+
 
 def common_options(*, takes_lock: bool) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Return a decorator that gives a command the common options, as one value."""
@@ -57,102 +62,74 @@ def common_options(*, takes_lock: bool) -> Callable[[Callable[..., None]], Calla
         def call(project: Path, as_json: bool, verbose: bool, quiet: bool, wait: float = 0, **options: Any) -> None:
             function(Common(project, as_json, verbose, quiet, wait), **options)
 
-        decorators = [
-            click.option(
-                "--project",
-                type=click.Path(readable=False, path_type=Path),
-                default=Path(),
-                metavar="PATH",
-                envvar="RELEASER_PROJECT",
-                help="The project, or a directory below it.",
-            ),
-            click.option("--json", "as_json", is_flag=True, help="Print the answer as JSON."),
-            click.option("-v", "--verbose", is_flag=True, help="Say what is done, also without a terminal."),
-            click.option("-q", "--quiet", is_flag=True, help="Say nothing unless something fails."),
-        ]
-        if takes_lock:
-            decorators.append(
-                click.option(
-                    "--wait",
-                    type=click.FloatRange(min=0),
-                    default=0,
-                    metavar="SECONDS",
-                    help="Wait for another run to end.",
-                )
-            )
-        decorated: Callable[..., None] = call
-        for decorator in reversed(decorators):
-            decorated = decorator(decorated)
-        return decorated
+        return add_options(call, [*_COMMON, _WAIT] if takes_lock else _COMMON)
 
     return decorate
 
 
-def complete_release(context: click.Context, parameter: click.Parameter, begin: str) -> list[str]:
-    """Return the words for a release that begin so."""
-    return _complete(
-        context, begin, lambda site: ["live", "previous", *(each.id for each in Store(site.paths).releases)]
-    )
+_PLACE = click.Path(readable=False, path_type=Path)
+_COMMON = (
+    click.option(
+        "--project", type=_PLACE, default=Path(), metavar="PATH", envvar="RELEASER_PROJECT",
+        help="The project, or a directory below it.",
+    ),
+    click.option("--json", "as_json", is_flag=True, help="Print the answer as JSON."),
+    click.option("-v", "--verbose", is_flag=True, help="Say what is done, also without a terminal."),
+    click.option("-q", "--quiet", is_flag=True, help="Say nothing unless something fails."),
+)  # fmt: skip
+_WAIT = click.option(
+    "--wait", type=click.FloatRange(min=0), default=0, metavar="SECONDS", help="Wait for another run to end."
+)
 
 
-def complete_hold(context: click.Context, parameter: click.Parameter, begin: str) -> list[str]:
-    """Return the words that free what is on hold, by a person, tests or a rollback, and that begin so."""
-    return _complete(context, begin, lambda site: [describe_hold(hold).word for hold in read_holds(site.paths)])
+def add_options(
+    function: Callable[..., None], options: Sequence[Callable[[Callable[..., None]], Callable[..., None]]]
+) -> Callable[..., None]:
+    """Return a command with options, in their order."""
+    for option in reversed(options):
+        function = option(function)
+    return function
 
 
-def _complete(context: click.Context, begin: str, list_words: Callable[[Site], Sequence[str]]) -> list[str]:
-    with contextlib.suppress(ReleaserError, OSError):  # a shell shows no error while a person types
-        words = list_words(open_site(context.params.get("project") or Path(), os.environ))
-        return [word for word in dict.fromkeys(words) if word and word.startswith(begin)]
-    return []
+def _make_completer(list_words: Callable[[Site], list[str]]) -> Callable[..., list[str]]:
+    """Return what gives a shell those words of a site that begin as a person has typed."""
+
+    def complete(context: click.Context, parameter: click.Parameter, begin: str) -> list[str]:
+        with contextlib.suppress(ReleaserError, OSError):  # a shell shows no error while a person types
+            words = list_words(open_site(context.params.get("project") or Path(), os.environ))
+            return [word for word in dict.fromkeys(words) if word and word.startswith(begin)]
+        return []
+
+    return complete
 
 
-def completion_line(shell: Shell) -> str:
-    """Return the line for `.bashrc`, `.zshrc` or fish's `config.fish` by which the shell completes `releaser`."""
-    source = f"_RELEASER_COMPLETE={shell}_source releaser"
-    return f"{source} | source" if shell == "fish" else f'eval "$({source})"'
+complete_release = _make_completer(lambda site: ["live", "previous", *(each.id for each in Store(site.paths).releases)])
+complete_hold = _make_completer(lambda site: [describe_hold(hold).word for hold in read_holds(site.paths)])
 
 
-class _Time(click.ParamType[float]):
-    """A time as settings take it, such as `12h`; its value is in seconds."""
+class _Value(click.ParamType[Any]):
+    """A value that a function reads, which raises ValueError with what it must be."""
 
-    name = "time"
+    def __init__(self, name: str, read: Callable[[str], object]) -> None:
+        self.name, self.read = name, read
 
-    def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> float:
-        """Return the seconds. Raises UsageError."""
+    def convert(self, value: str, parameter: click.Parameter | None, context: click.Context | None) -> object:
+        """Return the value. Raises UsageError."""
         try:
-            return read_seconds(value)
+            return self.read(value)
         except ValueError as error:
             self.fail(f"it must be {error}.", parameter, context)
 
 
-TIME = _Time()
-
-
-class _Override(click.ParamType[tuple[str, str]]):
-    """A package from elsewhere; its value is the name and the requirement."""
-
-    name = "requirement"
-
-    def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> tuple[str, str]:
-        """Return name and requirement. Raises UsageError."""
-        try:
-            return read_override(value)
-        except ValueError as error:
-            self.fail(f"it must be {error}.", parameter, context)
-
-
+#: A time as settings take it, such as `12h`; its value is in seconds.
+TIME = _Value("time", read_seconds)
 OVERRIDES = click.option(
-    "--override",
-    "overrides",
-    type=_Override(),
-    multiple=True,
-    metavar="'NAME @ URL'",
+    "--override", "overrides", type=_Value("requirement", read_override), multiple=True, metavar="'NAME @ URL'",
     help=(
         "Only build and test, with a package from a branch, such as `django @ git+https://HOST/REPOSITORY@BRANCH`, "
         "a directory or a wheel. It never goes live."
     ),
-)
+)  # fmt: skip
 
 
 def run_and_exit(common: Common, command: Command, body: Body, end: End | None = None) -> None:

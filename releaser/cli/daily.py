@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import os
 import sys
 
 import click
@@ -21,7 +20,6 @@ from releaser.pipelines.update import preview_update, update
 from releaser.releases.store import Store
 from releaser.report.listing import list_releases
 from releaser.report.status import make_status
-from releaser.site.site import open_site
 from releaser.system.run import CHECK, OVERRIDE, ROLLBACK, UPDATE
 from releaser.system.text import normalize_name
 
@@ -79,21 +77,17 @@ def rollback_command(common: Common, release: str | None, keep_code: bool, dry_r
     """Go back to RELEASE, or to the previous good release."""
     if dry_run:
         preview_and_exit(common, lambda site: preview_rollback(site, release, keep_code=keep_code))
-    run_and_exit(
-        common,
-        ROLLBACK,
-        lambda site, run, recovery: rollback(site, run, recovery, release, keep_code=keep_code),
-        end=functools.partial(
-            end_update, name=release, keep_code=keep_code, say=functools.partial(click.echo, err=True)
-        ),
-    )
+    say = functools.partial(click.echo, err=True)
+    end = functools.partial(end_update, name=release, keep_code=keep_code, say=say)
+    go_back = functools.partial(rollback, name=release, keep_code=keep_code)
+    run_and_exit(common, ROLLBACK, go_back, end)
 
 
 @click.command("list")
 @common_options(takes_lock=False)
 def list_command(common: Common) -> None:
     """List the releases, newest first."""
-    rows = list_releases(open_site(common.project, os.environ))
+    rows = list_releases(common.open_site())
     render.print_json(rows) if common.as_json else render.print_list(rows)
 
 
@@ -102,7 +96,7 @@ def list_command(common: Common) -> None:
 @sites_options
 def status_command(common: Common) -> None:
     """Show the state of the site; exit 10 if it needs attention."""
-    site = open_site(common.project, os.environ)
+    site = common.open_site()
     store = Store(site.paths)
     status = make_status(site, store, look(site, store).problems)
     render.print_answer(status, problems=status.attention) if common.as_json else render.print_status(status)
@@ -118,7 +112,7 @@ def outdated_command(common: Common, name: str | None) -> None:
 
     With NAME, show all its newer versions.
     """
-    answer = list_outdated(open_site(common.project, os.environ), normalize_name(name or ""))
+    answer = list_outdated(common.open_site(), normalize_name(name or ""))
     render.print_answer(answer) if common.as_json else render.print_outdated(answer)
 
 
@@ -139,11 +133,11 @@ def check_command(common: Common, tests: bool, mail: bool, live: bool) -> None:
     """
     if tests and mail:
         raise click.UsageError("Give one of `--tests` and `--mail`.")
-    if tests and is_before_init(Store(open_site(common.project, os.environ).paths)):
+    if tests and is_before_init(Store(common.open_site().paths)):
         preview_and_exit(common, check_first_tests)
     if tests:
         run_and_exit(common, CHECK, lambda site, run, recovery: check_tests(site, run))
-    answer = check(open_site(common.project, os.environ), sends_mail=mail, asks_live=live)
+    answer = check(common.open_site(), sends_mail=mail, asks_live=live)
     if common.as_json:
         render.print_answer(answer)
     else:

@@ -14,7 +14,7 @@ import click
 from click.core import ParameterSource
 
 from releaser.cli import render
-from releaser.cli.common import Common
+from releaser.cli.common import Common, add_options
 from releaser.errors import Interrupted
 from releaser.fleet.digest import send_digest
 from releaser.fleet.every import (
@@ -46,20 +46,13 @@ def sites_options(function: Callable[..., None]) -> Callable[..., None]:
             raise click.UsageError("`--sites` and `--jobs` go with `--all`.")
         function(common, **options)
 
-    decorators = (
+    file, default = click.Path(path_type=Path), f"The sites file for `--all`. Default: {SITES}."
+    options = (
         click.option("--all", "every", is_flag=True, help="Do it for every site of the sites file, as its owner."),
-        click.option(
-            "--sites",
-            type=click.Path(path_type=Path),
-            metavar="FILE",
-            help=f"The sites file for `--all`. Default: {SITES}.",
-        ),
+        click.option("--sites", type=file, metavar="FILE", help=default),
         click.option("--jobs", type=click.IntRange(1, 64), metavar="N", help="Sites that `--all` works on at once."),
     )
-    decorated: Callable[..., None] = call
-    for decorator in reversed(decorators):
-        decorated = decorator(decorated)
-    return decorated
+    return add_options(call, options)
 
 
 def _run_all_and_exit(common: Common, path: Path, jobs: int) -> None:

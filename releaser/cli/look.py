@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 
@@ -18,10 +17,9 @@ from releaser.pipelines.checks import look
 from releaser.pipelines.outdated import ask_outdated
 from releaser.pipelines.verify import verify_release
 from releaser.releases.store import Store
-from releaser.report.details import describe_release, find_log
-from releaser.report.history import read_history
+from releaser.report.history import find_log, read_history
+from releaser.report.listing import describe_release
 from releaser.report.page import make_report, view_site, write_page
-from releaser.site.site import open_site
 from releaser.system.run import now
 from releaser.system.text import escape_lines
 
@@ -31,7 +29,7 @@ from releaser.system.text import escape_lines
 @common_options(takes_lock=False)
 def show_command(common: Common, release: str) -> None:
     """Show RELEASE: its changes, steps, and the end of its tests."""
-    details = describe_release(open_site(common.project, os.environ), release)
+    details = describe_release(common.open_site(), release)
     render.print_answer(details) if common.as_json else render.print_details(details)
 
 
@@ -44,7 +42,7 @@ def diff_command(common: Common, before: str, after: str) -> None:
 
     B is the live release, if it is not given.
     """
-    site = open_site(common.project, os.environ)
+    site = common.open_site()
     store = Store(site.paths)
     old, new = store.find(before), store.find(after)
     changes = compare_releases(old, new)
@@ -65,7 +63,7 @@ def diff_command(common: Common, before: str, after: str) -> None:
 @common_options(takes_lock=False)
 def history_command(common: Common, count: int) -> None:
     """List the runs, newest first; `logs RUN` shows one."""
-    records = read_history(open_site(common.project, os.environ).paths)[:count]
+    records = read_history(common.open_site().paths)[:count]
     render.print_json(records) if common.as_json else render.print_history(records)
 
 
@@ -77,7 +75,7 @@ def verify_command(common: Common, release: str) -> None:
 
     Exit code 10 if it is not.
     """
-    verification = verify_release(open_site(common.project, os.environ), release)
+    verification = verify_release(common.open_site(), release)
     if common.as_json:
         render.print_answer(verification, problems=verification.faults)
     else:
@@ -92,7 +90,7 @@ def audit_command(common: Common, release: str) -> None:
     """Look for known vulnerabilities in RELEASE, or the live release.
 
     Exit code 10 if there are any, 4 if the answer is not complete."""
-    site = open_site(common.project, os.environ)
+    site = common.open_site()
     chosen = Store(site.paths).find(release)
     audit = audit_venv(site, chosen.venv, mark="audit")
     if common.as_json:
@@ -107,11 +105,10 @@ def audit_command(common: Common, release: str) -> None:
 @common_options(takes_lock=False)
 def logs_command(common: Common, run: str | None) -> None:
     """Print the log of RUN, or of the newest one."""
-    path = find_log(open_site(common.project, os.environ), run)
+    path = find_log(common.open_site().paths, run)
     text = path.read_text(encoding="utf-8", errors="replace")
     if common.as_json:
-        answer = {"headline": f"The log of run {path.stem}.", "notes": [], "problems": []}
-        render.print_json({**answer, "run": path.stem, "text": text})
+        render.print_facts(f"The log of run {path.stem}.", run=path.stem, text=text)
     else:
         click.echo(escape_lines(text), nl=False)
 
@@ -128,7 +125,7 @@ def report_command(common: Common, target: Path | None, asks: bool) -> None:
     """
     if target is None and not common.as_json:
         raise click.UsageError("Name the page: `--html FILE`.")
-    site = open_site(common.project, os.environ)
+    site = common.open_site()
     store = Store(site.paths)
     report = make_report(site, store, look(site, store).problems, ask_outdated(site) if asks else None)
     if target is not None:

@@ -22,11 +22,10 @@ from releaser.pipelines.check import Check
 from releaser.pipelines.verify import Verification
 from releaser.releases.lease import list_sentences
 from releaser.releases.release import PackageChange
-from releaser.report.details import Details
 from releaser.report.history import Record
-from releaser.report.listing import Outdated
+from releaser.report.listing import Details, Outdated, ReleaseRow
 from releaser.report.outcomes import Outcome, describe_outcome
-from releaser.report.status import ReleaseRow, Status
+from releaser.report.status import Status
 from releaser.site.settings import SettingRow, format_duration
 from releaser.system.text import (
     clip,
@@ -70,7 +69,7 @@ def print_outcome(outcome: Outcome, *, as_json: bool, verbose: bool, quiet: bool
     What never changes the live release (`may_change` is false) does not say that it is unchanged.
     """
     if as_json:
-        print_outcome_json(outcome)
+        print_json(describe_outcome(outcome))
     is_failure, is_silent = outcome.exit_code != 0, outcome.news in ("quiet", "nothing")
     if not verbose and ((quiet and not is_failure) or (is_silent and not sys.stderr.isatty())):
         return
@@ -89,15 +88,14 @@ def print_outcome(outcome: Outcome, *, as_json: bool, verbose: bool, quiet: bool
         _say("The live release is unchanged.")
 
 
-def print_outcome_json(outcome: Outcome) -> None:
-    """Print how a run ended, as JSON."""
-    print_json(describe_outcome(outcome))
-
-
 def print_answer(answer: msgspec.Struct, **fields: Any) -> None:
     """Print an object as JSON, with a headline, notes and problems, as every object has them."""
-    common: dict[str, Any] = {"headline": getattr(answer, "headline", ""), "notes": (), "problems": ()}
-    print_json(common | fields | msgspec.structs.asdict(answer))
+    print_facts(**{"headline": getattr(answer, "headline", ""), **fields, **msgspec.structs.asdict(answer)})
+
+
+def print_facts(headline: str, **fields: Any) -> None:
+    """Print facts as an object of JSON."""
+    print_json({"headline": headline, "notes": (), "problems": (), **fields})
 
 
 def print_problems(problems: Sequence[Problem]) -> None:
@@ -185,8 +183,7 @@ def print_history(records: Sequence[Record]) -> None:
     table = [("run", "command", "result", "release", "seconds", "changes")]
     for record in records:
         release, seconds = record.release or "-", f"{record.seconds:.1f}"
-        changes = _name_news(record)
-        table.append((record.run, record.command, record.result, release, seconds, changes))
+        table.append((record.run, record.command, record.result, release, seconds, _name_news(record)))
     _print_table(table, right=4)
 
 
@@ -300,40 +297,31 @@ def _format_value(value: object) -> str:
 
 def print_status(status: Status) -> None:
     """Print the state of a site on one screen of 80 columns."""
-    if status.running:
-        _say_row("running", status.running.sentence)
-    _say_row("live", status.live or "none")
-    _say_row("previous", status.previous or "none")
-    if status.ready:
-        _say_row("ready", f"{status.ready}: the next `releaser update` makes it live if nothing differs then")
-    if status.pause:
-        _say_row("paused", status.pause.sentence)
-    if status.last_updated:
-        _say_row("updated", format_time(status.last_updated))
-    if status.last_run:
-        last = status.last_run
-        _say_row("last run", f"{last.command}, {format_time(last.ended_at)}: {last.result}. {last.headline}")
-    if status.decision:
-        _say_row("decided", f"{status.decision.kind}, {format_time(status.decision.at)}. {status.decision.sentence}")
-        if status.decision.skipped:
-            _say_row("skipped", "; ".join(skipped.sentence for skipped in status.decision.skipped))
-        if status.decision.unpublished:
-            _say_row("uv.lock", f"is not committed: {status.decision.unpublished.rstrip('.')}")
-    if status.audit:
-        _say_row("audit", f"{format_time(status.audit.at)}. {status.audit.headline}")
+    ready, last, decision = status.ready, status.last_run, status.decision
+    rows = {
+        "running": status.running.sentence if status.running else "",
+        "live": status.live or "none",
+        "previous": status.previous or "none",
+        "ready": f"{ready}: the next `releaser update` makes it live if nothing differs then" if ready else "",
+        "paused": status.pause.sentence if status.pause else "",
+        "updated": format_time(status.last_updated) if status.last_updated else "",
+        "last run": f"{last.command}, {format_time(last.ended_at)}: {last.result}. {last.headline}" if last else "",
+    }
+    if decision:
+        rows["decided"] = f"{decision.kind}, {format_time(decision.at)}. {decision.sentence}"
+        rows["skipped"] = "; ".join(skipped.sentence for skipped in decision.skipped)
+        unpublished = decision.unpublished.rstrip(".")
+        rows["uv.lock"] = f"is not committed: {unpublished}" if unpublished else ""
+    rows["audit"] = f"{format_time(status.audit.at)}. {status.audit.headline}" if status.audit else ""
+    for name, text in rows.items():
+        if text:
+            _say_row(name, text)
     shown = [hold for hold in status.on_hold if hold.kind != "everything"]
     for reason, by in dict.fromkeys((hold.reason, hold.by) for hold in shown):
         holds = [hold for hold in shown if (hold.reason, hold.by) == (reason, by)]
-        undo = (
-            f". Undo: `releaser unhold {holds[0].word if len(holds) == 1 else 'NAME…'}`"
-            if by not in ("setting", "index")
-            else ""
-        )
+        undo = f". Undo: `releaser unhold {holds[0].word if len(holds) == 1 else 'NAME…'}`"
+        undo = "" if by in ("setting", "index") else undo
         _say_row("on hold", f"{', '.join(hold.label for hold in holds)}: {reason.rstrip('.')}{undo}")
-    _print_end(status)
-
-
-def _print_end(status: Status) -> None:
     for commit, changes in status.pending_changes.items():
         _say_row("pending", f"commit {commit[:12]} is not pushed: {changes or 'uv.lock'}")
     for note in status.notes:
@@ -355,6 +343,5 @@ def _print_attention(problems: Sequence[Problem]) -> None:
 
 def _say_row(name: str, text: str, indent: int = 11) -> None:
     """Print a name and a text, wrapped; commands and paths stay whole."""
-    click.echo(
-        f"{name:{indent - 1}} {wrap(escape(redact(text)), _find_width() if sys.stdout.isatty() else 80, indent=indent)}"
-    )
+    width = _find_width() if sys.stdout.isatty() else 80
+    click.echo(f"{name:{indent - 1}} {wrap(escape(redact(text)), width, indent=indent)}")

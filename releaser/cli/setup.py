@@ -5,23 +5,12 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from pathlib import Path
-from typing import get_args
 
 import click
 import msgspec
 
 from releaser.cli import render
-from releaser.cli.common import (
-    Common,
-    Group,
-    Shell,
-    common_options,
-    completion_line,
-    finish,
-    preview_and_exit,
-    run_and_exit,
-)
+from releaser.cli.common import Common, Group, common_options, finish, preview_and_exit, run_and_exit
 from releaser.errors import refuse
 from releaser.pipelines.check import check
 from releaser.pipelines.init import init, init_lock, preview_init, preview_lock
@@ -35,36 +24,25 @@ from releaser.pipelines.setup import (
     write_variables,
 )
 from releaser.pipelines.uninstall import describe_uninstall, preview_uninstall, uninstall
-from releaser.report.outcomes import make_done
 from releaser.site.crontab import install_line, make_line
 from releaser.site.project import guess_environment
 from releaser.site.settings import ALIASES, find_setting, list_settings, read_value
-from releaser.site.site import Site, open_site
+from releaser.site.site import Site
 from releaser.site.timer import install_units, make_units
 from releaser.system.run import INIT, INIT_LOCK, Command
-
-_STARTUP_FILES = {"bash": "~/.bashrc", "zsh": "~/.zshrc", "fish": "~/.config/fish/config.fish"}
 
 
 @click.command("setup")
 @click.option("--yes", is_flag=True, help="Ask nothing: take what is detected.")
 @click.option("--set", "pairs", multiple=True, metavar="KEY=VALUE", help="Change only this setting in `../.env`.")
-@click.option(
-    "--completion",
-    "shell",
-    type=click.Choice(get_args(Shell)),
-    help="Only let this shell complete commands, by a line in its start-up file.",
-)
 @common_options(takes_lock=False)
-def setup_command(common: Common, yes: bool, pairs: tuple[str, ...], shell: Shell | None) -> None:
+def setup_command(common: Common, yes: bool, pairs: tuple[str, ...]) -> None:
     """Write the first settings of the site, by three questions at most; then check the site.
 
     Only `../.env` is written. An empty VALUE removes a setting from it.
     """
-    if shell is not None:
-        finish(common, make_done(_add_completion(shell)))
     values = dict(map(_read_pair, pairs))
-    site = open_site(common.project, os.environ)
+    site = common.open_site()
     if values:
         finish(common, set_settings(site, values))
     if not yes and not (sys.stdin.isatty() and sys.stderr.isatty()):
@@ -78,7 +56,7 @@ def setup_command(common: Common, yes: bool, pairs: tuple[str, ...], shell: Shel
     answers = {each.name: each.detected if yes else _ask(each) for each in questions}
     written = {name_variable(name): value for name, value in answers.items() if value}
     notes = write_variables(site, written) if written else []
-    site = open_site(common.project, os.environ)
+    site = common.open_site()
     answer = check(site, sends_mail=bool(site.settings.mail.recipients))
     headline = f"Wrote {', '.join(written)} to {site.paths.dotenv}." if written else "Nothing was written."
     line, table = _describe_schedule(site), make_table(answers)
@@ -93,23 +71,7 @@ def setup_command(common: Common, yes: bool, pairs: tuple[str, ...], shell: Shel
         render.print_check(answer, quiet=common.quiet)
         render.print_sentences("Updates each night: `releaser schedule cron --install`, or `systemd` for `cron`:")
         click.echo(line)
-        render.print_sentences("Completion of commands: `releaser setup --completion bash`, `zsh` or `fish`.")
     sys.exit(answer.exit_code)
-
-
-def _add_completion(shell: Shell) -> str:
-    """Add the line to the start-up file of a shell, unless it is there; return what was done. Raises PreflightError."""
-    path, line = Path(os.path.expanduser(_STARTUP_FILES[shell])), completion_line(shell)
-    try:
-        text = path.read_text(encoding="utf-8") if path.exists() else ""
-        if line in text.splitlines():
-            return f"`{path}` has the line already."
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("a", encoding="utf-8") as file:
-            file.write("\n" * bool(text and text[-1] != "\n") + line + "\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise refuse("start-up file", f"`{path}` cannot be changed: {error}.", f"Add by hand: {line}") from error
-    return f"Added to `{path}`, for the next shell: {line}"
 
 
 def _read_pair(pair: str) -> tuple[str, str]:
@@ -186,13 +148,13 @@ def config_command(common: Common, name: str | None) -> None:
         chosen = find_setting(name) if name else None
     except ValueError as error:
         raise click.UsageError(str(error)) from error
-    site = open_site(common.project, os.environ)
+    site = common.open_site()
     detected = {"group": site.group, "state_dir": str(site.paths.state), "uv": str(site.uv)}
     rows = list_settings(site.settings, detected | {"environment": guess_environment()})
     row = next((row for row in rows if row.name == chosen), None)
     if common.as_json:
-        answer = {"headline": row.description if row else "All settings.", "notes": [], "problems": site.problems}
-        render.print_json({**answer, **(msgspec.structs.asdict(row) if row else {"settings": rows})})
+        fields = msgspec.structs.asdict(row) if row else {"settings": rows}
+        render.print_facts(row.description if row else "All settings.", problems=site.problems, **fields)
     else:
         render.print_setting(row) if row else render.print_settings(rows)
     render.print_problems(site.problems)
@@ -209,16 +171,16 @@ def schedule_command() -> None:
 @common_options(takes_lock=False)
 def schedule_cron_command(common: Common, install: bool) -> None:
     """Print the line of a crontab that updates the site each night."""
-    site = open_site(common.project, os.environ)
+    site = common.open_site()
     line = make_line(site)
     result, line = install_line(site, line) if install else ("printed", line)
+    headline = f"The line in your crontab: {result}."
     if common.as_json:
-        answer = {"headline": f"The line in your crontab: {result}.", "notes": [], "problems": []}
-        render.print_json({**answer, "line": line, "result": result})
+        render.print_facts(headline, line=line, result=result)
     else:
         click.echo(line)
     if install and not common.quiet:
-        click.echo(f"The line in your crontab: {result}.", err=True)
+        click.echo(headline, err=True)
 
 
 @schedule_command.command("systemd")
@@ -227,14 +189,14 @@ def schedule_cron_command(common: Common, install: bool) -> None:
 @common_options(takes_lock=False)
 def schedule_systemd_command(common: Common, install: bool, is_of_system: bool) -> None:
     """Print the service and the timer of systemd that update the site each night."""
-    site = open_site(common.project, os.environ)
+    site = common.open_site()
     units = make_units(site, is_of_system=is_of_system or os.geteuid() == 0)
     timer = next(iter(units))
     result = install_units(site, units) if install else "printed"
     headline = f"The timer {timer.name}: {result}."
     if common.as_json:
-        fields = {"timer": timer.name, "units": {str(path): text for path, text in units.items()}, "result": result}
-        render.print_json({"headline": headline, "notes": [], "problems": [], **fields})
+        texts = {str(path): text for path, text in units.items()}
+        render.print_facts(headline, timer=timer.name, units=texts, result=result)
     else:
         click.echo("\n".join(f"# {path}\n{text}" for path, text in units.items()), nl=False)
     if install and not common.quiet:
@@ -250,7 +212,7 @@ def uninstall_command(common: Common, dry_run: bool) -> None:
     """Remove releaser: `.venv` becomes a plain directory."""
     if dry_run:
         preview_and_exit(common, preview_uninstall)
-    words = describe_uninstall(open_site(common.project, os.environ))
+    words = describe_uninstall(common.open_site())
     if words and not common.quiet:
         click.echo(f"This will {words}.", err=True)
     run_and_exit(common, Command("uninstall"), lambda site, run, recovery: uninstall(site, run))

@@ -17,7 +17,7 @@ from releaser.fleet.every import Answer, name_sites, summarize
 from releaser.fleet.sites import SitesFile
 from releaser.report.letter import Letter, Section
 from releaser.report.mail import MailNews, judge_news, write_subject
-from releaser.report.outbox import count_waiting, keep_mail
+from releaser.report.outbox import keep_mail, list_waiting
 from releaser.report.outcomes import Outcome, Result
 from releaser.system.files import make_private_directory, write_json
 from releaser.system.run import UPDATE, make_id, now
@@ -41,7 +41,7 @@ def send_digest(sites: SitesFile, answers: Sequence[Answer], environ: Mapping[st
             is_news, told[answer.site] = judge_news(told[answer.site], UPDATE, outcome)
             news |= {answer.site} if is_news else set()
     settings = msgspec.structs.replace(sites.mail, admins=recipients)
-    if not (news or told != before or count_waiting(state / "outbox")):
+    if not (news or told != before or list_waiting(state / "outbox")):
         return None
     from releaser.report import smtp
 
@@ -81,18 +81,20 @@ def write_digest(answers: Sequence[Answer], news: set[str]) -> Letter:
     noted = [answer for answer in others if answer.site in news and not _make_outcome(answer).is_updated]
     waiting = [answer for answer in ordered if answer.waits]
     parts = (
-        (bad, "needs attention" if len(bad) == 1 else "need attention"),
-        (updated, "updated"),
-        (noted, "with a note"),
-        (waiting, "waiting"),
+        ("Needs a person", bad, "needs attention" if len(bad) == 1 else "need attention"),
+        ("Updated", updated, "updated"),
+        ("Notes", noted, "with a note"),
+        ("Waiting", waiting, "waiting"),
     )
-    reason = ", ".join(f"{len(group)} {words}" for group, words in parts if group)
+    reason = ", ".join(f"{len(group)} {words}" for _, group, words in parts if group)
     host, title_word = socket.gethostname(), "Needs attention" if bad else "Updated" if updated else "Note"
     is_down = any(answer.need < 2 for answer in bad)
-    names, cells = name_sites(answers), dict[str, tuple[tuple[str, str], ...]]()
-    for title, group in (("Needs a person", bad), ("Updated", updated), ("Notes", noted), ("Waiting", waiting)):
-        cells[title] = tuple((names[answer.site], _describe(answer, news)) for answer in group)
-    sections = [Section(title, cells=rows) for title, rows in cells.items() if rows]
+    names = name_sites(answers)
+    sections = [
+        Section(title, cells=tuple((names[answer.site], _describe(answer, news)) for answer in group))
+        for title, group, _ in parts
+        if group
+    ]
     if bad:
         sections.insert(1, Section("Commands", tuple(map(_name_command, bad)), kind="commands"))
     return Letter(

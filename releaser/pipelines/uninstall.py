@@ -31,7 +31,7 @@ from releaser.releases.journal import Entry, is_interrupted
 from releaser.releases.lease import is_used, name_users, remove_startup_module
 from releaser.releases.release import ID
 from releaser.releases.store import SiteRun, Store, delete_release
-from releaser.report.outbox import count_waiting
+from releaser.report.outbox import list_waiting
 from releaser.report.outcomes import Outcome, make_unchanged
 from releaser.site.crontab import is_own_line, list_lines, remove_lines
 from releaser.site.site import Site
@@ -147,7 +147,7 @@ def _list_used(site: Site) -> list[Path]:
 
 def _delete_state(site: Site, run: SiteRun) -> bool:
     """Delete the state directory and the lines in .git/info/exclude; report what stays, and why."""
-    state, waiting = site.paths.state, count_waiting(site.paths.outbox)
+    state, waiting = site.paths.state, len(list_waiting(site.paths.outbox))
     if used := _list_used(site):
         message = f"{join_few([path.name for path in used])} is in use by {name_users(*used)}, so `{state}` is kept."
         run.add_problem("not-restarted", message, f"Restart or end that, {_AGAIN}.")
@@ -184,7 +184,7 @@ def _is_scheduled(site: Site) -> bool:
 
 def describe_uninstall(site: Site) -> str:
     """Return what `uninstall` does, as it is said before anything is deleted; empty if nothing is left to do."""
-    store, state, waiting = Store(site.paths), site.paths.state, count_waiting(site.paths.outbox)
+    store, state, waiting = Store(site.paths), site.paths.state, len(list_waiting(site.paths.outbox))
     words = ["finish or undo an interrupted run"] if is_interrupted(site.paths) else []
     if store.link.kind == "release":
         words.append(f"make `{site.paths.link}` a plain directory with the packages of release {store.link.release}")

@@ -20,7 +20,6 @@ from releaser.releases.release import PackageChange, Release
 from releaser.site.paths import Paths
 from releaser.system.files import write_json
 from releaser.system.run import Moment, now
-from releaser.system.state import read_state
 from releaser.system.text import count, end_sentence, join_few, redact
 
 
@@ -240,8 +239,3 @@ def summarize(decision: Decision) -> str:
         case Adopt() | First() | LockNews():
             words = describe_decision(decision)
             return f"{words[0].upper()}{words[1:]}."
-
-
-def read_decision(paths: Paths) -> LastDecision | None:
-    """Return the last decision; None if there is none that can be read."""
-    return read_state(paths.decision, LastDecision)

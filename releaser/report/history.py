@@ -1,14 +1,15 @@
-"""The history: one line of JSON for each run, the newest last."""
+"""The history: one line of JSON for each run, the newest last; and the logs of runs."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 from datetime import datetime
+from pathlib import Path
 
 import msgspec
 
-from releaser.errors import Problem
+from releaser.errors import NoSuchReleaseError, Problem
 from releaser.releases.release import PackageChange, Release
 from releaser.report.outcomes import Outcome, Result
 from releaser.site.paths import Paths
@@ -116,3 +117,17 @@ def has_told(paths: Paths, run: str) -> bool:
 def has_heard(paths: Paths, release: Release, result: Result) -> bool:
     """Return True if people have heard of this result of a release."""
     return any(record.release == release.id and record.result == result for record in read_history(paths))
+
+
+def find_log(paths: Paths, run: str | None) -> Path:
+    """Return the log of a run, named by its id or a beginning of it; of the newest without a name.
+
+    Raises NoSuchReleaseError.
+    """
+    logs = sorted(paths.logs.glob("*.log"))
+    matches = [path for path in logs if path.stem == run] or [path for path in logs if path.stem.startswith(run or "")]
+    if len(matches) == 1 or (matches and not run):
+        return matches[-1]
+    message = f"No log of {f'a run `{run}`' if run else 'any run'} exists."
+    message = f"`{run}` could be {len(matches)} runs." if matches else message
+    raise NoSuchReleaseError(message, "Run `releaser history`.")

@@ -74,12 +74,9 @@ def fill_template(name: str, values: Mapping[str, object]) -> str:
     """Return a template of HTML with values, whose text is escaped."""
     from jinja2 import Environment, PackageLoader, StrictUndefined  # takes 100 ms
 
+    loader = PackageLoader("releaser.report")
     environment = Environment(
-        loader=PackageLoader("releaser.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
+        loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters["named"] = name_project  # so that commands can be pasted anywhere
     return escape_lines(environment.get_template(name).render(values))

@@ -9,11 +9,6 @@ from pathlib import Path
 from releaser.system.files import make_private_directory, replace_file, set_aside, sync_directory
 
 
-def count_waiting(outbox: Path) -> int:
-    """Return the number of mails in an outbox."""
-    return len(list_waiting(outbox))
-
-
 def list_waiting(outbox: Path) -> list[str]:
     """Return the names of the mails in an outbox. Directories, links and pipes in it are no mails."""
     places = sorted([*outbox.glob("new/*"), *outbox.glob("cur/*")])

@@ -51,6 +51,12 @@ class Blame(msgspec.Struct, frozen=True):
 
 
 NO_BLAME = Blame()
+#: What programs get of an outcome.
+_FIELDS = (
+    *("result", "exit_code", "headline", "news", "notes", "release", "previous", "commits", "steps", "problems"),
+    *("changes", "new_commits", "removed_commits", "failed_gate", "failed_release", "output", "culprits", "suspects"),
+    *("on_hold", "decision"),
+)
 
 
 class Payload(msgspec.Struct, frozen=True):
@@ -121,14 +127,9 @@ class Outcome(msgspec.Struct, frozen=True):
 
 def describe_outcome(outcome: Outcome) -> dict[str, Any]:
     """Return an outcome for programs."""
-    fields: dict[str, Any] = {
-        name: getattr(outcome, name)
-        for name in ("result", "exit_code", "headline", "news", "notes", "release", "previous", "commits", "steps")
-    }
-    fields["problems"] = outcome.problems
-    names = ("changes", "new_commits", "removed_commits", "failed_gate", "failed_release", "output")
-    fields |= {name: getattr(outcome.payload, name) for name in (*names, "culprits", "suspects")}
-    return fields | {"on_hold": list(map(describe_hold, outcome.on_hold)), "decision": outcome.decision}
+    fields = msgspec.structs.asdict(outcome) | msgspec.structs.asdict(outcome.payload)
+    fields["on_hold"] = list(map(describe_hold, outcome.on_hold))
+    return {name: fields[name] for name in _FIELDS}
 
 
 def make_done(headline: str, release: str | None = None) -> Outcome:
@@ -141,16 +142,10 @@ def make_unchanged(headline: str, release: str | None = None) -> Outcome:
     return Outcome("no-changes", 0, headline, release, news="heard")
 
 
-def name_result(exit_code: int) -> Result:
-    """Return the result that goes with the exit code of an error."""
-    if exit_code in (4, 5):
-        return "failed"
-    return "rolled-back" if exit_code == 6 else "refused"
-
-
 def make_error(error: ReleaserError) -> Outcome:
     """Return the outcome for an error."""
-    result, payload = name_result(error.exit_code), Payload(output=clip_end(error.output, 20, 2000))
+    results: dict[int, Result] = {4: "failed", 5: "failed", 6: "rolled-back"}
+    result, payload = results.get(error.exit_code, "refused"), Payload(output=clip_end(error.output, 20, 2000))
     news: News = "once" if error.is_news else "heard"
     return Outcome(result, error.exit_code, error.message, payload=payload, news=news, problems=error.problems)
 
@@ -238,15 +233,9 @@ def make_quiet(
             advice = "`releaser update --force` tries again, `releaser hold NAME` goes without."
             advice = f"See {failed.tests_log}. {advice}"
             error = GateError(f"Nothing newer than release {reason}.", advice)
-            return Outcome(
-                "failed",
-                5,
-                error.message,
-                payload=Payload(failed_release=failed.id),
-                problems=error.problems,
-                decision=decision.kind,
-                news="quiet" if is_known else "once",
-            )
+            outcome = make_error(error)
+            payload, news = Payload(failed_release=failed.id), "quiet" if is_known else "once"
+            return msgspec.structs.replace(outcome, payload=payload, decision=decision.kind, news=news)
     commits = (commit,) if commit else ()
     return Outcome("no-changes", 0, explain_nothing(decision), news="quiet", commits=commits, decision=decision.kind)
 

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -22,12 +23,12 @@ from releaser.releases.store import Store
 from releaser.releases.venv import list_installed
 from releaser.report.history import Record, read_history
 from releaser.report.letter import Colour, fill_template
-from releaser.report.listing import Outdated, OutdatedRow, list_releases
-from releaser.report.status import ReleaseRow, Status, make_status
+from releaser.report.listing import Outdated, OutdatedRow, ReleaseRow, list_releases
+from releaser.report.status import Status, make_status
 from releaser.site.site import Site
 from releaser.system.files import replace_file
 from releaser.system.run import find_command, format_time_id, now
-from releaser.system.text import clip, count, format_bytes, format_seconds, join_few, redact_all, word
+from releaser.system.text import clip, count, end_sentence, format_bytes, format_seconds, join_few, redact_all, word
 
 _WEEKS, _RUNS, _RELEASES = 26, 20, 20  # on the page
 _MOST = 2000  # runs that are read
@@ -128,15 +129,9 @@ def make_report(site: Site, store: Store, problems: Sequence[Problem], outdated:
 def shorten_history(history: Sequence[Record]) -> tuple[Record, ...]:
     """Return runs with what the page needs of them: an answer has 1 MiB at most, also of a site with a run an hour."""
     told = {each.run for each in _list_told(history)}
+    left_out: dict[str, Any] = {"steps": (), "problems": (), "changes": (), "notes": ()}
     return tuple(
-        msgspec.structs.replace(
-            each,
-            headline=clip(each.headline, _LONGEST) if each.run in told else "",
-            steps=(),
-            problems=(),
-            changes=(),
-            notes=(),
-        )
+        msgspec.structs.replace(each, headline=clip(each.headline, _LONGEST) if each.run in told else "", **left_out)
         for each in history
     )
 
@@ -250,7 +245,7 @@ def _list_sections(site: SiteReport) -> Iterator[Section]:
         yield Section("Commits that are not pushed", (), ("Commit", "Changes"), pending)
     if status.old_processes:
         groups = itertools.groupby(status.old_processes, lambda process: process.release)
-        old = tuple((release, _make_sentence("; ".join(list_sentences([*group])))) for release, group in groups)
+        old = tuple((release, end_sentence("; ".join(list_sentences([*group])))) for release, group in groups)
         yield Section("Processes on earlier releases", (), ("Release", "Processes"), old)
     back = (f"`releaser rollback` goes back to {status.previous}.",) if status.previous else ()
     releases = tuple(
@@ -315,9 +310,9 @@ def _show_outdated(site: SiteReport) -> Section:
     if site.outdated:
         notes = [site.outdated.headline]
     elif decision:
-        notes = [f"As the update of {_format_time(decision.at)} decided. {_make_sentence(decision.sentence)}"]
+        notes = [f"As the update of {_format_time(decision.at)} decided. {end_sentence(decision.sentence)}"]
     if decision and decision.unpublished:
-        notes.append(f"uv.lock is not committed: {_make_sentence(decision.unpublished)}")
+        notes.append(f"uv.lock is not committed: {end_sentence(decision.unpublished)}")
     for row in packages:
         for allow in dict.fromkeys(blocked.allow for blocked in row.blocked if blocked.allow):
             ways.setdefault(allow, []).append(row.name)
@@ -329,7 +324,7 @@ def _show_outdated(site: SiteReport) -> Section:
 
 
 def _explain_blocked(versions: Sequence[Blocked]) -> str:
-    return " ".join(f"{each.version} {_make_sentence(clip(each.reason, _LONGEST))}" for each in versions)
+    return " ".join(f"{each.version} {end_sentence(clip(each.reason, _LONGEST))}" for each in versions)
 
 
 def _free(name: str, by: str) -> str:
@@ -379,8 +374,3 @@ def _format_age(moment: datetime | None, at: datetime) -> str:
         return "never"
     days = (at.astimezone(UTC).date() - moment.astimezone(UTC).date()).days
     return f"{moment.astimezone(UTC):%Y-%m-%d}, " + (f"{count(days, 'day')} ago" if days > 0 else "today")
-
-
-def _make_sentence(text: str) -> str:
-    """Return a text with a full stop; an empty one stays empty."""
-    return text if not text or text.endswith((".", "!", "?")) else f"{text}."

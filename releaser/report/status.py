@@ -20,38 +20,31 @@ from releaser.packages.hand_made import find_edited_venv
 from releaser.packages.holds import LONGEST, Hold, HoldRow, Pause, describe_hold, find_old_holds, find_pause, list_holds
 from releaser.packages.lock import read_lock
 from releaser.releases.lease import Process, list_holders
-from releaser.releases.release import PackageChange, Release
+from releaser.releases.release import Release
 from releaser.releases.store import Store
 from releaser.releases.venv import list_installed
 from releaser.releases.verify import DATA_ADVICE, find_product_faults, list_faults
-from releaser.report.decision import LastDecision, read_decision
+from releaser.report.decision import LastDecision
 from releaser.report.history import Record, read_history
-from releaser.report.outbox import count_waiting
+from releaser.report.outbox import list_waiting
 from releaser.site.run_lock import Running, find_running
 from releaser.site.site import Site
 from releaser.system.run import find_command, now
 from releaser.system.space import require_room
+from releaser.system.state import read_state
 from releaser.system.text import count, join_few
 
 
-class LastRun(msgspec.Struct, frozen=True):
-    """The last run that could change the site, with the time of its end."""
-
-    run: str
-    command: str
-    result: str
-    exit_code: int
-    headline: str
-    ended_at: datetime
-
-
 class Status(msgspec.Struct, frozen=True):
-    """The state of a site. `well` is False if anything is in `attention`; `pending` are commits that are not pushed."""
+    """The state of a site. `well` is False if anything is in `attention`; `pending` are commits that are not pushed.
+
+    `last_run` is the last one that could change the site.
+    """
 
     headline: str
     live: str | None
     previous: str | None
-    last_run: LastRun | None
+    last_run: Record | None
     last_updated: datetime | None
     well: bool
     attention: tuple[Problem, ...]
@@ -74,40 +67,13 @@ class Status(msgspec.Struct, frozen=True):
     old_processes: tuple[Process, ...] = ()
     notes: tuple[str, ...] = ()
 
-    @property
-    def problems(self) -> tuple[Problem, ...]:
-        """The attention, by the name that problems have in every answer."""
-        return self.attention
-
-
-class ReleaseRow(msgspec.Struct, frozen=True):
-    """A release, as `releaser list --json` prints it."""
-
-    id: str
-    state: str
-    live: bool
-    pinned: bool
-    created_at: datetime
-    python: str
-    lock_sha256: str
-    changes: tuple[PackageChange, ...]
-    size_bytes: int
-    own_bytes: int
-    in_use: bool
-    in_use_by: tuple[int, ...]
-    commit: str
-    path: str
-    #: The commits with which it went live, newest first, as `hash subject`.
-    new_commits: tuple[str, ...] = ()
-
 
 def make_status(site: Site, store: Store, problems: Sequence[Problem]) -> Status:
     """Return the status of a site; `problems` are those that would refuse an update."""
-    history, pending = read_history(site.paths), _list_pending(site)
+    history, pending, holds = read_history(site.paths), list_pending(site), list_holds(site)
     people = [record for record in history if record.is_change and find_command(record.command).takes_live]
     updates = [record for record in history if find_command(record.command).is_nightly or record in people]
     last = updates[0] if updates else None
-    holds = list_holds(site)
     pause = find_pause(holds)
     attention = [*problems, *([] if pause else _find_missing_updates(updates))]
     running = find_running(site.paths.run_lock)
@@ -116,14 +82,14 @@ def make_status(site: Site, store: Store, problems: Sequence[Problem]) -> Status
         attention.append(Problem("unfinished", message, "Run `releaser update`."))
     if last is not None and last.is_trouble and not last.is_asked_anew:
         attention += last.problems or [Problem("last-run", last.headline)]
-    attention = _merge(attention, find_attention(site, store, holds))
+    attention = _merge(attention, find_attention(site, store, holds, history, pending))
     attention = [_advise_anew(problem, last) for problem in attention]
     well = "The site is well." if running is None else f"The site is well; {running.title} is at work."
     return Status(
         headline=well if not attention else f"{count(len(attention), 'problem')} to look at.",
         live=store.live.id if store.live else None,
         previous=store.previous.id if store.previous else None,
-        last_run=_describe_run(last) if last else None,
+        last_run=last,
         last_updated=max(store.live.state.live_at, default=None) if store.live else None,
         well=not attention,
         attention=tuple(attention),
@@ -148,7 +114,7 @@ def _advise_anew(problem: Problem, last: Record | None) -> Problem:
     return msgspec.structs.replace(problem, advice=f"Run `releaser logs {last.run}`.")
 
 
-def _list_pending(site: Site) -> dict[str, str]:
+def list_pending(site: Site) -> dict[str, str]:
     """Return the commits of the checkout that wait for a push, oldest first, each with its changes."""
     commits = read_pending(site.paths).commits if site.settings.git.git_push else ()
     try:
@@ -172,7 +138,7 @@ def _compare_lock(site: Site, live: Release, holds: Sequence[Hold]) -> tuple[str
 
 def _read_decision(site: Site, holds: Sequence[Hold]) -> LastDecision | None:
     """Return the last decision, without what was skipped for a hold that has ended since."""
-    decision, names = read_decision(site.paths), {getattr(hold, "name", "") for hold in holds}
+    decision, names = read_state(site.paths.decision, LastDecision), {getattr(hold, "name", "") for hold in holds}
     if decision is None:
         return None
     skipped = tuple(each for each in decision.skipped if not each.holder or each.holder in names)
@@ -193,10 +159,11 @@ def _merge(reported: Sequence[Problem], current: Sequence[Problem]) -> list[Prob
     return list({problem.message: problem for problem in kept}.values())
 
 
-def find_attention(site: Site, store: Store, holds: Sequence[Hold]) -> list[Problem]:
+def find_attention(
+    site: Site, store: Store, holds: Sequence[Hold], history: Sequence[Record], pending: dict[str, str]
+) -> list[Problem]:
     """Return what needs attention on a site, whatever the last run has said."""
-    pending = _list_pending(site)
-    history = [record for record in read_history(site.paths) if find_command(record.command).takes_live]
+    history = [record for record in history if find_command(record.command).takes_live]
     installed = list_installed(store.live.venv) if store.live is not None else {}
     attention = [*find_damage(site, store), *find_old_holds(holds, installed), *_find_old_processes(site, store)]
     attention += find_changed_release(site, store.live) if store.live is not None else []
@@ -212,8 +179,8 @@ def find_attention(site: Site, store: Store, holds: Sequence[Hold]) -> list[Prob
         require_room(site.paths.releases)
     except (BuildError, OSError) as error:
         attention += error.problems if isinstance(error, BuildError) else ()
-    if waiting := count_waiting(site.paths.outbox):
-        message = f"{count(waiting, 'mail')} could not be sent."
+    if waiting := list_waiting(site.paths.outbox):
+        message = f"{count(len(waiting), 'mail')} could not be sent."
         attention.append(Problem("mail", message, f"Check `smtp_host`, {site.settings.mail.smtp_host}."))
     if pending:
         commit, reason = [*pending][-1], read_pending(site.paths).reason
@@ -287,7 +254,3 @@ def find_damage(site: Site, store: Store) -> list[Problem]:
     if any(fault.kind == "hotfix" for fault in faults):
         problems += find_edited_venv(store.live, faults)
     return problems
-
-
-def _describe_run(record: Record) -> LastRun:
-    return LastRun(record.run, record.command, record.result, record.exit_code, record.headline, record.ended_at)

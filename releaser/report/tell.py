@@ -18,7 +18,7 @@ from releaser.releases.journal import Entry, drop_entry, read_entry, write_entry
 from releaser.releases.reserve import fill_reserve, release_reserve
 from releaser.releases.store import SiteRun
 from releaser.releases.venv import About, read_about
-from releaser.report.history import Record, append_record, make_record
+from releaser.report.history import Record, append_record, make_record, read_history
 from releaser.report.mail import (
     MailNews,
     find_silence,
@@ -28,9 +28,9 @@ from releaser.report.mail import (
     write_letter,
     write_test,
 )
-from releaser.report.outbox import count_waiting, keep_mail
+from releaser.report.outbox import keep_mail, list_waiting
 from releaser.report.outcomes import Outcome, describe_outcome
-from releaser.report.status import find_attention
+from releaser.report.status import find_attention, list_pending
 from releaser.site.owners import find_strangers, find_trust
 from releaser.site.settings import MailSettings, load_settings
 from releaser.site.site import Site, read_dotenv
@@ -68,7 +68,7 @@ def tell(site: Site, run: SiteRun, outcome: Outcome) -> Outcome:
         problem = save_news(site, run, telling)
     told = run_on_failure(site, run, outcome)
     may_send = site.settings.mail.recipients and (run.command.mailed != "never" or run.told)
-    if problem is None and may_send and count_waiting(site.paths.outbox):
+    if problem is None and may_send and list_waiting(site.paths.outbox):
         from releaser.report import smtp
 
         reason = smtp.send_waiting(site.paths.outbox, site.settings.mail)
@@ -92,8 +92,9 @@ def make_telling(site: Site, run: SiteRun, outcome: Outcome) -> Telling:
     if has_news:
         letter = write_letter(name, directory, run, outcome, _read_abouts(site, outcome))
     elif run.command.is_nightly and (since := find_silence(site.paths, news, settings.heartbeat)) is not None:
-        attention = (*outcome.problems, *find_attention(site, run.store, outcome.on_hold))
-        silent = msgspec.structs.replace(outcome, release=run.store.link.release, problems=attention)
+        attention = find_attention(site, run.store, outcome.on_hold, read_history(site.paths), list_pending(site))
+        problems = (*outcome.problems, *attention)
+        silent = msgspec.structs.replace(outcome, release=run.store.link.release, problems=problems)
         letter = write_heartbeat(name, directory, run, silent, since)
         news = msgspec.structs.replace(news, mailed_at=now())
     if letter is None:

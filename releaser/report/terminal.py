@@ -87,10 +87,8 @@ class StepPrinter:
         words += f" of about {format_seconds(usual)}" if usual > _SHOWN else ""
         if sizes := dict(self._sizes):
             loaded = sum(size for name, size in sizes.items() if name in self._loaded)
-            share, words = (
-                loaded / sum(sizes.values()),
-                f"{format_bytes(loaded)} of {format_bytes(sum(sizes.values()))}",
-            )
+            share = loaded / sum(sizes.values())
+            words = f"{format_bytes(loaded)} of {format_bytes(sum(sizes.values()))}"
         full = min(_BAR, round(share * _BAR))
         bar = ("━" * full, "green"), ("─" * (_BAR - full), "dim"), " "
         line = escape(redact(self._output.strip())[-200:])

@@ -42,9 +42,8 @@ def make_line(site: Site) -> str:
     path = f'"$PATH":/usr/local/bin:{word(site.uv.parent)}'
     command = f"LANG=C.UTF-8 PATH={path} {shlex.join([str(program), 'update', '--project', str(project)])}"
     command = command.replace("%", r"\%")  # a bare % ends the command
-    if re.search(r"[\n\r]|\\\\%", command):
-        message = f"A crontab cannot name `{project}`: it has a line break, or a backslash before `%`."
-        raise refuse("odd-path", message, "Rename the directory.")
+    if r"\\%" in command:
+        raise refuse("odd-path", f"A crontab cannot name `{project}`: a backslash before `%`.", "Rename the directory.")
     hour, minute = choose_time(site)
     return f"{minute} {hour} * * * {command}"
 
@@ -60,7 +59,7 @@ def install_line(site: Site, line: str) -> tuple[str, str]:
         job = _JOB.fullmatch(other)
         if not job or not is_update(job[2], place):
             continue
-        if job[2] != command and not _is_own(job[2], place):  # anything else in it would be lost
+        if job[2] != command and not is_own_line(site, other):  # anything else in it would be lost
             message = f"Your crontab updates this project already, by a line that releaser did not write: {other}"
             raise refuse("other-line", message, "Keep it; or remove it with `crontab -e`, and run this again.")
         if job[2] != command:
@@ -89,19 +88,15 @@ def list_lines(site: Site) -> list[str]:
 
 
 def is_own_line(site: Site, line: str) -> bool:
-    """Return True for a line that `install_line` may have written for the site."""
+    """Return True for a line that `install_line`, also an earlier one, may have written for the site."""
     job = _JOB.fullmatch(line)
-    return bool(job and _is_own(job[2], _make_pattern(site)))
+    own = rf"(LANG=\S+ )?(PATH={_PLAIN} )?{_PLAIN}/releaser'? update --project {_make_pattern(site)}"
+    return bool(job and re.fullmatch(own, job[2]))
 
 
 def _make_pattern(site: Site) -> str:
     """Return the pattern of the path of a site, as lines have it."""
     return re.escape(word(site.paths.project).replace("%", r"\%"))
-
-
-def _is_own(command: str, place: str) -> bool:
-    """Return True for a command that an earlier `make_line` may have written."""
-    return bool(re.fullmatch(rf"(LANG=\S+ )?(PATH={_PLAIN} )?{_PLAIN}/releaser'? update --project {place}", command))
 
 
 def is_update(command: str, place: str) -> bool:

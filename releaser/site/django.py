@@ -11,6 +11,7 @@ from pathlib import Path
 import msgspec
 
 from releaser.errors import Problem
+from releaser.site.owners import read_small_file
 from releaser.site.site import Site
 
 VARIABLE = "DJANGO_SETTINGS_MODULE"
@@ -29,7 +30,6 @@ _UNSET = re.compile(
     r"(?:<frozen os>|/os\.py)\", line \d+, in __getitem__\n(?: {4}.*\n)*KeyError: '\w+')\s*\Z"
 )
 _UNITS = (Path("/etc/systemd/system"), Path("~/.config/systemd/user"))
-_LONGEST = 1 << 20  # bytes of a file that is looked at
 
 
 class Django(msgspec.Struct, frozen=True):
@@ -126,10 +126,7 @@ def _search_all(texts: dict[str, str], pattern: re.Pattern[str]) -> dict[str, st
 
 
 def _read(path: Path) -> str:
-    with contextlib.suppress(OSError):
-        if os.path.isfile(path) and path.stat().st_size < _LONGEST:
-            return _COMMENT.sub("", path.read_text(encoding="utf-8", errors="replace"))
-    return ""
+    return _COMMENT.sub("", read_small_file(path))
 
 
 def list_places(directory: Path) -> list[Path]:

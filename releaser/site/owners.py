@@ -218,7 +218,7 @@ def _list_included(configs: Iterable[Path]) -> Iterator[Path]:
     found = [*configs]
     for config in found:
         yield config
-        for name in _INCLUDED.findall(_read(config)):
+        for name in _INCLUDED.findall(read_small_file(config)):
             included = config.parent / os.path.expanduser(name.strip())
             found += [included] if included not in found else []
 
@@ -227,7 +227,7 @@ def _list_repository(directory: Path) -> Iterator[Path | str]:
     """Yield the directories and files of a repository, but for its objects: those decide by where they lie."""
     stores = [directory / "objects"]
     for store in stores:
-        for line in _read(store / "info/alternates").splitlines():
+        for line in read_small_file(store / "info/alternates").splitlines():
             stores += [other] if (other := store / line) not in stores else []
     yield directory
     for top in (*(directory / name for name in _OF_GIT), *stores[1:]):
@@ -243,7 +243,7 @@ def find_git_directories(top: Path) -> list[Path]:
     places = [top / ".git"]
     for name, prefix in ((places[0], "gitdir: "), ("commondir", "")):
         path = places[-1] / name
-        if text := _read(path).strip():
+        if text := read_small_file(path).strip():
             places.append(path.parent / text.removeprefix(prefix))
     return places
 
@@ -269,8 +269,8 @@ def _list(directory: Path) -> list[Path]:
         return []
 
 
-def _read(path: Path) -> str:
+def read_small_file(path: Path) -> str:
     """Return the text of a small file; empty if it is none, or cannot be read."""
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError, ValueError):  # a path that another file names may have any character
         return (read_regular_file(Path(os.path.realpath(path))) or b"").decode(errors="surrogateescape")
     return ""

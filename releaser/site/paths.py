@@ -8,6 +8,28 @@ from pathlib import Path
 
 import msgspec
 
+#: What lies in the state directory, by the name of its field.
+_STATE = {
+    "releases": "releases",
+    "journal": "journal.json",
+    "holds": "holds.json",
+    "pause": "pause.json",
+    "decision": "decision.json",
+    "audit": "audit.json",
+    "pending": "pending.json",
+    "history": "history.jsonl",
+    "logs": "logs",
+    "cache": "cache",
+    "sources": "sources",
+    "bundled": "bundled",
+    "reserve": "reserve",
+    "outbox": "outbox",
+    "news": "news.json",
+    "replaced": "replaced",
+    "marker": "project",
+    "run_lock": "lock",
+}
+
 
 class Paths(msgspec.Struct, frozen=True):
     """The paths of a site.
@@ -64,26 +86,7 @@ class Paths(msgspec.Struct, frozen=True):
     @property
     def state_entries(self) -> tuple[Path, ...]:
         """Everything that releaser keeps in the state directory, the lock last."""
-        return (
-            self.releases,
-            self.journal,
-            self.holds,
-            self.pause,
-            self.decision,
-            self.audit,
-            self.pending,
-            self.history,
-            self.logs,
-            self.cache,
-            self.sources,
-            self.bundled,
-            self.reserve,
-            self.outbox,
-            self.news,
-            self.replaced,
-            self.marker,
-            self.run_lock,
-        )
+        return tuple(self.state / name for name in _STATE.values())
 
     def shadow(self, run: str) -> Path:
         """Return the directory of the shadow of a run."""
@@ -101,22 +104,5 @@ def make_paths(project: Path, top: Path, link: Path, state: Path) -> Paths:
         lockfile=project / "uv.lock",
         link=link,
         state=state,
-        releases=state / "releases",
-        run_lock=state / "lock",
-        marker=state / "project",
-        journal=state / "journal.json",
-        holds=state / "holds.json",
-        pause=state / "pause.json",
-        decision=state / "decision.json",
-        audit=state / "audit.json",
-        pending=state / "pending.json",
-        history=state / "history.jsonl",
-        logs=state / "logs",
-        cache=state / "cache",
-        sources=state / "sources",
-        bundled=state / "bundled",
-        reserve=state / "reserve",
-        outbox=state / "outbox",
-        news=state / "news.json",
-        replaced=state / "replaced",
+        **{field: state / name for field, name in _STATE.items()},
     )

@@ -82,18 +82,16 @@ def read_text(path: Path) -> tuple[str, list[Problem]]:
     """Return the text of a file of the project; empty, with a problem, if it cannot be read."""
     try:
         if path.exists() and not path.is_file():
-            return "", [
-                Problem("unreadable-file", f"`{path}` is no file.", f"Run `mv {word(path)} {word(path)}.broken`.")
-            ]
-        if path.exists() and path.stat().st_size > LARGEST_STATE:
-            return "", [
-                Problem("unreadable-file", f"`{path}` is larger than 16 MiB.", f"Look at `ls -l {word(path)}`.")
-            ]
-        return path.read_text(encoding="utf-8"), []
+            message, advice = f"`{path}` is no file.", f"Run `mv {word(path)} {word(path)}.broken`."
+        elif path.exists() and path.stat().st_size > LARGEST_STATE:
+            message, advice = f"`{path}` is larger than 16 MiB.", f"Look at `ls -l {word(path)}`."
+        else:
+            return path.read_text(encoding="utf-8"), []
     except OSError as error:
-        return "", [Problem("unreadable-file", explain_error(error), f"Check `ls -l {word(path)}`.")]
+        message, advice = explain_error(error), f"Check `ls -l {word(path)}`."
     except UnicodeDecodeError as error:
-        return "", [Problem("unreadable-file", f"`{path}` is not UTF-8: {error}.", "Save it as UTF-8.")]
+        message, advice = f"`{path}` is not UTF-8: {error}.", "Save it as UTF-8."
+    return "", [Problem("unreadable-file", message, advice)]
 
 
 def guess_environment(host: str | None = None) -> str:

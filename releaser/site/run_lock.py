@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable, Iterator
 from datetime import datetime
 from pathlib import Path
-from typing import BinaryIO
 
 import msgspec
 from filelock import FileLock, Timeout
@@ -19,6 +18,7 @@ from releaser.errors import LockedError, refuse
 from releaser.site.site import Site
 from releaser.system import signals
 from releaser.system.files import private_mode, read_regular_file, set_aside
+from releaser.system.proc import find_ticks
 from releaser.system.run import Run, now
 
 _LENGTH = 1024  # bytes that a lock says of its holder
@@ -63,7 +63,7 @@ def hold_lock(site: Site, run: Run, wait: float, end: Callable[[Running], float]
     if not lock.is_locked:  # `uninstall` has deleted it
         yield
         return
-    running, started = Running(run.command.name, os.getpid(), now()), _find_start(os.getpid())
+    running, started = Running(run.command.name, os.getpid(), now()), find_ticks(os.getpid())
 
     def write(step: str) -> None:
         record = msgspec.json.encode((started, msgspec.structs.replace(running, step=step)))
@@ -111,21 +111,16 @@ def _try(lock: FileLock, path: Path) -> bool:
     return True
 
 
-def _is_taken(file: BinaryIO) -> bool:
-    """Return True if another process holds a lock. Raises OSError."""
-    try:
-        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    return False
-
-
 def find_running(path: Path) -> Running | None:
     """Return the run that holds a lock; None if none does, or if this user may not ask."""
     with contextlib.suppress(OSError), open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb") as file:
         began = time.monotonic()
-        while _is_taken(file):
-            running = _read(path)
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+                return None
+            except BlockingIOError:
+                running = _read(path)
             if running is not None or time.monotonic() - began >= _UNNAMED:
                 return running or Running()
             signals.wait(_PAUSE)
@@ -150,11 +145,4 @@ def _read(path: Path) -> Running | None:
     except (OSError, msgspec.MsgspecError):
         return None
     is_whole = running.pid is not None and running.since is not None and started > 0
-    return running if is_whole and started == _find_start(running.pid or 0) else None
-
-
-def _find_start(pid: int) -> int:
-    """Return when a process has started, in ticks after boot, since its number may be used again; 0 without it."""
-    with contextlib.suppress(OSError, ValueError, IndexError):
-        return int(Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[19])
-    return 0
+    return running if is_whole and started == find_ticks(running.pid or 0) else None

@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Annotated, Any, Literal, NewType, cast, get_args, get_origin, get_type_hints
 
 import msgspec
-from msgspec import Meta
 
 from releaser.errors import Problem
 from releaser.system.text import find_close, hide_secrets, normalize_name
@@ -54,37 +53,27 @@ _BOOLEANS = {"1": True, "true": True, "yes": True, "on": True, "0": False, "fals
 class SiteSettings(msgspec.Struct, frozen=True):
     """The project and its surroundings."""
 
-    state_dir: Annotated[str, Meta(description="Directory for releases and state, relative to the project.")] = ""
+    state_dir: Annotated[str, "Directory for releases and state, relative to the project."] = ""
     environment: Annotated[
         Literal["", "local", "staging", "production"],
-        Meta(description="Kind of host. Default: by host name, d or q is staging, p is production, all else is local."),
+        "Kind of host. Default: by host name, d or q is staging, p is production, all else is local.",
     ] = ""
-    group: Annotated[str, Meta(description="Dependency group to install. Default: that of the environment.")] = ""
-    branch: Annotated[str, Meta(description="Branch of the checkout.")] = "main"
-    venv: Annotated[str, Meta(description="Path of the symlink to the live release, relative to the project.")] = (
-        ".venv"
-    )
-    uv: Annotated[str, Meta(description="Path of uv. Default: on PATH, else the uv that releaser brings.")] = ""
-    python: Annotated[str, Meta(description="Python for new releases, as `uv --python` takes it.")] = ""
-    unix_group: Annotated[
-        str, Meta(description="Group of the files of releases. Default: the commonest of the project's files.")
-    ] = ""
-    extras: Annotated[Words, Meta(description="Extras of the project to install.")] = Words(())
-    members: Annotated[Words, Meta(description="Workspace members to install, or `all`. Default: the root.")] = Words(
-        ()
-    )
-    default_groups: Annotated[bool, Meta(description="Install the default dependency groups of uv, such as `dev`.")] = (
-        True
-    )
+    group: Annotated[str, "Dependency group to install. Default: that of the environment."] = ""
+    branch: Annotated[str, "Branch of the checkout."] = "main"
+    venv: Annotated[str, "Path of the symlink to the live release, relative to the project."] = ".venv"
+    uv: Annotated[str, "Path of uv. Default: on PATH, else the uv that releaser brings."] = ""
+    python: Annotated[str, "Python for new releases, as `uv --python` takes it."] = ""
+    unix_group: Annotated[str, "Group of the files of releases. Default: the commonest of the project's files."] = ""
+    extras: Annotated[Words, "Extras of the project to install."] = Words(())
+    members: Annotated[Words, "Workspace members to install, or `all`. Default: the root."] = Words(())
+    default_groups: Annotated[bool, "Install the default dependency groups of uv, such as `dev`."] = True
     django_settings: Annotated[
-        str, Meta(description="Django settings of the service. Default: read from its unit, wsgi.py or asgi.py.")
+        str, "Django settings of the service. Default: read from its unit, wsgi.py or asgi.py."
     ] = ""
-    manage_py: Annotated[
-        str, Meta(description="Path of manage.py. Default: in the project, or in one of its directories.")
-    ] = ""
-    environment_file: Annotated[
-        str, Meta(description="File with the environment of the site's service, relative to the project.")
-    ] = "../.env"
+    manage_py: Annotated[str, "Path of manage.py. Default: in the project, or in one of its directories."] = ""
+    environment_file: Annotated[str, "File with the environment of the site's service, relative to the project."] = (
+        "../.env"
+    )
 
 
 class VersionSettings(msgspec.Struct, frozen=True):
@@ -92,36 +81,26 @@ class VersionSettings(msgspec.Struct, frozen=True):
 
     upgrade: Annotated[
         Level,
-        Meta(
-            description="`all` upgrades packages, `minor` within their major version, `patch` within their minor one; "
-            "`security` takes the lowest versions without known vulnerabilities; `none` deploys the committed lock."
-        ),
+        "`all` upgrades packages, `minor` within their major version, `patch` within their minor one; "
+        "`security` takes the lowest versions without known vulnerabilities; `none` deploys the committed lock.",
     ] = "all"
-    upgrade_packages: Annotated[
-        Levels, Meta(description="Levels of `upgrade` for single packages, which they are stronger for.")
-    ] = Levels({})
-    ignore: Annotated[Words, Meta(description="Packages that updates leave at their live version.")] = Words(())
-    min_age: Annotated[Seconds, Meta(description="Take only versions that were uploaded at least this long ago.")] = (
-        Seconds(0)
+    upgrade_packages: Annotated[Levels, "Levels of `upgrade` for single packages, which they are stronger for."] = (
+        Levels({})
     )
-    constraints: Annotated[
-        str, Meta(description="File with bounds such as `django<6`, one per line, relative to the project.")
-    ] = ""
+    ignore: Annotated[Words, "Packages that updates leave at their live version."] = Words(())
+    min_age: Annotated[Seconds, "Take only versions that were uploaded at least this long ago."] = Seconds(0)
+    constraints: Annotated[str, "File with bounds such as `django<6`, one per line, relative to the project."] = ""
     sources: Annotated[
         Words,
-        Meta(
-            description="Directories and `s3://BUCKET/PREFIX` with wheels, which uv gets beside its indexes. "
-            "`PACKAGE=PLACE` offers that package alone."
-        ),
+        "Directories and `s3://BUCKET/PREFIX` with wheels, which uv gets beside its indexes. "
+        "`PACKAGE=PLACE` offers that package alone.",
     ] = Words(())
     audit: Annotated[
         Literal["report", "refuse", "off"],
-        Meta(
-            description="`report` known vulnerabilities of the live release, by `uv audit`; `refuse` a candidate that "
-            "brings one, too; `off` sends no package names to the advisory service."
-        ),
+        "`report` known vulnerabilities of the live release, by `uv audit`; `refuse` a candidate that "
+        "brings one, too; `off` sends no package names to the advisory service.",
     ] = "report"
-    audit_ignore: Annotated[Words, Meta(description="Ids of vulnerabilities that do not count.")] = Words(())
+    audit_ignore: Annotated[Words, "Ids of vulnerabilities that do not count."] = Words(())
 
     @property
     def has_fixes_alone(self) -> bool:
@@ -133,33 +112,21 @@ class TestSettings(msgspec.Struct, frozen=True):
     """The tests of the project."""
 
     test_command: Annotated[
-        Command, Meta(description="Command. Default: `run_tests.py`, else `manage.py test`, else pytest if locked.")
+        Command, "Command. Default: `run_tests.py`, else `manage.py test`, else pytest if locked."
     ] = Command(())
-    test_timeout: Annotated[Seconds, Meta(description="Time limit of the tests.")] = Seconds(1800)
-    test_environment: Annotated[Table, Meta(description="Variables for the tests.")] = Table({})
+    test_timeout: Annotated[Seconds, "Time limit of the tests."] = Seconds(1800)
+    test_environment: Annotated[Table, "Variables for the tests."] = Table({})
     shadow: Annotated[
         Literal["auto", "required", "off"],
-        Meta(
-            description="`auto` mounts the shadow on the site's paths if the kernel allows it; `required` refuses to "
-            "update without that; `off` never does."
-        ),
+        "`auto` mounts the shadow on the site's paths if the kernel allows it; `required` refuses to "
+        "update without that; `off` never does.",
     ] = "auto"
-    shadow_copy: Annotated[Words, Meta(description="Patterns of files to copy to the shadow although large.")] = Words(
-        ()
-    )
-    tests_get_environment_file: Annotated[
-        bool, Meta(description="Run the tests with the variables of `environment_file`, too.")
-    ] = False
+    shadow_copy: Annotated[Words, "Patterns of files to copy to the shadow although large."] = Words(())
+    tests_get_environment_file: Annotated[bool, "Run the tests with the variables of `environment_file`, too."] = False
     culprits: Annotated[
-        int,
-        Meta(
-            description="Maximum of test runs that find what breaks the tests, so that the rest goes live; 0: none.",
-            ge=0,
-        ),
+        int, "Maximum of test runs that find what breaks the tests, so that the rest goes live; 0: none."
     ] = 16
-    test_jobs: Annotated[
-        int, Meta(description="Candidates that are tested at once in a search for a culprit.", ge=1)
-    ] = 1
+    test_jobs: Annotated[int, "Candidates that are tested at once in a search for a culprit."] = 1
 
 
 class LiveSettings(msgspec.Struct, frozen=True):
@@ -167,99 +134,77 @@ class LiveSettings(msgspec.Struct, frozen=True):
 
     restart: Annotated[
         Command,
-        Meta(
-            description="`auto` touches `restart_file`; `passenger`, `systemd:UNIT,…`, `gunicorn:PIDFILE`; a command; "
-            "`none` restarts nothing."
-        ),
+        "`auto` touches `restart_file`; `passenger`, `systemd:UNIT,…`, `gunicorn:PIDFILE`; a command; "
+        "`none` restarts nothing.",
     ] = Command(("auto",))
     restart_workers: Annotated[
-        Command, Meta(description="The same ways, for what else runs the site's code, such as Celery. Default: none.")
+        Command, "The same ways, for what else runs the site's code, such as Celery. Default: none."
     ] = Command(())
-    restart_file: Annotated[
-        str, Meta(description="File to touch. Default: `config/tmp/restart.txt`, else `tmp/restart.txt`.")
-    ] = ""
-    restart_timeout: Annotated[
-        Seconds, Meta(description="Time limit of a restart with the start of the server, or of a hook.")
-    ] = Seconds(120)
+    restart_file: Annotated[str, "File to touch. Default: `config/tmp/restart.txt`, else `tmp/restart.txt`."] = ""
+    restart_timeout: Annotated[Seconds, "Time limit of a restart with the start of the server, or of a hook."] = (
+        Seconds(120)
+    )
     health_check: Annotated[
-        Command, Meta(description="URL that must answer, `unix:SOCKET:[HOST]/PATH`, or a command that must end with 0.")
+        Command, "URL that must answer, `unix:SOCKET:[HOST]/PATH`, or a command that must end with 0."
     ] = Command(())
-    collectstatic: Annotated[
-        Literal["auto", "on", "off"], Meta(description="Collect Django's static files after the flip.")
-    ] = "auto"
+    collectstatic: Annotated[Literal["auto", "on", "off"], "Collect Django's static files after the flip."] = "auto"
     migrations: Annotated[
         Literal["refuse", "run", "ignore"],
-        Meta(
-            description="`refuse` a candidate whose migrations are not applied, `run` them after the flip, or `ignore` "
-            "them. A rollback never undoes one."
-        ),
+        "`refuse` a candidate whose migrations are not applied, `run` them after the flip, or `ignore` "
+        "them. A rollback never undoes one.",
     ] = "refuse"
     smoke: Annotated[
-        Literal["auto", "off"],
-        Meta(description="`auto` imports Django's application of a candidate as a part of its tests."),
+        Literal["auto", "off"], "`auto` imports Django's application of a candidate as a part of its tests."
     ] = "auto"
-    before_build: Annotated[Command, Meta(description="Command that runs in the shadow before a build.")] = Command(())
+    before_build: Annotated[Command, "Command that runs in the shadow before a build."] = Command(())
     before_live: Annotated[
         Command,
-        Meta(
-            description="Command right before an update goes live, in the live checkout with the candidate's packages; "
-            "the candidate's code is in `$RELEASER_TREE`. If it fails, nothing goes live."
-        ),
+        "Command right before an update goes live, in the live checkout with the candidate's packages; "
+        "the candidate's code is in `$RELEASER_TREE`. If it fails, nothing goes live.",
     ] = Command(())
     before_restart: Annotated[
-        Command,
-        Meta(description="Command between static files and restart, also on the way back; a failure goes back."),
+        Command, "Command between static files and restart, also on the way back; a failure goes back."
     ] = Command(())
-    after_live: Annotated[Command, Meta(description="Command once a release is live and healthy.")] = Command(())
-    on_failure: Annotated[Command, Meta(description="Command after an update or rollback that failed.")] = Command(())
-    health_timeout: Annotated[Seconds, Meta(description="Time in which the health check must succeed.")] = Seconds(30)
+    after_live: Annotated[Command, "Command once a release is live and healthy."] = Command(())
+    on_failure: Annotated[Command, "Command after an update or rollback that failed."] = Command(())
+    health_timeout: Annotated[Seconds, "Time in which the health check must succeed."] = Seconds(30)
 
 
 class GitSettings(msgspec.Struct, frozen=True):
     """The remote repository."""
 
-    git_pull: Annotated[bool, Meta(description="Fetch the branch, and let its new commits go live.")] = True
-    git_push: Annotated[bool, Meta(description="Push the commits of `uv.lock`.")] = True
+    git_pull: Annotated[bool, "Fetch the branch, and let its new commits go live."] = True
+    git_push: Annotated[bool, "Push the commits of `uv.lock`."] = True
     requirements_export: Annotated[
-        str, Meta(description="A `.txt` file for `uv export`, relative to the project, committed with `uv.lock`.")
+        str, "A `.txt` file for `uv export`, relative to the project, committed with `uv.lock`."
     ] = ""
 
 
 class KeepSettings(msgspec.Struct, frozen=True):
     """The releases that stay."""
 
-    keep: Annotated[int, Meta(description="Number of good releases to keep beside the live one.", ge=0)] = 5
-    keep_within: Annotated[Seconds, Meta(description="Also keep releases that were live within this time.")] = Seconds(
-        30 * 86400
-    )
+    keep: Annotated[int, "Number of good releases to keep beside the live one."] = 5
+    keep_within: Annotated[Seconds, "Also keep releases that were live within this time."] = Seconds(30 * 86400)
 
 
 class MailSettings(msgspec.Struct, frozen=True):
     """Telling people."""
 
-    admins: Annotated[Addresses, Meta(description="Recipients of all mail; usually Django's `ADMINS_JSON`.")] = (
-        Addresses(())
-    )
+    admins: Annotated[Addresses, "Recipients of all mail; usually Django's `ADMINS_JSON`."] = Addresses(())
     updater_admins: Annotated[
-        Addresses,
-        Meta(description="Recipients of mail about a project that cannot be opened, and of all mail without `admins`."),
+        Addresses, "Recipients of mail about a project that cannot be opened, and of all mail without `admins`."
     ] = Addresses(())
-    mail_from: Annotated[Sender, Meta(description="Sender. Default: `releaser@` and the name of the host.")] = Sender(
-        ""
-    )
-    smtp_host: Annotated[Host, Meta(description="Mail server, with `:port` if that is not 25.")] = Host("localhost")
-    smtp_user: Annotated[str, Meta(description="User for the mail server.")] = ""
-    smtp_password: Annotated[str, Meta(description="Password for the mail server.")] = ""
+    mail_from: Annotated[Sender, "Sender. Default: `releaser@` and the name of the host."] = Sender("")
+    smtp_host: Annotated[Host, "Mail server, with `:port` if that is not 25."] = Host("localhost")
+    smtp_user: Annotated[str, "User for the mail server."] = ""
+    smtp_password: Annotated[str, "Password for the mail server."] = ""
     smtp_security: Annotated[
-        Literal["auto", "starttls", "tls", "none"], Meta(description="`auto` uses STARTTLS if the server offers it.")
+        Literal["auto", "starttls", "tls", "none"], "`auto` uses STARTTLS if the server offers it."
     ] = "auto"
     ping_url: Annotated[
-        Url,
-        Meta(description="URL of a monitor: an update or rollback asks for it with `/start`, then with its exit code."),
+        Url, "URL of a monitor: an update or rollback asks for it with `/start`, then with its exit code."
     ] = Url("")
-    heartbeat: Annotated[
-        Seconds, Meta(description="Mail that all is well after this time without mail. Default: never.")
-    ] = Seconds(0)
+    heartbeat: Annotated[Seconds, "Mail that all is well after this time without mail. Default: never."] = Seconds(0)
 
     @property
     def recipients(self) -> Addresses:
@@ -270,9 +215,7 @@ class MailSettings(msgspec.Struct, frozen=True):
 class ElsewhereSettings(msgspec.Struct, frozen=True):
     """Releases from other hosts."""
 
-    bundle_signers: Annotated[
-        str, Meta(description="File of those who may sign bundles, as `ssh-keygen -Y verify` takes it.")
-    ] = ""
+    bundle_signers: Annotated[str, "File of those who may sign bundles, as `ssh-keygen -Y verify` takes it."] = ""
 
 
 class Settings(msgspec.Struct, frozen=True):
@@ -329,14 +272,14 @@ def load_settings(
     wrong: dict[str, Problem] = {}
     origins: dict[str, str] = {}
     sources = (
-        ("pyproject.toml", "[tool.releaser]", ((key, key, value) for key, value in table.items())),
-        (".env", "variable", _variables(dotenv)),
-        ("the environment", "variable", _variables(environ)),
+        ("pyproject.toml", ((key, key, value) for key, value in table.items())),
+        (".env", _variables(dotenv)),
+        ("the environment", _variables(environ)),
     )
-    for source, kind, entries in sources:
+    for source, entries in sources:
         for key, name, value in entries:
             if name not in _READERS:
-                problems.append(_report_unknown(source, key, is_variable=kind == "variable"))
+                problems.append(_report_unknown(source, key, is_variable=source != "pyproject.toml"))
                 continue
             try:
                 values[name] = _READERS[name](value)
@@ -361,7 +304,7 @@ def list_settings(settings: Settings, detected: Mapping[str, str]) -> list[Setti
     """Return every setting, by subject. `detected` are the values that releaser uses for settings that are empty."""
     rows = []
     for name, subject in _SUBJECT_OF.items():
-        kind, meta = get_args(_ANNOTATIONS[name])
+        kind, description = _DECLARED[name]
         value, default = settings.get(name), getattr(_SUBJECTS[subject](), name)
         if kind is Command:
             value, default = shlex.join(value), shlex.join(default)
@@ -372,7 +315,7 @@ def list_settings(settings: Settings, detected: Mapping[str, str]) -> list[Setti
         elif name in SECRETS and value:
             value = "***"
         value, source = value or detected.get(name, value), settings.sources.get(name, "default")
-        rows.append(SettingRow(name, subject, value, source, default, PREFIX + name.upper(), meta.description))
+        rows.append(SettingRow(name, subject, value, source, default, PREFIX + name.upper(), description))
     return rows
 
 
@@ -517,16 +460,13 @@ def _read_sender(value: Any) -> Sender:
     return Sender(formataddr((name, address)))
 
 
-def _read_url(value: Any) -> Url:
-    if not isinstance(value, str) or not _URL.fullmatch(value.strip()):
-        raise ValueError("an http or https URL")
-    return Url(value.strip())
+def _make_text_reader(pattern: re.Pattern[str], words: str) -> Callable[[Any], str]:
+    def read(value: Any) -> str:
+        if not isinstance(value, str) or not pattern.fullmatch(value.strip()):
+            raise ValueError(words)
+        return value.strip()
 
-
-def _read_host(value: Any) -> Host:
-    if not isinstance(value, str) or not _HOST.fullmatch(value.strip()):
-        raise ValueError("a host, or `host:port`")
-    return Host(value.strip())
+    return read
 
 
 def _make_choice_reader(choices: tuple[str, ...]) -> Callable[[Any], str]:
@@ -550,24 +490,23 @@ _BY_TYPE: dict[Any, Callable[[Any], Any]] = {
     Table: _read_table,
     Levels: _read_levels,
     Addresses: _read_addresses,
-    Host: _read_host,
-    Url: _read_url,
+    Host: _make_text_reader(_HOST, "a host, or `host:port`"),
+    Url: _make_text_reader(_URL, "an http or https URL"),
     Sender: _read_sender,
 }
-
-
-def _make_reader(annotation: Any) -> Callable[[Any], Any]:
-    kind = get_args(annotation)[0]
-    return _make_choice_reader(get_args(kind)) if get_origin(kind) is Literal else _BY_TYPE[kind]
 
 
 _SUBJECTS: dict[str, Any] = {
     name: kind for name, kind in get_type_hints(Settings).items() if hasattr(kind, "__struct_fields__")
 }
 _SUBJECT_OF = {name: subject for subject, kind in _SUBJECTS.items() for name in kind.__struct_fields__}
-_ANNOTATIONS = {
-    name: annotation
-    for kind in _SUBJECTS.values()
-    for name, annotation in get_type_hints(kind, include_extras=True).items()
+#: The type and the sentence of each setting.
+_DECLARED: dict[str, tuple[Any, str]] = {
+    name: get_args(annotation)
+    for subject in _SUBJECTS.values()
+    for name, annotation in get_type_hints(subject, include_extras=True).items()
 }
-_READERS = {name: _make_reader(annotation) for name, annotation in _ANNOTATIONS.items()}
+_READERS = {
+    name: _make_choice_reader(get_args(kind)) if get_origin(kind) is Literal else _BY_TYPE[kind]
+    for name, (kind, _) in _DECLARED.items()
+}

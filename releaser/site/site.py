@@ -100,7 +100,7 @@ class Site(msgspec.Struct, frozen=True):
     @property
     def environment_file(self) -> Path:
         """The path of the file with the environment of the service; without the setting, that of the project."""
-        return find_environment_file(self.paths, self.settings)
+        return Path(os.path.normpath(self.paths.project / os.path.expanduser(self.settings.site.environment_file)))
 
     @property
     def rollback_problems(self) -> list[Problem]:
@@ -292,24 +292,12 @@ def _make_site(
     missing += find_unknown_extras(content, settings.site.extras)
     unix_group, unknown = _find_unix_group(project, settings.site.unix_group)
     paths = _make_paths(project, top, settings)
-    trust = find_trust(project, unix_group if settings.site.unix_group else None)
-    programs = _list_programs(settings, project, environ)
-    require(find_intruders(trust, paths, find_environment_file(paths, settings), *programs))
+    site = Site(paths, settings, environ, dotenv_values, group, unix_group, Path("uv"), unread=tuple(problems))
+    require(find_intruders(site.trust, paths, site.environment_file, *_list_programs(settings, project, environ)))
     uv, no_uv = _find_uv(settings.site.uv, project, environ)  # the first program that is started
-    site = Site(
-        paths=paths,
-        settings=settings,
-        environ=environ,
-        dotenv=dotenv_values,
-        group=group,
-        unix_group=unix_group,
-        uv=uv,
-        problems=(*problems, *wrong, *missing, *unknown, *no_uv),
-        unread=tuple(problems),
-    )
     service, unread = read_service(site)
-    everything = (*site.problems, *_find_outside_file(site), *unread)
-    return msgspec.structs.replace(site, service=service, problems=everything)
+    everything = (*problems, *wrong, *missing, *unknown, *no_uv, *_find_outside_file(site), *unread)
+    return msgspec.structs.replace(site, uv=uv, service=service, problems=everything)
 
 
 def _find_outside_file(site: Site) -> list[Problem]:
@@ -327,11 +315,6 @@ def _make_paths(project: Path, top: Path, settings: Settings) -> Paths:
     state = settings.site.state_dir or os.path.join("..", ".releaser", project.name)
     link = os.path.normpath(project / settings.site.venv)
     return make_paths(project, top, Path(link), Path(os.path.normpath(project / os.path.expanduser(state))))
-
-
-def find_environment_file(paths: Paths, settings: Settings) -> Path:
-    """Return the path that the setting `environment_file` names; without it, that of the project."""
-    return Path(os.path.normpath(paths.project / os.path.expanduser(settings.site.environment_file)))
 
 
 def read_dotenv(path: Path) -> tuple[dict[str, str], list[Problem]]:

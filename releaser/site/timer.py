@@ -56,8 +56,6 @@ def make_environment(site: Site) -> dict[str, str]:
 def make_units(site: Site, *, is_of_system: bool) -> dict[Path, str]:
     """Return the timer and its service, by their paths; those of the system run as the owner. Raises PreflightError."""
     project = site.paths.project
-    if re.search(r"[\n\r]", str(project)):
-        raise refuse("odd-path", f"A unit cannot name `{project}`: it has a line break.", "Rename the directory.")
     hour, minute = choose_time(site)
     words = [str(find_program("systemd")), "update", "--project", str(project)]
     description, command = str(project).replace("%", "%%"), " ".join(_quote(word).replace("$", "$$") for word in words)

@@ -61,9 +61,14 @@ def describe_command(pid: int) -> str:
     return clip(escape(redact(" ".join(read_words(pid)).strip())), LONGEST_LINE)
 
 
+def find_ticks(pid: int) -> int:
+    """Return when a process started, in ticks after boot; 0 if it has ended. Its number may be used again."""
+    return int(next(iter(_read_stat(pid)[_START:]), 0))
+
+
 def find_start(pid: int) -> float:
     """Return when a process started, in seconds since the epoch; 0 if it has ended."""
-    ticks = float(next(iter(_read_stat(pid)[_START:]), 0))
+    ticks = find_ticks(pid)
     age = time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK")
     return time.time() - age if ticks else 0.0
 

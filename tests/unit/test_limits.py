@@ -12,7 +12,7 @@ from releaser.candidate import tests
 from releaser.checkout import publish, tree
 from releaser.errors import ToolError
 from releaser.report import mail
-from releaser.report.outbox import count_waiting, keep_mail
+from releaser.report.outbox import keep_mail, list_waiting
 from releaser.report.outcomes import Outcome
 from releaser.report.smtp import explain_refusal
 from releaser.site import crontab, settings
@@ -155,5 +155,5 @@ def test_law_09_26_a_mail_is_kept_whatever_stands_in_the_place_of_the_outbox(tmp
     paths.outbox.write_text("mine")
     keep_mail(paths.outbox, "20260101T000000Z", b"Subject: news\n\n")
     (paths.outbox / "new" / "mine").mkdir()
-    assert count_waiting(paths.outbox) == 1
+    assert len(list_waiting(paths.outbox)) == 1
     assert paths.outbox.with_name("outbox.broken").read_text() == "mine"

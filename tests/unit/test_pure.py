@@ -20,9 +20,9 @@ from releaser.releases.release import Manifest, PackageChange, Release, State, S
 from releaser.releases.retention import choose_releases_to_delete
 from releaser.releases.store import Store, begin_release, mark_good, sweep_releases, write_state
 from releaser.report.letter import render_html
+from releaser.report.listing import ReleaseRow
 from releaser.report.mail import write_letter
 from releaser.report.outcomes import Outcome, Payload
-from releaser.report.status import ReleaseRow
 from releaser.site.paths import Paths
 from releaser.site.project import guess_environment
 from releaser.site.settings import load_settings
