@@ -13,13 +13,11 @@ from releaser.bundles.bundle import (
     CODE,
     LOCK,
     MAIN,
-    PATCH,
     REQUIREMENTS,
     Bundle,
     Manifest,
     hash_member,
     is_bundle,
-    make_patch,
     name_platform,
     open_bundle,
     write_bundle,
@@ -72,7 +70,7 @@ def create_bundle(site: Site, output: Path, name: str, base: Path | None, key: P
         raise refuse("shallow", message, f"Run `git -C {word(site.paths.top)} fetch --unshallow`.")
     with tempfile.TemporaryDirectory(prefix="releaser-") as place:
         require_room(Path(place), measure(release.venv))
-        manifest, members = _collect(site, store, release, repository, before, Path(place))
+        manifest, members = _collect(site, release, repository, before, Path(place))
         require_room(output.parent, sum(manifest.members[name].size for name in members))
         write_bundle(output, manifest, members, key)
         if key is not None:
@@ -96,7 +94,7 @@ def _require_good(release: Release) -> None:
 
 
 def _collect(
-    site: Site, store: Store, release: Release, repository: Repository, base: Bundle | None, place: Path
+    site: Site, release: Release, repository: Repository, base: Bundle | None, place: Path
 ) -> tuple[Manifest, dict[str, Path]]:
     """Return the manifest of a bundle, and the files that it has."""
     commit, branch = release.state.commit or release.manifest.commit, site.settings.site.branch
@@ -117,13 +115,12 @@ def _collect(
     base_commit = base.manifest.commit if base else None
     if commit != base_commit:
         members[CODE] = _bundle_code(tree, branch, base_commit, place / CODE)
-    base_lock = _patch_lock(store, base, members, place / PATCH) if base else None
     if base is None:
         main = Path(__file__).with_name("main.py")
         members |= pack_tools(place) | ({MAIN: main} if main.exists() else {})
     facts = {name: hash_member(path) for name, path in members.items()}
     known = base.manifest.members if base else {}
-    omitted = [name for name, member in facts.items() if known.get(name) == member or (base_lock and name == LOCK)]
+    omitted = [name for name, member in facts.items() if known.get(name) == member]
     manifest = Manifest(
         project=site.paths.project.name,
         directory=directory.as_posix(),
@@ -138,23 +135,11 @@ def _collect(
         packages=wheels.packages,
         base=base.sha256 if base else None,
         base_commit=base_commit,
-        base_lock=base_lock,
         omitted=tuple(sorted(omitted)),
         packed=wheels.packed,
         override=release.manifest.overrides,
     )
     return manifest, {name: path for name, path in members.items() if name not in omitted}
-
-
-def _patch_lock(store: Store, base: Bundle, members: dict[str, Path], file: Path) -> str | None:
-    """Add the patch that makes the lock from that of the base; None if that is the same, or not here any more."""
-    digest = base.manifest.lock_sha256
-    before = [release.lock for release in store.releases if release.manifest.key.lock_sha256 == digest]
-    if not before or hash_member(members[LOCK]).sha256 == digest:
-        return None
-    file.write_bytes(make_patch(before[0].read_text(encoding="utf-8"), members[LOCK].read_text(encoding="utf-8")))
-    members[PATCH] = file
-    return digest
 
 
 def _bundle_code(tree: Repository, branch: str, base_commit: str | None, file: Path) -> Path:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import msgspec
 
-from releaser.bundles.bundle import CODE, LOCK, PATCH, REQUIREMENTS, Bundle, Manifest, name_platform
+from releaser.bundles.bundle import CODE, LOCK, MAKE_FULL, REQUIREMENTS, Bundle, Manifest, name_platform
 from releaser.bundles.fit import find_changed, find_misfit, list_wheels, name_minor, name_package
 from releaser.bundles.kept import find_kept, is_kept, keep_files, read_record
 from releaser.candidate.build import BundleInstaller
@@ -58,8 +58,7 @@ from releaser.system.run import INSTALL, Run
 from releaser.system.space import require_room
 from releaser.system.text import join_few, word
 
-_FIRST = {CODE, LOCK, REQUIREMENTS, PATCH}  # by which it is decided what else is unpacked
-_FULL = "Make a full bundle, without `--base`, and install that."
+_FIRST = {CODE, LOCK, REQUIREMENTS}  # by which it is decided what else is unpacked
 
 
 class _Candidate(msgspec.Struct, frozen=True):
@@ -138,7 +137,7 @@ def _take_code(site: Site, repository: Repository, manifest: Manifest, unpacked:
             repository.fetch_bundle(unpacked / CODE, manifest.branch)
         except ToolError as error:
             message = f"git cannot take the commits of the bundle: {error.message}"
-            raise refuse("no-commit", message, _FULL if manifest.base else "Make the bundle again.") from error
+            raise refuse("no-commit", message, MAKE_FULL if manifest.base else "Make the bundle again.") from error
     return choose_bundled(site, repository, head, manifest.commit, find_held_code(list_holds(site)))
 
 
@@ -222,7 +221,6 @@ def _try(run: SiteRun, repository: Repository, bundle: Bundle, candidate: _Candi
         name
         for name, (package, version) in ((name, name_package(name)) for name, _ in list_wheels(manifest))
         if name in manifest.omitted
-        and bundle.base is None
         and find_kept(run.store, manifest.members[name].sha256) is None
         and package not in candidate.changed
         and installed.get(package) == version
@@ -239,7 +237,7 @@ def _try(run: SiteRun, repository: Repository, bundle: Bundle, candidate: _Candi
             raise
         names = join_few(sorted(spared))
         message = f"The bundle leaves out what this host does not have as a file: {names}. {error.message}"
-        raise refuse("no-wheels", message, _FULL) from error
+        raise refuse("no-wheels", message, MAKE_FULL) from error
     keep_files(site.paths, manifest, unpacked, trial.directory)
     return trial
 
@@ -329,7 +327,7 @@ def make_checkout(bundle: Bundle, directory: Path, environ: Mapping[str, str]) -
         raise refuse("not-empty", message, "Name a new directory: `--into DIR`.")
     if not entries:
         if manifest.base is not None:
-            raise refuse("delta", "The bundle is a delta, and this host has nothing of its base yet.", _FULL)
+            raise refuse("delta", "The bundle is a delta, and this host has nothing of its base yet.", MAKE_FULL)
         place = next(parent for parent in directory.parents if parent.exists())
         if not os.access(place, os.W_OK):  # the state goes beside the checkout
             raise refuse(
