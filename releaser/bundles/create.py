@@ -116,8 +116,7 @@ def _collect(
     if commit != base_commit:
         members[CODE] = _bundle_code(tree, branch, base_commit, place / CODE)
     if base is None:
-        main = Path(__file__).with_name("main.py")
-        members |= pack_tools(place) | ({MAIN: main} if main.exists() else {})
+        members |= pack_tools(place) | {MAIN: Path(__file__).with_name("main.py")}
     facts = {name: hash_member(path) for name, path in members.items()}
     known = base.manifest.members if base else {}
     omitted = [name for name, member in facts.items() if known.get(name) == member]
