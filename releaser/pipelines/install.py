@@ -12,8 +12,17 @@ from pathlib import Path
 import msgspec
 
 from releaser.bundles.bundle import CODE, LOCK, MAKE_FULL, REQUIREMENTS, Bundle, Manifest, name_platform
-from releaser.bundles.fit import find_changed, find_misfit, list_wheels, name_minor, name_package
-from releaser.bundles.kept import find_kept, is_kept, keep_files, read_record
+from releaser.bundles.host import (
+    find_changed,
+    find_kept,
+    find_misfit,
+    is_kept,
+    keep_files,
+    list_wheels,
+    name_minor,
+    name_package,
+    read_record,
+)
 from releaser.candidate.build import BundleInstaller
 from releaser.candidate.identity import make_key
 from releaser.candidate.shadow import make_shadow

@@ -3,7 +3,7 @@
 import pytest
 
 from releaser.bundles.bundle import Manifest, Member
-from releaser.bundles.fit import Tags, find_changed, find_misfit
+from releaser.bundles.host import Tags, find_changed, find_misfit
 from releaser.packages.lock import Lock
 
 DEBIAN: Tags = ("cp311", "linux_x86_64", "glibc-2.36")

@@ -1,18 +1,25 @@
-"""Does a bundle fit a host: its Python and platform, and what a clone of the live release has already."""
+"""A bundle on a host: whether it fits its Python and platform, and the files that are there of earlier bundles."""
 
 from __future__ import annotations
 
+import contextlib
+import os
 from collections.abc import Iterable
+from pathlib import Path
 
 from packaging.tags import Tag, compatible_tags, cpython_tags
 from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel_filename
 
-from releaser.bundles.bundle import WHEELS, Manifest
+from releaser.bundles.bundle import BUILT, LOCK, REQUIREMENTS, WHEELS, Manifest
 from releaser.errors import Problem
 from releaser.packages.lock import Lock
+from releaser.releases.release import Release
+from releaser.releases.store import Store
+from releaser.site.paths import Paths
+from releaser.system.files import BrokenFileError, make_private_directory, read_json, remove_path, write_json
 
+RECORD = "bundle.json"  # in a release: the manifest of its bundle
 Tags = tuple[str, str, str]
-_NAMES = {"cp": "CPython", "pp": "PyPy"}
 
 
 def name_minor(version: str) -> str:
@@ -39,7 +46,7 @@ def find_misfit(manifest: Manifest, python: str, tags: Tags) -> list[Problem]:
 
 
 def _describe(python: str, tags: Tags) -> str:
-    return f"{_NAMES.get(tags[0][:2], tags[0])} {python} on {tags[1]} with {tags[2]}"
+    return f"CPython {python} on {tags[1]} with {tags[2]}"
 
 
 def _read_version(text: str) -> tuple[int, ...]:
@@ -86,3 +93,46 @@ def find_changed(manifest: Manifest, lock: Lock, before: Manifest | None, lock_b
         and (package.hashes & entry.hashes or not package.hashes | entry.hashes)
     }
     return frozenset(package.name for package in lock.packages) - same
+
+
+def is_kept(name: str) -> bool:
+    """Return True for a member that a release is installed from, and that a delta may leave out."""
+    return name in (LOCK, REQUIREMENTS) or name.startswith((WHEELS, BUILT))
+
+
+def find_kept(store: Store, digest: str) -> Path | None:
+    """Return the file with this SHA-256 that a kept release was installed from, or its lock; None without one."""
+    path = store.paths.bundled / digest
+    if path.is_file() and not path.is_symlink():
+        return path
+    return next((each.lock for each in store.releases if each.manifest.key.lock_sha256 == digest), None)
+
+
+def keep_files(paths: Paths, manifest: Manifest, unpacked: Path, release: Path) -> None:
+    """Keep what a release is installed from, by moving the unpacked files. Raises OSError."""
+    make_private_directory(paths.bundled)
+    for name, member in manifest.members.items():
+        if is_kept(name) and (unpacked / name).exists():
+            os.replace(unpacked / name, paths.bundled / member.sha256)
+    write_json(release / RECORD, manifest)
+
+
+def read_record(release: Release | None) -> Manifest | None:
+    """Return the manifest of the bundle that a release was installed from; None if it was not, or is not known."""
+    with contextlib.suppress(BrokenFileError):
+        return read_json(release.directory / RECORD, Manifest) if release is not None else None
+    return None
+
+
+def prune_files(paths: Paths) -> None:
+    """Delete the files that no release on disk was installed from. Raises OSError."""
+    names = os.listdir(paths.bundled) if paths.bundled.is_dir() else []
+    if not names:
+        return
+    try:
+        records = [read_json(path, Manifest) for path in paths.releases.glob(f"*/{RECORD}")]
+    except BrokenFileError:  # it is not known what is needed
+        return
+    needed = {member.sha256 for record in records if record is not None for member in record.members.values()}
+    for name in needed.symmetric_difference(names) & {*names}:
+        remove_path(paths.bundled / name)
