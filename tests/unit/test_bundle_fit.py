@@ -33,7 +33,6 @@ def manifest(*wheels: str, tags: Tags = DEBIAN, digest: str = "0") -> Manifest:
         ("3.12.1", ("cp312", "linux_x86_64", "glibc-2.36"), PURE, ("CPython 3.11.4", "CPython 3.12.1")),
         ("3.11.4", ("cp311", "linux_aarch64", "glibc-2.36"), PURE, ("linux_x86_64", "linux_aarch64")),
         ("3.11.4", ("cp311", "linux_x86_64", "musl"), PURE, ("glibc-2.36", "musl")),
-        ("3.11.4", ("pp311", "linux_x86_64", "glibc-2.36"), PURE, ("CPython 3.11.4", "PyPy 3.11.4")),
         ("3.11.4", ("cp311", "linux_x86_64", "glibc-2.31"), PURE, ()),
         ("3.11.4", ("cp311", "linux_x86_64", "glibc-2.31"), MANY, ()),
         ("3.11.4", ("cp311", "linux_x86_64", "glibc-2.31"), OWN, ("too old", OWN)),
