@@ -76,15 +76,15 @@ def explain_submodules(site: Site, paths: Sequence[str], commit: str = "") -> li
 
 
 def find_other_sites(
-    site: Site, repository: Repository, locks: Collection[str], moved: Collection[str] | None = None
+    site: Site, repository: Repository, head: str, moved: Collection[str] | None = None
 ) -> list[Problem]:
     """Return a problem for each other project of the checkout that has a venv here: its code would move untested.
 
-    `locks` are the tracked uv.lock files; members of a workspace have none. With `moved`, the paths that a rollback
-    changes, a project counts if one of them is in it.
+    A project has a uv.lock in the commit `head`; members of a workspace have none. With `moved`, the paths that a
+    rollback changes, a project counts if one of them is in it.
     """
     upstream, problems = repository.upstream(site.settings.site.branch), list[Problem]()
-    for lock in locks:
+    for lock in sorted(path for path in repository.list_files(head) if f"/{path}".endswith("/uv.lock")):
         project = (site.paths.top / lock).parent
         table = get_table(read_pyproject(read_text(project / "pyproject.toml")[0], "")[0], "tool", "releaser")
         names = {".venv", site.settings.site.venv, table.get("venv") if isinstance(table, dict) else None}

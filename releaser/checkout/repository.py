@@ -217,12 +217,6 @@ class Repository:
         """Return True if git tracks the path."""
         return self.run("ls-files", "--error-unmatch", "--", path, check=False).status == 0
 
-    def tracked_locks_and_submodules(self) -> tuple[list[str], list[str]]:
-        """Return the path of each uv.lock that git tracks, and those of submodules, in one question."""
-        entries = self.run("ls-files", "--stage", "-z").stdout.split("\0")
-        locks = [entry.partition("\t")[2] for entry in entries if entry.endswith(("\tuv.lock", "/uv.lock"))]
-        return locks, _choose_submodules(entries)
-
     def is_ancestor(self, first: str, second: str) -> bool:
         """Return True if `second` has `first` in its history, or is `first`."""
         return first == second or self.run("merge-base", "--is-ancestor", first, second, check=False).status == 0
@@ -285,7 +279,8 @@ class Repository:
 
     def find_submodules(self, commit: str) -> list[str]:
         """Return the paths of a commit's submodules, registered or not, and their registry."""
-        return _choose_submodules(self._list_tree(commit))
+        entries = (entry.partition("\t") for entry in self._list_tree(commit))
+        return [path for facts, _, path in entries if facts.startswith("160000 ") or path == ".gitmodules"]
 
     def _list_tree(self, commit: str) -> list[str]:
         if commit not in self._trees:
@@ -448,12 +443,6 @@ def _configure(settings: Iterable[tuple[str, str]]) -> dict[str, str]:
     for number, (name, value) in enumerate(pairs):
         variables |= {f"GIT_CONFIG_KEY_{number}": name, f"GIT_CONFIG_VALUE_{number}": value}
     return variables
-
-
-def _choose_submodules(entries: Iterable[str]) -> list[str]:
-    return [
-        entry.partition("\t")[2] for entry in entries if entry.startswith("160000 ") or entry.endswith("\t.gitmodules")
-    ]
 
 
 def hash_text(text: str) -> str:

@@ -162,8 +162,7 @@ def plan_rollback(site: Site, run: SiteRun, repository: Repository, release: Rel
     has_lock = path in state.changed and has_lock_of(site, live)
     if commit != head:
         require_no_submodules(repository, release, head, commit)
-        moved = repository.changed_paths(head, commit)
-        require(find_other_sites(site, repository, repository.tracked_locks_and_submodules()[0], moved))
+        require(find_other_sites(site, repository, head, repository.changed_paths(head, commit)))
         require(find_dirty_files(site, state, live))
         if missing := find_missing_room_for_move(repository, head, commit):
             advice = f"Free that much, or leave the code as it is: `releaser rollback {release.id} --keep-code`."
