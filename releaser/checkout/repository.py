@@ -17,7 +17,7 @@ import msgspec
 from releaser.errors import Problem, ToolError
 from releaser.site.owners import find_git_directories
 from releaser.site.site import Site, choose_path
-from releaser.system import process
+from releaser.system import proc, process
 from releaser.system.files import replace_file, walk
 from releaser.system.text import clip, hide_secrets, word
 
@@ -315,13 +315,8 @@ class Repository:
                     lock.unlink()
 
     def _is_git_working(self) -> bool:
-        for entry in os.scandir("/proc"):
-            if entry.name.isdigit():
-                with contextlib.suppress(OSError):
-                    name = Path(entry.path, "comm").read_text(encoding="utf-8", errors="replace")
-                    if name.startswith("git") and Path(os.readlink(f"{entry.path}/cwd")).is_relative_to(self.top):
-                        return True
-        return False
+        workers = (pid for pid in proc.list_processes() if proc.find_directory(pid).is_relative_to(self.top))
+        return any(Path(proc.read_words(pid)[0]).name.startswith("git") for pid in workers)
 
     def find_lock(self) -> list[Problem]:
         """Return a problem if something holds the index of git, or was killed while it did."""

@@ -29,9 +29,7 @@ class Command(msgspec.Struct, frozen=True):
     name: str
     #: `all` outcomes are mailed if they are news, or those alone that `changed` the live release, or none.
     mailed: Literal["never", "changed", "all"] = "never"
-    #: True if the hook `on_failure` runs after a failure.
-    has_failure_hook: bool = False
-    #: True if the command takes releases live, so that `status` shows its runs.
+    #: True if the command takes releases live: `status` shows its runs, and the hook `on_failure` follows a failure.
     takes_live: bool = False
     #: True if a rollback may end a run that has not changed the live release.
     may_be_ended: bool = False
@@ -47,24 +45,12 @@ class Command(msgspec.Struct, frozen=True):
     done: str = ""
 
 
-UPDATE = Command(
-    "update", mailed="all", has_failure_hook=True, takes_live=True, may_be_ended=True, is_nightly=True, is_pinged=True
-)
-ROLLBACK = Command(
-    "rollback", mailed="changed", has_failure_hook=True, takes_live=True, is_pinged=True, done="Rollback done"
-)
-INIT = Command("init", has_failure_hook=True, takes_live=True)
-REBUILD = Command(
-    "rebuild", mailed="changed", has_failure_hook=True, takes_live=True, may_be_ended=True, done="Rebuilt"
-)
+UPDATE = Command("update", mailed="all", takes_live=True, may_be_ended=True, is_nightly=True, is_pinged=True)
+ROLLBACK = Command("rollback", mailed="changed", takes_live=True, is_pinged=True, done="Rollback done")
+INIT = Command("init", takes_live=True)
+REBUILD = Command("rebuild", mailed="changed", takes_live=True, may_be_ended=True, done="Rebuilt")
 INSTALL = Command(
-    "bundle install",
-    mailed="changed",
-    has_failure_hook=True,
-    takes_live=True,
-    may_be_ended=True,
-    has_nights=False,
-    done="Installed",
+    "bundle install", mailed="changed", takes_live=True, may_be_ended=True, has_nights=False, done="Installed"
 )
 INIT_LOCK = Command("init", makes_project=True)
 CHECK = Command("check", may_be_ended=True)
