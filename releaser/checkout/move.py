@@ -54,7 +54,7 @@ def require_free_way(site: Site, repository: Repository, entry: Entry) -> None:
 
 def is_moved_by_person(site: Site, state: CheckoutState, entry: Entry) -> bool:
     """Return True if the checkout is on another branch or commit than a change would leave it on."""
-    return state.ref != f"refs/heads/{site.settings.site.branch}" or state.head not in (entry.head, entry.commit)
+    return state.branch != site.settings.site.branch or state.head not in (entry.head, entry.commit)
 
 
 def find_missing_room_for_move(repository: Repository, before: str, after: str) -> str:
@@ -78,12 +78,11 @@ def move_checkout(site: Site, repository: Repository, entry: Entry, *, back: boo
     """
     commit = entry.head if back else entry.commit
     state = repository.state()
-    head, branch = state.head, f"refs/heads/{site.settings.site.branch}"
+    head, ref = state.head, f"refs/heads/{state.branch}"
     if is_moved_by_person(site, state, entry):
-        message = f"The checkout was moved to {state.ref or 'no branch'} at {head[:12]} during this run."
-        raise refuse(
-            "moved-checkout", message, f"Look at `git -C {word(site.paths.top)} log`, then run releaser again."
-        )
+        message = f"The checkout was moved to {ref if state.branch else 'no branch'} at {head[:12]} during this run."
+        advice = f"Look at `git -C {word(site.paths.top)} log`, then run releaser again."
+        raise refuse("moved-checkout", message, advice)
     require(repository.find_lock())
     _restore_committed_lock(site, repository, state, entry)
     products = plan_products(site, repository, entry, back=back)
@@ -97,7 +96,7 @@ def move_checkout(site: Site, repository: Repository, entry: Entry, *, back: boo
             repository.run("update-index", "-q", "--refresh", check=False)  # on a full disk it would not say why
             # Not by `checkout`, which does not sync HEAD, nor by `reset`, which forgets what a person has staged.
             repository.run("read-tree", "-m", "-u", "HEAD", commit)
-            repository.run("update-ref", "-m", f"releaser: moving to {commit}", branch, commit, head)
+            repository.run("update-ref", "-m", f"releaser: moving to {commit}", ref, commit, head)
         except ToolError as error:
             if full := explain_full_disk(site.paths.top, error):
                 raise full from error

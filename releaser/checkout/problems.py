@@ -51,8 +51,8 @@ def find_problems(site: Site, repository: Repository, state: CheckoutState, live
             message = f"A `git {command}` is under way in the checkout."
             advice = f"Finish it, or run `git -C {word(repository.top)} {command} --abort`."
             return [Problem("under-way", message, advice)]
-    if state.ref != f"refs/heads/{branch}":
-        return [_explain_other_branch(repository, branch, state.ref.removeprefix("refs/heads/"))]
+    if state.branch != branch:
+        return [_explain_other_branch(repository, branch, state.branch)]
     return [
         *repository.find_lock(),
         *_find_upstream_problems(site, repository),

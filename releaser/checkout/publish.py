@@ -85,7 +85,7 @@ def publish(site: Site, run: Run, repository: Repository, release: Release, entr
     try:
         state = repository.state()
         if site.paths.lockfile_in_tree in state.changed and has_lock_of(site, release):
-            if state.ref != _name_branch(site):
+            if state.branch != site.settings.site.branch:
                 raise refuse("other-branch", f"the checkout is not on `{site.settings.site.branch}`.")
             message = _prepare_commit(site, repository, release, entry, mark=run.id)
             pending, commit = _commit_lock(site, repository, state, pending, release, message)
@@ -100,10 +100,10 @@ def publish(site: Site, run: Run, repository: Repository, release: Release, entr
 
 def may_push(site: Site, repository: Repository, state: CheckoutState, pending: Pending) -> bool:
     """Return True if HEAD is a commit of releaser that waits for a push, and the remote has not moved on."""
-    upstream, branch = repository.upstream(site.settings.site.branch), _name_branch(site)
-    if state.ref != branch or state.head not in pending.commits or not (upstream and site.settings.git.git_push):
+    branch, upstream = site.settings.site.branch, repository.upstream(site.settings.site.branch)
+    if state.branch != branch or state.head not in pending.commits or not (upstream and site.settings.git.git_push):
         return False
-    remote = repository.upstream_head(site.settings.site.branch)
+    remote = repository.upstream_head(branch)
     return not remote or repository.is_ancestor(remote, state.head)  # else the commit is made again, on that head
 
 
@@ -115,7 +115,7 @@ def push_pending(
     `timeout` is in seconds. Returns why the commits wait.
     """
     branch, head = site.settings.site.branch, state.head
-    is_waiting = state.ref == _name_branch(site) and pending.commits and head not in pending.commits
+    is_waiting = state.branch == branch and pending.commits and head not in pending.commits
     if is_waiting and not any(repository.is_ancestor(commit, head) for commit in pending.commits):
         write_pending(site.paths, pending, commits=(), reason="")  # made again elsewhere, or dropped by a person
     upstream = repository.upstream(branch)
@@ -164,10 +164,6 @@ def list_unpushed(site: Site, repository: Repository, commits: Sequence[str]) ->
     return {commit: join_few(body.splitlines()) for commit, _, body in entries if commit in commits}
 
 
-def _name_branch(site: Site) -> str:
-    return f"refs/heads/{site.settings.site.branch}"
-
-
 def _prepare_commit(site: Site, repository: Repository, release: Release, entry: Entry, *, mark: str) -> str:
     """Return the message of the commit that puts the lock of a release on HEAD; its export is made if it has none.
 
@@ -200,7 +196,7 @@ def _commit_lock(
     commit = repository.read("commit-tree", tree, "-p", state.head, "-m", message, variables=variables)
     pending = write_pending(site.paths, pending, commits=(*pending.commits, commit), reason="no push was tried.")
     log = f"commit: {message.splitlines()[0]}"
-    repository.run("update-ref", "-m", log, _name_branch(site), commit, state.head)
+    repository.run("update-ref", "-m", log, f"refs/heads/{state.branch}", commit, state.head)
     sync_file_system(site.paths.top)
     return pending, commit
 

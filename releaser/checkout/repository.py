@@ -79,13 +79,13 @@ class Upstream(msgspec.Struct, frozen=True):
 
 
 class CheckoutState(msgspec.Struct, frozen=True):
-    """HEAD of a checkout: its commit, empty without one, and the full name of its branch, empty if detached.
+    """HEAD of a checkout: its commit, empty without one, and the name of its branch, empty if detached.
 
     `changed` are the tracked files that differ from HEAD, in the index or the work tree.
     """
 
     head: str
-    ref: str
+    branch: str
     changed: tuple[str, ...]
 
 
@@ -186,8 +186,8 @@ class Repository:
             elif entry[:2] in _FIELDS:
                 changed.append(entry.split(" ", _FIELDS[entry[:2]])[-1])
         head, branch = values["branch.oid"], values["branch.head"]
-        ref = "" if branch in ("", "(detached)") else f"refs/heads/{branch}"
-        return CheckoutState("" if head == "(initial)" else head, ref, tuple(changed))
+        is_detached, is_new = branch == "(detached)", head == "(initial)"
+        return CheckoutState("" if is_new else head, "" if is_detached else branch, tuple(changed))
 
     def head(self) -> str:
         """Return the commit of HEAD; empty in a repository without commits."""

@@ -152,9 +152,8 @@ def plan_rollback(site: Site, run: SiteRun, repository: Repository, release: Rel
     path, branch, live = site.paths.lockfile_in_tree, site.settings.site.branch, run.store.live
     state = repository.state()
     head = state.head
-    if state.ref != f"refs/heads/{branch}":
-        current = state.ref.removeprefix("refs/heads/") or "a detached HEAD"
-        message = f"The checkout is on `{current}`, not on `{branch}`."
+    if state.branch != branch:
+        message = f"The checkout is on `{state.branch or 'a detached HEAD'}`, not on `{branch}`."
         raise refuse("other-branch", message, f"Run `git switch {word(branch)}`, then run releaser again.")
     is_same_code = repository.code_key(head, *site.committed_paths) == release.manifest.key.code_key
     commit = head if keep_code or is_same_code else choose_commit_of(site, repository, release)
