@@ -151,11 +151,13 @@ def format_time_id(id: str) -> str:
 def write_log(directory: Path, run: Run) -> Iterator[None]:
     """Write the log of the package `releaser` to `logs/<run id>.log`; a disk that takes no log does not end a run."""
     handler: logging.Handler = logging.NullHandler()
+    logging.raiseExceptions, file = False, None  # a full disk takes no log
     with contextlib.suppress(OSError):
         make_private_directory(directory)
         path, flags = directory / f"{run.id}.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW
         descriptor = os.open(path, flags, private_mode(directory))
-        handler = _QuietHandler(os.fdopen(descriptor, "a", encoding="utf-8", errors="replace"))
+        file = os.fdopen(descriptor, "a", encoding="utf-8", errors="replace")
+        handler = logging.StreamHandler(file)
         for old in sorted(directory.glob("*.log"))[:-KEPT_LOGS]:
             old.unlink()
     handler.setFormatter(_RedactingFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
@@ -167,7 +169,7 @@ def write_log(directory: Path, run: Run) -> Iterator[None]:
     finally:
         root.removeHandler(handler)
         with contextlib.suppress(OSError):
-            handler.close()
+            file.close() if file else None
 
 
 class _RedactingFormatter(logging.Formatter):
@@ -176,15 +178,3 @@ class _RedactingFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """Return the text of a record; its further lines are indented."""
         return escape_lines(redact(super().format(record))).replace("\n", "\n  | ")
-
-
-class _QuietHandler(logging.StreamHandler):  # type: ignore[type-arg]
-    """Writes to a file, without a word about a full disk."""
-
-    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - the name that logging calls
-        """Say nothing."""
-
-    def close(self) -> None:
-        with contextlib.suppress(OSError):
-            self.stream.close()
-        super().close()
