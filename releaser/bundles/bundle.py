@@ -111,7 +111,8 @@ class Bundle(msgspec.Struct, frozen=True):
     def headline(self) -> str:
         """The bundle, in a sentence."""
         kind = "a delta to" if self.manifest.base else "all of"
-        return f"`{self.path.name}` is whole, and has {kind} release {self.manifest.release}."
+        size = format_bytes(self.path.stat().st_size)
+        return f"`{self.path.name}` is whole, and has {kind} release {self.manifest.release}: {size}."
 
     def unpack(self, directory: Path, find: Find = lambda digest: None, *, only: Collection[str] | None = None) -> None:
         """Write all members, or those `only`, into a directory that exists; omitted ones are those that `find` returns.
@@ -267,8 +268,8 @@ def hash_member(path: Path) -> Member:
     return Member(digest, status.st_size, bool(status.st_mode & stat.S_IXUSR))
 
 
-def write_bundle(path: Path, manifest: Manifest, members: Mapping[str, Path], key: Path | None) -> None:
-    """Write a bundle by a rename, the same bytes for the same members; signed with a key, if there is one.
+def write_bundle(path: Path, manifest: Manifest, members: Mapping[str, Path], key: Path | None) -> Bundle:
+    """Write a bundle by a rename, and return it: the same bytes for the same members; signed with a key, if any.
 
     Raises PreflightError and OSError.
     """
@@ -293,6 +294,7 @@ def write_bundle(path: Path, manifest: Manifest, members: Mapping[str, Path], ke
     finally:
         temporary.unlink(missing_ok=True)
     sync_directory(path.parent)
+    return Bundle(path, manifest, hashlib.sha256(data).hexdigest())
 
 
 def _order(names: Iterable[str]) -> list[str]:

@@ -6,8 +6,6 @@ import os
 import tempfile
 from pathlib import Path
 
-import msgspec
-
 from releaser.bundles.bundle import (
     BUILT,
     CODE,
@@ -34,29 +32,10 @@ from releaser.releases.verify import find_damage
 from releaser.site.site import Site
 from releaser.system.files import measure, replace_file
 from releaser.system.space import require_room
-from releaser.system.text import format_bytes, join_few, word
+from releaser.system.text import join_few, word
 
 
-class Created(msgspec.Struct, frozen=True):
-    """A bundle that was made. `packed` are the wheels that were made from installed files, as their index lost them."""
-
-    file: str
-    size_bytes: int
-    release: str
-    commit: str
-    packages: int
-    omitted: int
-    packed: tuple[str, ...]
-    signed: bool
-
-    @property
-    def headline(self) -> str:
-        """The bundle, in a sentence."""
-        kind = "a delta" if self.omitted else "all"
-        return f"`{self.file}` has {kind} of release {self.release}: {format_bytes(self.size_bytes)}."
-
-
-def create_bundle(site: Site, output: Path, name: str, base: Path | None, key: Path | None) -> Created:
+def create_bundle(site: Site, output: Path, name: str, base: Path | None, key: Path | None) -> Bundle:
     """Write a release into a file. Raises ReleaserError and OSError; then the file is as it was."""
     output = Path(os.path.abspath(output))
     if os.path.lexists(output) and (output.is_symlink() or not is_bundle(output)):
@@ -72,14 +51,11 @@ def create_bundle(site: Site, output: Path, name: str, base: Path | None, key: P
         require_room(Path(place), measure(release.venv))
         manifest, members = _collect(site, release, repository, before, Path(place))
         require_room(output.parent, sum(manifest.members[name].size for name in members))
-        write_bundle(output, manifest, members, key)
+        bundle = write_bundle(output, manifest, members, key)
         if key is not None:
             with output.open("rb") as file:
                 replace_file(output.with_name(f"{output.name}.sig"), sign(file, key), mode=0o644)
-    packages, omitted, size = len(manifest.packages), len(manifest.omitted), output.stat().st_size
-    return Created(
-        str(output), size, release.id, manifest.commit, packages, omitted, manifest.packed, signed=key is not None
-    )
+    return bundle
 
 
 def _require_good(release: Release) -> None:

@@ -52,8 +52,11 @@ def create_command(
                 create_bundle(site, output, build_overridden(site, run, dict(overrides)).id, base, key).headline
             ),
         )
-    created = create_bundle(open_site(common.project, os.environ), output, release, base, key)
-    render.print_answer(created) if common.as_json else render.print_created(created, quiet=common.quiet)
+    bundle = create_bundle(open_site(common.project, os.environ), output, release, base, key)
+    if common.as_json:
+        _print_facts(bundle, {"signed": key is not None})
+    else:
+        render.print_created(bundle, quiet=common.quiet)
 
 
 @bundle_group.command("show")
@@ -87,9 +90,12 @@ def install_command(common: Common, file: Path, into: Path | None, unsigned: boo
 
 
 def _print(common: Common, bundle: Bundle) -> None:
-    manifest = bundle.manifest
     if common.as_json:
-        facts = msgspec.structs.asdict(manifest) | {"file": str(bundle.path), "signer": bundle.signer}
-        render.print_answer(manifest, headline=bundle.headline, **facts)
+        _print_facts(bundle, {"signer": bundle.signer})
     else:
         render.print_bundle(bundle)
+
+
+def _print_facts(bundle: Bundle, more: dict[str, object]) -> None:
+    facts = {"headline": bundle.headline, "file": str(bundle.path), "size_bytes": bundle.path.stat().st_size}
+    render.print_answer(bundle.manifest, **facts, **more)
