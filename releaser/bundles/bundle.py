@@ -36,7 +36,7 @@ LARGEST, LARGEST_TEXT = (4 << 30) - 1, 16 << 20
 _LONGEST_NAME, _CHUNK = 500, 1 << 20
 MAKE_FULL = "Make a full bundle, without `--base`, and install that."
 _MODE = stat.S_IFREG | 0o644
-_END, _HEADER, _ENTRY = struct.Struct("<4s4H2LH"), 30, 46  # the end of a zip; sizes of what stands before a name
+_END, _HEADER = struct.Struct("<4s4H2LH"), 30  # the end of a zip; bytes before the name of a member
 _UTF8 = 0x800  # the flag of a name that is not ASCII
 _BROKEN = (zipfile.BadZipFile, zlib.error, RuntimeError, EOFError, ValueError, struct.error, OverflowError)
 

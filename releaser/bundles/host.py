@@ -70,10 +70,7 @@ def list_wheels(manifest: Manifest) -> Iterable[tuple[str, frozenset[Tag]]]:
 
 
 def find_changed(manifest: Manifest, before: Manifest | None) -> frozenset[str]:
-    """Return the packages whose wheel may be another one than that which the live release has in the same version.
-
-    `before` is the bundle of the live release; without one, that may be each.
-    """
+    """Return the packages whose wheel may be another than the live release has; `before` is the bundle of that."""
     known = {member.sha256 for member in before.members.values()} if before is not None else set()
     changed = (name for name, _ in list_wheels(manifest) if manifest.members[name].sha256 not in known)
     return frozenset(canonicalize_name(name.removeprefix(WHEELS).split("-")[0]) for name in changed)

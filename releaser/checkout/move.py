@@ -58,10 +58,7 @@ def is_moved_by_person(site: Site, state: CheckoutState, entry: Entry) -> bool:
 
 
 def find_missing_room_for_move(repository: Repository, before: str, after: str) -> str:
-    """Return a sentence about what the disk lacks for the files of a move; empty if they fit.
-
-    The files that they replace are not counted: a process may hold them open.
-    """
+    """Return what the disk lacks for the files of a move; empty if they fit. What they replace may be held open."""
     if before == after:
         return ""
     added = repository.added_files(before, after)
@@ -112,10 +109,7 @@ def move_checkout(site: Site, repository: Repository, entry: Entry, *, back: boo
 
 
 def _await_next_second(top: Path, sources: Iterable[Path]) -> None:
-    """Wait until a source that is written now has another time than the one in its place, to which byte code belongs.
-
-    A process that has read a source just now may write its byte code later.
-    """
+    """Wait until what is written now has another time than a source in its place, to which byte code belongs."""
     times = [int((top / path).stat().st_mtime) for path in sources if (top / path).is_file()]
     if int(time.time()) in times:
         time.sleep(1 - time.time() % 1)
@@ -180,10 +174,7 @@ def put_file(path: Path, data: bytes) -> None:
 
 
 def remove_temporaries(site: Site) -> None:
-    """Delete what has the names under which uv.lock, the export and the link are made before their rename.
-
-    Raises OSError.
-    """
+    """Delete uv.lock, the export and the link under the names that they have before their rename. Raises OSError."""
     for target in (site.paths.lockfile, site.paths.link, *filter(None, [site.export])):
         remove_path(name_temporary(target))
 

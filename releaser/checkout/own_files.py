@@ -43,10 +43,7 @@ def has_own_export(site: Site) -> bool:
 
 
 def make_export(site: Site, tree: Path, release: Path, *, mark: str) -> None:
-    """Put the export of the lock in a tree into a release, if the site wants one. Raises PreflightError and ToolError.
-
-    uv names no URL of an index there, unless it is asked to.
-    """
+    """Put the export of a tree's lock into a release, if the site wants one. Raises PreflightError and ToolError."""
     require(find_wrong_export(site, tree))
     if site.export is not None:
         words = ["export", "--quiet", "--frozen", "--format", "requirements.txt", *group_arguments(site)]

@@ -62,10 +62,7 @@ def find_problems(site: Site, repository: Repository, state: CheckoutState, live
 
 
 def explain_submodules(site: Site, paths: Sequence[str], commit: str = "") -> list[Problem]:
-    """Return a problem if HEAD, or a commit that is not in the checkout yet, has submodules with these paths.
-
-    Also those that nobody registered: `git add` takes another repository for one.
-    """
+    """Return a problem if HEAD, or a commit that is not here yet, has submodules, registered or not, at these paths."""
     if not paths:
         return []
     name, place = (f"Commit {commit[:12]}", "") if commit else ("HEAD of the checkout", " in a clone")

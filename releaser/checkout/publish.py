@@ -76,10 +76,7 @@ def describe_commit(changes: Sequence[PackageChange], verb: str) -> str:
 
 
 def publish(site: Site, run: Run, repository: Repository, release: Release, entry: Entry) -> Published:
-    """Commit uv.lock if it is that of the live release and not HEAD's; push releaser's commits.
-
-    `entry` is the change that it ends.
-    """
+    """Commit uv.lock if it is the live release's and not HEAD's, and push; `entry` is the change that this ends."""
     pending = read_pending(site.paths, run)
     commit = ""
     try:
@@ -110,10 +107,7 @@ def may_push(site: Site, repository: Repository, state: CheckoutState, pending: 
 def push_pending(
     site: Site, repository: Repository, state: CheckoutState, pending: Pending, *, timeout: float = PUSH
 ) -> Problem | None:
-    """Push releaser's commits if HEAD is the newest of them and no person's commit would go along.
-
-    `timeout` is in seconds. Returns why the commits wait.
-    """
+    """Push releaser's commits, in `timeout` seconds, if no person's would go along; return why they wait."""
     branch, head = site.settings.site.branch, state.head
     is_waiting = state.branch == branch and pending.commits and head not in pending.commits
     if is_waiting and not any(repository.is_ancestor(commit, head) for commit in pending.commits):
@@ -152,10 +146,7 @@ def advise_on_push(site: Site, repository: Repository, commit: str, reason: str)
 
 
 def list_unpushed(site: Site, repository: Repository, commits: Sequence[str]) -> dict[str, str]:
-    """Return those of releaser's commits that HEAD has and the remote has not, oldest first, each with its changes.
-
-    Raises ToolError.
-    """
+    """Return releaser's commits that the remote has not, oldest first, each with its changes. Raises ToolError."""
     remote = repository.upstream_head(site.settings.site.branch)
     words = ["--no-show-signature", "--max-count=100", "--format=%H %b%x00", "HEAD"]
     words += [f"^{remote}"] if remote else []
@@ -165,10 +156,7 @@ def list_unpushed(site: Site, repository: Repository, commits: Sequence[str]) ->
 
 
 def _prepare_commit(site: Site, repository: Repository, release: Release, entry: Entry, *, mark: str) -> str:
-    """Return the message of the commit that puts the lock of a release on HEAD; its export is made if it has none.
-
-    Raises PreflightError if either is no lock, and ToolError.
-    """
+    """Return the message for a release's lock, and make a missing export. Raises PreflightError and ToolError."""
     if not (release.directory / EXPORT).exists():
         make_export(site, site.paths.project, release.directory, mark=mark)
     before = repository.file_at("HEAD", site.paths.lockfile_in_tree)

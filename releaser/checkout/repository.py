@@ -79,10 +79,7 @@ class Upstream(msgspec.Struct, frozen=True):
 
 
 class CheckoutState(msgspec.Struct, frozen=True):
-    """HEAD of a checkout: its commit, empty without one, and the name of its branch, empty if detached.
-
-    `changed` are the tracked files that differ from HEAD, in the index or the work tree.
-    """
+    """HEAD, its branch (empty if detached), and the tracked files that differ from it, staged or not."""
 
     head: str
     branch: str
@@ -90,10 +87,7 @@ class CheckoutState(msgspec.Struct, frozen=True):
 
 
 class Repository:
-    """git in one work tree: that of the site, or the shadow of a run. `mark` is that of the run's children.
-
-    Its configuration and its directories are asked for once.
-    """
+    """git in the work tree of the site, or in the shadow of a run; `mark` is that of the run's children."""
 
     def __init__(self, site: Site, top: Path, *, mark: str) -> None:
         self.top = top
@@ -253,10 +247,7 @@ class Repository:
         ]
 
     def code_key(self, commit: str, *without: str) -> str:
-        """Return a hash of all files of a commit but the named ones: the same code has the same key.
-
-        Where versions are made from tags of git, another tag is other code.
-        """
+        """Return a hash of a commit's files but the named ones, and of the tag that makes its version, if one does."""
         if (commit, without) in self._code_keys:
             return self._code_keys[commit, without]
         kept = [entry for entry in self._list_tree(commit) if entry.partition("\t")[2] not in without]

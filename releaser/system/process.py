@@ -249,10 +249,7 @@ def _die_with_parent(*, gives_way: bool = False) -> Callable[[], None]:
 
 
 def _wait(pid: int, timeout: float, *outputs: _Output) -> bool:
-    """Wait until a child ends, without reaping it; False if it still runs after `timeout` seconds, or prints too much.
-
-    Its outputs are read meanwhile.
-    """
+    """Wait until a child ends, without reaping it, and read its outputs; False after `timeout` seconds, or too much."""
     descriptor, deadline = os.pidfd_open(pid), time.monotonic() + timeout
     waited = [descriptor, *(output.reader for output in outputs if not output.is_file)]
     tick = _TICK if any(output.is_file for output in outputs) else timeout
@@ -289,11 +286,7 @@ class NoAnswer(msgspec.Struct, frozen=True):
 
 
 def call_in_child(function: Callable[[], T], timeout: float) -> T | None:
-    """Return what a function returns, called in a child; None if that took more than `timeout` seconds, or too much
-    memory, or raised an error.
-
-    For conversations with servers, which may drip for ever, or send without end.
-    """
+    """Return what a talk with a server returns; None if it took more than `timeout` seconds, much memory, or failed."""
 
     def call() -> T:
         resource.setrlimit(resource.RLIMIT_DATA, (LARGEST_CHILD, LARGEST_CHILD))
