@@ -47,7 +47,7 @@ from releaser.checkout.products import copy_product
 from releaser.checkout.repository import NETWORK, Repository, open_repository
 from releaser.checkout.tree import make_tree
 from releaser.errors import BuildError, ToolError, refuse
-from releaser.packages.lock import Source, read_lock
+from releaser.packages.lock import Source, name_file, read_lock
 from releaser.packages.lost import name_wheel, pack_installed, read_tags
 from releaser.releases.release import Release, list_products
 from releaser.releases.store import Store
@@ -189,7 +189,7 @@ def collect_wheels(site: Site, release: Release, project: Path, scratch: Path) -
         if is_local:
             path = _build(site, release, project, package.source, scratch / package.name)
         else:
-            path = scratch / (_name_file(locked) if locked else name_wheel(info))
+            path = scratch / (unquote(name_file(locked)) if locked else name_wheel(info))
             if locked is None or not _fetch(site, package.source, locked, path):
                 packed += [f"{WHEELS}{path.name}"] if locked else []
                 pack_installed(info, path, _note_commit(package.source, info, path.with_suffix(".json")))
@@ -215,14 +215,9 @@ def _choose_wheel(entry: Mapping[str, Any], info: Path) -> Mapping[str, Any] | N
     tags = read_tags(info)
     for wheel in entry.get("wheels", ()):
         with contextlib.suppress(InvalidWheelFilename):
-            if {str(tag) for tag in parse_wheel_filename(_name_file(wheel))[3]} == tags:
+            if {str(tag) for tag in parse_wheel_filename(unquote(name_file(wheel)))[3]} == tags:
                 return dict(wheel)
     return None
-
-
-def _name_file(wheel: Mapping[str, Any]) -> str:
-    location = str(wheel.get("filename") or wheel.get("url") or wheel.get("path"))
-    return unquote(location.partition("#")[0].rpartition("/")[2])
 
 
 def _build(site: Site, release: Release, project: Path, source: Source, scratch: Path) -> Path:
