@@ -13,7 +13,7 @@ export PYTEST_DEBUG_TEMPROOT ?= $(shell [ -w /dev/shm ] && [ "$$(df -m --output=
 # Without byte code each pytest worker compiles all tests again.
 unexport PYTHONDONTWRITEBYTECODE VIRTUAL_ENV
 
-.PHONY: help demo demo-gunicorn demo-passenger demo-ansible demo-os-upgrade servers test test-slow faults laws size figures limits check docs reference pictures bench requirements \
+.PHONY: help demo demo-gunicorn demo-passenger demo-ansible demo-os-upgrade servers test test-slow faults laws size figures check docs reference pictures bench requirements \
 	clean
 
 help: ## Show this help
@@ -54,11 +54,8 @@ laws: $(DEV)/.ready ## Show which tests hold each law
 size: ## Count lines, tokens and words
 	@$(PYTHON) scripts/size.py
 
-figures: $(DEV)/.ready ## Count the programs, reads and calls of commands, to compare two versions
-	@$(DEV)/bin/python scripts/figures.py $(ARGS)
-
-limits: $(DEV)/.ready ## Measure time and memory with too much of something, or with servers without end; takes five minutes
-	@$(DEV)/bin/python scripts/limits.py
+figures: $(DEV)/.ready ## Count the programs, reads and calls of commands
+	@$(DEV)/bin/python scripts/figures.py
 
 check: $(DEV)/.ready ## Style, types, direction of imports, laws and reference
 	$(DEV)/bin/ruff check .

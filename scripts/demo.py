@@ -114,13 +114,13 @@ class Story:
         self.make_checkout(FILES)
         (self.site.parent / ".env").write_text("RELEASER_ENVIRONMENT=local\n")
 
-    def make_checkout(self, files: dict[str, str]) -> None:
+    def make_checkout(self, files: dict[str, str], pins: tuple[str, ...] = OLD) -> None:
         """Make a checkout with these files, its remote, an old lock and its venv."""
         for name, text in files.items():
             file = self.site / name
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text(textwrap.dedent(text))
-        self.run("uv lock " + " ".join(f"--upgrade-package {pin}" for pin in OLD))
+        self.run("uv lock " + " ".join(f"--upgrade-package {pin}" for pin in pins))
         self.run("uv sync --frozen")
         self.run(f"git init --quiet --bare {self.remote}")
         for words in ("init --quiet", "add --all", "commit --quiet -m 'Sell tea'", f"remote add origin {self.remote}"):

@@ -8,13 +8,8 @@ import os
 import signal
 import time
 
+from server_sites import GUNICORN
 from serving import Serving, find_processes, run_demo
-
-# Both masters of a handover share the socket; the second one has the Python of the symlink.
-CONFIG = """\
-def on_starting(server):
-    server.START_CTX[0], server.START_CTX["args"][:2] = "{0}/python", ["{0}/python", "{0}/gunicorn"]
-"""
 
 
 class Gunicorn(Serving):
@@ -27,7 +22,7 @@ class Gunicorn(Serving):
 
     def files(self) -> dict[str, str]:
         """Return the configuration of gunicorn."""
-        return {"gunicorn.conf.py": CONFIG.format(self.site / ".venv/bin")}
+        return {"gunicorn.conf.py": GUNICORN.format(self.site / ".venv/bin")}
 
     def start(self) -> None:
         """Start gunicorn as a daemon."""

@@ -103,14 +103,13 @@ class Trial(Story):
         toml += f'dependencies = {json.dumps(packages)}\n[tool.releaser]\ntest_command = "python test.py"\n'
         test = "import unittest, six\nclass Test(unittest.TestCase):\n    def test(self):\n        six.u('tea')\n"
         files = {"pyproject.toml": toml, "app.py": APP, "test.py": f"{test}unittest.main()\n", "feed.py": FEED}
-        files |= {".gitignore": "/.venv\n__pycache__/\n"}
+        files |= {".gitignore": "/.venv\n__pycache__/\n", "tmp/restart.txt": ""}
         files |= {"gunicorn.conf.py": GUNICORN.format(self.site / ".venv/bin")} if "gunicorn" in self.name else {}
         files |= {"tasks.py": TASKS[self.server.packages]} if self.is_worker else {}
-        self.site.mkdir(parents=True)
+        files |= {"passenger_wsgi.py": "from app import application\n"} if self.server.is_apache else {}
+        (self.site / "public").mkdir(parents=True)
         for folder in (self.queue, Path(f"{self.queue}-control")):
             folder.mkdir()
-        for name, text in files.items():
-            (self.site / name).write_text(text)
         (self.outer / "restart.sh").write_text(RESTART.format(self.server.stop))
         (self.outer / "reload.sh").write_text(self.server.reload)
         if self.server.is_apache:
@@ -118,17 +117,8 @@ class Trial(Story):
             (self.place / "registry").chmod(0o1777)
             text = APACHE.format(port=self.port, place=self.place, site=self.site, pid=self.outer / "server.pid")
             (self.outer / "apache.conf").write_text(text + MODULES[self.name].format(site=self.site))
-            (self.site / "passenger_wsgi.py").write_text("from app import application\n")
-            (self.site / "public").mkdir()
-        (self.site / "tmp").mkdir()
-        (self.site / "tmp/restart.txt").touch()
         (self.outer / "chain").touch()
-        self.run(f"uv lock --upgrade-package six=={OLD}")
-        self.run("uv sync --frozen")
-        for words in (f"init -q --bare {self.remote}", "init -q", "add --all", "commit -qm Site"):
-            self.run(f"git {words}")
-        self.run(f"git remote add origin {self.remote}")
-        self.run("git push -q -u origin main")
+        self.make_checkout(files, (f"six=={OLD}",))
         self.set("none")
         self.run("releaser init")
         start = self.server.start.format(port=self.port, queue=self.queue, outer=self.outer)

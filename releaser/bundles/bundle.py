@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import difflib
 import hashlib
 import io
 import os
@@ -16,7 +15,6 @@ import tempfile
 import unicodedata
 import zipfile
 import zlib
-from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Annotated, BinaryIO, Literal
@@ -31,13 +29,14 @@ from releaser.system.signals import check_signals
 from releaser.system.text import format_bytes, join_few
 
 MANIFEST, SIGNATURE, MAIN = "manifest.json", "manifest.json.sig", "__main__.py"
-LOCK, PATCH, REQUIREMENTS, CODE = "uv.lock", "uv.lock.patch", "requirements.txt", "code.bundle"
+LOCK, REQUIREMENTS, CODE = "uv.lock", "requirements.txt", "code.bundle"
 WHEELS, TOOLS, BUILT = "wheels/", "tools/", "built/"
 #: Bytes of the whole, also once it is unpacked, as a zip without extensions has them; and of its list and manifest.
 LARGEST, LARGEST_TEXT = (4 << 30) - 1, 16 << 20
 _LONGEST_NAME, _CHUNK = 500, 1 << 20
+MAKE_FULL = "Make a full bundle, without `--base`, and install that."
 _MODE = stat.S_IFREG | 0o644
-_END, _HEADER, _ENTRY = struct.Struct("<4s4H2LH"), 30, 46  # the end of a zip; sizes of what stands before a name
+_END, _HEADER = struct.Struct("<4s4H2LH"), 30  # the end of a zip; bytes before the name of a member
 _UTF8 = 0x800  # the flag of a name that is not ASCII
 _BROKEN = (zipfile.BadZipFile, zlib.error, RuntimeError, EOFError, ValueError, struct.error, OverflowError)
 
@@ -70,7 +69,6 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     `__main__.py` and `tools/` are members, too. `tags` are implementation, platform and C library: `cp312`,
     `linux_x86_64`, `glibc-2.36`. `base` is the SHA-256 of the manifest of the base. `packed` are wheels that were made
     from installed files, since the index has lost them. A delta whose commit is `base_commit` has no `code.bundle`.
-    With `base_lock`, `uv.lock` is made from the lock that has this SHA-256, by `uv.lock.patch`.
     """
 
     format: Literal[1] = 1
@@ -89,7 +87,6 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     packages: tuple[BundledPackage, ...]
     base: Digest | None = None
     base_commit: Commit | None = None
-    base_lock: Digest | None = None
     omitted: tuple[str, ...] = ()
     packed: tuple[str, ...] = ()
     override: tuple[str, ...] = ()
@@ -109,58 +106,38 @@ class Bundle(msgspec.Struct, frozen=True):
     manifest: Manifest
     sha256: str  # of its manifest.json
     signer: str = ""
-    base: Bundle | None = None
 
     @property
     def headline(self) -> str:
         """The bundle, in a sentence."""
         kind = "a delta to" if self.manifest.base else "all of"
-        return f"`{self.path.name}` is whole, and has {kind} release {self.manifest.release}."
+        size = format_bytes(self.path.stat().st_size)
+        return f"`{self.path.name}` is whole, and has {kind} release {self.manifest.release}: {size}."
 
     def unpack(self, directory: Path, find: Find = lambda digest: None, *, only: Collection[str] | None = None) -> None:
-        """Write all members, or those `only`, into a directory that exists; omitted ones from the base, or `find`.
+        """Write all members, or those `only`, into a directory that exists; omitted ones are those that `find` returns.
 
         Each is hashed again as it is written. Raises BundleError for one that is nowhere, and OSError.
         """
-        for name, member in self.manifest.members.items():
-            if only is not None and name not in only:
-                continue
-            target = directory / name
-            target.parent.mkdir(parents=True, exist_ok=True)
-            mode = 0o755 if member.executable else 0o644
-            descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, mode)
-            with open(descriptor, "wb") as file, self._open_member(name, find) as source:
-                _compare(self.path, name, member, source, file)
-
-    @contextlib.contextmanager
-    def _open_member(self, name: str, find: Find, digest: str = "") -> Iterator[IO[bytes]]:
-        """Open a member, or that of the base with another hash. Raises BundleError for one that is nowhere."""
-        digest, base = digest or self.manifest.members[name].sha256, self.base
-        is_in_base = base is not None and name not in base.manifest.omitted
-        if name not in self.manifest.omitted or (base and is_in_base and base.manifest.members[name].sha256 == digest):
-            place = self.path if name not in self.manifest.omitted or base is None else base.path
-            with _open_zip(place) as archive, archive.open(name) as file:
-                yield file
-        elif name == LOCK and self.manifest.base_lock not in (None, digest):
-            with (
-                self._open_member(LOCK, find, self.manifest.base_lock or "") as file,
-                self._open_member(PATCH, find) as patch,
-            ):
-                yield io.BytesIO(apply_patch(file.read(), patch.read(), self.manifest.members[LOCK].size))
-        elif path := find(digest):
-            with path.open("rb") as file:
-                yield file
-        else:
-            advice = "Name the bundle that it was made from: `--base BUNDLE`; or take a full one."
-            raise BundleError(self.path, f"is a delta, and `{name}` of its base is not here", advice)
+        with _open_zip(self.path) as archive:
+            for name, member in self.manifest.members.items():
+                if only is not None and name not in only:
+                    continue
+                place = find(member.sha256) if name in self.manifest.omitted else None
+                if name in self.manifest.omitted and place is None:
+                    raise BundleError(self.path, f"is a delta, and `{name}` of its base is not here", MAKE_FULL)
+                target, mode = directory / name, 0o755 if member.executable else 0o644
+                target.parent.mkdir(parents=True, exist_ok=True)
+                descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, mode)
+                with open(descriptor, "wb") as file, place.open("rb") if place else archive.open(name) as source:
+                    _compare(self.path, name, member, source, file)
 
 
-def open_bundle(path: Path, signers: Path | None, base: Path | None = None) -> Bundle:
+def open_bundle(path: Path, signers: Path | None) -> Bundle:
     """Return a bundle once all of it is verified: signature, manifest, names, sizes and hashes, in this order.
 
-    `signers` is a file of allowed signers as ssh-keygen(1) has it; None passes the signature over. `base` is the bundle
-    that a delta was made from, verified in the same way. Raises BundleError, and PreflightError if others could
-    write `signers`.
+    `signers` is a file of allowed signers as ssh-keygen(1) has it; None passes the signature over. Raises BundleError,
+    and PreflightError if others could write `signers`.
     """
     path = Path(os.path.abspath(path))
     with _open_zip(path) as archive:
@@ -174,18 +151,14 @@ def open_bundle(path: Path, signers: Path | None, base: Path | None = None) -> B
         manifest = _decode(path, data)
         _check_manifest(path, manifest)
         expected = [*_order({*manifest.members} - {*manifest.omitted}), MANIFEST, *([SIGNATURE] if signature else [])]
-        names, expected_names = (Counter(each) for each in (map(_name, archive.infolist()), expected))
-        if odd := [*(names - expected_names), *(expected_names - names)]:
+        names = sorted(entry.orig_filename for entry in archive.infolist())
+        if names != sorted(expected):
+            odd = {*names} ^ {*expected} or {name for name in names if names.count(name) > 1}
             raise BundleError(path, f"has other members than its manifest: {join_few(sorted(odd))}")
         for name in {*manifest.members} - {*manifest.omitted}:
             with archive.open(name) as source:
                 _compare(path, name, manifest.members[name], source)
-    bundle = Bundle(path, manifest, hashlib.sha256(data).hexdigest(), signer)
-    return bundle if base is None else _join_base(bundle, open_bundle(base, signers))
-
-
-def _name(entry: zipfile.ZipInfo) -> str:
-    return entry.orig_filename
+    return Bundle(path, manifest, hashlib.sha256(data).hexdigest(), signer)
 
 
 def _decode(path: Path, data: bytes) -> Manifest:
@@ -194,18 +167,6 @@ def _decode(path: Path, data: bytes) -> Manifest:
     except (msgspec.MsgspecError, RecursionError) as error:
         advice = "If a newer releaser has made it, install that here: `pipx upgrade venv-releaser`."
         raise BundleError(path, f"has a `{MANIFEST}` that this releaser cannot read: {error}", advice) from error
-
-
-def _join_base(bundle: Bundle, base: Bundle) -> Bundle:
-    """Return a delta with its base. Raises BundleError if it was made from another one, or lies about it."""
-    manifest, there = bundle.manifest, base.manifest.members
-    if manifest.base != base.sha256:
-        reason = f"was made from another bundle than `{base.path}`" if manifest.base else "is no delta"
-        raise BundleError(bundle.path, reason, "Name the bundle that it was made from, or none.")
-    wrong = [name for name in manifest.omitted if there.get(name) != manifest.members[name] and name != LOCK]
-    if wrong or base.manifest.lock_sha256 != (manifest.base_lock or base.manifest.lock_sha256):
-        raise BundleError(bundle.path, f"says that its base has {join_few(wrong or [LOCK])}, which it has not")
-    return msgspec.structs.replace(bundle, base=base)
 
 
 @contextlib.contextmanager
@@ -261,7 +222,9 @@ def _check_manifest(path: Path, manifest: Manifest) -> None:
     """Raise BundleError for a manifest with odd names, without what is needed, or of something huge."""
     members, omitted = manifest.members, {*manifest.omitted}
     needed = {LOCK, REQUIREMENTS, *([] if manifest.commit == manifest.base_commit else [CODE])}
-    if odd := [name for name in members if not _is_plain(name) or not members.keys().isdisjoint(_list_above(name))]:
+    if odd := [
+        name for name in members if not _is_plain(name) or not members.keys().isdisjoint(map(str, Path(name).parents))
+    ]:
         raise BundleError(path, f"names a member {odd[0][:_LONGEST_NAME]!r}")
     if missing := (needed | omitted) - members.keys():
         raise BundleError(path, f"has a manifest without {join_few(sorted(missing))}")
@@ -281,11 +244,7 @@ def _is_plain(name: str) -> bool:
         return False
     if f"{top}/" in (WHEELS, TOOLS):
         return len(rest) == 1 and name.endswith(".whl")
-    return name in (MAIN, LOCK, PATCH, REQUIREMENTS, CODE) or (f"{top}/" == BUILT and bool(rest))
-
-
-def _list_above(name: str) -> list[str]:
-    return [str(parent) for parent in Path(name).parents]
+    return name in (MAIN, LOCK, REQUIREMENTS, CODE) or (f"{top}/" == BUILT and bool(rest))
 
 
 def _compare(path: Path, name: str, member: Member, source: IO[bytes], target: BinaryIO | None = None) -> None:
@@ -309,8 +268,8 @@ def hash_member(path: Path) -> Member:
     return Member(digest, status.st_size, bool(status.st_mode & stat.S_IXUSR))
 
 
-def write_bundle(path: Path, manifest: Manifest, members: Mapping[str, Path], key: Path | None) -> None:
-    """Write a bundle by a rename, the same bytes for the same members; signed with a key, if there is one.
+def write_bundle(path: Path, manifest: Manifest, members: Mapping[str, Path], key: Path | None) -> Bundle:
+    """Write a bundle by a rename, and return it: the same bytes for the same members; signed with a key, if any.
 
     Raises PreflightError and OSError.
     """
@@ -335,6 +294,7 @@ def write_bundle(path: Path, manifest: Manifest, members: Mapping[str, Path], ke
     finally:
         temporary.unlink(missing_ok=True)
     sync_directory(path.parent)
+    return Bundle(path, manifest, hashlib.sha256(data).hexdigest())
 
 
 def _order(names: Iterable[str]) -> list[str]:
@@ -347,25 +307,6 @@ def _add(archive: zipfile.ZipFile, name: str, source: BinaryIO) -> None:
     entry.compress_type = zipfile.ZIP_STORED if name.endswith(".whl") else zipfile.ZIP_DEFLATED
     with source, archive.open(entry, "w") as target:
         shutil.copyfileobj(source, target, _CHUNK)
-
-
-def make_patch(before: str, after: str) -> bytes:
-    """Return what makes a text from another one: ranges of its lines, and new lines, as JSON."""
-    old, new = before.splitlines(keepends=True), after.splitlines(keepends=True)
-    parts: list[tuple[int, int] | str] = []
-    for kind, first, last, start, end in difflib.SequenceMatcher(None, old, new).get_opcodes():
-        parts += [(first, last)] if kind == "equal" else ["".join(new[start:end])]
-    return msgspec.json.encode(parts)
-
-
-def apply_patch(before: bytes, patch: bytes, most: int) -> bytes:
-    """Return the text that a patch makes; no more than `most` bytes and a part of it."""
-    old, new = before.decode().splitlines(keepends=True), b""
-    for part in msgspec.json.decode(patch, type=list[tuple[int, int] | str]):
-        new += ("".join(old[slice(*part)]) if isinstance(part, tuple) else part).encode()
-        if len(new) > most:
-            break
-    return new
 
 
 def is_bundle(path: Path) -> bool:

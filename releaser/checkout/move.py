@@ -1,4 +1,7 @@
-"""The action *checkout*: moves the checkout to a commit and puts the lock in its place, in both directions."""
+"""The action *checkout*: moves the checkout to a commit and puts the lock in its place, in both directions.
+
+Also repairs what such a move leaves half-way if git, or releaser, is killed.
+"""
 
 from __future__ import annotations
 
@@ -11,12 +14,12 @@ from collections.abc import Collection, Iterable
 from pathlib import Path
 
 from releaser.checkout.own_files import has_own_export
-from releaser.checkout.products import place_products, plan_products
+from releaser.checkout.products import find_unchanged_products, place_products, plan_products
 from releaser.checkout.repository import CheckoutState, Repository, find_untracked_in_the_way
 from releaser.errors import Problem, ToolError, refuse, require
 from releaser.releases.journal import Entry
 from releaser.site.site import Site
-from releaser.system.files import lies_behind_link, remove_path, replace_file, sync_file_system
+from releaser.system.files import lies_behind_link, name_temporary, remove_path, replace_file, sync_file_system
 from releaser.system.space import explain_full_disk, find_missing_room
 from releaser.system.text import join_few, word
 
@@ -51,14 +54,11 @@ def require_free_way(site: Site, repository: Repository, entry: Entry) -> None:
 
 def is_moved_by_person(site: Site, state: CheckoutState, entry: Entry) -> bool:
     """Return True if the checkout is on another branch or commit than a change would leave it on."""
-    return state.ref != f"refs/heads/{site.settings.site.branch}" or state.head not in (entry.head, entry.commit)
+    return state.branch != site.settings.site.branch or state.head not in (entry.head, entry.commit)
 
 
 def find_missing_room_for_move(repository: Repository, before: str, after: str) -> str:
-    """Return a sentence about what the disk lacks for the files of a move; empty if they fit.
-
-    The files that they replace are not counted: a process may hold them open.
-    """
+    """Return what the disk lacks for the files of a move; empty if they fit. What they replace may be held open."""
     if before == after:
         return ""
     added = repository.added_files(before, after)
@@ -75,12 +75,11 @@ def move_checkout(site: Site, repository: Repository, entry: Entry, *, back: boo
     """
     commit = entry.head if back else entry.commit
     state = repository.state()
-    head, branch = state.head, f"refs/heads/{site.settings.site.branch}"
+    head, ref = state.head, f"refs/heads/{state.branch}"
     if is_moved_by_person(site, state, entry):
-        message = f"The checkout was moved to {state.ref or 'no branch'} at {head[:12]} during this run."
-        raise refuse(
-            "moved-checkout", message, f"Look at `git -C {word(site.paths.top)} log`, then run releaser again."
-        )
+        message = f"The checkout was moved to {ref if state.branch else 'no branch'} at {head[:12]} during this run."
+        advice = f"Look at `git -C {word(site.paths.top)} log`, then run releaser again."
+        raise refuse("moved-checkout", message, advice)
     require(repository.find_lock())
     _restore_committed_lock(site, repository, state, entry)
     products = plan_products(site, repository, entry, back=back)
@@ -94,7 +93,7 @@ def move_checkout(site: Site, repository: Repository, entry: Entry, *, back: boo
             repository.run("update-index", "-q", "--refresh", check=False)  # on a full disk it would not say why
             # Not by `checkout`, which does not sync HEAD, nor by `reset`, which forgets what a person has staged.
             repository.run("read-tree", "-m", "-u", "HEAD", commit)
-            repository.run("update-ref", "-m", f"releaser: moving to {commit}", branch, commit, head)
+            repository.run("update-ref", "-m", f"releaser: moving to {commit}", ref, commit, head)
         except ToolError as error:
             if full := explain_full_disk(site.paths.top, error):
                 raise full from error
@@ -110,10 +109,7 @@ def move_checkout(site: Site, repository: Repository, entry: Entry, *, back: boo
 
 
 def _await_next_second(top: Path, sources: Iterable[Path]) -> None:
-    """Wait until a source that is written now has another time than the one in its place, to which byte code belongs.
-
-    A process that has read a source just now may write its byte code later.
-    """
+    """Wait until what is written now has another time than a source in its place, to which byte code belongs."""
     times = [int((top / path).stat().st_mtime) for path in sources if (top / path).is_file()]
     if int(time.time()) in times:
         time.sleep(1 - time.time() % 1)
@@ -172,3 +168,77 @@ def put_file(path: Path, data: bytes) -> None:
         replace_file(path, data, mode=stat.S_IMODE(before.st_mode) & 0o666)
         with contextlib.suppress(PermissionError):
             os.chown(path, -1, before.st_gid)
+
+
+# Of a move that was cut off
+
+
+def remove_temporaries(site: Site) -> None:
+    """Delete uv.lock, the export and the link under the names that they have before their rename. Raises OSError."""
+    for target in (site.paths.lockfile, site.paths.link, *filter(None, [site.export])):
+        remove_path(name_temporary(target))
+
+
+def repair_checkout(site: Site, repository: Repository, entry: Entry, target: str) -> None:
+    """Put back what a move between two commits has left half-done; HEAD, at either of them, decides.
+
+    Only uv.lock, the export and files that differ between the commits are touched, and of those only the ones whose
+    content is that of one of the commits, a beginning of it, or missing: no person has written that. Products are left
+    to the move, which also knows what releaser wrote to uv.lock. Raises PreflightError that names files of others; but
+    where HEAD is at `target` already, these are later work of a person.
+    """
+    state, head, commit, own = repository.state(), entry.head, entry.commit, site.committed_paths
+    current = state.head
+    if current not in (head, commit):
+        return
+    other = commit if current == head else head
+    releases = [site.paths.releases / release for release in (entry.earlier, entry.release) if release]
+    products = frozenset[Path]().union(*(find_unchanged_products(repository.top, release) for release in releases))
+    changed = set(state.changed)
+    added = set(repository.added_files(current, other))
+    foreign = []
+    paths = {*repository.changed_paths(head, commit), *own}
+    for path in sorted(paths, key=lambda path: path not in added):  # a file comes back where a directory is gone
+        place = repository.top / path
+        is_left = path in added and os.path.lexists(place) and not lies_behind_link(repository.top, path)
+        is_half_done = path in changed or (is_left and Path(path) not in products)
+        if not is_half_done or (place.is_dir() and not place.is_symlink()):
+            continue
+        disk = _read_disk(place)
+        blobs = [_read_blob(repository, each, path) for each in (head, commit)]
+        if disk is not None and not any(blob is not None and blob.startswith(disk) for blob in blobs):
+            foreign += [path] if path not in own else []
+        elif path in added:
+            repository.run("reset", "--quiet", "HEAD", "--", f":(top,literal){path}")
+            remove_path(place)
+            _remove_empty_parents(repository.top, Path(path).parent)
+        else:
+            repository.run("checkout", "--quiet", "--force", "HEAD", "--", f":(top,literal){path}")
+    if foreign and current != target:
+        names = join_few([f"`{path}`" for path in foreign], 20)
+        message = f"Files of the checkout are neither as before nor as after an interrupted change: {names}."
+        raise refuse("half-checkout", message, "Move them away, then run releaser again.")
+
+
+def _read_blob(repository: Repository, commit: str, path: str) -> bytes | None:
+    """Return a file of a commit as a checkout writes it, filters included."""
+    finished = repository.run("cat-file", "--filters", f"{commit}:{path}", check=False)
+    return finished.stdout.encode(errors="surrogateescape") if finished.status == 0 else None
+
+
+def _read_disk(path: Path) -> bytes | None:
+    """Return the content of a file, the target of a link, or None if neither exists."""
+    try:
+        return os.fsencode(os.readlink(path)) if path.is_symlink() else path.read_bytes()
+    except OSError:
+        return None
+
+
+def _remove_empty_parents(top: Path, directory: Path) -> None:
+    for parent in (directory, *list(directory.parents)):
+        if parent == Path("."):
+            return
+        try:
+            (top / parent).rmdir()
+        except OSError:
+            return

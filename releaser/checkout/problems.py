@@ -51,8 +51,8 @@ def find_problems(site: Site, repository: Repository, state: CheckoutState, live
             message = f"A `git {command}` is under way in the checkout."
             advice = f"Finish it, or run `git -C {word(repository.top)} {command} --abort`."
             return [Problem("under-way", message, advice)]
-    if state.ref != f"refs/heads/{branch}":
-        return [_explain_other_branch(repository, branch, state.ref.removeprefix("refs/heads/"))]
+    if state.branch != branch:
+        return [_explain_other_branch(repository, branch, state.branch)]
     return [
         *repository.find_lock(),
         *_find_upstream_problems(site, repository),
@@ -62,10 +62,7 @@ def find_problems(site: Site, repository: Repository, state: CheckoutState, live
 
 
 def explain_submodules(site: Site, paths: Sequence[str], commit: str = "") -> list[Problem]:
-    """Return a problem if HEAD, or a commit that is not in the checkout yet, has submodules with these paths.
-
-    Also those that nobody registered: `git add` takes another repository for one.
-    """
+    """Return a problem if HEAD, or a commit that is not here yet, has submodules, registered or not, at these paths."""
     if not paths:
         return []
     name, place = (f"Commit {commit[:12]}", "") if commit else ("HEAD of the checkout", " in a clone")
@@ -76,15 +73,15 @@ def explain_submodules(site: Site, paths: Sequence[str], commit: str = "") -> li
 
 
 def find_other_sites(
-    site: Site, repository: Repository, locks: Collection[str], moved: Collection[str] | None = None
+    site: Site, repository: Repository, head: str, moved: Collection[str] | None = None
 ) -> list[Problem]:
     """Return a problem for each other project of the checkout that has a venv here: its code would move untested.
 
-    `locks` are the tracked uv.lock files; members of a workspace have none. With `moved`, the paths that a rollback
-    changes, a project counts if one of them is in it.
+    A project has a uv.lock in the commit `head`; members of a workspace have none. With `moved`, the paths that a
+    rollback changes, a project counts if one of them is in it.
     """
     upstream, problems = repository.upstream(site.settings.site.branch), list[Problem]()
-    for lock in locks:
+    for lock in sorted(path for path in repository.list_files(head) if f"/{path}".endswith("/uv.lock")):
         project = (site.paths.top / lock).parent
         table = get_table(read_pyproject(read_text(project / "pyproject.toml")[0], "")[0], "tool", "releaser")
         names = {".venv", site.settings.site.venv, table.get("venv") if isinstance(table, dict) else None}

@@ -76,16 +76,13 @@ def describe_commit(changes: Sequence[PackageChange], verb: str) -> str:
 
 
 def publish(site: Site, run: Run, repository: Repository, release: Release, entry: Entry) -> Published:
-    """Commit uv.lock if it is that of the live release and not HEAD's; push releaser's commits.
-
-    `entry` is the change that it ends.
-    """
+    """Commit uv.lock if it is the live release's and not HEAD's, and push; `entry` is the change that this ends."""
     pending = read_pending(site.paths, run)
     commit = ""
     try:
         state = repository.state()
         if site.paths.lockfile_in_tree in state.changed and has_lock_of(site, release):
-            if state.ref != _name_branch(site):
+            if state.branch != site.settings.site.branch:
                 raise refuse("other-branch", f"the checkout is not on `{site.settings.site.branch}`.")
             message = _prepare_commit(site, repository, release, entry, mark=run.id)
             pending, commit = _commit_lock(site, repository, state, pending, release, message)
@@ -100,22 +97,19 @@ def publish(site: Site, run: Run, repository: Repository, release: Release, entr
 
 def may_push(site: Site, repository: Repository, state: CheckoutState, pending: Pending) -> bool:
     """Return True if HEAD is a commit of releaser that waits for a push, and the remote has not moved on."""
-    upstream, branch = repository.upstream(site.settings.site.branch), _name_branch(site)
-    if state.ref != branch or state.head not in pending.commits or not (upstream and site.settings.git.git_push):
+    branch, upstream = site.settings.site.branch, repository.upstream(site.settings.site.branch)
+    if state.branch != branch or state.head not in pending.commits or not (upstream and site.settings.git.git_push):
         return False
-    remote = repository.upstream_head(site.settings.site.branch)
+    remote = repository.upstream_head(branch)
     return not remote or repository.is_ancestor(remote, state.head)  # else the commit is made again, on that head
 
 
 def push_pending(
     site: Site, repository: Repository, state: CheckoutState, pending: Pending, *, timeout: float = PUSH
 ) -> Problem | None:
-    """Push releaser's commits if HEAD is the newest of them and no person's commit would go along.
-
-    `timeout` is in seconds. Returns why the commits wait.
-    """
+    """Push releaser's commits, in `timeout` seconds, if no person's would go along; return why they wait."""
     branch, head = site.settings.site.branch, state.head
-    is_waiting = state.ref == _name_branch(site) and pending.commits and head not in pending.commits
+    is_waiting = state.branch == branch and pending.commits and head not in pending.commits
     if is_waiting and not any(repository.is_ancestor(commit, head) for commit in pending.commits):
         write_pending(site.paths, pending, commits=(), reason="")  # made again elsewhere, or dropped by a person
     upstream = repository.upstream(branch)
@@ -152,10 +146,7 @@ def advise_on_push(site: Site, repository: Repository, commit: str, reason: str)
 
 
 def list_unpushed(site: Site, repository: Repository, commits: Sequence[str]) -> dict[str, str]:
-    """Return those of releaser's commits that HEAD has and the remote has not, oldest first, each with its changes.
-
-    Raises ToolError.
-    """
+    """Return releaser's commits that the remote has not, oldest first, each with its changes. Raises ToolError."""
     remote = repository.upstream_head(site.settings.site.branch)
     words = ["--no-show-signature", "--max-count=100", "--format=%H %b%x00", "HEAD"]
     words += [f"^{remote}"] if remote else []
@@ -164,15 +155,8 @@ def list_unpushed(site: Site, repository: Repository, commits: Sequence[str]) ->
     return {commit: join_few(body.splitlines()) for commit, _, body in entries if commit in commits}
 
 
-def _name_branch(site: Site) -> str:
-    return f"refs/heads/{site.settings.site.branch}"
-
-
 def _prepare_commit(site: Site, repository: Repository, release: Release, entry: Entry, *, mark: str) -> str:
-    """Return the message of the commit that puts the lock of a release on HEAD; its export is made if it has none.
-
-    Raises PreflightError if either is no lock, and ToolError.
-    """
+    """Return the message for a release's lock, and make a missing export. Raises PreflightError and ToolError."""
     if not (release.directory / EXPORT).exists():
         make_export(site, site.paths.project, release.directory, mark=mark)
     before = repository.file_at("HEAD", site.paths.lockfile_in_tree)
@@ -200,7 +184,7 @@ def _commit_lock(
     commit = repository.read("commit-tree", tree, "-p", state.head, "-m", message, variables=variables)
     pending = write_pending(site.paths, pending, commits=(*pending.commits, commit), reason="no push was tried.")
     log = f"commit: {message.splitlines()[0]}"
-    repository.run("update-ref", "-m", log, _name_branch(site), commit, state.head)
+    repository.run("update-ref", "-m", log, f"refs/heads/{state.branch}", commit, state.head)
     sync_file_system(site.paths.top)
     return pending, commit
 

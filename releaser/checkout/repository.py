@@ -17,7 +17,7 @@ import msgspec
 from releaser.errors import Problem, ToolError
 from releaser.site.owners import find_git_directories
 from releaser.site.site import Site, choose_path
-from releaser.system import process
+from releaser.system import proc, process
 from releaser.system.files import replace_file, walk
 from releaser.system.text import clip, hide_secrets, word
 
@@ -79,21 +79,15 @@ class Upstream(msgspec.Struct, frozen=True):
 
 
 class CheckoutState(msgspec.Struct, frozen=True):
-    """HEAD of a checkout: its commit, empty without one, and the full name of its branch, empty if detached.
-
-    `changed` are the tracked files that differ from HEAD, in the index or the work tree.
-    """
+    """HEAD, its branch (empty if detached), and the tracked files that differ from it, staged or not."""
 
     head: str
-    ref: str
+    branch: str
     changed: tuple[str, ...]
 
 
 class Repository:
-    """git in one work tree: that of the site, or the shadow of a run. `mark` is that of the run's children.
-
-    Its configuration and its directories are asked for once.
-    """
+    """git in the work tree of the site, or in the shadow of a run; `mark` is that of the run's children."""
 
     def __init__(self, site: Site, top: Path, *, mark: str) -> None:
         self.top = top
@@ -186,8 +180,8 @@ class Repository:
             elif entry[:2] in _FIELDS:
                 changed.append(entry.split(" ", _FIELDS[entry[:2]])[-1])
         head, branch = values["branch.oid"], values["branch.head"]
-        ref = "" if branch in ("", "(detached)") else f"refs/heads/{branch}"
-        return CheckoutState("" if head == "(initial)" else head, ref, tuple(changed))
+        is_detached, is_new = branch == "(detached)", head == "(initial)"
+        return CheckoutState("" if is_new else head, "" if is_detached else branch, tuple(changed))
 
     def head(self) -> str:
         """Return the commit of HEAD; empty in a repository without commits."""
@@ -216,12 +210,6 @@ class Repository:
     def is_tracked(self, path: str) -> bool:
         """Return True if git tracks the path."""
         return self.run("ls-files", "--error-unmatch", "--", path, check=False).status == 0
-
-    def tracked_locks_and_submodules(self) -> tuple[list[str], list[str]]:
-        """Return the path of each uv.lock that git tracks, and those of submodules, in one question."""
-        entries = self.run("ls-files", "--stage", "-z").stdout.split("\0")
-        locks = [entry.partition("\t")[2] for entry in entries if entry.endswith(("\tuv.lock", "/uv.lock"))]
-        return locks, _choose_submodules(entries)
 
     def is_ancestor(self, first: str, second: str) -> bool:
         """Return True if `second` has `first` in its history, or is `first`."""
@@ -259,10 +247,7 @@ class Repository:
         ]
 
     def code_key(self, commit: str, *without: str) -> str:
-        """Return a hash of all files of a commit but the named ones: the same code has the same key.
-
-        Where versions are made from tags of git, another tag is other code.
-        """
+        """Return a hash of a commit's files but the named ones, and of the tag that makes its version, if one does."""
         if (commit, without) in self._code_keys:
             return self._code_keys[commit, without]
         kept = [entry for entry in self._list_tree(commit) if entry.partition("\t")[2] not in without]
@@ -285,7 +270,8 @@ class Repository:
 
     def find_submodules(self, commit: str) -> list[str]:
         """Return the paths of a commit's submodules, registered or not, and their registry."""
-        return _choose_submodules(self._list_tree(commit))
+        entries = (entry.partition("\t") for entry in self._list_tree(commit))
+        return [path for facts, _, path in entries if facts.startswith("160000 ") or path == ".gitmodules"]
 
     def _list_tree(self, commit: str) -> list[str]:
         if commit not in self._trees:
@@ -320,13 +306,8 @@ class Repository:
                     lock.unlink()
 
     def _is_git_working(self) -> bool:
-        for entry in os.scandir("/proc"):
-            if entry.name.isdigit():
-                with contextlib.suppress(OSError):
-                    name = Path(entry.path, "comm").read_text(encoding="utf-8", errors="replace")
-                    if name.startswith("git") and Path(os.readlink(f"{entry.path}/cwd")).is_relative_to(self.top):
-                        return True
-        return False
+        workers = (pid for pid in proc.list_processes() if proc.find_directory(pid).is_relative_to(self.top))
+        return any(Path(proc.read_words(pid)[0]).name.startswith("git") for pid in workers)
 
     def find_lock(self) -> list[Problem]:
         """Return a problem if something holds the index of git, or was killed while it did."""
@@ -448,12 +429,6 @@ def _configure(settings: Iterable[tuple[str, str]]) -> dict[str, str]:
     for number, (name, value) in enumerate(pairs):
         variables |= {f"GIT_CONFIG_KEY_{number}": name, f"GIT_CONFIG_VALUE_{number}": value}
     return variables
-
-
-def _choose_submodules(entries: Iterable[str]) -> list[str]:
-    return [
-        entry.partition("\t")[2] for entry in entries if entry.startswith("160000 ") or entry.endswith("\t.gitmodules")
-    ]
 
 
 def hash_text(text: str) -> str:

@@ -34,9 +34,8 @@ def require_unchanged(site: Site, repository: Repository, before: Snapshot) -> N
     """Raise PreflightError with everything that a person changed since the snapshot."""
     after = take_snapshot(site, repository.state(), read_link(site.paths))
     new, old, top = after.checkout, before.checkout, site.paths.top
-    branch = new.ref.removeprefix("refs/heads/") or "a detached HEAD"
     changes = {
-        f"The checkout was switched to `{branch}`": new.ref != old.ref,
+        f"The checkout was switched to `{new.branch or 'a detached HEAD'}`": new.branch != old.branch,
         f"HEAD of the checkout moved to {new.head[:12]}": new.head != old.head,
         f"Tracked files were changed: {', '.join(sorted({*new.changed} ^ {*old.changed}))}": new.changed != old.changed,
         f"`{site.paths.lockfile}` was changed": after.lock != before.lock,

@@ -27,8 +27,8 @@ class Target(msgspec.Struct, frozen=True):
     """The commit to go live. `head` is HEAD of the checkout; `code_key` is the hash of the commit's code.
 
     `moves_code` is True if HEAD has other code: then the checkout moves by a change alone, with restart and health.
-    `publishes` is True if a lock may be committed on `commit` and pushed; else `reason` says why not, and `is_problem`
-    that this is no wish of a person. `is_rewritten` is True for a remote that is not followed until a person asks.
+    `publishes` is True if a lock may be committed on `commit` and pushed; else `reason` says why not, with `advice`
+    unless a person wished that. `is_rewritten` is True for a remote that is not followed until a person asks.
     """
 
     head: str
@@ -37,14 +37,13 @@ class Target(msgspec.Struct, frozen=True):
     publishes: bool
     reason: str = ""
     advice: str = ""
-    is_problem: bool = False
     is_rewritten: bool = False
     moves_code: bool = False
 
     @property
     def problem(self) -> Problem | None:
         """The problem to report when something goes live without its lock being committed."""
-        return Problem("not-published", self.reason, self.advice) if self.is_problem else None
+        return Problem("not-published", self.reason, self.advice) if self.advice else None
 
 
 def choose_target(
@@ -63,27 +62,24 @@ def choose_target(
     """
     branch = site.settings.site.branch
 
-    def target(commit: str, *, publishes: bool, reason: str = "", advice: str = "", is_problem: bool = True) -> Target:
+    def target(commit: str, reason: str = "", advice: str = "") -> Target:
         key = repository.code_key(commit, *site.committed_paths)
         require(explain_submodules(site, repository.find_submodules(commit), commit))
         if commit == head and key in held_code:
             message = f"HEAD of the checkout, {head[:12]}, is a commit on hold."
             advice = f"Push a correction, or run `releaser unhold {head[:12]}` to try it again."
             raise refuse("held-head", message, advice)
-        return Target(head, commit, key, publishes, reason, advice, is_problem and bool(reason))
+        return Target(head, commit, key, not reason, reason, advice)
 
     upstream = repository.upstream(branch)
     if repository.follows_bundles(branch):
-        reason = "The commits of this host come by bundles, and its lock is not committed."
-        return target(head, publishes=False, reason=reason, is_problem=False)
+        return target(head, "The commits of this host come by bundles, and its lock is not committed.")
     if upstream is None or not site.settings.git.git_pull:
-        return target(head, publishes=True)
+        return target(head)
     remote = repository.upstream_head(branch)
     if not remote:
         message = f"The upstream `{upstream.name}` does not exist."
-        return target(
-            head, publishes=False, reason=message, advice=f"Run `git push -u {word(upstream.remote)} {word(branch)}`."
-        )
+        return target(head, message, f"Run `git push -u {word(upstream.remote)} {word(branch)}`.")
     base = head
     while base in pending.commits and not repository.is_ancestor(base, remote):
         base = repository.resolve(f"{base}^")  # a commit that is not pushed is made again on the remote's head
@@ -97,16 +93,16 @@ def choose_target(
         is_held = bool(held_code) and repository.code_key(commit, *site.committed_paths) in held_code
         if is_held and commit != head:
             message = f"Commit {commit[:12]} of `{upstream.name}` is on hold; packages are updated without it."
-            return target(head, publishes=False, reason=message, is_problem=False)
-        return target(commit, publishes=True)
+            return target(head, message)
+        return target(commit)
     if pending.remote_head and (was_left or repository.is_ancestor(base, pending.remote_head)):
         message = f"The remote branch `{upstream.name}` moved back or was rewritten; it is not followed."
         advice = "If that is right, run `releaser update --follow-remote`."
-        return msgspec.structs.replace(target(head, publishes=False, reason=message, advice=advice), is_rewritten=True)
+        return msgspec.structs.replace(target(head, message, advice), is_rewritten=True)
     ahead = repository.commits_between(remote, base)
     if repository.is_ancestor(remote, base):
         message = f"The checkout has {count(len(ahead), 'unpushed commit')}; the lock is not committed on top."
-        return target(head, publishes=False, reason=message, advice=f"Run `git -C {word(site.paths.top)} push`.")
+        return target(head, message, f"Run `git -C {word(site.paths.top)} push`.")
     message = f"`{branch}` and `{upstream.name}` have diverged: {count(len(ahead), 'commit')} only here."
     raise refuse("diverged", message, f"Run `git -C {word(site.paths.top)} pull --rebase`, then push.")
 

@@ -51,8 +51,11 @@ def create_command(
                 create_bundle(site, output, build_overridden(site, run, dict(overrides)).id, base, key).headline
             ),
         )
-    created = create_bundle(common.open_site(), output, release, base, key)
-    render.print_answer(created) if common.as_json else render.print_created(created, quiet=common.quiet)
+    bundle = create_bundle(common.open_site(), output, release, base, key)
+    if common.as_json:
+        _print_facts(bundle, {"signed": key is not None})
+    else:
+        render.print_created(bundle, quiet=common.quiet)
 
 
 @bundle_group.command("show")
@@ -65,32 +68,33 @@ def show_command(common: Common, file: Path) -> None:
 
 @bundle_group.command("verify")
 @click.argument("file", type=FILE)
-@click.option("--base", type=FILE, metavar="BUNDLE", help="The bundle that FILE was made from.")
 @click.option("--unsigned", is_flag=True, help="Do not ask who signed it.")
 @common_options(takes_lock=False)
-def verify_command(common: Common, file: Path, base: Path | None, unsigned: bool) -> None:
+def verify_command(common: Common, file: Path, unsigned: bool) -> None:
     """Verify the signature of FILE, then all else; exit 3 if anything is wrong."""
-    _print(common, open_bundle(file, None if unsigned else choose_signers(common.project, os.environ), base))
+    _print(common, open_bundle(file, None if unsigned else choose_signers(common.project, os.environ)))
 
 
 @bundle_group.command("install")
 @click.argument("file", type=FILE)
 @click.option("--into", type=click.Path(path_type=Path), metavar="DIR", help="Make the checkout in DIR, on a new host.")
-@click.option("--base", type=FILE, metavar="BUNDLE", help="The bundle that FILE was made from, if it is not here.")
 @click.option("--unsigned", is_flag=True, help="Do not ask who signed it.")
 @common_options(takes_lock=True)
-def install_command(common: Common, file: Path, into: Path | None, base: Path | None, unsigned: bool) -> None:
+def install_command(common: Common, file: Path, into: Path | None, unsigned: bool) -> None:
     """Test the release in FILE, and take it live, without a network."""
-    bundle = open_bundle(file, None if unsigned else choose_signers(into or common.project, os.environ), base)
+    bundle = open_bundle(file, None if unsigned else choose_signers(into or common.project, os.environ))
     if into is not None:
         common = msgspec.structs.replace(common, project=make_checkout(bundle, into, os.environ))
     run_and_exit(common, INSTALL, lambda site, run, recovery: install(site, run, bundle))
 
 
 def _print(common: Common, bundle: Bundle) -> None:
-    manifest = bundle.manifest
     if common.as_json:
-        facts = msgspec.structs.asdict(manifest) | {"file": str(bundle.path), "signer": bundle.signer}
-        render.print_answer(manifest, headline=bundle.headline, **facts)
+        _print_facts(bundle, {"signer": bundle.signer})
     else:
         render.print_bundle(bundle)
+
+
+def _print_facts(bundle: Bundle, more: dict[str, object]) -> None:
+    facts = {"headline": bundle.headline, "file": str(bundle.path), "size_bytes": bundle.path.stat().st_size}
+    render.print_answer(bundle.manifest, **facts, **more)

@@ -13,7 +13,6 @@ import click
 import msgspec
 
 from releaser.bundles.bundle import Bundle
-from releaser.bundles.create import Created
 from releaser.errors import Problem
 from releaser.fleet.every import Answer, name_sites, summarize
 from releaser.packages.audit import Audit
@@ -244,12 +243,12 @@ def print_verification(verification: Verification) -> None:
     _print_attention(verification.faults)
 
 
-def print_created(created: Created, *, quiet: bool) -> None:
+def print_created(bundle: Bundle, *, quiet: bool) -> None:
     """Print which bundle was made, with the wheels that no index has any more."""
-    if created.packed:
-        _say(f"No index has them any more, so they were packed as they are installed: {join_few(created.packed)}.")
+    if packed := bundle.manifest.packed:
+        _say(f"No index has them any more, so they were packed as they are installed: {join_few(packed)}.")
     if not quiet:
-        _say(created.headline)
+        _say(bundle.headline)
 
 
 def print_bundle(bundle: Bundle) -> None:

@@ -11,8 +11,7 @@ from pathlib import Path
 
 import msgspec
 
-from releaser.checkout.move import move_checkout
-from releaser.checkout.repair import repair_checkout
+from releaser.checkout.move import move_checkout, repair_checkout
 from releaser.checkout.repository import Repository
 from releaser.errors import ChangeError, ToolError
 from releaser.live.django import collect_static_files, has_static_files

@@ -88,7 +88,7 @@ def make_live(site: Site, run: Run, repository: Repository, entry: Entry) -> Cha
     once. A signal before the flip undoes, one after it is raised when all is finished. The journal stays, in the phase
     `publishing` (or `going-back`, if that is not whole), until the caller has recorded the result.
     """
-    was_serving = any(map(proc.may_answer, list_holders(site.paths.releases / str(entry.earlier))))
+    was_serving = any(map(proc.list_addresses, list_holders(site.paths.releases / str(entry.earlier))))
     was_healthy = _ask_before(_read_settings(site), run)
     entry = msgspec.structs.replace(entry, phase="changing", was_healthy=was_healthy, was_serving=was_serving)
     if not entry.is_way_back:  # a release that was live may rightly be in use

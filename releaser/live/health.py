@@ -203,5 +203,5 @@ def _ask_url(site: Site, url: str, timeout: float) -> tuple[bool, str]:
             return False, f"{url} does not answer ({reason})"
 
     # httpx has a limit for each read alone.
-    answer = process.call_in_child(ask, tuple[bool, str], timeout)
+    answer = process.call_in_child(ask, timeout)
     return answer or (False, f"{url} does not answer in {format_seconds(timeout)}")

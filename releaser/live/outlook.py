@@ -97,4 +97,4 @@ def _foresee_checkout(site: Site, entry: Entry, head: str) -> CheckoutState | No
     except ToolError:
         return None  # a problem of preflight
     changed = tuple(path for path in state.changed if path not in moved)
-    return CheckoutState(head, state.ref, changed)
+    return CheckoutState(head, state.branch, changed)

@@ -163,12 +163,13 @@ def _read_package(entry: Mapping[str, Any]) -> Package:
         hashes=frozenset(file["hash"] for file in files if "hash" in file),
         upload_time=max((str(file["upload-time"]) for file in files if "upload-time" in file), default=""),
         markers=tuple(entry.get("resolution-markers", ())),
-        files=frozenset((_name_file(file), file["hash"]) for file in files if "hash" in file),
+        files=frozenset((name_file(file), file["hash"]) for file in files if "hash" in file),
         needs=frozenset(dependency["name"] for dependency in needs),
     )
 
 
-def _name_file(file: Mapping[str, Any]) -> str:
+def name_file(file: Mapping[str, Any]) -> str:
+    """Return the name of a file of an entry."""
     location = str(file.get("filename") or file.get("url") or file.get("path", ""))
     return location.partition("#")[0].rpartition("/")[2]
 

@@ -159,7 +159,7 @@ def _copy(site: Site, source: str) -> _Answer:
         listing: Callable[[], Listing] = functools.partial(_list_bucket, place, env)
     else:
         listing = functools.partial(_list_directory, _find_directory(site, place))
-    answer = call_in_child(functools.partial(_copy_new, source, listing, site.sources), _Answer, LIMIT)
+    answer = call_in_child(functools.partial(_copy_new, source, listing, site.sources), LIMIT)
     return answer or _Answer(error=f"it took more than {LIMIT:g} s")
 
 

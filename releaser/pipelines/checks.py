@@ -12,7 +12,6 @@ from packaging.requirements import InvalidRequirement, Requirement
 from releaser.candidate import tests
 from releaser.candidate.namespace import can_mount_shadow
 from releaser.checkout import problems as checkout
-from releaser.checkout.own_files import find_stale_export
 from releaser.checkout.problems import explain_git_error, read_checkout
 from releaser.checkout.repository import CheckoutState, Repository, open_repository
 from releaser.checkout.snapshot import Snapshot, take_snapshot
@@ -65,7 +64,7 @@ def look(
     if state is not None:
         try:
             problems += checkout.find_problems(site, repository, state, store.live)
-            problems += _find_tracked_problems(site, repository)
+            problems += _find_tracked_problems(site, repository, state.head) if state.head else []
         except ToolError as error:
             problems.append(explain_git_error(site, error))
     if not is_first or (store.link.kind == "foreign" and store.link.is_symlink):
@@ -102,13 +101,12 @@ def _find_lock_problems(site: Site) -> list[Problem]:
     return [*tests.find_problems(site, lock), *(django.find_problems(site) if "django" in lock.versions else ())]
 
 
-def _find_tracked_problems(site: Site, repository: Repository) -> list[Problem]:
-    locks, submodules = repository.tracked_locks_and_submodules()
-    problems = checkout.explain_submodules(site, submodules)
-    if site.paths.lockfile_in_tree not in locks and site.paths.lockfile.exists():
+def _find_tracked_problems(site: Site, repository: Repository, head: str) -> list[Problem]:
+    problems = checkout.explain_submodules(site, repository.find_submodules(head))
+    if site.paths.lockfile_in_tree not in repository.list_files(head) and site.paths.lockfile.exists():
         advice = "Run `git add --force uv.lock`, and commit it."
         problems.append(Problem("untracked-lock", "uv.lock is not in git.", advice))
-    return [*problems, *checkout.find_other_sites(site, repository, locks)]
+    return [*problems, *checkout.find_other_sites(site, repository, head)]
 
 
 def _find_open_secrets(site: Site) -> list[str]:
@@ -157,7 +155,7 @@ def _find_exact_versions(site: Site) -> list[str]:
 
 def list_hints(site: Site) -> list[str]:
     """Return what could be better, for `check` and `init`."""
-    hints = [find_stale_export(site), *_find_open_secrets(site), *find_untrusted_programs(os.environ)]
+    hints = [*_find_open_secrets(site), *find_untrusted_programs(os.environ)]
     hints += [*_find_unused_settings(site), *_find_unknown_packages(site), *_find_exact_versions(site)]
     hints += [f"{problem.message} {problem.advice}" for problem in list_uv_runs(site)]
     with contextlib.suppress(PreflightError):
@@ -165,4 +163,4 @@ def list_hints(site: Site) -> list[str]:
     if site.paths.state.is_relative_to(site.paths.top):
         hint = f"The state directory `{site.paths.state}` lies in the repository: `git clean -fdx` would delete every"
         hints.append(f"{hint} release. Use `git clean -fd`, or set `state_dir` before the first release.")
-    return [hint for hint in hints if hint]
+    return hints

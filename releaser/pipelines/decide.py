@@ -217,7 +217,7 @@ def make_attempt(  # noqa: PLR0913 - all that an attempt is made of
     if own and target.publishes:
         words = f"uv.lock is not committed: it names {join_few(own)}, an index of this host alone."
         advice = "Name the index in pyproject.toml, or let another host upgrade, and set `upgrade` to `none` here."
-        target = msgspec.structs.replace(target, publishes=False, reason=words, advice=advice, is_problem=True)
+        target = msgspec.structs.replace(target, publishes=False, reason=words, advice=advice)
     return Attempt(target, site, plan, make_key(site, plan, target.code_key)), reason
 
 

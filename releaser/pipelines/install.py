@@ -11,9 +11,8 @@ from pathlib import Path
 
 import msgspec
 
-from releaser.bundles.bundle import CODE, LOCK, PATCH, REQUIREMENTS, Bundle, Manifest, name_platform
-from releaser.bundles.fit import find_changed, find_misfit, list_wheels, name_minor, name_package
-from releaser.bundles.kept import find_kept, is_kept, keep_files, read_record
+from releaser.bundles.bundle import CODE, LOCK, MAKE_FULL, REQUIREMENTS, Bundle, Manifest, name_platform
+from releaser.bundles.host import find_changed, find_kept, find_misfit, is_kept, keep_files, name_minor, read_record
 from releaser.candidate.build import BundleInstaller
 from releaser.candidate.identity import make_key
 from releaser.candidate.shadow import make_shadow
@@ -58,8 +57,7 @@ from releaser.system.run import INSTALL, Run
 from releaser.system.space import require_room
 from releaser.system.text import join_few, word
 
-_FIRST = {CODE, LOCK, REQUIREMENTS, PATCH}  # by which it is decided what else is unpacked
-_FULL = "Make a full bundle, without `--base`, and install that."
+_FIRST = {CODE, LOCK, REQUIREMENTS}  # by which it is decided what else is unpacked
 
 
 class _Candidate(msgspec.Struct, frozen=True):
@@ -138,7 +136,7 @@ def _take_code(site: Site, repository: Repository, manifest: Manifest, unpacked:
             repository.fetch_bundle(unpacked / CODE, manifest.branch)
         except ToolError as error:
             message = f"git cannot take the commits of the bundle: {error.message}"
-            raise refuse("no-commit", message, _FULL if manifest.base else "Make the bundle again.") from error
+            raise refuse("no-commit", message, MAKE_FULL if manifest.base else "Make the bundle again.") from error
     return choose_bundled(site, repository, head, manifest.commit, find_held_code(list_holds(site)))
 
 
@@ -157,10 +155,9 @@ def _choose(
             require(complaints.find_problems(site, shadow.project, mark=run.id, commit=target.commit))
         python = _choose_python(site, shadow.project, manifest, live, mark=run.id)
     plan = Plan(lock, (unpacked / LOCK).read_text(encoding="utf-8"), *python)
-    lock_before = read_lock(live.lock) if live is not None else None
     return _Candidate(
         Attempt(target, site, plan, make_key(site, plan, target.code_key)),
-        find_changed(manifest, lock, read_record(live), lock_before),
+        find_changed(manifest, read_record(live)),
         find_live_damage(live, faults, is_lost=True) if live is not None else (),
         list_work(live, faults) if live is not None else (),
     )
@@ -217,29 +214,12 @@ def _try(run: SiteRun, repository: Repository, bundle: Bundle, candidate: _Candi
     """Build and test; what `before_build` would make comes with the bundle. Raises PreflightError and BuildError."""
     attempt, live, manifest = candidate.attempt, run.store.live, bundle.manifest
     site = attempt.site
-    installed = list_installed(live.venv) if live is not None else {}
-    spared = {
-        name
-        for name, (package, version) in ((name, name_package(name)) for name, _ in list_wheels(manifest))
-        if name in manifest.omitted
-        and bundle.base is None
-        and find_kept(run.store, manifest.members[name].sha256) is None
-        and package not in candidate.changed
-        and installed.get(package) == version
-    }
-    others = {name for name in manifest.members if is_kept(name)} - _FIRST - spared
+    others = {name for name in manifest.members if is_kept(name)} - _FIRST
     bundle.unpack(unpacked, lambda digest: find_kept(run.store, digest), only=others)
     settings = msgspec.structs.replace(site.settings.live, before_build=())
     offline = msgspec.structs.replace(site, settings=msgspec.structs.replace(site.settings, live=settings))
     attempt = msgspec.structs.replace(attempt, site=offline)
-    try:
-        trial = try_candidate(run, repository, attempt, live, BundleInstaller(unpacked, candidate.changed))
-    except BuildError as error:
-        if not spared:
-            raise
-        names = join_few(sorted(spared))
-        message = f"The bundle leaves out what this host does not have as a file: {names}. {error.message}"
-        raise refuse("no-wheels", message, _FULL) from error
+    trial = try_candidate(run, repository, attempt, live, BundleInstaller(unpacked, candidate.changed))
     keep_files(site.paths, manifest, unpacked, trial.directory)
     return trial
 
@@ -329,7 +309,7 @@ def make_checkout(bundle: Bundle, directory: Path, environ: Mapping[str, str]) -
         raise refuse("not-empty", message, "Name a new directory: `--into DIR`.")
     if not entries:
         if manifest.base is not None:
-            raise refuse("delta", "The bundle is a delta, and this host has nothing of its base yet.", _FULL)
+            raise refuse("delta", "The bundle is a delta, and this host has nothing of its base yet.", MAKE_FULL)
         place = next(parent for parent in directory.parents if parent.exists())
         if not os.access(place, os.W_OK):  # the state goes beside the checkout
             raise refuse(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 
-from releaser.bundles.kept import prune_files
+from releaser.bundles.host import prune_files
 from releaser.errors import ToolError, explain_error
 from releaser.releases.lease import is_used, name_users
 from releaser.releases.link import read_link

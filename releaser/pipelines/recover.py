@@ -14,8 +14,8 @@ from pathlib import Path
 
 import msgspec
 
+from releaser.checkout.move import remove_temporaries
 from releaser.checkout.pending import read_pending
-from releaser.checkout.repair import remove_temporaries
 from releaser.checkout.repository import Repository, open_repository
 from releaser.errors import Problem
 from releaser.live.change import ChangeResult, finish_change, go_back, undo_change

@@ -152,9 +152,8 @@ def plan_rollback(site: Site, run: SiteRun, repository: Repository, release: Rel
     path, branch, live = site.paths.lockfile_in_tree, site.settings.site.branch, run.store.live
     state = repository.state()
     head = state.head
-    if state.ref != f"refs/heads/{branch}":
-        current = state.ref.removeprefix("refs/heads/") or "a detached HEAD"
-        message = f"The checkout is on `{current}`, not on `{branch}`."
+    if state.branch != branch:
+        message = f"The checkout is on `{state.branch or 'a detached HEAD'}`, not on `{branch}`."
         raise refuse("other-branch", message, f"Run `git switch {word(branch)}`, then run releaser again.")
     is_same_code = repository.code_key(head, *site.committed_paths) == release.manifest.key.code_key
     commit = head if keep_code or is_same_code else choose_commit_of(site, repository, release)
@@ -162,8 +161,7 @@ def plan_rollback(site: Site, run: SiteRun, repository: Repository, release: Rel
     has_lock = path in state.changed and has_lock_of(site, live)
     if commit != head:
         require_no_submodules(repository, release, head, commit)
-        moved = repository.changed_paths(head, commit)
-        require(find_other_sites(site, repository, repository.tracked_locks_and_submodules()[0], moved))
+        require(find_other_sites(site, repository, head, repository.changed_paths(head, commit)))
         require(find_dirty_files(site, state, live))
         if missing := find_missing_room_for_move(repository, head, commit):
             advice = f"Free that much, or leave the code as it is: `releaser rollback {release.id} --keep-code`."

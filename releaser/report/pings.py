@@ -27,5 +27,5 @@ def ping(site: Site, run: Run, word: str, *, timeout: float = 10.0) -> None:
         except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
             return type(error).__name__
 
-    answer = process.call_in_child(ask, str, timeout)
+    answer = process.call_in_child(ask, timeout)
     logger.info("the ping `%s` of %s got %s", word, parts.hostname, answer or "no answer in time")

@@ -64,7 +64,7 @@ def send_waiting(outbox: Path, settings: MailSettings, recipients: str = "ADMINS
 
     `recipients` is the setting with their addresses.
     """
-    reason = process.call_in_child(lambda: _send_waiting(outbox, settings), str, _LIMIT)
+    reason = process.call_in_child(lambda: _send_waiting(outbox, settings), _LIMIT)
     reason = explain_refusal(settings, TimeoutError(_NO_END)) if reason is None else reason
     advice = f"It waits in {outbox}; the next run sends it."
     if not list_waiting(outbox):
@@ -95,7 +95,7 @@ def _send_waiting(outbox: Path, settings: MailSettings) -> str:
 
 def send_at_once(settings: MailSettings, message: EmailMessage) -> Problem | None:
     """Send a mail for which no outbox exists; return why a recipient does not get it, and the setting to correct."""
-    problems = process.call_in_child(lambda: _send_at_once(settings, message), tuple[Problem, ...], _LIMIT)
+    problems = process.call_in_child(lambda: _send_at_once(settings, message), _LIMIT)
     if problems is None:
         problems = (Problem("mail", explain_refusal(settings, TimeoutError(_NO_END)), "Correct `smtp_host`."),)
     return next(iter(problems), None)

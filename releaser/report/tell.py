@@ -42,7 +42,7 @@ from releaser.system.text import redact, word
 
 def run_on_failure(site: Site, run: Run, outcome: Outcome) -> Outcome:
     """Run the hook after an update, a rollback or `init` that failed; return the outcome, with its own problem."""
-    if not run.command.has_failure_hook or outcome.exit_code not in range(3, 8):
+    if not run.command.takes_live or outcome.exit_code not in range(3, 8):
         return outcome
     try:
         run_hook(site, run, "on_failure", describe_outcome(outcome))

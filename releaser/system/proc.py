@@ -15,6 +15,11 @@ _PARENT, _START = 1, 19  # fields of /proc/PID/stat after the name
 _UNIT = re.compile(r"/([^/]+\.service)(?:/[^/]*)?$", re.MULTILINE)
 
 
+def list_processes() -> list[int]:
+    """Return the ids of all processes."""
+    return [int(name) for name in os.listdir("/proc") if name.isdigit()]
+
+
 def _read(pid: int, name: str) -> str:
     with contextlib.suppress(OSError):
         return Path(f"/proc/{pid}/{name}").read_text(encoding="utf-8", errors="replace")
@@ -47,13 +52,16 @@ def read_words(pid: int) -> list[str]:
     return _read(pid, "cmdline").rstrip("\0").split("\0")
 
 
+def find_directory(pid: int) -> Path:
+    """Return the working directory of a process; an empty path if this user may not see it."""
+    with contextlib.suppress(OSError):
+        return Path(os.readlink(f"/proc/{pid}/cwd"))
+    return Path()
+
+
 def find_working_in(directory: Path) -> list[int]:
     """Return the processes whose working directory is this one, as far as this user may see them."""
-    found = []
-    for name in filter(str.isdigit, os.listdir("/proc")):
-        with contextlib.suppress(OSError):
-            found += [int(name)] if os.path.samefile(f"/proc/{name}/cwd", directory) else []
-    return found
+    return [pid for pid in list_processes() if find_directory(pid) == directory.resolve()]
 
 
 def describe_command(pid: int) -> str:
@@ -91,8 +99,3 @@ def list_addresses(pid: int) -> set[str]:
         own = [row for row in rows if row[column] == text and row[inode] in sockets]
         addresses |= {row[1].rpartition(":")[2] if table != "unix" else row[-1] for row in own}
     return addresses
-
-
-def may_answer(pid: int) -> bool:
-    """Return True if a process listens on a socket, or if this user may not see whether it does."""
-    return bool(list_addresses(pid))

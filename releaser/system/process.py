@@ -14,12 +14,12 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO, TypeVar
+from typing import Any, BinaryIO, TypeVar, cast
 
 import msgspec
 
 from releaser.errors import ReleaserError, ToolError, explain_error
-from releaser.system import signals
+from releaser.system import proc, signals
 from releaser.system.text import find_error_line, format_bytes, format_seconds, keep_end, redact
 
 T = TypeVar("T")
@@ -249,10 +249,7 @@ def _die_with_parent(*, gives_way: bool = False) -> Callable[[], None]:
 
 
 def _wait(pid: int, timeout: float, *outputs: _Output) -> bool:
-    """Wait until a child ends, without reaping it; False if it still runs after `timeout` seconds, or prints too much.
-
-    Its outputs are read meanwhile.
-    """
+    """Wait until a child ends, without reaping it, and read its outputs; False after `timeout` seconds, or too much."""
     descriptor, deadline = os.pidfd_open(pid), time.monotonic() + timeout
     waited = [descriptor, *(output.reader for output in outputs if not output.is_file)]
     tick = _TICK if any(output.is_file for output in outputs) else timeout
@@ -282,38 +279,22 @@ def _signal_group(group: int, number: signal.Signals) -> None:
         os.killpg(group, number)
 
 
-def call_in_child(function: Callable[[], T], kind: type[T], timeout: float) -> T | None:
-    """Return what a function returns, called in a child; None if that took more than `timeout` seconds, or too much
-    memory.
-
-    For conversations with servers, which may drip for ever, or send without end. The value travels as JSON.
-    """
-    output, prepare = _Output(is_answer=True, is_file=False), _die_with_parent()
-    with contextlib.closing(output):
-        if (pid := os.fork()) == 0:
-            with contextlib.suppress(BaseException):
-                prepare()
-                for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-                    signal.signal(number, signal.SIG_DFL)
-                resource.setrlimit(resource.RLIMIT_DATA, (LARGEST_CHILD, LARGEST_CHILD))
-                os.write(output.writer, msgspec.json.encode(function()))
-            os._exit(0)
-        try:
-            _wait(pid, timeout, output)
-        finally:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-            os.waitpid(pid, 0)
-        try:
-            return msgspec.json.decode(output.decode(), type=kind)
-        except msgspec.MsgspecError:
-            return None
-
-
 class NoAnswer(msgspec.Struct, frozen=True):
     """The reason why a call has returned nothing, in a sentence."""
 
     reason: str
+
+
+def call_in_child(function: Callable[[], T], timeout: float) -> T | None:
+    """Return what a talk with a server returns; None if it took more than `timeout` seconds, much memory, or failed."""
+
+    def call() -> T:
+        resource.setrlimit(resource.RLIMIT_DATA, (LARGEST_CHILD, LARGEST_CHILD))
+        return function()
+
+    with _call(call, grace=0) as child:
+        answer = _wait_for_answer(*child, timeout)
+    return None if isinstance(answer, NoAnswer) else cast("T", answer)
 
 
 def call_at_once(functions: Sequence[Callable[[], T]], grace: float = 2 * GRACE) -> list[T | NoAnswer]:
@@ -339,8 +320,8 @@ def _try(function: Callable[[], T]) -> T | NoAnswer:
         return NoAnswer(explain_error(error))
 
 
-def _wait_for_answer(pid: int, file: BinaryIO) -> Any:
-    _wait(pid, _FOR_EVER)
+def _wait_for_answer(pid: int, file: BinaryIO, timeout: float = _FOR_EVER) -> Any:
+    _wait(pid, timeout)
     file.seek(0)
     with contextlib.suppress(EOFError, pickle.UnpicklingError):
         return pickle.load(file)  # noqa: S301 - of our own
@@ -360,7 +341,8 @@ def _call(function: Callable[[], object], grace: float) -> Iterator[tuple[int, B
                     file.flush()
             except BaseException:
                 logger.exception("a child failed")
-            os._exit(0)
+            finally:
+                os._exit(0)
         try:
             yield pid, file
         finally:
@@ -381,7 +363,7 @@ def end_orphans() -> Iterator[None]:
     finally:
         with signals.defer_signals():
             deadline, foreign = time.monotonic() + GRACE, set[int]()
-            while (children := {*_list_children()} - foreign) and time.monotonic() < deadline:  # theirs come next
+            while (children := _list_children() - foreign) and time.monotonic() < deadline:  # theirs come next
                 for pid in children:
                     try:
                         os.kill(pid, signal.SIGKILL)
@@ -393,34 +375,28 @@ def end_orphans() -> Iterator[None]:
             prctl(PR_SET_CHILD_SUBREAPER, 0)
 
 
-def _list_children() -> list[int]:
+def _list_children() -> set[int]:
     """Return the children of this process, also those that ended."""
-    children = []
-    for entry in os.scandir("/proc"):
-        with contextlib.suppress(OSError):
-            if entry.name.isdigit():
-                fields = Path(entry.path, "stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2]
-                children += [int(entry.name)] if int(fields.split()[1]) == os.getpid() else []
-    return children
+    return {pid for pid in proc.list_processes() if proc.find_parent(pid) == os.getpid()}
 
 
 def end_marked(prefix: str) -> list[int]:
     """Kill each process whose mark begins with `prefix`; return their ids. They are children of a run that died."""
     ended = []
-    for entry in os.scandir("/proc"):
-        if entry.name.isdigit() and entry.name != str(os.getpid()) and _has_mark(entry.path, prefix):
+    for pid in proc.list_processes():
+        if pid != os.getpid() and _has_mark(pid, prefix):
             with contextlib.suppress(OSError):
-                os.kill(int(entry.name), signal.SIGKILL)
-                ended.append(int(entry.name))
+                os.kill(pid, signal.SIGKILL)
+                ended.append(pid)
     deadline = time.monotonic() + GRACE
-    while any(_has_mark(f"/proc/{pid}", prefix) for pid in ended) and time.monotonic() < deadline:
+    while any(_has_mark(pid, prefix) for pid in ended) and time.monotonic() < deadline:
         signals.wait(0.01)
     return ended
 
 
-def _has_mark(place: str, prefix: str) -> bool:
+def _has_mark(pid: int, prefix: str) -> bool:
     try:
-        with open(f"{place}/environ", "rb") as file:
+        with open(f"/proc/{pid}/environ", "rb") as file:
             return any(word.startswith(f"{MARK}={prefix}".encode()) for word in file.read().split(b"\0"))
     except OSError:
         return False

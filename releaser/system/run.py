@@ -29,9 +29,7 @@ class Command(msgspec.Struct, frozen=True):
     name: str
     #: `all` outcomes are mailed if they are news, or those alone that `changed` the live release, or none.
     mailed: Literal["never", "changed", "all"] = "never"
-    #: True if the hook `on_failure` runs after a failure.
-    has_failure_hook: bool = False
-    #: True if the command takes releases live, so that `status` shows its runs.
+    #: True if the command takes releases live: `status` shows its runs, and the hook `on_failure` follows a failure.
     takes_live: bool = False
     #: True if a rollback may end a run that has not changed the live release.
     may_be_ended: bool = False
@@ -47,24 +45,12 @@ class Command(msgspec.Struct, frozen=True):
     done: str = ""
 
 
-UPDATE = Command(
-    "update", mailed="all", has_failure_hook=True, takes_live=True, may_be_ended=True, is_nightly=True, is_pinged=True
-)
-ROLLBACK = Command(
-    "rollback", mailed="changed", has_failure_hook=True, takes_live=True, is_pinged=True, done="Rollback done"
-)
-INIT = Command("init", has_failure_hook=True, takes_live=True)
-REBUILD = Command(
-    "rebuild", mailed="changed", has_failure_hook=True, takes_live=True, may_be_ended=True, done="Rebuilt"
-)
+UPDATE = Command("update", mailed="all", takes_live=True, may_be_ended=True, is_nightly=True, is_pinged=True)
+ROLLBACK = Command("rollback", mailed="changed", takes_live=True, is_pinged=True, done="Rollback done")
+INIT = Command("init", takes_live=True)
+REBUILD = Command("rebuild", mailed="changed", takes_live=True, may_be_ended=True, done="Rebuilt")
 INSTALL = Command(
-    "bundle install",
-    mailed="changed",
-    has_failure_hook=True,
-    takes_live=True,
-    may_be_ended=True,
-    has_nights=False,
-    done="Installed",
+    "bundle install", mailed="changed", takes_live=True, may_be_ended=True, has_nights=False, done="Installed"
 )
 INIT_LOCK = Command("init", makes_project=True)
 CHECK = Command("check", may_be_ended=True)
@@ -165,11 +151,13 @@ def format_time_id(id: str) -> str:
 def write_log(directory: Path, run: Run) -> Iterator[None]:
     """Write the log of the package `releaser` to `logs/<run id>.log`; a disk that takes no log does not end a run."""
     handler: logging.Handler = logging.NullHandler()
+    logging.raiseExceptions, file = False, None  # a full disk takes no log
     with contextlib.suppress(OSError):
         make_private_directory(directory)
         path, flags = directory / f"{run.id}.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW
         descriptor = os.open(path, flags, private_mode(directory))
-        handler = _QuietHandler(os.fdopen(descriptor, "a", encoding="utf-8", errors="replace"))
+        file = os.fdopen(descriptor, "a", encoding="utf-8", errors="replace")
+        handler = logging.StreamHandler(file)
         for old in sorted(directory.glob("*.log"))[:-KEPT_LOGS]:
             old.unlink()
     handler.setFormatter(_RedactingFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
@@ -181,7 +169,7 @@ def write_log(directory: Path, run: Run) -> Iterator[None]:
     finally:
         root.removeHandler(handler)
         with contextlib.suppress(OSError):
-            handler.close()
+            file.close() if file else None
 
 
 class _RedactingFormatter(logging.Formatter):
@@ -190,15 +178,3 @@ class _RedactingFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """Return the text of a record; its further lines are indented."""
         return escape_lines(redact(super().format(record))).replace("\n", "\n  | ")
-
-
-class _QuietHandler(logging.StreamHandler):  # type: ignore[type-arg]
-    """Writes to a file, without a word about a full disk."""
-
-    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - the name that logging calls
-        """Say nothing."""
-
-    def close(self) -> None:
-        with contextlib.suppress(OSError):
-            self.stream.close()
-        super().close()

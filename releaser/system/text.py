@@ -137,10 +137,7 @@ def end_sentence(text: str) -> str:
 
 
 def wrap(text: str, width: int, *, indent: int = 0) -> str:
-    """Return a text in lines of at most `width` characters; the further ones are indented.
-
-    Commands in backticks, paths and URLs stay whole.
-    """
+    """Return a text in lines of `width` characters, further ones indented; commands, paths and URLs stay whole."""
     import textwrap  # takes 2 ms
 
     whole = re.sub(r"`[^`]+`", lambda command: command[0].replace(" ", "\xa0"), text)
@@ -165,10 +162,7 @@ def clip_end(output: str, lines: int = 40, characters: int = 4000) -> str:
 
 
 def redact(text: str) -> str:
-    """Return the text without secrets: those that `hide_secrets` has seen, then the usual forms of others.
-
-    Bytes that were no UTF-8 are escaped.
-    """
+    """Return the text without known secrets and usual forms of others; bytes that were no UTF-8 are escaped."""
     for secret, pattern in _hidden.items():
         if secret in text:
             text = pattern.sub("***", text) if pattern else text.replace(secret, "***")
@@ -222,10 +216,7 @@ def _list_forms(secret: str) -> dict[str, re.Pattern[str] | None]:
 
 
 def find_secrets(variables: Any, name: str = "") -> set[str]:
-    """Return each value whose name says that it is a secret, also inside of JSON, and those in URLs.
-
-    Files, and words as other texts have them, are none.
-    """
+    """Return values whose name says that they are secret, also in JSON, and those in URLs; no files, no words."""
     if isinstance(variables, str) and variables[:1] in ("{", "["):
         with contextlib.suppress(ValueError, RecursionError):
             variables = json.loads(variables)

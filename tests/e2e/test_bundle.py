@@ -16,7 +16,7 @@ from tests.e2e.scenes import BROKEN_CODE, no_change, refused, says, small_disk
 from tests.e2e.test_bundle_install import installed, new_host
 from tests.e2e.test_sources import make_library
 from tests.support.commands import HOUSE, Finished, find_python, releaser_command, require, run
-from tests.support.servers import package_index
+from tests.support.index import serve_index
 from tests.support.sites import SampleSite, SiteFactory, SiteOptions
 from tests.support.wheels import build_sdist
 
@@ -88,9 +88,9 @@ def test_a_delta_has_what_its_base_has_not(site: SampleSite) -> None:
     site.push_from_elsewhere({"shop.py": "EDITION = 2\nBROKEN = False\n"})
     site.update_to("1.1.0")
     site.releaser("bundle create", "-o", bundle, "--base", base, check=0)
-    members, shown = read_members(bundle), site.json("bundle verify", bundle, "--unsigned", "--base", base)
+    members, shown = read_members(bundle), site.json("bundle verify", bundle, "--unsigned")
     assert {*members} == {
-        *("code.bundle", "requirements.txt", "uv.lock.patch", "wheels/alpha-1.1.0-py3-none-any.whl", "manifest.json")
+        *("code.bundle", "requirements.txt", "uv.lock", "wheels/alpha-1.1.0-py3-none-any.whl", "manifest.json")
     }
     assert "wheels/beta-1.0.0-py3-none-any.whl" in shown["omitted"]
     assert bundle.stat().st_size < 1.1 * len(members["wheels/alpha-1.1.0-py3-none-any.whl"]) + 65536
@@ -199,11 +199,11 @@ def test_law_1_29_38_wheels_come_by_their_hashes_and_what_has_none_as_it_was_tes
         (site.outer / "beside").mkdir(exist_ok=True)
         (site.outer / "beside" / name).write_text(text, "utf-8")
     build_sdist(site.index, "tea", "1.0", _SDIST)
-    with package_index(site.outer, lambda authorization: authorization == token) as url:
+    with serve_index(site.outer, lambda authorization: authorization == token) as served:
         tables = '[tool.uv.sources]\nbeside = { path = "../beside", editable = true }\n'
         tables += f'of-git = {{ git = "file://{site.base}/lib" }}\n'
         packages = dict.fromkeys(("alpha", "beta", "tea", "beside", "of-git"), "1")
-        index = f'[[tool.uv.index]]\nname = "own"\nurl = "{url}/index/simple"\ndefault = true\n'
+        index = f'[[tool.uv.index]]\nname = "own"\nurl = "{served.server}/index/simple"\ndefault = true\n'
         (site.outer / "more").mkdir()
         text = SiteOptions(packages=packages).pyproject().replace("no-index = true\n", "").replace("/index", "/more")
         site.write_dotenv({"UV_INDEX_OWN_USERNAME": "bot", "UV_INDEX_OWN_PASSWORD": "hunter2secret"})

@@ -17,7 +17,7 @@ from moto.server import ThreadedMotoServer
 
 from tests.e2e.scenes import changes, refused, says, silent
 from tests.support.commands import HOUSE, uv_executable
-from tests.support.servers import package_index
+from tests.support.index import serve_index
 from tests.support.sites import SampleSite, SiteFactory, SiteOptions
 from tests.support.wheels import build_sdist, build_wheel
 
@@ -147,10 +147,10 @@ def test_law_38_a_package_of_a_source_comes_from_no_index_by_the_lines_of_the_gu
     build_wheel(shelf, "hello", "1.0")
     site.publish("hello", "9.0")
     toml = re.sub("sources = .*", f"sources = {json.dumps([str(shelf)])}", toml)
-    with package_index(site.outer) as url:
+    with serve_index(site.outer) as served:
         own = SiteOptions(packages=dict.fromkeys(("alpha", "beta", "hello"), "1")).pyproject()
         own = own.replace('no-index = true\nfind-links = ["../index"]\n', "")
-        index = f'[[tool.uv.index]]\nname = "other"\nurl = "{url}/index/simple"\ndefault = true\n'
+        index = f'[[tool.uv.index]]\nname = "other"\nurl = "{served.server}/index/simple"\ndefault = true\n'
         site.edit("pyproject.toml", f"{own}\n{toml}\n{index}")
         lines = lines.replace("/srv/wheels", str(shelf)).replace("uv sync", "uv sync --dry-run")
         site.env["PATH"] = f"{uv_executable().parent}:{site.env['PATH']}"
@@ -162,4 +162,4 @@ def test_law_38_a_package_of_a_source_comes_from_no_index_by_the_lines_of_the_gu
         build_wheel(shelf, "hello", "1.1")
         site.releaser("update", check=0)
         assert (site.version("hello"), site.status()) == ("1.1", "")
-        assert str(site.base) not in site.lock().replace(url, "")
+        assert str(site.base) not in site.lock().replace(served.server, "")

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.e2e.scenes import refused, says, silent
-from tests.support.servers import package_index
+from tests.support.index import serve_index
 from tests.support.sites import SampleSite, SiteFactory, SiteOptions
 from tests.support.wheels import build_wheel
 
@@ -90,11 +90,11 @@ def test_law_37_40_a_lock_that_does_not_fit_is_refused_where_it_is_deployed(make
 def index(make_site: SiteFactory) -> Iterator[tuple[SampleSite, str, list[str]]]:
     """A site on an index with a password, which is in `.env`, beside a public one; the index and whom it lets in."""
     site, passwords = make_site(), ["Basic Ym90Omh1bnRlcjJzZWNyZXQ="]  # bot:hunter2secret
-    with package_index(site.outer, lambda authorization: not passwords or authorization in passwords) as url:
+    with serve_index(site.outer, lambda authorization: not passwords or authorization in passwords) as served:
         before = 'no-index = true\nfind-links = ["../index"]\n'
         indexes = [
-            f'{{ name = "own", url = "{url}/index/simple" }}',
-            f'{{ url = "{url}/public/simple", default = true }}',
+            f'{{ name = "own", url = "{served.server}/index/simple" }}',
+            f'{{ url = "{served.server}/public/simple", default = true }}',
         ]
         text = SiteOptions().pyproject().replace(before, f"index = [{', '.join(indexes)}]\n")
         site.edit("pyproject.toml", text)
@@ -106,7 +106,7 @@ def index(make_site: SiteFactory) -> Iterator[tuple[SampleSite, str, list[str]]]
         site.releaser("init", check=0)
         del site.env["UV_INDEX_OWN_USERNAME"], site.env["UV_INDEX_OWN_PASSWORD"]
         site.write_dotenv({"UV_INDEX_OWN_USERNAME": "bot", "UV_INDEX_OWN_PASSWORD": "hunter2secret"})
-        yield site, url, passwords
+        yield site, served.server, passwords
 
 
 @pytest.mark.slow

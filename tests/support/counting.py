@@ -64,7 +64,7 @@ try:
 finally:
     sys.setprofile(None)
     modules = set(code.co_filename for code in entered)
-    counts = dict(watched, home=home, starts=starts, functions=len(entered), modules=len(modules))
+    counts = dict(watched, starts=starts, functions=len(entered), modules=len(modules))
     with open(report, "w") as file:
         json.dump(counts, file)
 """
@@ -74,11 +74,9 @@ finally:
 class Counts:
     """What a command did; `stores` and `reads` are None for a releaser that has no such function.
 
-    `home` is the directory of its package; `starts` has the programs that releaser itself started, by name; uv in a
-    mounted shadow is uv.
+    `starts` has the programs that releaser itself started, by name; uv in a mounted shadow is uv.
     """
 
-    home: Path
     starts: Counter[str]
     functions: int
     modules: int
@@ -101,13 +99,11 @@ class Counts:
         return {name: number for name, number in sorted(self.starts.items()) if name not in _TOOLS}
 
 
-def count(site: SampleSite, command: str, *args: str | Path, package: Path | None = None) -> Counts:
-    """Run a command, which must succeed, and return what it did; `package` is the directory of another releaser."""
-    python: str | Path = sys.executable
-    if site.user:
-        python, package = reachable_python(), package or site.user.programs.parent / "lib"
+def count(site: SampleSite, command: str, *args: str | Path) -> Counts:
+    """Run a command, which must succeed, and return what it did."""
+    python, package = (reachable_python(), site.user.programs.parent / "lib") if site.user else (sys.executable, "")
     report = site.base / "counts.json"
-    words = [python, "-P", "-c", _PROGRAM, report, str(package or ""), *command.split(), "--project", site.path, *args]
+    words = [python, "-P", "-c", _PROGRAM, report, str(package), *command.split(), "--project", site.path, *args]
     site.run(*words, cwd=site.base)
     answer: dict[str, Any] = json.loads(report.read_text(encoding="utf-8"))
-    return Counts(**answer | {"home": Path(answer["home"]), "starts": Counter(answer["starts"])})
+    return Counts(**answer | {"starts": Counter(answer["starts"])})

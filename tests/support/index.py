@@ -3,34 +3,43 @@
 import contextlib
 import hashlib
 import json
-import threading
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+
+from tests.support.servers import Handler, serve
 
 _JSON = "application/vnd.pypi.simple.v1+json"
 
 
 @dataclass
 class Index:
-    """The wheels of a directory; `yanked` are reasons and `ages` days, by the beginning of a file's name.
+    """The wheels of a directory, and of those in it; `yanked` are reasons and `ages` days, by how a file's name begins.
 
-    A `refusal` is the status with which it answers everything, or those that are `refused`.
+    `server` is its address. A `refusal` is the status with which it answers everything, or those that are `refused`.
     """
 
-    url: str
+    server: str
     directory: Path
     yanked: dict[str, str] = field(default_factory=dict)
     ages: dict[str, float] = field(default_factory=dict)
     refusal: int = 0
     refused: set[str] = field(default_factory=set)
 
-    def describe(self, name: str) -> bytes:
+    @property
+    def url(self) -> str:
+        """The address of the index of the directory itself."""
+        return f"{self.server}/simple"
+
+    def list_files(self, name: str, place: str) -> list[Path]:
+        """Return the files of a package."""
+        stem, directory = name.replace("-", "_"), self.directory / place
+        return sorted([*directory.glob(f"{stem}-*.whl"), *directory.glob(f"{stem}-*.tar.gz")])
+
+    def describe(self, name: str, wheels: list[Path]) -> bytes:
         """Return what the index says about a package."""
-        stem = name.replace("-", "_")
-        wheels = sorted([*self.directory.glob(f"{stem}-*.whl"), *self.directory.glob(f"{stem}-*.tar.gz")])
         files = [self._describe_file(wheel) for wheel in wheels]
         return json.dumps({"meta": {"api-version": "1.1"}, "name": name, "files": files}).encode()
 
@@ -47,35 +56,26 @@ class Index:
 
 
 @contextlib.contextmanager
-def serve_index(directory: Path) -> Iterator[Index]:
-    """Serve the wheels of a directory."""
+def serve_index(directory: Path, is_open: Callable[[str], bool] = lambda authorization: True) -> Iterator[Index]:
+    """Serve the wheels of a directory, and, as `SERVER/NAME/simple`, those of each in it, to whom `is_open` lets in."""
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            kind, _, name = self.path.strip("/").partition("/")
-            file = directory / name
-            is_there = kind == "simple" or file.is_file()
-            data = index.describe(name) if kind == "simple" else file.read_bytes() if is_there else b""
-            is_refused = bool(index.refusal) and (not index.refused or name.strip("/") in index.refused)
-            self.send_response(index.refusal if is_refused else 200 if is_there else 404)
-            self.send_header("Content-Type", _JSON if kind == "simple" else "application/octet-stream")
-            self.send_header("Content-Length", str(len(data)))
-            self.send_header("Cache-Control", "no-store")
-            self.end_headers()
-            if self.command == "GET":
-                self.wfile.write(data)
+    class Simple(Handler):
+        def do_GET(self) -> None:  # noqa: N802 - as the library names it
+            match = re.fullmatch(r"/(?:(\w+)/)?(simple|files)/([^/]*)/?", self.path)
+            place, kind, name = match.groups("") if match else ("", "", "")
+            if not is_open(self.headers["Authorization"] or ""):
+                self.answer(401, WWW_Authenticate='Basic realm="index"')
+            elif index.refusal and (not index.refused or name in index.refused):
+                self.answer(index.refusal)
+            elif kind == "simple" and ((files := index.list_files(name, place)) or not place):
+                self.answer(200, index.describe(name, files), Content_Type=_JSON, Cache_Control="no-store")
+            elif kind == "files" and (file := directory / place / name).is_file():
+                self.answer(200, file.read_bytes(), Content_Type="application/octet-stream", Cache_Control="no-store")
+            else:
+                self.answer(404)
 
-        do_HEAD = do_GET  # noqa: N815 - as the library names it
+        do_HEAD = do_GET  # noqa: N815
 
-        def log_message(self, format: str, *args: object) -> None:
-            """Print nothing."""
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        index = Index(f"http://127.0.0.1:{server.server_port}/simple", directory)
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-        thread.start()
-        try:
-            yield index
-        finally:
-            server.shutdown()
-            thread.join()
+    with serve(Simple) as server:
+        index = Index(server, directory)
+        yield index

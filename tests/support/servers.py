@@ -1,7 +1,6 @@
-"""Servers of a test, on the loopback: a web site, and a place where a program waits for the test."""
+"""Servers of a test, on the loopback: web sites, and a place where a program waits for the test."""
 
 import contextlib
-import hashlib
 import json
 import os
 import socket
@@ -51,6 +50,35 @@ def meeting(*, seconds: float = 60) -> Iterator[Meeting]:
         yield Meeting(listener)
 
 
+class Handler(BaseHTTPRequestHandler):
+    """Answers requests, and prints nothing."""
+
+    def answer(self, status: int, body: bytes = b"", **headers: str) -> None:
+        """Send an answer with headers, such as `Content_Type`; without its body to HEAD."""
+        self.send_response(status)
+        for name, value in {"Content_Length": str(len(body)), **headers}.items():
+            self.send_header(name.replace("_", "-"), value)
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Print nothing."""
+
+
+@contextlib.contextmanager
+def serve(handler: type[Handler]) -> Iterator[str]:
+    """Serve on the loopback, and yield the address."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}"
+        finally:
+            server.shutdown()
+            thread.join()
+
+
 @dataclass
 class WebSite:
     """A web site that answers each request with a status; `asked` are the paths of the requests."""
@@ -63,39 +91,25 @@ class WebSite:
 def web_site(answer: Callable[[], int]) -> Iterator[WebSite]:
     """Serve on the loopback; `answer` is called in another thread for the status of each answer."""
 
-    class Handler(BaseHTTPRequestHandler):
+    class Answering(Handler):
         def do_GET(self) -> None:
             site.asked.append(self.path)
-            self.send_response(answer())
-            self.send_header("Content-Length", "0")
-            self.end_headers()
+            self.answer(answer())
 
-        def log_message(self, format: str, *args: object) -> None:
-            """Print nothing."""
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        site = WebSite(url=f"http://127.0.0.1:{server.server_port}/health")
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-        thread.start()
-        try:
-            yield site
-        finally:
-            server.shutdown()
-            thread.join()
+    with serve(Answering) as url:
+        site = WebSite(f"{url}/health")
+        yield site
 
 
 @contextlib.contextmanager
 def git_server(repository: Path, authorization: str, look: Callable[[], object]) -> Iterator[int]:
     """Serve a repository on a port of the loopback to who has an authorization; `look` is called at each request."""
 
-    class Handler(BaseHTTPRequestHandler):
+    class Backend(Handler):
         def do_GET(self) -> None:
             look()
             if self.headers["Authorization"] != authorization:
-                self.send_response(401)
-                self.send_header("WWW-Authenticate", 'Basic realm="git"')
-                self.send_header("Content-Length", "0")
-                self.end_headers()
+                self.answer(401, WWW_Authenticate='Basic realm="git"')
                 return
             path, _, query = self.path.partition("?")
             env = {"GIT_PROJECT_ROOT": str(repository), "GIT_HTTP_EXPORT_ALL": "1", "PATH_INFO": path}
@@ -109,63 +123,8 @@ def git_server(repository: Path, authorization: str, look: Callable[[], object])
 
         do_POST = do_GET  # noqa: N815
 
-        def log_message(self, format: str, *args: object) -> None:
-            """Print nothing."""
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield server.server_port
-        server.shutdown()
-
-
-@contextlib.contextmanager
-def package_index(root: Path, is_open: Callable[[str], bool] = lambda authorization: True) -> Iterator[str]:
-    """Serve each directory of wheels below `root` as an index, `URL/DIRECTORY/simple`, to whom `is_open` lets in."""
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            if not is_open(self.headers["Authorization"] or ""):
-                self._answer(401, b"", "text/plain")
-                return
-            directory, kind, name = self.path.strip("/").split("/")
-            if kind == "files":
-                file = root / directory / name
-                self._answer(*((200, file.read_bytes()) if file.exists() else (404, b"")), "application/zip")
-                return
-            wheels = sorted((root / directory).glob(f"{name.replace('-', '_')}-*"))
-            files = [
-                {"filename": wheel.name, "url": f"/{directory}/files/{wheel.name}", "hashes": {"sha256": _hash(wheel)}}
-                for wheel in wheels
-            ]
-            page = {"meta": {"api-version": "1.0"}, "name": name, "files": files}
-            self._answer(200 if wheels else 404, json.dumps(page).encode(), "application/vnd.pypi.simple.v1+json")
-
-        do_HEAD = do_GET  # noqa: N815
-
-        def _answer(self, status: int, body: bytes, kind: str) -> None:
-            self.send_response(status)
-            self.send_header("Content-Type", kind)
-            self.send_header("WWW-Authenticate", 'Basic realm="index"')
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            if self.command == "GET":
-                self.wfile.write(body)
-
-        def log_message(self, format: str, *args: object) -> None:
-            """Print nothing."""
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{server.server_port}"
-        finally:
-            server.shutdown()
-            thread.join()
-
-
-def _hash(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    with serve(Backend) as url:
+        yield int(url.rpartition(":")[2])
 
 
 @dataclass
@@ -193,7 +152,7 @@ class Advisories:
 def advisory_service() -> Iterator[Advisories]:
     """Serve advisories on the loopback, in the form of OSV."""
 
-    class Handler(BaseHTTPRequestHandler):
+    class Osv(Handler):
         def do_GET(self) -> None:
             self._send(next(record for record, _ in service.known.values() if self.path.endswith(f"/{record['id']}")))
 
@@ -204,25 +163,12 @@ def advisory_service() -> Iterator[Advisories]:
 
         def _find(self, query: dict[str, Any]) -> dict[str, object]:
             record, versions = service.known.get(query["package"]["name"], ({}, ()))
-            return (
-                {"vulns": [{"id": record["id"], "modified": record["modified"]}]}
-                if query["version"] in versions
-                else {}
-            )
+            found = {"id": record["id"], "modified": record["modified"]} if query["version"] in versions else None
+            return {"vulns": [found]} if found else {}
 
         def _send(self, value: object) -> None:
-            data = json.dumps(value).encode()
-            self.send_response(service.status)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(data)))
-            self.end_headers()
-            self.wfile.write(data)
+            self.answer(service.status, json.dumps(value).encode(), Content_Type="application/json")
 
-        def log_message(self, format: str, *args: object) -> None:
-            """Print nothing."""
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        service = Advisories(url=f"http://127.0.0.1:{server.server_port}")
-        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+    with serve(Osv) as url:
+        service = Advisories(url)
         yield service
-        server.shutdown()

@@ -35,7 +35,7 @@ def _find_way(site: Site) -> tuple[str, str]:
     users = users or proc.find_working_in(site.paths.project)  # before the first release
     setting = " ".join(site.settings.live.restart)
     for master in users:
-        if not proc.may_answer(master) or proc.find_parent(master) in users:
+        if not proc.list_addresses(master) or proc.find_parent(master) in users:
             continue
         text, is_reload = proc.describe_command(master), RELOAD.search(setting)
         way = "`passenger`" if "assenger" in text else gunicorn.find_supervisor(site, master)
