@@ -18,12 +18,11 @@ from releaser.candidate.build import (
     explain_rebuild,
     replace_shadow_paths,
 )
+from releaser.candidate.django import django_command, find_import_errors, is_django, list_migrations
 from releaser.candidate.identity import NUMBER, explain_outdated
-from releaser.candidate.migrations import django_command, is_django, list_migrations
 from releaser.candidate.namespace import can_mount
 from releaser.candidate.products import find_changed, is_data, is_site_file, keep_products, list_files, put_back
 from releaser.candidate.shadow import Shadow, fill_shadow, make_shadow, redirect_links
-from releaser.candidate.smoke import find_import_errors
 from releaser.candidate.tests import TestResult, run_tests
 from releaser.checkout.own_files import make_export
 from releaser.checkout.products import find_deployed

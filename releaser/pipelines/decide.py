@@ -28,14 +28,21 @@ from releaser.errors import BuildError, PreflightError, ToolError, refuse, requi
 from releaser.live.outlook import Outlook
 from releaser.live.problems import find_problems
 from releaser.packages import complaints
-from releaser.packages.another_python import explain_python, resolve_same_versions
 from releaser.packages.audit import audit_venv, choose_fixes
 from releaser.packages.changes import describe_changes, find_newest
 from releaser.packages.hand_made import find_edited_venv, list_work
 from releaser.packages.holds import Hold, VersionHold, find_held_code, find_pause, is_locked_again, list_holds
 from releaser.packages.indexes import describe_moves, explain_moves, find_host_indexes, find_moves, may_change_index
 from releaser.packages.lock import Lock, parse_lock, read_lock
-from releaser.packages.resolve import LiveVenv, Plan, read_constraints, read_live_venv, resolve
+from releaser.packages.resolve import (
+    LiveVenv,
+    Plan,
+    explain_python,
+    read_constraints,
+    read_live_venv,
+    resolve,
+    resolve_same_versions,
+)
 from releaser.packages.rules import Rules, Skipped, follow_people, make_rules
 from releaser.packages.sources import copy_sources
 from releaser.pipelines import checks

@@ -16,12 +16,20 @@ from releaser.candidate.trial import Attempt
 from releaser.checkout.target import Target, may_commit_older
 from releaser.errors import BuildError, refuse, require
 from releaser.live.outlook import Outlook, foresee
-from releaser.packages.another_python import explain_python, require_lasting_python, resolve_same_versions
 from releaser.packages.changes import compare_locks, describe_changes
 from releaser.packages.hand_made import find_edited_venv, list_work
 from releaser.packages.holds import Hold, find_held_code, list_holds
 from releaser.packages.lock import read_lock
-from releaser.packages.resolve import Plan, choose_python, find_unfit, read_constraints, read_live_venv
+from releaser.packages.resolve import (
+    Plan,
+    choose_python,
+    explain_python,
+    find_unfit,
+    read_constraints,
+    read_live_venv,
+    require_lasting_python,
+    resolve_same_versions,
+)
 from releaser.packages.rules import Rules, make_rules
 from releaser.packages.sources import copy_sources
 from releaser.pipelines import checks

@@ -5,10 +5,10 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from releaser.candidate.identity import hash_libraries
 from releaser.errors import PreflightError
 from releaser.packages.complaints import explain_refusal, list_complaints
 from releaser.packages.indexes import explain_moves, find_host_indexes, find_moves, has_accepted_moves
-from releaser.packages.libraries import hash_libraries
 from releaser.packages.lock import Lock, parse_lock
 from releaser.packages.resolve import Plan
 from releaser.pipelines import decide
