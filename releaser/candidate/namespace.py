@@ -14,7 +14,7 @@ from pathlib import Path
 
 import msgspec
 
-from releaser.candidate.shadow import Shadow, find_original, list_large_entries, list_strange_entries
+from releaser.candidate.shadow import Shadow, find_original, list_missing_entries
 from releaser.errors import ToolError
 from releaser.site.site import Site
 from releaser.system import process
@@ -132,9 +132,8 @@ def can_mount_shadow(site: Site) -> bool:
 def describe_shadow(site: Site) -> str:
     """Say where the tests run, and which files of the site they see read-only or not at all."""
     is_mounted = can_mount_shadow(site)
-    large = [str(path) for path in list_large_entries(site)]
+    large, strange = (list(map(str, paths)) for paths in list_missing_entries(site))
     where = "at the site's own paths" if is_mounted else "at a path of their own"
     how = "see read-only" if is_mounted else "do not see"
     words = f"{where}; they {how}: {', '.join(large)}." if large else f"{where}."
-    strange = [str(path) for path in list_strange_entries(site)]
     return f"{words} Empty for them, since other users may write there: {', '.join(strange)}." if strange else words

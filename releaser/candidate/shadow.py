@@ -92,10 +92,6 @@ class Shadow(msgspec.Struct, frozen=True):
         how = "missing" if self.left_out else "read-only"
         return f"These are too large to copy, and {how}: {names}. Name what it writes in `shadow_copy`."
 
-    def find_path(self, path: Path) -> Path:
-        """Return where a file lies that programs in the shadow reach by a path."""
-        return self.map_path(path) if self.is_mounted and path.is_relative_to(self.original) else path
-
 
 @contextlib.contextmanager
 def make_shadow(site: Site, source: Repository, directory: Path, commit: str, *, mark: str) -> Iterator[Shadow]:
@@ -161,17 +157,12 @@ def list_untracked(site: Site) -> list[Path]:
     return [path for path in entries if path not in own and path.name != BYTE_CODE]
 
 
-def list_large_entries(site: Site) -> list[Path]:
-    """Return what a shadow of the site would not copy."""
+def list_missing_entries(site: Site) -> tuple[list[Path], list[Path]]:
+    """Return what a shadow of the site would not copy: what is large, and what other users could have written."""
     entries = [*_list_surroundings(site), *list_untracked(site)]
     copiers = choose_copiers(site, entries)[0]
-    return [entry for entry in entries if entry not in copiers and not entry.is_socket()]
-
-
-def list_strange_entries(site: Site) -> list[Path]:
-    """Return the untracked entries of the checkout that other users could have written."""
-    entries = list_untracked(site)
-    return _choose_strange(site, entries, choose_copiers(site, entries)[0])
+    large = [entry for entry in entries if entry not in copiers and not entry.is_socket()]
+    return large, _choose_strange(site, entries, copiers)
 
 
 def _choose_strange(site: Site, entries: Sequence[Path], copiers: Collection[Path]) -> list[Path]:

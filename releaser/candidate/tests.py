@@ -95,7 +95,8 @@ def run_tests(site: Site, shadow: Shadow, venv: Path, lock: Lock, *, mark: str, 
     program = venv / "bin" / command[0]
     words = [program if "/" not in command[0] and program.exists() else command[0], *command[1:]]
     with tempfile.TemporaryDirectory(prefix=site.paths.temporary_prefix, ignore_cleanup_errors=True) as place:
-        record = shadow.find_path(Path(place))
+        is_inside = shadow.is_mounted and Path(place).is_relative_to(shadow.original)
+        record = shadow.map_path(Path(place)) if is_inside else Path(place)
         (record / "tmp").mkdir(parents=True, mode=0o700)
         env |= {"UV_CACHE_DIR": os.path.join(place, "uv-cache"), **site.settings.tests.test_environment}
         env |= {"TMPDIR": os.path.join(place, "tmp"), "_RELEASER_TEST": place}

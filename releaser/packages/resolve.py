@@ -13,7 +13,7 @@ from packaging.requirements import InvalidRequirement, Requirement
 
 from releaser.errors import BuildError, ToolError, refuse
 from releaser.packages.changes import compare_locks, compare_versions, find_newest
-from releaser.packages.complaints import explain_refusal, find_missing, is_conflict, require_fitting_lock
+from releaser.packages.complaints import NOT_FOUND, explain_refusal, is_conflict, require_fitting_lock
 from releaser.packages.holds import VersionHold
 from releaser.packages.lock import Lock, parse_lock, read_lock
 from releaser.packages.lost import pack_wheel, put_back
@@ -28,7 +28,6 @@ from releaser.packages.rules import (
     find_floors,
     find_lowered,
     find_lowered_forks,
-    find_moved,
     is_pinnable,
     keep,
     lock_arguments,
@@ -78,11 +77,6 @@ class Plan(msgspec.Struct, frozen=True):
     notes: tuple[str, ...] = ()
     #: The packages that are installed again in the same version, as uv would leave their files.
     renewed: frozenset[str] = frozenset()
-
-    @property
-    def installs_what_is_live(self) -> bool:
-        """True if the live venv has just these packages."""
-        return self.changes == () and not self.renewed
 
 
 class LiveVenv(msgspec.Struct, frozen=True):
@@ -395,13 +389,15 @@ def _lock(task: _Task, text: str, bounds: dict[str, Bound], rules: Rules) -> Non
             finished = task.ask(*lock_arguments(names, bounds, only), *age)
         while lost := _find_unavailable(task, bounds, rules, age, finished, done):
             done |= lost.keys()
-            missing |= find_missing(finished.output)
+            missing |= {*NOT_FOUND.findall(finished.output)}
             _require_indexes(task, missing, finished)
             task.stays.update(lost)
             for name, version in lost.items():
                 bounds[name] = (f"=={version}",)
-                if task.ask("lock", "--dry-run", "-P", f"{name}=={version}", *age).status != 0:
-                    age += [f"--exclude-newer-package={name}=false"] if _pack(task, name, version, index) else []
+                is_lost = task.ask("lock", "--dry-run", "-P", f"{name}=={version}", *age).status != 0
+                if is_lost and pack_wheel(task.live.venv, name, version, index):
+                    task.lost[name] = version
+                    age.append(f"--exclude-newer-package={name}=false")
             finished = task.ask(*lock_arguments(names, bounds, only), *age, index=index)
         if finished.status != 0:
             raise explain_resolution(finished, rules)
@@ -479,13 +475,6 @@ def _require_indexes(task: _Task, missing: Collection[str], finished: Finished) 
         raise BuildError(*(refusal or (message, advice)), output=finished.output)
 
 
-def _pack(task: _Task, name: str, version: str, index: Path) -> bool:
-    """Put a package of the live venv into an index, and note that its own has lost it."""
-    is_packed = pack_wheel(task.live.venv, name, version, index)
-    task.lost.update({name: version} if is_packed else {})
-    return is_packed
-
-
 def _explain(task: _Task, rules: Rules) -> tuple[Skipped, ...]:
     """Return what is newer and not taken, and what stays although the index lacks it, each with the reason."""
     is_limited = (
@@ -555,8 +544,9 @@ def require_free_of_holds(task: _Task, rules: Rules) -> None:
         _lock(task, task.committed, make_bounds(free, task.before), free)
     except BuildError:
         return
-    lock = read_lock(task.path)
-    raise _explain_holds(find_between(rules, lock, task.before) or find_moved(rules, lock, task.before) or held, rules)
+    lock, installed = read_lock(task.path), task.before.installed
+    moved = [name for name in rules.kept if installed.get(name) not in {None, *lock.versions.get(name, ())}]
+    raise _explain_holds(find_between(rules, lock, task.before) or moved or held, rules)
 
 
 def _explain_holds(names: Sequence[str], rules: Rules) -> BuildError:

@@ -360,11 +360,6 @@ def find_between(rules: Rules, lock: Lock, before: Baseline) -> list[str]:
     return between
 
 
-def find_moved(rules: Rules, lock: Lock, before: Baseline) -> list[str]:
-    """Return the packages that should stay, but that a lock moves."""
-    return [name for name in rules.kept if before.installed.get(name) not in {None, *lock.versions.get(name, ())}]
-
-
 def _is_smaller(live: str | None, version: str, held: str) -> bool:
     """Return True if a version is in the series of the live one, and the one on hold is not: 5.2.9 for 6.0."""
     sizes = ("patch", "minor", "major")

@@ -327,7 +327,8 @@ def _compare(site: Site, options: UpdateOptions, outlook: Outlook, prospect: Pro
     failed = find_failed(store, key)
     if prospect.python:  # of which no hold remembers that it was rolled back
         failed = failed or _find_rolled_back(store, key)
-    is_same = attempt.plan.installs_what_is_live and (key.code_key, key.python) == (before.code_key, before.python)
+    is_same = attempt.plan.changes == () and not attempt.plan.renewed
+    is_same = is_same and (key.code_key, key.python) == (before.code_key, before.python)
     is_same = is_same and not key.find_changed_libraries(before)
     is_same = is_same or (attempt.plan.changes == () and _was_rolled_back(site, store, prospect))
     faults = [*list_faults(site, live)]
