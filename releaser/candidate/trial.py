@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Collection, Iterable
 from datetime import datetime
 from pathlib import Path
 
@@ -187,7 +186,9 @@ def _test(run: Run, repository: Repository, place: Place, trial: Trial, live: Re
         unapplied, applied = list_migrations(site, shadow, place.venv, mark=run.id) if asks else ([], [])
         advice = "" if result.passed else _advise_on_writes(place, result.output)
         if unapplied:
-            advice = _advise_on_migrations(site, shadow, trial.directory.name)
+            command = django_command(find_django(site, shadow.project), "migrate")
+            advice = f"Run `releaser run --release {trial.directory.name} -- {command}`, then `releaser update`."
+            advice += " Or `releaser setup --set migrations=run`: after the flip."
         if changes := find_differences(place.venv, trial.sealed):
             reasons = filter(None, [result.reason, f"the tests changed the venv: {join_few(changes)}"])
             result = msgspec.structs.replace(result, passed=False, reason="; ".join(reasons))
@@ -215,8 +216,12 @@ def _import_applications(
         directory = site.paths.shadow(f"{run.id}-live")
         with make_shadow(site, repository, directory, attempt.target.head, mark=mark) as shadow:
             shadow = _complete_shadow(site, shadow, live.venv, live)
-            known = find_django(site, shadow.project).applications
-            used = _find_used(known, shadow.project, place.shadow.project, errors)
+            known, files = (
+                find_django(site, shadow.project).applications,
+                {path: shadow.project / path for path in errors},
+            )
+            has_moved = not all((place.shadow.project / path).is_file() for path in known)
+            used = {path for path, file in files.items() if has_moved or (file.is_file() and file.stat().st_size)}
             earlier = find_import_errors(site, shadow, live.venv, read_lock(live.lock), mark=mark)
     log = (read_regular_file(live.tests_log) or b"").decode(errors="replace") if live else ""
     for path, (reason, output) in errors.items():
@@ -230,21 +235,6 @@ def _import_applications(
             run.note(note)
         result = msgspec.structs.replace(result, output=f"{result.output}\n{note}")
     return result
-
-
-def _find_used(known: Iterable[Path], live: Path, candidate: Path, paths: Collection[Path]) -> set[Path]:
-    """Return those paths that a service may use: it has them, or may have moved, as one of `known` is gone."""
-    has_moved = not all((candidate / path).is_file() for path in known)
-    return {path for path in paths if has_moved or _has_text(live / path)}
-
-
-def _has_text(path: Path) -> bool:
-    return path.is_file() and path.stat().st_size > 0
-
-
-def _advise_on_migrations(site: Site, shadow: Shadow, release: str) -> str:
-    command = f"releaser run --release {release} -- {django_command(find_django(site, shadow.project), 'migrate')}"
-    return f"Run `{command}`, then `releaser update`. Or `releaser setup --set migrations=run`: after the flip."
 
 
 def _advise_on_writes(place: Place, output: str) -> str:
