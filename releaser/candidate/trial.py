@@ -193,8 +193,9 @@ def _test(run: Run, repository: Repository, place: Place, trial: Trial, live: Re
             reasons = filter(None, [result.reason, f"the tests changed the venv: {join_few(changes)}"])
             result = msgspec.structs.replace(result, passed=False, reason="; ".join(reasons))
             advice = _WRITE_ELSEWHERE
-        trial = msgspec.structs.replace(trial, tests=result, advice=advice)
-        trial = msgspec.structs.replace(trial, unapplied=tuple(unapplied), applied=tuple(applied))
+        trial = Trial(
+            trial.attempt, trial.directory, trial.began, result, trial.sealed, tuple(unapplied), tuple(applied), advice
+        )
         detail.append(trial.failure or "passed")
         detail.has_failed = bool(trial.failed_gate)
     replace_file(trial.directory / "tests.log", f"{escape_lines(result.output[-_LOGGED:])}\n".encode())
@@ -206,28 +207,22 @@ def _import_applications(
 ) -> TestResult:
     """Return passed tests with what importing the applications says; it is no failure if the live one fails alike.
 
-    Nor is a new file beside all that the live one has, which no service uses yet, or a variable that only the service
-    may have. That is a note, and in the output, so that it is not said again once the release is live.
+    Nor is a variable that only the service may have. That is a note, and in the output, so that it is not said again
+    once the release is live.
     """
     site, mark, lock = place.site, run.id, attempt.plan.lock
-    used, earlier = set[Path](), dict[Path, tuple[str, str]]()
+    earlier: dict[Path, tuple[str, str]] = {}
     errors = find_import_errors(site, place.shadow, place.venv, lock, mark=mark)
     if errors and live:
         directory = site.paths.shadow(f"{run.id}-live")
         with make_shadow(site, repository, directory, attempt.target.head, mark=mark) as shadow:
             shadow = _complete_shadow(site, shadow, live.venv, live)
-            known, files = (
-                find_django(site, shadow.project).applications,
-                {path: shadow.project / path for path in errors},
-            )
-            has_moved = not all((place.shadow.project / path).is_file() for path in known)
-            used = {path for path, file in files.items() if has_moved or (file.is_file() and file.stat().st_size)}
             earlier = find_import_errors(site, shadow, live.venv, read_lock(live.lock), mark=mark)
     log = (read_regular_file(live.tests_log) or b"").decode(errors="replace") if live else ""
     for path, (reason, output) in errors.items():
         advice = advise_on_variables(output)
         is_news = NUMBER.sub("", reason) != NUMBER.sub("", earlier.get(path, ("", ""))[0])
-        if path in used and is_news and not advice:
+        if live and is_news and not advice:
             reason = f"{path} cannot be imported: {reason}"
             return msgspec.structs.replace(result, passed=False, reason=reason, output=output)
         note = f"{path} cannot be imported here, so updates go on without that test: {reason.rstrip('.')}{advice}"
