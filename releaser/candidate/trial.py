@@ -103,7 +103,7 @@ def try_candidate(
     site = attempt.site
     directory, began = directory or begin_release(site.paths), now()
     with make_shadow(site, repository, site.paths.shadow(run.id), attempt.target.commit, mark=run.id) as shadow:
-        (shadow.project / "uv.lock").write_text(attempt.plan.lock_text, encoding="utf-8")
+        (shadow.project / "uv.lock").write_text(attempt.plan.lock.text, encoding="utf-8")
         deployed = find_deployed(site, repository, run.store, attempt.target.head)
         shadow = _complete_shadow(site, shadow, directory / "venv", deployed)
         place = Place(site, shadow, directory / "venv", run.id, deployed)
@@ -149,7 +149,7 @@ def _build(
         products = keep_products(tree.top, changed.difference(site_files), directory)
         for path in [] if shadow.is_mounted else products:
             shadow.replace_paths(directory / BUILT / path)
-        replace_file(directory / "uv.lock", plan.lock_text.encode())
+        replace_file(directory / "uv.lock", plan.lock.text.encode())
         make_export(site, shadow.project, directory, mark=run.id)
         detail += [f"made {join_few(products)}"] if products else []
         if reason := explain_rebuild(live, plan):

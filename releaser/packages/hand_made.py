@@ -13,7 +13,6 @@ import msgspec
 
 from releaser.errors import BuildError, PreflightError, Problem
 from releaser.packages.changes import find_edits
-from releaser.packages.lock import read_lock
 from releaser.packages.resolve import compare_with_venv
 from releaser.releases.journal import read_entry
 from releaser.releases.release import PackageChange, Release
@@ -140,8 +139,7 @@ def _list_leaving(site: Site, words: list[str], *, mark: str) -> dict[str, str]:
 
 def _compare(site: Site, words: list[str], *, mark: str) -> tuple[PackageChange, ...]:
     """Return what an update would change in the venv in the link's place, if its lock stayed."""
-    lock = read_lock(site.paths.lockfile)
-    return compare_with_venv(site, site.paths.project, site.paths.link, lock, mark=mark, more=words)
+    return compare_with_venv(site, site.paths.project, site.paths.link, mark=mark, more=words)
 
 
 def _list_choices(site: Site) -> Iterator[tuple[str, str, list[str]]]:

@@ -9,7 +9,7 @@ import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 from urllib.parse import urlsplit
 
 import msgspec
@@ -19,10 +19,9 @@ from releaser.releases.venv import label_version
 
 #: The kinds of sources that uv.lock knows (uv 0.13); the last four are directories and files beside the project.
 SourceKind = Literal["registry", "git", "url", "virtual", "editable", "directory", "path"]
-_KINDS: tuple[SourceKind, ...] = ("registry", "git", "url", "virtual", "editable", "directory", "path")
+_KINDS: tuple[SourceKind, ...] = get_args(SourceKind)
 #: The commands that make the first lock.
 FIRST_LOCK = "With the installed versions: `releaser init --from-venv`, or `releaser init --from-requirements FILE`."
-_LOCAL = ("virtual", "editable", "directory", "path")
 _CONFLICT = re.compile(r"(<{7}|={7}|>{7}|\|{7})( |$)")
 _USER = re.compile(r"(?<=://)[^/@]*@")
 _BYTE_ORDER_MARK = "\ufeff"
@@ -49,7 +48,7 @@ class Source(msgspec.Struct, frozen=True):
     @property
     def is_local(self) -> bool:
         """True if the package lies beside the project."""
-        return self.kind in _LOCAL
+        return self.kind in _KINDS[3:]
 
 
 def without_users(text: str) -> str:
@@ -63,13 +62,17 @@ class Package(msgspec.Struct, frozen=True):
     name: str
     version: str
     source: Source
-    hashes: frozenset[str] = frozenset()
     upload_time: str = ""
     markers: tuple[str, ...] = ()
     #: The names of its files, with their hashes.
     files: frozenset[tuple[str, str]] = frozenset()
     #: The names of the packages that it needs.
     needs: frozenset[str] = frozenset()
+
+    @property
+    def hashes(self) -> frozenset[str]:
+        """The hashes of its files."""
+        return frozenset(digest for _, digest in self.files)
 
     @property
     def label(self) -> str:
@@ -83,10 +86,15 @@ class Package(msgspec.Struct, frozen=True):
 
 
 class Lock(msgspec.Struct, frozen=True, dict=True):
-    """The packages of a lock, in its order."""
+    """The packages of a lock, in its order, and its text."""
 
     packages: tuple[Package, ...]
-    sha256: str
+    text: str = ""
+
+    @functools.cached_property
+    def sha256(self) -> str:
+        """The hash of its text."""
+        return hashlib.sha256(self.text.encode()).hexdigest()
 
     @functools.cached_property
     def versions(self) -> Mapping[str, frozenset[str]]:
@@ -149,7 +157,7 @@ def _parse(text: str) -> Lock:
     packages = tuple(map(_read_package, content.get("package", [])))
     if not packages and "version" not in content:
         raise ValueError("it has no version")
-    return Lock(packages, hashlib.sha256(text.encode()).hexdigest())
+    return Lock(packages, text)
 
 
 def _read_package(entry: Mapping[str, Any]) -> Package:
@@ -160,7 +168,6 @@ def _read_package(entry: Mapping[str, Any]) -> Package:
         name=entry["name"],
         version=str(entry.get("version", "")),
         source=_read_source(entry.get("source", {})),
-        hashes=frozenset(file["hash"] for file in files if "hash" in file),
         upload_time=max((str(file["upload-time"]) for file in files if "upload-time" in file), default=""),
         markers=tuple(entry.get("resolution-markers", ())),
         files=frozenset((_name_file(file), file["hash"]) for file in files if "hash" in file),

@@ -60,7 +60,6 @@ class Plan(msgspec.Struct, frozen=True):
     """
 
     lock: Lock
-    lock_text: str
     python: str
     python_version: str
     changes: tuple[PackageChange, ...] | None = None
@@ -83,7 +82,7 @@ class LiveVenv(msgspec.Struct, frozen=True):
     """The live venv as it is compared with a lock, with its own; `python_version` is empty if Python does not start."""
 
     venv: Path
-    lock: Path
+    lock: Lock
     python_version: str
     installed: Mapping[str, str]
 
@@ -91,7 +90,7 @@ class LiveVenv(msgspec.Struct, frozen=True):
 def read_live_venv(site: Site, live: Release) -> LiveVenv:
     """Return the facts about the live release that a resolution needs."""
     version = ask_python_version(site, find_python(live.venv))
-    return LiveVenv(live.venv, live.lock, version, list_installed(live.venv))
+    return LiveVenv(live.venv, read_lock(live.lock), version, list_installed(live.venv))
 
 
 class _SyncChange(msgspec.Struct):
@@ -195,8 +194,6 @@ class _Task(msgspec.Struct, frozen=True):
     python: str
     mark: str
     before: Baseline
-    #: The content of uv.lock in the tree.
-    committed: str
     asked: list[str] = []
     #: The packages that the index has lost, with their versions.
     lost: dict[str, str] = {}
@@ -209,11 +206,6 @@ class _Task(msgspec.Struct, frozen=True):
     def path(self) -> Path:
         """The lock in the tree."""
         return self.tree / "uv.lock"
-
-    @property
-    def is_same_python(self) -> bool:
-        """True if the live venv has the interpreter of the candidate, so that both can be compared."""
-        return bool(self.live.python_version) and Path(self.python).is_relative_to(self.live.venv)
 
     def ask(self, *words: str, index: Path | None = None) -> Finished:
         """Run uv, also with an index of what its own has lost. Raises BuildError after too many questions."""
@@ -244,9 +236,8 @@ def resolve(site: Site, tree: Path, live: LiveVenv, rules: Rules, *, mark: str) 
     Raises BuildError if there is no solution, or the index cannot be reached.
     """
     python, version = choose_python(site, tree, live, mark=mark)
-    committed = (tree / "uv.lock").read_text(encoding="utf-8")
-    before = Baseline(live.installed, read_lock(live.lock), read_lock(tree / "uv.lock"))
-    task = _Task(site, tree, live, python, mark, before, committed)
+    before = Baseline(live.installed, live.lock, read_lock(tree / "uv.lock"))
+    task = _Task(site, tree, live, python, mark, before)
     is_deployed = rules.choose(before.committed.names) == frozenset()
     if is_deployed:
         require_fitting_lock(site, tree, python, mark=mark)
@@ -257,7 +248,6 @@ def resolve(site: Site, tree: Path, live: LiveVenv, rules: Rules, *, mark: str) 
         skipped = _explain(task, rules)
     return Plan(
         read_lock(task.path),
-        task.path.read_text(encoding="utf-8"),
         python,
         version,
         changes,
@@ -304,15 +294,13 @@ def _upgrade(task: _Task, rules: Rules) -> tuple[Rules, tuple[PackageChange, ...
 def _explain_unfit(rules: Rules, error: BuildError) -> BuildError:
     """Return the error of a resolution without the versions that cannot be installed here."""
     names = [f"{name} {version} {why}" for name, found in rules.unfit.items() for version, why in found.items()]
-    message = f"No other version fits: {join_few(names)}. {error.message}"
-    return BuildError(
-        message, f"Allow another version: see `upgrade` and `releaser status`. {error.advice}", output=error.output
-    )
+    advice = f"Allow another version: see `upgrade` and `releaser status`. {error.advice}"
+    return BuildError(f"No other version fits: {join_few(names)}. {error.message}", advice, output=error.output)
 
 
 def _find_required(task: _Task, rules: Rules) -> dict[str, str]:
     """Return the packages that the project itself wants at an older version than its lock has, with that version."""
-    task.path.write_text(task.committed, encoding="utf-8")
+    task.path.write_text(task.before.committed.text, encoding="utf-8")
     if task.ask("lock").status != 0:
         return {}
     lock = read_lock(task.path)
@@ -324,12 +312,12 @@ def _compare(task: _Task) -> tuple[PackageChange, ...] | None:
 
     Raises BuildError if something cannot be installed.
     """
-    venv = task.live.venv if task.is_same_python else task.tree / ".no-venv"
-    python = "" if task.is_same_python else task.python
+    is_same_python = bool(task.live.python_version) and Path(task.python).is_relative_to(task.live.venv)
+    venv = task.live.venv if is_same_python else task.tree / ".no-venv"
     task.asked.append("sync")
-    lock = read_lock(task.path)
-    changes = compare_with_venv(task.site, task.tree, venv, lock, mark=task.mark, python=python)
-    return changes if task.is_same_python else None
+    python = "" if is_same_python else task.python
+    changes = compare_with_venv(task.site, task.tree, venv, mark=task.mark, python=python)
+    return changes if is_same_python else None
 
 
 def _lock_within(task: _Task, rules: Rules) -> None:
@@ -341,19 +329,19 @@ def _lock_within(task: _Task, rules: Rules) -> None:
     bounds, committed = make_bounds(rules, task.before), task.before.committed
     may_start_again = any(package.source.commit for name in rules.holders for package in committed.find(name))
     try:
-        bounds, between = _lock_from(task, task.committed, bounds, rules)
+        bounds, between = _lock_from(task, committed, bounds, rules)
     except BuildError:
         if not may_start_again:
             require_free_of_holds(task, rules)
             raise
         between = sorted(rules.holders)  # the lock of the live release may have a solution
     if between and may_start_again:
-        bounds, between = _lock_from(task, task.live.lock.read_text(encoding="utf-8"), bounds, rules)
+        bounds, between = _lock_from(task, task.live.lock, bounds, rules)
     if between:
         raise _explain_holds(between, rules)
 
 
-def _lock_from(task: _Task, text: str, bounds: dict[str, Bound], rules: Rules) -> tuple[dict[str, Bound], list[str]]:
+def _lock_from(task: _Task, lock: Lock, bounds: dict[str, Bound], rules: Rules) -> tuple[dict[str, Bound], list[str]]:
     """Upgrade a lock within bounds; return the bounds that were needed, and the packages that do not keep to them.
 
     A package on hold stays as it is until a version newer than those on hold appears. uv first skips those versions; a
@@ -361,7 +349,7 @@ def _lock_from(task: _Task, text: str, bounds: dict[str, Bound], rules: Rules) -
     """
     between = list[str]()
     for _ in range(1 + len(rules.skipped)):
-        _lock(task, text, bounds, rules)
+        _lock(task, lock, bounds, rules)
         between = find_between(rules, read_lock(task.path), task.before)
         if not between:
             break
@@ -370,16 +358,15 @@ def _lock_from(task: _Task, text: str, bounds: dict[str, Bound], rules: Rules) -
     return bounds, between
 
 
-def _lock(task: _Task, text: str, bounds: dict[str, Bound], rules: Rules) -> None:
+def _lock(task: _Task, lock: Lock, bounds: dict[str, Bound], rules: Rules) -> None:
     """Upgrade a lock within bounds. Raises BuildError.
 
     A package that must stay is given to uv by an index of releaser if its own has lost that version; the entry of the
     lock stays as it was.
     """
-    task.path.write_text(text, encoding="utf-8")
+    task.path.write_text(lock.text, encoding="utf-8")
     bounds, age = _bound_by_age(task, bounds | dict.fromkeys(task.stuck, AS_LOCKED), rules)
-    names, done, missing = read_lock(task.path).names, set[str](), set[str]()
-    only = rules.choose(names)
+    names, only, done, missing = lock.names, rules.choose(lock.names), set[str](), set[str]()
     with tempfile.TemporaryDirectory(prefix=task.site.paths.temporary_prefix) as place:
         index = Path(place)
         finished = task.ask(*lock_arguments(names, bounds, only), *age)
@@ -402,8 +389,8 @@ def _lock(task: _Task, text: str, bounds: dict[str, Bound], rules: Rules) -> Non
         if finished.status != 0:
             raise explain_resolution(finished, rules)
         if age:
-            before = [text, task.live.lock.read_text(encoding="utf-8")]
-            task.path.write_text(put_back(task.path.read_text(encoding="utf-8"), before, index.name), encoding="utf-8")
+            text = task.path.read_text(encoding="utf-8")
+            task.path.write_text(put_back(text, [lock.text, task.live.lock.text], index.name), encoding="utf-8")
             finished = task.ask("lock")  # it takes the lock as it is, or says why not
             if finished.status != 0:
                 raise explain_resolution(finished, rules)
@@ -482,14 +469,13 @@ def _explain(task: _Task, rules: Rules) -> tuple[Skipped, ...]:
     )
     if not is_limited:
         return tuple(task.stuck.values())
-    chosen = task.path.read_text(encoding="utf-8")
     lock, names = read_lock(task.path), task.before.committed.names
-    task.path.write_text(task.committed, encoding="utf-8")
+    task.path.write_text(task.before.committed.text, encoding="utf-8")
     # Only to explain what is skipped: no code of a package that is on hold runs for that.
     words = [*lock_arguments(names, dict.fromkeys(task.stuck, AS_LOCKED)), "--no-build", "--python", task.python]
     newest = task.site.run_uv(*words, cwd=task.tree, mark=task.mark, check=False)
     text = task.path.read_text(encoding="utf-8")
-    task.path.write_text(chosen, encoding="utf-8")
+    task.path.write_text(lock.text, encoding="utf-8")
     skipped = explain_skipped(rules, lock, parse_lock(text)) if newest.status == 0 else ()
     stays = {**rules.floors, **task.stays}
     explained = (each for name in sorted(stays) for each in _explain_stay(task, rules, lock, name, stays[name]))
@@ -541,7 +527,7 @@ def require_free_of_holds(task: _Task, rules: Rules) -> None:
     if not held:
         return
     try:
-        _lock(task, task.committed, make_bounds(free, task.before), free)
+        _lock(task, task.before.committed, make_bounds(free, task.before), free)
     except BuildError:
         return
     lock, installed = read_lock(task.path), task.before.installed
@@ -568,7 +554,7 @@ def resolve_part(  # noqa: PLR0913 - all that a resolution needs
     path, text, versions = tree / "uv.lock", (tree / "uv.lock").read_text(encoding="utf-8"), whole.lock.versions
     plain = {name for name, version in before.items() if is_pinnable(whole.lock, name, version)}
     if before.keys() - part <= plain:
-        text = whole.lock_text
+        text = whole.lock.text
     known, missing = {*parse_lock(text).names, *before}, list[str]()
     for change in whole.changes or ():
         version = change.old or change.new or ""
@@ -588,10 +574,9 @@ def resolve_part(  # noqa: PLR0913 - all that a resolution needs
         part = [name for name in before if name in part and lock.versions.get(name) == versions[name]]
     else:
         raise explain_resolution(finished, Rules())
-    changes = compare_with_venv(site, tree, venv, lock, mark=mark)
+    changes = compare_with_venv(site, tree, venv, mark=mark)
     held = (whole.held | before.keys()) - {change.name for change in changes}
-    text = path.read_text(encoding="utf-8")
-    return msgspec.structs.replace(whole, lock=lock, lock_text=text, changes=changes, held=held)
+    return msgspec.structs.replace(whole, lock=lock, changes=changes, held=held)
 
 
 def explain_python(live: Release, venv: LiveVenv, plan: Plan) -> str:
@@ -620,7 +605,7 @@ def resolve_same_versions(site: Site, tree: Path, live: LiveVenv, rules: Rules, 
     """
     stays = choose_kept_versions(rules, live.installed, read_lock(tree / "uv.lock"))
     plan = resolve(site, tree, live, msgspec.structs.replace(rules, stays=stays), mark=mark)
-    changes = compare_locks(read_lock(live.lock), plan.lock)  # uv compares no venv of another Python
+    changes = compare_locks(live.lock, plan.lock)  # uv compares no venv of another Python
     return msgspec.structs.replace(plan, changes=changes or None, skipped=(), holds=())
 
 
@@ -655,8 +640,8 @@ def explain_resolution(finished: Finished, rules: Rules) -> BuildError:
     return BuildError(message, advice, output=error.output)
 
 
-def compare_with_venv(  # noqa: PLR0913 - all that uv needs
-    site: Site, tree: Path, venv: Path, lock: Lock, *, mark: str, more: Sequence[str] = (), python: str = ""
+def compare_with_venv(
+    site: Site, tree: Path, venv: Path, *, mark: str, more: Sequence[str] = (), python: str = ""
 ) -> tuple[PackageChange, ...]:
     """Return what the lock of a tree would change in a venv, by `uv sync --dry-run`, but for changes of local packages.
 
@@ -672,7 +657,7 @@ def compare_with_venv(  # noqa: PLR0913 - all that uv needs
     except msgspec.MsgspecError as error:
         message = f"uv did not say what the lock changes ({error})."
         raise BuildError(message, f"Check `{site.uv} --version`: releaser needs 0.13 or newer.") from error
-    changes, installed = sync.changes, list_installed(venv)
+    lock, changes, installed = read_lock(tree / "uv.lock"), sync.changes, list_installed(venv)
     gone = {change.name: change.version or "" for change in changes if change.action == "uninstalled"}
     before = {name: installed.get(name, version) for name, version in gone.items()}
     if sync.action == "replace":  # the Python was upgraded in place: uv would install everything again

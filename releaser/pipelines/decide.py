@@ -237,7 +237,7 @@ def _choose_stage(  # noqa: PLR0913 - all that a plan is made of
         key = make_key(site, same, target.code_key)
         if find_failed(run.store, key) is None and _find_rolled_back(run.store, key) is None:
             return same
-    (tree / "uv.lock").write_text(newest.lock_text, encoding="utf-8")
+    (tree / "uv.lock").write_text(newest.lock.text, encoding="utf-8")
     return newest
 
 

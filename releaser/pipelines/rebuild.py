@@ -19,7 +19,6 @@ from releaser.live.outlook import Outlook, foresee
 from releaser.packages.changes import compare_locks, describe_changes
 from releaser.packages.hand_made import find_edited_venv, list_work
 from releaser.packages.holds import Hold, find_held_code, list_holds
-from releaser.packages.lock import read_lock
 from releaser.packages.resolve import (
     Plan,
     choose_python,
@@ -110,13 +109,13 @@ def _decide(site: Site, run: SiteRun, python: str, outlook: Outlook, rules: Rule
 
 def _plan(site: Site, tree: Path, live: Release, python: str, rules: Rules, *, mark: str) -> tuple[Plan, str]:
     """Return the plan of the lock of the live release, and why its Python is another one; empty if it is the same."""
-    venv, lock, asked = read_live_venv(site, live), read_lock(live.lock), site
+    venv, asked = read_live_venv(site, live), site
     if python:
         chosen = msgspec.structs.replace(site.settings.site, python=python)
         asked = msgspec.structs.replace(site, settings=msgspec.structs.replace(site.settings, site=chosen))
-    text = live.lock.read_text(encoding="utf-8")
-    (tree / "uv.lock").write_text(text, encoding="utf-8")
-    plan = Plan(lock, text, *choose_python(asked, tree, venv, mark=mark))
+    lock = venv.lock
+    (tree / "uv.lock").write_text(lock.text, encoding="utf-8")
+    plan = Plan(lock, *choose_python(asked, tree, venv, mark=mark))
     reason = explain_python(live, venv, plan)
     if reason:
         require_lasting_python(site, tree, venv, plan, mark=mark)

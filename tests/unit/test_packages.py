@@ -670,6 +670,6 @@ def test_law_23_a_wheel_made_from_a_venv_has_programs_and_modes_as_they_were(tmp
 def test_law_11_another_python_has_a_reason(starts_as: str, python: str, version: str, reason: str) -> None:
     key = Key("code", "lock", "3.11.2")
     live = Release(Path("/v").parent, Manifest("20261120T000000Z", NOW, "built", key, "x"), State("good", 1))
-    venv = LiveVenv(live.venv, live.lock, starts_as, {})
-    plan = Plan(make_lock(""), "", python.replace("/v", str(live.venv)), version)
+    venv = LiveVenv(live.venv, make_lock(""), starts_as, {})
+    plan = Plan(make_lock(""), python.replace("/v", str(live.venv)), version)
     assert resolve.explain_python(live, venv, plan) == reason
