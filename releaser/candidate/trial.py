@@ -108,7 +108,7 @@ def try_candidate(
         shadow = _complete_shadow(site, shadow, directory / "venv", deployed)
         place = Place(site, shadow, directory / "venv", run.id, deployed)
         sealed = _build(run, repository, place, attempt.plan, live, install)
-        trial = Trial(attempt, directory, began, TestResult(False, "", "", 0), sealed)
+        trial = Trial(attempt, directory, began, TestResult(False, "", ""), sealed)
         trial = _test(run, repository, place, trial, live)
         if trial.tests.passed and not shadow.is_mounted:
             replace_shadow_paths(shadow, place.venv)
@@ -136,16 +136,18 @@ def _build(
         project, deployed = site.paths.project.relative_to(site.paths.top), place.deployed
         changed = find_changed(before, list_files(tree.top))
         changed = {path for path in changed if path.as_posix() not in tracked and not is_data(tree.top, path, project)}
-        site_files = [
-            path
-            for path in sorted(changed)
-            if path.as_posix() not in live_tracked
-            and is_site_file(site, deployed, path, by_installer=path in installed)
-        ]
-        put_back(site, tree.top, before, site_files)
+        written = (path for path in sorted(changed) if path.as_posix() not in live_tracked)
+        site_files = [path for path in written if is_site_file(site, deployed, path, by_installer=path in installed)]
+        if site_files:
+            paths = [str(site.paths.top / path) for path in site_files]
+            run.note(
+                "The build changed what lies untracked in the checkout and is no product of the live release: "
+                f"{join_few([f'`{path}`' for path in paths])}. The site's file stays. If the build makes it, run "
+                f"`rm {shlex.join(paths[:5])}`: the next release has it."
+            )
+            put_back(site, tree.top, before, site_files)
         if site_files and not shadow.is_mounted:
             redirect_links(shadow, site.paths.state)
-        _note_site_files(run, [str(site.paths.top / path) for path in site_files])
         products = keep_products(tree.top, changed.difference(site_files), directory)
         for path in [] if shadow.is_mounted else products:
             shadow.replace_paths(directory / BUILT / path)
@@ -160,15 +162,6 @@ def _build(
             names = join_few([path.name for path in shadow.strange])
             detail.append(f"tests do not see what other users may write: {names}")
         return close_venv(place, plan)
-
-
-def _note_site_files(run: Run, paths: list[str]) -> None:
-    if paths:
-        names = join_few([f"`{path}`" for path in paths])
-        run.note(
-            f"The build changed what lies untracked in the checkout and is no product of the live release: {names}. "
-            f"The site's file stays. If the build makes it, run `rm {shlex.join(paths[:5])}`: the next release has it."
-        )
 
 
 def _test(run: Run, repository: Repository, place: Place, trial: Trial, live: Release | None) -> Trial:
@@ -193,9 +186,8 @@ def _test(run: Run, repository: Repository, place: Place, trial: Trial, live: Re
             reasons = filter(None, [result.reason, f"the tests changed the venv: {join_few(changes)}"])
             result = msgspec.structs.replace(result, passed=False, reason="; ".join(reasons))
             advice = _WRITE_ELSEWHERE
-        trial = Trial(
-            trial.attempt, trial.directory, trial.began, result, trial.sealed, tuple(unapplied), tuple(applied), advice
-        )
+        found = {"tests": result, "unapplied": tuple(unapplied), "applied": tuple(applied), "advice": advice}
+        trial = msgspec.structs.replace(trial, **found)
         detail.append(trial.failure or "passed")
         detail.has_failed = bool(trial.failed_gate)
     replace_file(trial.directory / "tests.log", f"{escape_lines(result.output[-_LOGGED:])}\n".encode())
@@ -310,12 +302,8 @@ def _complete_shadow(site: Site, shadow: Shadow, venv: Path, deployed: Release |
 
 
 def _refuse_edited_files(site: Site, repository: Repository) -> None:
-    edited = [
-        path
-        for path in repository.state().changed
-        if path != site.paths.lockfile_in_tree and not (repository.top / path).is_symlink()
-    ]
-    if edited:
+    changed = (path for path in repository.state().changed if path != site.paths.lockfile_in_tree)
+    if edited := [path for path in changed if not (repository.top / path).is_symlink()]:
         names = join_few([f"`{path}`" for path in edited])
         message = f"The build changed {count(len(edited), 'tracked file')}: {names}."
         raise BuildError(message, "Let the build write to files that git ignores.")

@@ -41,11 +41,6 @@ _UV_TABLE = re.compile(r"^\[tool\.uv\].*$", re.MULTILINE)
 _ABSENT = re.compile(r"no versions? of ([\w.-]+?)(?:\[.*?\])?[=<>~ ]|([\w.-]+) was not found in")
 
 
-def _find_own_python(site: Site) -> Path | None:
-    pythons = [find_python(place) for place in (site.paths.link, site.paths.project / "venv")]
-    return next((python for python in pythons if ask_python_version(site, python)), None)
-
-
 def _list_packages(site: Site, python: Path, problems: list[Problem]) -> Iterable[Entry]:
     """Return the packages that a Python imports, and note what cannot be locked. Raises PreflightError."""
     try:
@@ -117,7 +112,9 @@ class FirstLock:
 
     def __init__(self, site: Site, tree: Path, venv: str | None, file: str | None, *, mark: str) -> None:
         self.tree, self.path, self.mark, self.is_file = tree, tree / "pyproject.toml", mark, file is not None
-        own, place = _find_own_python(site), Path(os.path.abspath(venv or ""))
+        pythons = map(find_python, (site.paths.link, site.paths.project / "venv"))
+        own = next((python for python in pythons if ask_python_version(site, python)), None)
+        place = Path(os.path.abspath(venv or ""))
         named = (find_python(place) if place.is_dir() else place) if venv else own or _SYSTEM_PYTHON
         self.asked = Requirements(site.paths.project)
         if file is not None:

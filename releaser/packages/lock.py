@@ -24,7 +24,6 @@ _KINDS: tuple[SourceKind, ...] = get_args(SourceKind)
 FIRST_LOCK = "With the installed versions: `releaser init --from-venv`, or `releaser init --from-requirements FILE`."
 _CONFLICT = re.compile(r"(<{7}|={7}|>{7}|\|{7})( |$)")
 _USER = re.compile(r"(?<=://)[^/@]*@")
-_BYTE_ORDER_MARK = "\ufeff"
 
 
 class Source(msgspec.Struct, frozen=True):
@@ -134,21 +133,11 @@ def parse_lock(text: str, source: str = "uv.lock") -> Lock:
     try:
         return _parse(text)
     except (tomllib.TOMLDecodeError, KeyError, TypeError, AttributeError, ValueError) as error:
-        message = f"{source} is not a lock of uv: {_explain_text(text) or error}."
+        marked = [number for number, line in enumerate(text.splitlines(), 1) if _CONFLICT.match(line)]
+        reason = f"line {marked[0]} is a conflict marker of git" if marked else error if text.strip() else "it is empty"
+        message = f"{source} is not a lock of uv: {reason}."
         advice = "Take an earlier one, run `uv lock`, and commit: `git checkout HEAD~ -- uv.lock`."
         raise refuse("wrong-lock", message, advice) from error
-
-
-def _explain_text(text: str) -> str:
-    """Return what a text is that people commit in the place of a lock; empty if that is not known."""
-    lines = text.splitlines()
-    if marked := [number for number, line in enumerate(lines, 1) if _CONFLICT.match(line)]:
-        return f"line {marked[0]} is a conflict marker of git"
-    if text.startswith("version https://git-lfs"):
-        return "it is a pointer of git-lfs, which has to be installed here, or must not track it"
-    if text.startswith(_BYTE_ORDER_MARK):
-        return "line 1 begins with a byte order mark"
-    return "" if text.strip() else "it is empty"
 
 
 @functools.lru_cache(maxsize=8)
