@@ -212,12 +212,8 @@ class _Task(msgspec.Struct, frozen=True):
         self.asked.append(words[0])
         if len(self.asked) > _QUESTIONS:
             message = f"In {_QUESTIONS} calls, uv has found no lock that can be installed here."
-            advice = "Run `uv lock --upgrade`, correct what it chooses, and commit the lock."
-            if self.stays:
-                lacking = join_few(sorted(self.stays))
-                message = f"In {_QUESTIONS} calls, uv has found no lock: the indexes lack versions of {lacking}."
-                advice = "Run `uv lock --upgrade`, and commit the lock, or correct the addresses of the indexes."
-            raise BuildError(message, advice)
+            lacking = f" The indexes lack versions of {join_few(sorted(self.stays))}." if self.stays else ""
+            raise BuildError(f"{message}{lacking}", "Run `uv lock --upgrade`, correct what it chooses, and commit.")
         lost, variables = [*index.iterdir()] if index else [], dict[str, str]()
         if index and lost:
             known = self.site.uv_variables  # an option would take their place
