@@ -63,10 +63,7 @@ class Place(msgspec.Struct, frozen=True):
 
 
 class Installer(Protocol):
-    """Puts packages into the venv of a candidate; without `has_project`, those alone that the project needs.
-
-    Raises ToolError.
-    """
+    """Puts packages into a candidate's venv; without `has_project`, those that the project needs. Raises ToolError."""
 
     def __call__(self, place: Place, *, has_project: bool = True) -> None:
         """Install. May be repeated."""
@@ -203,10 +200,7 @@ def explain_rebuild(base: Release | None, plan: Plan) -> str:
 
 
 def copy_venv(site: Site, base: Path, venv: Path, *, mark: str, shares_files: bool = False) -> None:
-    """Copy a venv; as hard links if both may share their files, which are read-only then.
-
-    Raises BuildError without room for it, and ToolError.
-    """
+    """Copy a venv; as hard links if both may share their files, read-only then. Raises BuildError and ToolError."""
     require_space(venv.parent, base, clones=shares_files)
     env = site.tool_environment(mark=mark)
     words = ["cp", "-al" if shares_files else "-a", "--", base, venv]

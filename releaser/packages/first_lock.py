@@ -178,10 +178,7 @@ class FirstLock:
         return text.lstrip()
 
     def _lock_asked(self) -> None:
-        """Lock all packages as the project's own, then without those that others need.
-
-        Raises PreflightError and ToolError.
-        """
+        """Lock all packages as direct ones, then without what others need. Raises PreflightError and ToolError."""
         names = {entry.name for entry in self.wanted} - self.declared.keys()
         self.direct = names
         self._lock()
@@ -226,10 +223,7 @@ class FirstLock:
         self.installed = list_synced(self.site, self.tree, str(self.python), mark=self.mark)
 
     def _try_lock(self, absent: Collection[str] = ()) -> process.Finished:
-        """Write both files, with the direct packages and all versions, but for absent ones.
-
-        Raises PreflightError and ToolError.
-        """
+        """Write both files, with all versions but those of absent packages. Raises PreflightError and ToolError."""
         self.path.unlink(missing_ok=True)  # a commit may have a link there
         self.path.write_text(self._add_constraints(), "utf-8")
         chosen = [entry for entry in self.wanted if entry.name in self.direct.difference(absent)]

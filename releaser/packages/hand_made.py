@@ -117,10 +117,7 @@ def describe_patches(venv: Path) -> str:
 
 
 def describe_new_packages(site: Site, *, mark: str) -> str:
-    """Return a sentence that names what default groups of uv would add to the venv; empty if that is nothing.
-
-    Raises BuildError and PreflightError.
-    """
+    """Return a sentence on what uv's default groups would add to the venv; empty if nothing. Raises BuildError."""
     if not site.settings.site.default_groups:
         return ""
     with _without_state(site) as site:

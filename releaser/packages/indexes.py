@@ -20,10 +20,7 @@ _MIRROR = "Does this host have its own mirror, in `UV_DEFAULT_INDEX` or a `uv.to
 
 
 class Move(msgspec.Struct, frozen=True):
-    """A package that comes from elsewhere than before; from and to the same place if its files are others.
-
-    `is_same_version` is False if its version changes, too.
-    """
+    """A package from elsewhere than before, or with other files; of a new version if not `is_same_version`."""
 
     name: str
     version: str
@@ -65,10 +62,7 @@ def find_moves(known: Sequence[Lock], committed: Lock, lock: Lock) -> list[Move]
 
 
 def has_accepted_moves(committed: Lock, lock: Lock) -> bool:
-    """Return True if a lock has other files of a version, or another index that the committed one names, too.
-
-    An index that it does not name may be a mirror of the host.
-    """
+    """Return True if a lock has other files of a version, or another index that the committed one names."""
     places = {package.source.place for package in committed.packages}
     return any(move.is_same_version and move.after in places for move in find_moves([committed], committed, lock))
 

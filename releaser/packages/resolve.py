@@ -123,10 +123,7 @@ def group_arguments(site: Site) -> list[str]:
 
 
 def choose_python(site: Site, tree: Path, live: LiveVenv | None, *, mark: str) -> tuple[str, str]:
-    """Return the path and version of the interpreter for a release: that of the live venv while it fits.
-
-    Raises BuildError if uv finds none.
-    """
+    """Return path and version of the interpreter for a release: that of the live venv if it fits. Raises BuildError."""
     request = [site.settings.site.python] if site.settings.site.python else []
     words = ["python", "find", "--no-python-downloads", *request]
     variables = {"UV_PROJECT_ENVIRONMENT": str(tree / ".no-venv")}
@@ -153,10 +150,7 @@ def choose_python(site: Site, tree: Path, live: LiveVenv | None, *, mark: str) -
 
 
 def read_constraints(site: Site, project: Path) -> dict[str, str]:
-    """Return the bounds of the file of the setting `constraints`, by package; that of git is in a copy of the project.
-
-    Raises PreflightError.
-    """
+    """Return the bounds of `constraints`, by package; of a file in git, those here. Raises PreflightError."""
     name = site.settings.versions.constraints
     if not name:
         return {}
@@ -227,10 +221,7 @@ class _Task(msgspec.Struct, frozen=True):
 
 
 def resolve(site: Site, tree: Path, live: LiveVenv, rules: Rules, *, mark: str) -> Plan:
-    """Upgrade uv.lock in a tree, within the rules, and compare it with the live venv.
-
-    Raises BuildError if there is no solution, or the index cannot be reached.
-    """
+    """Upgrade uv.lock in a tree, within the rules, and compare it with the live venv. Raises BuildError."""
     python, version = choose_python(site, tree, live, mark=mark)
     before = Baseline(live.installed, live.lock, read_lock(tree / "uv.lock"))
     task = _Task(site, tree, live, python, mark, before)
@@ -304,10 +295,7 @@ def _find_required(task: _Task, rules: Rules) -> dict[str, str]:
 
 
 def _compare(task: _Task) -> tuple[PackageChange, ...] | None:
-    """Return what changes in the live venv; None with another Python, for which uv only looks for files.
-
-    Raises BuildError if something cannot be installed.
-    """
+    """Return what changes in the live venv; None with another Python. Raises BuildError if uv lacks a file for it."""
     is_same_python = bool(task.live.python_version) and Path(task.python).is_relative_to(task.live.venv)
     venv = task.live.venv if is_same_python else task.tree / ".no-venv"
     task.asked.append("sync")
@@ -663,10 +651,7 @@ def compare_with_venv(
 
 
 def list_synced(site: Site, tree: Path, python: str, *, mark: str) -> dict[str, str]:
-    """Return what the lock of a tree installs into a new venv, each with its version; empty for one to be built.
-
-    Raises ToolError.
-    """
+    """Return what a lock installs into a new venv, with versions; empty for one to be built. Raises ToolError."""
     changes = _preview_sync(site, tree, tree / ".no-venv", python, mark=mark).changes
     return {change.name: change.version or "" for change in changes}
 
