@@ -100,15 +100,11 @@ def _bind(source: Path, target: Path, *, is_read_only: bool = False) -> list[str
     """Return the commands that mount a file or directory at another place; what is mounted below it comes along."""
     lines = [shlex.join(["mount", "--rbind", str(source), str(target)])]
     if is_read_only:  # takes a second call, for each mount
-        for mount in (source, *_list_mounts_below(source)):
+        words = [line.split() for line in Path("/proc/self/mountinfo").read_text(encoding="utf-8").splitlines()]
+        mounts = {Path(fields[4].replace("\\040", " ")) for fields in words} - {source}
+        for mount in (source, *sorted(mount for mount in mounts if mount.is_relative_to(source))):
             lines.append(shlex.join(["mount", "-o", "remount,bind,ro", str(target / mount.relative_to(source))]))
     return lines
-
-
-def _list_mounts_below(directory: Path) -> list[Path]:
-    words = [line.split() for line in Path("/proc/self/mountinfo").read_text(encoding="utf-8").splitlines()]
-    mounts = [Path(fields[4].replace("\\040", " ")) for fields in words]
-    return sorted(mount for mount in mounts if mount != directory and mount.is_relative_to(directory))
 
 
 def can_mount(site: Site, directory: Path, target: Path) -> bool:

@@ -71,11 +71,6 @@ class Trial(msgspec.Struct, frozen=True):
     advice: str = ""
 
     @property
-    def venv(self) -> Path:
-        """The environment."""
-        return self.directory / "venv"
-
-    @property
     def failed_gate(self) -> str:
         """The gate that the candidate failed; empty if it passed."""
         is_waiting = self.unapplied and self.attempt.site.settings.live.migrations == "refuse"

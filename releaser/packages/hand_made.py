@@ -216,8 +216,7 @@ def find_new_work(live: Release, known: Collection[str]) -> list[Problem]:
 
 def find_edited_venv(live: Release, faults: Iterable[Difference]) -> list[Problem]:
     """Return a problem that names what a person has put into the live venv, and changed in it."""
-    edits = list_work(live, faults)
-    if not edits:
+    if not (edits := list_work(live, faults)):
         return []
     message = f"The live release was edited: {join_few(edits, 3)}."
     advice = "Add what you need to pyproject.toml; `releaser update --force` builds from the lock, without the rest."

@@ -646,7 +646,12 @@ def compare_with_venv(
     before = {name: installed.get(name, version) for name, version in gone.items()}
     if sync.action == "replace":  # the Python was upgraded in place: uv would install everything again
         before = installed
-    after = {change.name: _label(lock, change) for change in changes if change.action == "installed"}
+    after = dict[str, str]()
+    for change in (
+        change for change in changes if change.action == "installed"
+    ):  # uv names no version of one to be built
+        labels = [each.label for each in lock.find(change.name) if change.version in (None, each.version)]
+        after[change.name] = labels[0] if labels else change.version or ""
     return compare_versions(before, after, lock.local & after.keys(), lock.direct)  # installed again each time: no news
 
 
@@ -662,10 +667,3 @@ def _preview_sync(site: Site, tree: Path, venv: Path, python: str, more: Sequenc
     variables = {"UV_PROJECT_ENVIRONMENT": str(venv)}
     finished = site.run_uv(*words, "--python", python, cwd=tree, mark=mark, variables=variables)
     return msgspec.json.decode(finished.stdout, type=_SyncReport).sync
-
-
-def _label(lock: Lock, change: _SyncChange) -> str:
-    """Return what the lock calls a package that uv would install: uv names no version of one to be built."""
-    packages = lock.find(change.name)
-    labels = [package.label for package in packages if change.version in (None, package.version)]
-    return labels[0] if labels else change.version or ""
