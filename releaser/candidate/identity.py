@@ -101,12 +101,10 @@ def choose_ready(site: Site, store: Store, key: Key, target: Target, *, may_retu
     That one is newer than the live one, else a rollback from it would go forward, and put nothing on hold. Migrations
     are asked about by building again, if a rollback has left any: a person may have reversed them.
     """
-    may_return = may_return and not any(each.manifest.migrations for each in store.releases if each.state.left_by)
-    live = store.live
-    good = [
-        each for each in store.releases if each.may_return and each.state.order and live and each.age_key > live.age_key
-    ]
-    ready = [each for each in store.releases if each.state.state == "ready"] + (good if may_return else [])
+    live, ready = store.live, [each for each in store.releases if each.state.state == "ready"]
+    if may_return and not any(each.manifest.migrations for each in store.releases if each.state.left_by):
+        good = (each for each in store.releases if each.may_return and each.state.order)
+        ready += [each for each in good if live and each.age_key > live.age_key]
     return next((release for release in ready if not explain_outdated(site, release, key, target)), None)
 
 

@@ -20,11 +20,8 @@ def compare_versions(
 ) -> tuple[PackageChange, ...]:
     """Return the packages that differ, sorted by name, the direct ones first; those in `without` do not count."""
     names = sorted((before.keys() | after.keys()) - without, key=lambda name: (name not in direct, name))
-    return tuple(
-        PackageChange(name, before.get(name), after.get(name), name_bump(before.get(name), after.get(name)))
-        for name in names
-        if before.get(name) != after.get(name)
-    )
+    pairs = ((name, before.get(name), after.get(name)) for name in names)
+    return tuple(PackageChange(name, old, new, name_bump(old, new)) for name, old, new in pairs if old != new)
 
 
 def compare_releases(before: Release | None, after: Release) -> tuple[PackageChange, ...]:
@@ -35,10 +32,8 @@ def compare_releases(before: Release | None, after: Release) -> tuple[PackageCha
 
 def compare_locks(before: Lock | None, after: Lock) -> tuple[PackageChange, ...]:
     """Return the packages that differ between two locks; several versions of one are joined."""
-    old, new = (
-        {name: ", ".join(sorted(versions)) for name, versions in lock.versions.items()} if lock else {}
-        for lock in (before, after)
-    )
+    texts = [before.versions if before else {}, after.versions]
+    old, new = ({name: ", ".join(sorted(versions)) for name, versions in each.items()} for each in texts)
     return compare_versions(old, new, after.local, after.direct)
 
 

@@ -85,11 +85,8 @@ def require_fitting_lock(site: Site, tree: Path, python: str, *, mark: str) -> N
     if locked.status != 0:
         error, refusal = failure(locked), explain_refusal(locked.output)
         if not is_conflict(locked) or refusal is not None:
-            message, advice = refusal or (
-                f"The lock could not be checked: {error.message}",
-                "The next run tries again.",
-            )
-            raise BuildError(message, advice, output=error.output)
+            refusal = refusal or (f"The lock could not be checked: {error.message}", "The next run tries again.")
+            raise BuildError(*refusal, output=error.output)
         reason = error.message.rstrip(".")
     else:
         old, new = before.decode(), after.decode()

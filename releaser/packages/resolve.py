@@ -215,9 +215,8 @@ class _Task(msgspec.Struct, frozen=True):
             links = self.site.find_links(self.tree)
             variables["UV_FIND_LINKS"] = ",".join([*map(str, lost), *links])  # of a project without an index
             variables["UV_NO_SOURCES_PACKAGE"] = " ".join(path.name for path in lost)  # they may name an index
-        return self.site.run_uv(
-            *words, "--python", self.python, cwd=self.tree, mark=self.mark, check=False, variables=variables
-        )
+        more = ("--python", self.python)
+        return self.site.run_uv(*words, *more, cwd=self.tree, mark=self.mark, check=False, variables=variables)
 
 
 def resolve(site: Site, tree: Path, live: LiveVenv, rules: Rules, *, mark: str) -> Plan:
@@ -233,6 +232,7 @@ def resolve(site: Site, tree: Path, live: LiveVenv, rules: Rules, *, mark: str) 
     else:
         rules, changes = _upgrade(task, rules)
         skipped = _explain(task, rules)
+    unfit = ((name, label, why) for name, reasons in rules.unfit.items() for label, why in reasons.items())
     return Plan(
         read_lock(task.path),
         python,
@@ -240,11 +240,7 @@ def resolve(site: Site, tree: Path, live: LiveVenv, rules: Rules, *, mark: str) 
         changes,
         skipped,
         frozenset(rules.holders) - {change.name for change in changes or ()},
-        tuple(
-            VersionHold(name=name, version=label, by="index", reason=reason, since=now())
-            for name, reasons in rules.unfit.items()
-            for label, reason in reasons.items()
-        ),
+        tuple(VersionHold(name=name, version=label, by="index", reason=why, since=now()) for name, label, why in unfit),
         task.lost,
     )
 
@@ -448,10 +444,8 @@ def _require_indexes(task: _Task, missing: Collection[str], finished: Finished) 
 
 def _explain(task: _Task, rules: Rules) -> tuple[Skipped, ...]:
     """Return what is newer and not taken, and what stays although the index lacks it, each with the reason."""
-    is_limited = (
-        rules.holders or rules.cutoff or rules.choose([]) is not None or make_bounds(rules, task.before) or task.stays
-    )
-    if not is_limited:
+    has_rules = rules.holders or rules.cutoff or rules.choose([]) is not None or make_bounds(rules, task.before)
+    if not (has_rules or task.stays):
         return tuple(task.stuck.values())
     lock, names = read_lock(task.path), task.before.committed.names
     task.path.write_text(task.before.committed.text, encoding="utf-8")
@@ -647,9 +641,8 @@ def compare_with_venv(
     if sync.action == "replace":  # the Python was upgraded in place: uv would install everything again
         before = installed
     after = dict[str, str]()
-    for change in (
-        change for change in changes if change.action == "installed"
-    ):  # uv names no version of one to be built
+    coming = (change for change in changes if change.action == "installed")
+    for change in coming:  # uv names no version of one to be built
         labels = [each.label for each in lock.find(change.name) if change.version in (None, each.version)]
         after[change.name] = labels[0] if labels else change.version or ""
     return compare_versions(before, after, lock.local & after.keys(), lock.direct)  # installed again each time: no news

@@ -97,9 +97,8 @@ class Rules(msgspec.Struct, frozen=True):
         if not self.alone and self.level not in ("none", "security"):
             return None
         levels = {name: self.find_level(name) for name in self.alone or names}
-        return frozenset(
-            name for name, level in levels.items() if level != "none" and (level != "security" or self.bound_fix(name))
-        )
+        moving = (name for name, level in levels.items() if level != "none")
+        return frozenset(name for name in moving if levels[name] != "security" or self.bound_fix(name))
 
     def find_refused(self, name: str) -> frozenset[str]:
         """Return the versions of a package that are on hold or cannot be installed here."""
@@ -173,12 +172,9 @@ def follow_people(rules: Rules, lowered: Mapping[str, str], installed: Mapping[s
     """Return the rules for packages that a commit of a person has lowered: the versions that they had are on hold."""
     left = {name: installed[name] for name, version in lowered.items() if installed.get(name, version) != version}
     skipped = {name: rules.skipped.get(name, frozenset()) | {version} for name, version in left.items()}
-    return msgspec.structs.replace(
-        rules,
-        skipped={**rules.skipped, **skipped},
-        holders=dict.fromkeys(left, _HOLDERS["commit"]) | dict(rules.holders),
-        lowered={name: lowered[name] for name in left},
-    )
+    skipped, holders = {**rules.skipped, **skipped}, dict.fromkeys(left, _HOLDERS["commit"]) | dict(rules.holders)
+    lowered = {name: lowered[name] for name in left}
+    return msgspec.structs.replace(rules, skipped=skipped, holders=holders, lowered=lowered)
 
 
 def find_floors(rules: Rules, before: Baseline) -> dict[str, str]:
@@ -252,10 +248,8 @@ def _bound_by_level(rules: Rules, name: str, before: Baseline) -> str | None:
     """Return the bound of a package by its level, in relation to the newest version that is live or in the lock."""
     level, labels = rules.find_level(name), before.committed.versions.get(name, frozenset())
     newest = newest_of({*labels, before.installed.get(name, "")})
-    fix = rules.fixes.get(name)
-    if (bound := rules.bound_fix(name)) and not any(
-        name_bump(label, fix) in _BEYOND.get(level, ()) for label in labels
-    ):
+    bumps = {name_bump(label, rules.fixes.get(name)) for label in labels}
+    if (bound := rules.bound_fix(name)) and bumps.isdisjoint(_BEYOND.get(level, ())):
         return bound
     is_still = level in ("none", "security")
     if level == "all" or newest is None or not labels or (is_still and name not in rules.levels):
