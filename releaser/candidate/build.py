@@ -22,7 +22,14 @@ from releaser.packages.resolve import Plan, group_arguments
 from releaser.releases.lease import install_startup_module, remove_startup_module
 from releaser.releases.release import BUILT, EXPORT, Release, list_files
 from releaser.releases.sealed import Sealed, take_seal
-from releaser.releases.venv import find_python, find_site_packages, is_relocatable, join_records, read_records
+from releaser.releases.venv import (
+    find_python,
+    find_site_packages,
+    is_relocatable,
+    join_records,
+    read_config,
+    read_records,
+)
 from releaser.releases.verify import find_live_damage, list_damage
 from releaser.site.site import UV_TIMEOUT, Site
 from releaser.system import process
@@ -56,10 +63,7 @@ class Place(msgspec.Struct, frozen=True):
 
 
 class Installer(Protocol):
-    """Puts packages into the venv of a candidate; without `has_project`, those alone that the project needs.
-
-    Raises ToolError.
-    """
+    """Puts packages into a candidate's venv; without `has_project`, those that the project needs. Raises ToolError."""
 
     def __call__(self, place: Place, *, has_project: bool = True) -> None:
         """Install. May be repeated."""
@@ -141,7 +145,9 @@ def build_venv(place: Place, plan: Plan, base: Release | None, install: Installe
             install_startup_module(venv)
             _run_before_build(place, install)
             install(place)
-            if is_relocatable(venv) and not (clones and _misses_files(venv)):
+            files = join_records(read_records(venv).values()) if clones else ()
+            # uv deletes a file with a package, although another one owns it, too.
+            if is_relocatable(venv) and all(os.path.lexists(f"{venv}/{path}") for path in files):
                 break
         else:
             raise ToolError("uv has replaced the environment of the candidate by another one.")
@@ -167,18 +173,9 @@ def _begin_venv(place: Place, plan: Plan, base: Release | None, *, clones: bool)
         return
     require_space(venv.parent, base.venv if base else None, clones=False)
     words = ["venv", "--relocatable", "--no-project", "--python", plan.python]
-    words += ["--system-site-packages"] if base and _sees_system_packages(base.venv) else []
+    sees_system = base is not None and "include-system-site-packages = true" in read_config(base.venv).lower()
+    words += ["--system-site-packages"] if sees_system else []
     site.run_uv(*words, venv, cwd=place.shadow.project, mark=place.mark)
-
-
-def _misses_files(venv: Path) -> bool:
-    """Return True if a file of a package is gone: uv has deleted it with another package that owned it, too."""
-    return any(not os.path.lexists(f"{venv}/{path}") for path in join_records(read_records(venv).values()))
-
-
-def _sees_system_packages(venv: Path) -> bool:
-    config = (venv / "pyvenv.cfg").read_text(encoding="utf-8") if (venv / "pyvenv.cfg").exists() else ""
-    return "include-system-site-packages = true" in config.lower()
 
 
 def may_clone(place: Place, base: Release, plan: Plan) -> bool:
@@ -203,24 +200,17 @@ def explain_rebuild(base: Release | None, plan: Plan) -> str:
 
 
 def copy_venv(site: Site, base: Path, venv: Path, *, mark: str, shares_files: bool = False) -> None:
-    """Copy a venv; as hard links if both may share their files, which are read-only then.
-
-    Raises BuildError without room for it, and ToolError.
-    """
+    """Copy a venv; as hard links if both may share their files, read-only then. Raises BuildError and ToolError."""
     require_space(venv.parent, base, clones=shares_files)
     env = site.tool_environment(mark=mark)
-    modes = (["-al"], ["-a"]) if shares_files else (["-a"],)
-    for number, mode in enumerate(modes, 1):
-        try:
-            process.run(
-                ["cp", *mode, "--", base, venv], cwd=venv.parent, env=env, timeout=_COPY_TIMEOUT, gives_way=True
-            )
-        except ToolError:
-            remove_path(venv)
-            if number == len(modes):
-                raise
-        else:
-            break
+    words = ["cp", "-al" if shares_files else "-a", "--", base, venv]
+    try:
+        process.run(words, cwd=venv.parent, env=env, timeout=_COPY_TIMEOUT, gives_way=True)
+    except ToolError:
+        remove_path(venv)
+        if not shares_files:
+            raise
+        copy_venv(site, base, venv, mark=mark)  # linking may be refused
     (venv / ".lock").unlink(missing_ok=True)  # uv writes to it, and an empty one in each release costs nothing
 
 
@@ -265,24 +255,16 @@ def replace_shadow_paths(shadow: Shadow, venv: Path) -> None:
     for url in sorted(site_packages.glob("*.dist-info/direct_url.json")):
         if shadow.root.as_uri() in url.read_text(encoding="utf-8"):
             record = url.with_name("RECORD")
-            for line in csv.reader(record.read_text(encoding="utf-8").splitlines()):
-                path = site_packages / line[0]
-                if path.suffix != ".pyc" and shadow.replace_paths(path):
-                    _forget_bytecode(path)
-                    _correct_record(record, line[0])
-
-
-def _forget_bytecode(path: Path) -> None:
-    for cached in (path.parent / "__pycache__").glob(f"{path.stem}.*.pyc"):
-        cached.unlink()
-
-
-def _correct_record(record: Path, name: str) -> None:
-    """Leave out the hash of a corrected file from its RECORD, as PEP 376 allows."""
-    lines = record.read_text(encoding="utf-8").splitlines()
-    kept = [f"{name},," if line.startswith(f"{name},") else line for line in lines]
-    remove_path(record)
-    record.write_text("\n".join(kept) + "\n", encoding="utf-8")
+            lines = record.read_text(encoding="utf-8").splitlines()
+            names = [row[0] for row in csv.reader(lines) if not row[0].endswith(".pyc")]
+            changed = [name for name in names if shadow.replace_paths(site_packages / name)]
+            for path in (site_packages / name for name in changed):
+                for cached in (path.parent / "__pycache__").glob(f"{path.stem}.*.pyc"):
+                    cached.unlink()
+            # PEP 376 allows a file without a hash.
+            lines = [next((f"{name},," for name in changed if line.startswith(f"{name},")), line) for line in lines]
+            remove_path(record)
+            record.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 def copy_plain_venv(site: Site, copy: Path, *, mark: str) -> None:

@@ -117,10 +117,7 @@ class _Book:
         return low
 
     def prove(self, part: Part, rest: Part) -> Part:
-        """Return the smallest part that proves the culprit that ends a failing part. Raises _CutOffError.
-
-        All of `rest` passes.
-        """
+        """Return the smallest part that proves its last item. All of `rest` passes. Raises _CutOffError."""
         *others, item = part
         if others and not self.ask((item,))[0]:
             part = (item,)

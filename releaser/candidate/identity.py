@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from releaser.checkout.repository import hash_text
 from releaser.checkout.target import Target
-from releaser.packages.libraries import hash_libraries
+from releaser.packages.lock import Lock
 from releaser.packages.resolve import Plan, group_arguments
 from releaser.releases.release import Key, Manifest, Release
+from releaser.releases.sealed import hash_file
 from releaser.releases.store import Store
 from releaser.releases.verify import find_faults
 from releaser.site.settings import Settings
 from releaser.site.site import Site
+from releaser.system.files import walk
 from releaser.system.text import join_few
+
+#: What builds and programs make in a library, beside what people write.
+_LEFT_OUT = {".git", ".hg", ".venv", "venv", "__pycache__", "node_modules", "build", "dist", ".tox", ".nox"}
+_MADE = re.compile(r"(\.(egg-info|dist-info|pyc|log|pid|tmp|db|sqlite3)|_cache|-journal|-wal|-shm)$")
 
 
 def make_key(site: Site, plan: Plan, code_key: str) -> Key:
@@ -25,6 +33,25 @@ def make_key(site: Site, plan: Plan, code_key: str) -> Key:
     selection = " ".join(group_arguments(site))
     recipe, libraries = hash_text(_list_recipe(site)), hash_libraries(site, plan.lock)
     return Key(code_key, plan.lock.sha256, plan.python_version, selection, recipe, libraries)
+
+
+def hash_libraries(site: Site, lock: Lock) -> tuple[tuple[str, str], ...]:
+    """Return each package of a lock that lies outside of the repository, with a hash of its content: its source."""
+    top = site.paths.top
+    local = sorted((package.name, package.source.location) for package in lock.packages if package.source.is_local)
+    paths = {name: (site.paths.project / location).resolve() for name, location in local}
+    outside = {name: path for name, path in paths.items() if not (path.is_relative_to(top) or top.is_relative_to(path))}
+    return tuple((name, _hash(path)) for name, path in outside.items() if path.exists())  # a bundle brings its wheel
+
+
+def _hash(path: Path) -> str:
+    """Return a hash of a file, or of what people write in a directory: not of what builds and programs make there."""
+    hashes = [] if path.is_dir() else [hash_file(path)]
+    for place, directories, files in walk(path):
+        directories[:] = sorted(name for name in directories if name not in _LEFT_OUT and not _MADE.search(name))
+        written = (Path(place, name) for name in sorted(files) if not _MADE.search(name) and name[0] != ".")
+        hashes += [f"{file.relative_to(path)} {hash_file(file)}" for file in written]
+    return hashlib.sha256("\0".join(hashes).encode(errors="surrogateescape")).hexdigest()[:16]
 
 
 #: The settings of tests by which candidates are told apart, in the order in which they are hashed.
@@ -74,12 +101,10 @@ def choose_ready(site: Site, store: Store, key: Key, target: Target, *, may_retu
     That one is newer than the live one, else a rollback from it would go forward, and put nothing on hold. Migrations
     are asked about by building again, if a rollback has left any: a person may have reversed them.
     """
-    may_return = may_return and not any(each.manifest.migrations for each in store.releases if each.state.left_by)
-    live = store.live
-    good = [
-        each for each in store.releases if each.may_return and each.state.order and live and each.age_key > live.age_key
-    ]
-    ready = [each for each in store.releases if each.state.state == "ready"] + (good if may_return else [])
+    live, ready = store.live, [each for each in store.releases if each.state.state == "ready"]
+    if may_return and not any(each.manifest.migrations for each in store.releases if each.state.left_by):
+        good = (each for each in store.releases if each.may_return and each.state.order)
+        ready += [each for each in good if live and each.age_key > live.age_key]
     return next((release for release in ready if not explain_outdated(site, release, key, target)), None)
 
 

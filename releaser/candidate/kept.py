@@ -42,10 +42,7 @@ def put_release(site: Site, shadow: Shadow, release: Release) -> None:
 
 @contextlib.contextmanager
 def open_kept(site: Site, release: Release) -> Iterator[tuple[Path, dict[str, str]]]:
-    """Yield the project of a candidate, in a tree that is deleted at the end, and the environment of the service there.
-
-    Raises ToolError and OSError.
-    """
+    """Yield the project of a candidate in a tree, and the environment there. Raises ToolError and OSError."""
     with (
         tempfile.TemporaryDirectory(prefix="releaser-") as place,
         make_shadow(site, open_repository(site), Path(place, "tree"), release.manifest.commit, mark="run") as shadow,

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import msgspec
 
-from releaser.candidate.shadow import Shadow, find_original, list_large_entries, list_strange_entries
+from releaser.candidate.shadow import Shadow, find_original, list_missing_entries
 from releaser.errors import ToolError
 from releaser.site.site import Site
 from releaser.system import process
@@ -100,15 +100,11 @@ def _bind(source: Path, target: Path, *, is_read_only: bool = False) -> list[str
     """Return the commands that mount a file or directory at another place; what is mounted below it comes along."""
     lines = [shlex.join(["mount", "--rbind", str(source), str(target)])]
     if is_read_only:  # takes a second call, for each mount
-        for mount in (source, *_list_mounts_below(source)):
+        words = [line.split() for line in Path("/proc/self/mountinfo").read_text(encoding="utf-8").splitlines()]
+        mounts = {Path(fields[4].replace("\\040", " ")) for fields in words} - {source}
+        for mount in (source, *sorted(mount for mount in mounts if mount.is_relative_to(source))):
             lines.append(shlex.join(["mount", "-o", "remount,bind,ro", str(target / mount.relative_to(source))]))
     return lines
-
-
-def _list_mounts_below(directory: Path) -> list[Path]:
-    words = [line.split() for line in Path("/proc/self/mountinfo").read_text(encoding="utf-8").splitlines()]
-    mounts = [Path(fields[4].replace("\\040", " ")) for fields in words]
-    return sorted(mount for mount in mounts if mount != directory and mount.is_relative_to(directory))
 
 
 def can_mount(site: Site, directory: Path, target: Path) -> bool:
@@ -132,9 +128,8 @@ def can_mount_shadow(site: Site) -> bool:
 def describe_shadow(site: Site) -> str:
     """Say where the tests run, and which files of the site they see read-only or not at all."""
     is_mounted = can_mount_shadow(site)
-    large = [str(path) for path in list_large_entries(site)]
+    large, strange = (list(map(str, paths)) for paths in list_missing_entries(site))
     where = "at the site's own paths" if is_mounted else "at a path of their own"
     how = "see read-only" if is_mounted else "do not see"
     words = f"{where}; they {how}: {', '.join(large)}." if large else f"{where}."
-    strange = [str(path) for path in list_strange_entries(site)]
     return f"{words} Empty for them, since other users may write there: {', '.join(strange)}." if strange else words

@@ -92,10 +92,6 @@ class Shadow(msgspec.Struct, frozen=True):
         how = "missing" if self.left_out else "read-only"
         return f"These are too large to copy, and {how}: {names}. Name what it writes in `shadow_copy`."
 
-    def find_path(self, path: Path) -> Path:
-        """Return where a file lies that programs in the shadow reach by a path."""
-        return self.map_path(path) if self.is_mounted and path.is_relative_to(self.original) else path
-
 
 @contextlib.contextmanager
 def make_shadow(site: Site, source: Repository, directory: Path, commit: str, *, mark: str) -> Iterator[Shadow]:
@@ -161,17 +157,12 @@ def list_untracked(site: Site) -> list[Path]:
     return [path for path in entries if path not in own and path.name != BYTE_CODE]
 
 
-def list_large_entries(site: Site) -> list[Path]:
-    """Return what a shadow of the site would not copy."""
+def list_missing_entries(site: Site) -> tuple[list[Path], list[Path]]:
+    """Return what a shadow of the site would not copy: what is large, and what other users could have written."""
     entries = [*_list_surroundings(site), *list_untracked(site)]
     copiers = choose_copiers(site, entries)[0]
-    return [entry for entry in entries if entry not in copiers and not entry.is_socket()]
-
-
-def list_strange_entries(site: Site) -> list[Path]:
-    """Return the untracked entries of the checkout that other users could have written."""
-    entries = list_untracked(site)
-    return _choose_strange(site, entries, choose_copiers(site, entries)[0])
+    large = [entry for entry in entries if entry not in copiers and not entry.is_socket()]
+    return large, _choose_strange(site, entries, copiers)
 
 
 def _choose_strange(site: Site, entries: Sequence[Path], copiers: Collection[Path]) -> list[Path]:
@@ -198,8 +189,7 @@ def fill_shadow(
     `products` are the untracked files of the checkout that the live release has brought. Raises OSError, and BuildError
     if the disk has no room.
     """
-    large: list[Path] = []
-    sockets: list[Path] = []
+    large, sockets = list[Path](), list[Path]()
     entries = [*shadow.surroundings, *list_untracked(site)]
     copiers, files, size = choose_copiers(site, entries)
     strange = _choose_strange(site, entries, copiers)
@@ -286,23 +276,19 @@ def choose_copiers(site: Site, entries: Sequence[Path]) -> tuple[dict[Path, Copi
     smallest come first, up to 20,000 files and 1 GiB in all. What `shadow_copy` names is limited in depth alone.
     """
     copiers: dict[Path, Copier] = {}
-    files, size = 0, 0
+    files, size, original = 0, 0, find_original(site)
+    patterns = [pattern.rstrip("/") for pattern in site.settings.tests.shadow_copy]
     measured = {entry: _measure(entry) for entry in entries if entry.is_symlink() or entry.is_dir() or entry.is_file()}
     for entry, (its_size, its_files) in sorted(measured.items(), key=lambda item: item[1]):
         is_log = fnmatch.fnmatch(entry.name, "*.log*") if entry.is_file() else entry.name in LOG_DIRECTORIES
         is_small = its_files <= MOST_FILES and its_size <= MOST_BYTES
         if is_small and files + its_files <= ALL_FILES and size + its_size <= ALL_BYTES:
             copiers[entry], files, size = _copy_file, files + its_files, size + its_size
-        elif _matches(site, entry):
+        elif any(fnmatch.fnmatch(entry.relative_to(original).as_posix(), pattern) for pattern in patterns):
             copiers[entry], size = _copy_file, size + measure(entry)
         elif is_log:
-            copiers[entry] = _make_empty
+            copiers[entry] = lambda source, target: Path(target).touch()
     return copiers, files, size
-
-
-def _matches(site: Site, entry: Path) -> bool:
-    name = entry.relative_to(find_original(site)).as_posix()
-    return any(fnmatch.fnmatch(name, pattern.rstrip("/")) for pattern in site.settings.tests.shadow_copy)
 
 
 def _copy_entry(source: Path, target: Path, copy: Copier, products: frozenset[Path], trust: Trust | None) -> None:
@@ -343,10 +329,6 @@ def _copy_file(source: str, target: str) -> None:
     check_signals()
     with contextlib.suppress(FileNotFoundError, PermissionError):
         shutil.copy2(source, target, follow_symlinks=False)
-
-
-def _make_empty(source: str, target: str) -> None:
-    Path(target).touch()
 
 
 def _measure(entry: Path) -> tuple[int, int]:

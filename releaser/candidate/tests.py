@@ -38,7 +38,7 @@ _NOISE = re.compile(
     r"^(?:Destroying|Preserving|Creating|Found \d|System check identified no|Ran \d|-+$|OK).*\n?", re.MULTILINE
 )
 _FROM_OUTSIDE = (signal.SIGHUP, signal.SIGINT, signal.SIGKILL, signal.SIGTERM, signal.SIGXCPU)
-PYTEST_NONE = 5  # exit status of pytest and of unittest (Python 3.12) if no test ran
+_PYTEST_NONE = 5  # exit status of pytest and of unittest (Python 3.12) if no test ran
 
 
 class TestResult(msgspec.Struct, frozen=True):
@@ -49,7 +49,6 @@ class TestResult(msgspec.Struct, frozen=True):
     passed: bool
     reason: str
     output: str
-    seconds: float
     #: True if something outside of the tests may have ended them, such as a lack of memory: once is no verdict.
     is_killed: bool = False
 
@@ -91,11 +90,12 @@ def run_tests(site: Site, shadow: Shadow, venv: Path, lock: Lock, *, mark: str, 
     if site.settings.tests.tests_get_environment_file:
         env |= shadow.map_values(site.service)
     if not command:
-        return TestResult(False, "the project has no tests", "", 0)
+        return TestResult(False, "the project has no tests", "")
     program = venv / "bin" / command[0]
     words = [program if "/" not in command[0] and program.exists() else command[0], *command[1:]]
     with tempfile.TemporaryDirectory(prefix=site.paths.temporary_prefix, ignore_cleanup_errors=True) as place:
-        record = shadow.find_path(Path(place))
+        is_inside = shadow.is_mounted and Path(place).is_relative_to(shadow.original)
+        record = shadow.map_path(Path(place)) if is_inside else Path(place)
         (record / "tmp").mkdir(parents=True, mode=0o700)
         env |= {"UV_CACHE_DIR": os.path.join(place, "uv-cache"), **site.settings.tests.test_environment}
         env |= {"TMPDIR": os.path.join(place, "tmp"), "_RELEASER_TEST": place}
@@ -107,7 +107,7 @@ def run_tests(site: Site, shadow: Shadow, venv: Path, lock: Lock, *, mark: str, 
         finally:
             process.end_marked(env[process.MARK])  # daemons of the tests, too
         reason = explain_ending(finished) or _explain_record(site, record, venv)
-    return TestResult(not reason, reason, finished.output, finished.seconds, bool(reason) and was_killed(finished))
+    return TestResult(not reason, reason, finished.output, bool(reason) and was_killed(finished))
 
 
 def _explain_record(site: Site, record: Path, venv: Path) -> str:
@@ -147,7 +147,7 @@ def explain_ending(finished: process.Finished) -> str:
     if finished.status < 0:
         return f"the tests were {finished.ending}"
     ran_none = _RAN_NONE.search(finished.output) and not _RAN_SOME.search(finished.output)
-    if ran_none or (finished.status == PYTEST_NONE and not _RAN_SOME.search(finished.output)):
+    if ran_none or (finished.status == _PYTEST_NONE and not _RAN_SOME.search(finished.output)):
         return "no tests ran"
     if finished.status:
         line = find_telling_line(finished.output)

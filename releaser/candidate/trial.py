@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Collection, Iterable
 from datetime import datetime
 from pathlib import Path
 
@@ -18,12 +17,11 @@ from releaser.candidate.build import (
     explain_rebuild,
     replace_shadow_paths,
 )
+from releaser.candidate.django import django_command, find_import_errors, is_django, list_migrations
 from releaser.candidate.identity import NUMBER, explain_outdated
-from releaser.candidate.migrations import django_command, is_django, list_migrations
 from releaser.candidate.namespace import can_mount
 from releaser.candidate.products import find_changed, is_data, is_site_file, keep_products, list_files, put_back
 from releaser.candidate.shadow import Shadow, fill_shadow, make_shadow, redirect_links
-from releaser.candidate.smoke import find_import_errors
 from releaser.candidate.tests import TestResult, run_tests
 from releaser.checkout.own_files import make_export
 from releaser.checkout.products import find_deployed
@@ -73,11 +71,6 @@ class Trial(msgspec.Struct, frozen=True):
     advice: str = ""
 
     @property
-    def venv(self) -> Path:
-        """The environment."""
-        return self.directory / "venv"
-
-    @property
     def failed_gate(self) -> str:
         """The gate that the candidate failed; empty if it passed."""
         is_waiting = self.unapplied and self.attempt.site.settings.live.migrations == "refuse"
@@ -105,12 +98,12 @@ def try_candidate(
     site = attempt.site
     directory, began = directory or begin_release(site.paths), now()
     with make_shadow(site, repository, site.paths.shadow(run.id), attempt.target.commit, mark=run.id) as shadow:
-        (shadow.project / "uv.lock").write_text(attempt.plan.lock_text, encoding="utf-8")
+        (shadow.project / "uv.lock").write_text(attempt.plan.lock.text, encoding="utf-8")
         deployed = find_deployed(site, repository, run.store, attempt.target.head)
         shadow = _complete_shadow(site, shadow, directory / "venv", deployed)
         place = Place(site, shadow, directory / "venv", run.id, deployed)
         sealed = _build(run, repository, place, attempt.plan, live, install)
-        trial = Trial(attempt, directory, began, TestResult(False, "", "", 0), sealed)
+        trial = Trial(attempt, directory, began, TestResult(False, "", ""), sealed)
         trial = _test(run, repository, place, trial, live)
         if trial.tests.passed and not shadow.is_mounted:
             replace_shadow_paths(shadow, place.venv)
@@ -138,20 +131,22 @@ def _build(
         project, deployed = site.paths.project.relative_to(site.paths.top), place.deployed
         changed = find_changed(before, list_files(tree.top))
         changed = {path for path in changed if path.as_posix() not in tracked and not is_data(tree.top, path, project)}
-        site_files = [
-            path
-            for path in sorted(changed)
-            if path.as_posix() not in live_tracked
-            and is_site_file(site, deployed, path, by_installer=path in installed)
-        ]
-        put_back(site, tree.top, before, site_files)
+        written = (path for path in sorted(changed) if path.as_posix() not in live_tracked)
+        site_files = [path for path in written if is_site_file(site, deployed, path, by_installer=path in installed)]
+        if site_files:
+            paths = [str(site.paths.top / path) for path in site_files]
+            run.note(
+                "The build changed what lies untracked in the checkout and is no product of the live release: "
+                f"{join_few([f'`{path}`' for path in paths])}. The site's file stays. If the build makes it, run "
+                f"`rm {shlex.join(paths[:5])}`: the next release has it."
+            )
+            put_back(site, tree.top, before, site_files)
         if site_files and not shadow.is_mounted:
             redirect_links(shadow, site.paths.state)
-        _note_site_files(run, [str(site.paths.top / path) for path in site_files])
         products = keep_products(tree.top, changed.difference(site_files), directory)
         for path in [] if shadow.is_mounted else products:
             shadow.replace_paths(directory / BUILT / path)
-        replace_file(directory / "uv.lock", plan.lock_text.encode())
+        replace_file(directory / "uv.lock", plan.lock.text.encode())
         make_export(site, shadow.project, directory, mark=run.id)
         detail += [f"made {join_few(products)}"] if products else []
         if reason := explain_rebuild(live, plan):
@@ -162,15 +157,6 @@ def _build(
             names = join_few([path.name for path in shadow.strange])
             detail.append(f"tests do not see what other users may write: {names}")
         return close_venv(place, plan)
-
-
-def _note_site_files(run: Run, paths: list[str]) -> None:
-    if paths:
-        names = join_few([f"`{path}`" for path in paths])
-        run.note(
-            f"The build changed what lies untracked in the checkout and is no product of the live release: {names}. "
-            f"The site's file stays. If the build makes it, run `rm {shlex.join(paths[:5])}`: the next release has it."
-        )
 
 
 def _test(run: Run, repository: Repository, place: Place, trial: Trial, live: Release | None) -> Trial:
@@ -188,13 +174,15 @@ def _test(run: Run, repository: Repository, place: Place, trial: Trial, live: Re
         unapplied, applied = list_migrations(site, shadow, place.venv, mark=run.id) if asks else ([], [])
         advice = "" if result.passed else _advise_on_writes(place, result.output)
         if unapplied:
-            advice = _advise_on_migrations(site, shadow, trial.directory.name)
+            command = django_command(find_django(site, shadow.project), "migrate")
+            advice = f"Run `releaser run --release {trial.directory.name} -- {command}`, then `releaser update`."
+            advice += " Or `releaser setup --set migrations=run`: after the flip."
         if changes := find_differences(place.venv, trial.sealed):
             reasons = filter(None, [result.reason, f"the tests changed the venv: {join_few(changes)}"])
             result = msgspec.structs.replace(result, passed=False, reason="; ".join(reasons))
             advice = _WRITE_ELSEWHERE
-        trial = msgspec.structs.replace(trial, tests=result, advice=advice)
-        trial = msgspec.structs.replace(trial, unapplied=tuple(unapplied), applied=tuple(applied))
+        found = {"tests": result, "unapplied": tuple(unapplied), "applied": tuple(applied), "advice": advice}
+        trial = msgspec.structs.replace(trial, **found)
         detail.append(trial.failure or "passed")
         detail.has_failed = bool(trial.failed_gate)
     replace_file(trial.directory / "tests.log", f"{escape_lines(result.output[-_LOGGED:])}\n".encode())
@@ -206,24 +194,22 @@ def _import_applications(
 ) -> TestResult:
     """Return passed tests with what importing the applications says; it is no failure if the live one fails alike.
 
-    Nor is a new file beside all that the live one has, which no service uses yet, or a variable that only the service
-    may have. That is a note, and in the output, so that it is not said again once the release is live.
+    Nor is a variable that only the service may have. That is a note, and in the output, so that it is not said again
+    once the release is live.
     """
     site, mark, lock = place.site, run.id, attempt.plan.lock
-    used, earlier = set[Path](), dict[Path, tuple[str, str]]()
+    earlier: dict[Path, tuple[str, str]] = {}
     errors = find_import_errors(site, place.shadow, place.venv, lock, mark=mark)
     if errors and live:
         directory = site.paths.shadow(f"{run.id}-live")
         with make_shadow(site, repository, directory, attempt.target.head, mark=mark) as shadow:
             shadow = _complete_shadow(site, shadow, live.venv, live)
-            known = find_django(site, shadow.project).applications
-            used = _find_used(known, shadow.project, place.shadow.project, errors)
             earlier = find_import_errors(site, shadow, live.venv, read_lock(live.lock), mark=mark)
     log = (read_regular_file(live.tests_log) or b"").decode(errors="replace") if live else ""
     for path, (reason, output) in errors.items():
         advice = advise_on_variables(output)
         is_news = NUMBER.sub("", reason) != NUMBER.sub("", earlier.get(path, ("", ""))[0])
-        if path in used and is_news and not advice:
+        if live and is_news and not advice:
             reason = f"{path} cannot be imported: {reason}"
             return msgspec.structs.replace(result, passed=False, reason=reason, output=output)
         note = f"{path} cannot be imported here, so updates go on without that test: {reason.rstrip('.')}{advice}"
@@ -231,21 +217,6 @@ def _import_applications(
             run.note(note)
         result = msgspec.structs.replace(result, output=f"{result.output}\n{note}")
     return result
-
-
-def _find_used(known: Iterable[Path], live: Path, candidate: Path, paths: Collection[Path]) -> set[Path]:
-    """Return those paths that a service may use: it has them, or may have moved, as one of `known` is gone."""
-    has_moved = not all((candidate / path).is_file() for path in known)
-    return {path for path in paths if has_moved or _has_text(live / path)}
-
-
-def _has_text(path: Path) -> bool:
-    return path.is_file() and path.stat().st_size > 0
-
-
-def _advise_on_migrations(site: Site, shadow: Shadow, release: str) -> str:
-    command = f"releaser run --release {release} -- {django_command(find_django(site, shadow.project), 'migrate')}"
-    return f"Run `{command}`, then `releaser update`. Or `releaser setup --set migrations=run`: after the flip."
 
 
 def _advise_on_writes(place: Place, output: str) -> str:
@@ -326,12 +297,8 @@ def _complete_shadow(site: Site, shadow: Shadow, venv: Path, deployed: Release |
 
 
 def _refuse_edited_files(site: Site, repository: Repository) -> None:
-    edited = [
-        path
-        for path in repository.state().changed
-        if path != site.paths.lockfile_in_tree and not (repository.top / path).is_symlink()
-    ]
-    if edited:
+    changed = (path for path in repository.state().changed if path != site.paths.lockfile_in_tree)
+    if edited := [path for path in changed if not (repository.top / path).is_symlink()]:
         names = join_few([f"`{path}`" for path in edited])
         message = f"The build changed {count(len(edited), 'tracked file')}: {names}."
         raise BuildError(message, "Let the build write to files that git ignores.")

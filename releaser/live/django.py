@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from releaser.candidate.migrations import django_command, is_django
+from releaser.candidate.django import django_command, is_django
 from releaser.errors import ChangeError
 from releaser.packages.lock import read_lock
 from releaser.releases.release import Release

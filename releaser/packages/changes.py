@@ -20,11 +20,8 @@ def compare_versions(
 ) -> tuple[PackageChange, ...]:
     """Return the packages that differ, sorted by name, the direct ones first; those in `without` do not count."""
     names = sorted((before.keys() | after.keys()) - without, key=lambda name: (name not in direct, name))
-    return tuple(
-        PackageChange(name, before.get(name), after.get(name), name_bump(before.get(name), after.get(name)))
-        for name in names
-        if before.get(name) != after.get(name)
-    )
+    pairs = ((name, before.get(name), after.get(name)) for name in names)
+    return tuple(PackageChange(name, old, new, name_bump(old, new)) for name, old, new in pairs if old != new)
 
 
 def compare_releases(before: Release | None, after: Release) -> tuple[PackageChange, ...]:
@@ -35,10 +32,8 @@ def compare_releases(before: Release | None, after: Release) -> tuple[PackageCha
 
 def compare_locks(before: Lock | None, after: Lock) -> tuple[PackageChange, ...]:
     """Return the packages that differ between two locks; several versions of one are joined."""
-    old, new = (
-        {name: ", ".join(sorted(versions)) for name, versions in lock.versions.items()} if lock else {}
-        for lock in (before, after)
-    )
+    texts = [before.versions if before else {}, after.versions]
+    old, new = ({name: ", ".join(sorted(versions)) for name, versions in each.items()} for each in texts)
     return compare_versions(old, new, after.local, after.direct)
 
 
@@ -64,8 +59,9 @@ def parse_version(label: str) -> Version | None:
 
 def find_older(before: Lock, after: Lock) -> list[str]:
     """Return the packages of which the second lock has only older versions than the first."""
-    pairs = {name: (before.versions[name], after.versions.get(name)) for name in before.names}
-    return [name for name, (old, new) in pairs.items() if new and _newest(new) < _newest(old)]
+    zero, pairs = Version("0"), {name: (before.versions[name], after.versions.get(name)) for name in before.names}
+    newest = {name: (newest_of(old) or zero, newest_of(new) or zero) for name, (old, new) in pairs.items() if new}
+    return [name for name, (old, new) in newest.items() if new < old]
 
 
 def find_newest(labels: Iterable[str], live: str) -> str:
@@ -77,8 +73,9 @@ def find_newest(labels: Iterable[str], live: str) -> str:
     return newest
 
 
-def _newest(labels: frozenset[str]) -> Version:
-    return max(parse_version(label) or Version("0") for label in labels)
+def newest_of(labels: Iterable[str]) -> Version | None:
+    """Return the newest of these versions; None if no rule orders one of them."""
+    return max((version for label in labels if (version := parse_version(label))), default=None)
 
 
 def find_edits(release: Release) -> list[str]:
@@ -101,16 +98,11 @@ def describe_changes(changes: Sequence[PackageChange], most: int = 8) -> str:
     What leaves the venv, but for what `python -m venv` brings, is never cut off; major versions come before others.
     """
     words = []
-    ordered = sorted(changes, key=lambda each: (each.new is not None or each.name in SEEDS, each.bump != "major"))
-    for change in ordered[:most]:
-        if change.old is None:
-            words.append(f"{change.name} {change.new} (new)")
-        elif change.new is None:
-            words.append(f"{change.name} {change.old} (removed)")
-        else:
-            words.append(f"{change.name} {change.old} → {change.new}")
-    rest = len(changes) - most
-    return ", ".join(words) + (f" and {rest} more" if rest > 0 else "")
+    for change in sorted(changes, key=lambda each: (each.new is not None or each.name in SEEDS, each.bump != "major")):
+        one_side = f"{change.new} (new)" if change.old is None else f"{change.old} (removed)"
+        is_other = change.old is not None and change.new is not None
+        words.append(f"{change.name} {f'{change.old} → {change.new}' if is_other else one_side}")
+    return join_few(words, most)
 
 
 def describe_news(changes: Sequence[PackageChange], commits: Sequence[str], most: int = 8) -> str:

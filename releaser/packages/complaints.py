@@ -20,7 +20,8 @@ _COMPLAINT = re.compile(
     r"invalid value).*)"
 )
 _EXCERPT = re.compile(r"\s*(\d+ )?\s*\|")  # lines of a file, which may have a secret
-_NOT_FOUND = re.compile(r"([\w.-]+) was not found in the (?:package registry|provided package locations)")
+#: A package that uv did not find in an index at all, in whichever version.
+NOT_FOUND = re.compile(r"([\w.-]+) was not found in the (?:package registry|provided package locations)")
 _REFUSED, _URL = re.compile(r"\b(401|403) (?:Unauthorized|Forbidden)"), re.compile(r"https?://[^\s()]+")
 _MADE = ("options", "revision", "sdist", "wheels")  # of a lock
 
@@ -59,14 +60,9 @@ def explain_refusal(output: str) -> tuple[str, str] | None:
     for line in output.splitlines():
         status, url = _REFUSED.search(line), _URL.search(line)
         if status and url:
-            name = _NOT_FOUND.search(output)
+            name = NOT_FOUND.search(output)
             return f"The index {url[0]} refused ({status[1]}){f' to give {name[1]}' if name else ''}.", advice
     return None
-
-
-def find_missing(output: str) -> set[str]:
-    """Return the packages that uv did not find in an index at all, in whichever version."""
-    return {*_NOT_FOUND.findall(output)}
 
 
 def is_conflict(finished: Finished) -> bool:
@@ -89,11 +85,8 @@ def require_fitting_lock(site: Site, tree: Path, python: str, *, mark: str) -> N
     if locked.status != 0:
         error, refusal = failure(locked), explain_refusal(locked.output)
         if not is_conflict(locked) or refusal is not None:
-            message, advice = refusal or (
-                f"The lock could not be checked: {error.message}",
-                "The next run tries again.",
-            )
-            raise BuildError(message, advice, output=error.output)
+            refusal = refusal or (f"The lock could not be checked: {error.message}", "The next run tries again.")
+            raise BuildError(*refusal, output=error.output)
         reason = error.message.rstrip(".")
     else:
         old, new = before.decode(), after.decode()

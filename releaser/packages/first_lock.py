@@ -41,11 +41,6 @@ _UV_TABLE = re.compile(r"^\[tool\.uv\].*$", re.MULTILINE)
 _ABSENT = re.compile(r"no versions? of ([\w.-]+?)(?:\[.*?\])?[=<>~ ]|([\w.-]+) was not found in")
 
 
-def _find_own_python(site: Site) -> Path | None:
-    pythons = [find_python(place) for place in (site.paths.link, site.paths.project / "venv")]
-    return next((python for python in pythons if ask_python_version(site, python)), None)
-
-
 def _list_packages(site: Site, python: Path, problems: list[Problem]) -> Iterable[Entry]:
     """Return the packages that a Python imports, and note what cannot be locked. Raises PreflightError."""
     try:
@@ -117,7 +112,9 @@ class FirstLock:
 
     def __init__(self, site: Site, tree: Path, venv: str | None, file: str | None, *, mark: str) -> None:
         self.tree, self.path, self.mark, self.is_file = tree, tree / "pyproject.toml", mark, file is not None
-        own, place = _find_own_python(site), Path(os.path.abspath(venv or ""))
+        pythons = map(find_python, (site.paths.link, site.paths.project / "venv"))
+        own = next((python for python in pythons if ask_python_version(site, python)), None)
+        place = Path(os.path.abspath(venv or ""))
         named = (find_python(place) if place.is_dir() else place) if venv else own or _SYSTEM_PYTHON
         self.asked = Requirements(site.paths.project)
         if file is not None:
@@ -181,10 +178,7 @@ class FirstLock:
         return text.lstrip()
 
     def _lock_asked(self) -> None:
-        """Lock all packages as the project's own, then without those that others need.
-
-        Raises PreflightError and ToolError.
-        """
+        """Lock all packages as direct ones, then without what others need. Raises PreflightError and ToolError."""
         names = {entry.name for entry in self.wanted} - self.declared.keys()
         self.direct = names
         self._lock()
@@ -229,10 +223,7 @@ class FirstLock:
         self.installed = list_synced(self.site, self.tree, str(self.python), mark=self.mark)
 
     def _try_lock(self, absent: Collection[str] = ()) -> process.Finished:
-        """Write both files, with the direct packages and all versions, but for absent ones.
-
-        Raises PreflightError and ToolError.
-        """
+        """Write both files, with all versions but those of absent packages. Raises PreflightError and ToolError."""
         self.path.unlink(missing_ok=True)  # a commit may have a link there
         self.path.write_text(self._add_constraints(), "utf-8")
         chosen = [entry for entry in self.wanted if entry.name in self.direct.difference(absent)]

@@ -13,7 +13,6 @@ import msgspec
 
 from releaser.errors import BuildError, PreflightError, Problem
 from releaser.packages.changes import find_edits
-from releaser.packages.lock import read_lock
 from releaser.packages.resolve import compare_with_venv
 from releaser.releases.journal import read_entry
 from releaser.releases.release import PackageChange, Release
@@ -118,10 +117,7 @@ def describe_patches(venv: Path) -> str:
 
 
 def describe_new_packages(site: Site, *, mark: str) -> str:
-    """Return a sentence that names what default groups of uv would add to the venv; empty if that is nothing.
-
-    Raises BuildError and PreflightError.
-    """
+    """Return a sentence on what uv's default groups would add to the venv; empty if nothing. Raises BuildError."""
     if not site.settings.site.default_groups:
         return ""
     with _without_state(site) as site:
@@ -140,8 +136,7 @@ def _list_leaving(site: Site, words: list[str], *, mark: str) -> dict[str, str]:
 
 def _compare(site: Site, words: list[str], *, mark: str) -> tuple[PackageChange, ...]:
     """Return what an update would change in the venv in the link's place, if its lock stayed."""
-    lock = read_lock(site.paths.lockfile)
-    return compare_with_venv(site, site.paths.project, site.paths.link, lock, mark=mark, more=words)
+    return compare_with_venv(site, site.paths.project, site.paths.link, mark=mark, more=words)
 
 
 def _list_choices(site: Site) -> Iterator[tuple[str, str, list[str]]]:
@@ -221,8 +216,7 @@ def find_new_work(live: Release, known: Collection[str]) -> list[Problem]:
 
 def find_edited_venv(live: Release, faults: Iterable[Difference]) -> list[Problem]:
     """Return a problem that names what a person has put into the live venv, and changed in it."""
-    edits = list_work(live, faults)
-    if not edits:
+    if not (edits := list_work(live, faults)):
         return []
     message = f"The live release was edited: {join_few(edits, 3)}."
     advice = "Add what you need to pyproject.toml; `releaser update --force` builds from the lock, without the rest."

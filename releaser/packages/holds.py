@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import msgspec
 
@@ -34,6 +34,11 @@ class _Hold(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind"):
     since: Moment | None = None
     until: Moment | None = None
 
+    @property
+    def label(self) -> str:
+        """The package and its version, the package, the commit, or `everything`."""
+        return describe_hold(self).label or "everything"
+
 
 class VersionHold(_Hold, frozen=True, tag="version"):
     """A version of a package: updates wait for a newer one."""
@@ -41,21 +46,11 @@ class VersionHold(_Hold, frozen=True, tag="version"):
     name: str
     version: str
 
-    @property
-    def label(self) -> str:
-        """The package and its version."""
-        return f"{self.name} {self.version}"
-
 
 class PackageHold(_Hold, frozen=True, tag="package"):
     """Every version of a package but the live one."""
 
     name: str
-
-    @property
-    def label(self) -> str:
-        """The package."""
-        return self.name
 
 
 class CommitHold(_Hold, frozen=True, tag="commit"):
@@ -64,19 +59,12 @@ class CommitHold(_Hold, frozen=True, tag="commit"):
     commit: str
     code_key: str
 
-    @property
-    def label(self) -> str:
-        """The commit."""
-        return f"commit {self.commit}"
-
 
 class Pause(_Hold, frozen=True, tag="everything"):
     """Everything: updates do nothing, for ever without `until`."""
 
-    @property
-    def label(self) -> str:
-        """Everything."""
-        return "everything"
+    by: By = "person"
+    reason: str = ""
 
     @property
     def sentence(self) -> str:
@@ -114,7 +102,7 @@ class HoldRow(msgspec.Struct, frozen=True):
         return self.name or self.version or ""
 
 
-def describe_hold(hold: Hold) -> HoldRow:
+def describe_hold(hold: _Hold) -> HoldRow:
     """Return a hold for programs."""
     name, code = getattr(hold, "name", None), hold.code_key if isinstance(hold, CommitHold) else ""
     version = hold.commit if isinstance(hold, CommitHold) else getattr(hold, "version", None)
@@ -128,59 +116,28 @@ class Holds(msgspec.Struct, frozen=True):
     holds: tuple[Hold, ...] = ()
 
 
-class _EarlierHold(msgspec.Struct, frozen=True):
-    """A hold of a version that told a commit by its name, and every version by `*`."""
-
-    name: str
-    version: str
-    reason: str
-    by: By
-    code: str = ""
-    since: Moment | None = None
-
-    def convert(self) -> Hold:
-        """Return the hold as it is now."""
-        if self.code:
-            return CommitHold(commit=self.version, code_key=self.code, by=self.by, reason=self.reason, since=self.since)
-        if self.version == "*":
-            return PackageHold(name=self.name, by=self.by, reason=self.reason, since=self.since)
-        return VersionHold(name=self.name, version=self.version, by=self.by, reason=self.reason, since=self.since)
-
-
-class _StoredHolds(msgspec.Struct, frozen=True):
-    holds: tuple[msgspec.Raw, ...] = ()
-
-
-class _EarlierPause(msgspec.Struct, frozen=True):
-    since: Moment
-    until: Moment | None = None
-    reason: str = ""
-
-
 def read_holds(paths: Paths, run: Run | None = None) -> tuple[Hold, ...]:
     """Return what is on hold now, but for settings; a file that cannot be read is set aside if `run` may report it."""
     consequence = "nothing is on hold any more"
-    stored = read_state(paths.holds, _StoredHolds, run, consequence)
+    stored = read_state(paths.holds, dict[str, list[dict[str, Any]]], run, consequence)
     try:
-        holds = list(map(_decode, stored.holds)) if stored else []
+        holds = list(map(_convert, stored.get("holds", ()))) if stored else []
     except msgspec.MsgspecError as error:
         if run is not None:
             run.note(f"{paths.holds}: {error}. It is now `{set_aside(paths.holds)}`: {consequence}.")
         holds = []
-    pause = read_state(paths.pause, _EarlierPause, run, "updates are not paused any more")
-    if pause is not None:
-        holds.append(Pause(by="person", reason=pause.reason, since=pause.since, until=pause.until))
-    return tuple(hold for hold in holds if hold.until is None or hold.until > now())
+    pause = read_state(paths.pause, Pause, run, "updates are not paused any more")  # of an earlier version
+    return tuple(hold for hold in (*holds, *filter(None, [pause])) if hold.until is None or hold.until > now())
 
 
-_decode_hold: Callable[[msgspec.Raw], Hold] = msgspec.json.Decoder(Hold).decode
-
-
-def _decode(data: msgspec.Raw) -> Hold:
-    try:
-        return _decode_hold(data)
-    except msgspec.MsgspecError:
-        return msgspec.json.decode(data, type=_EarlierHold).convert()
+def _convert(entry: dict[str, Any]) -> Hold:
+    """Return a stored hold. An earlier version told that of a commit by its code, and of a package by `*`."""
+    if "kind" not in entry:
+        version, code = entry.get("version"), entry.get("code")
+        kind = "commit" if code else "package" if version == "*" else "version"
+        entry |= {"kind": kind, "commit": version, "code_key": code}
+    hold: Hold = msgspec.convert(entry, Hold)
+    return hold
 
 
 def write_holds(paths: Paths, holds: Iterable[Hold]) -> None:
@@ -219,7 +176,7 @@ def pause_updates(paths: Paths, seconds: float | None, reason: str) -> Pause:
     """Pause updates for a time, None for no end; a pause that is changed began when it began. Raises OSError."""
     holds = read_holds(paths)
     before, until = find_pause(holds), None if seconds is None else now() + timedelta(seconds=seconds)
-    pause = Pause(by="person", reason=reason, since=before.since if before else now(), until=until)
+    pause = Pause(reason=reason, since=before.since if before else now(), until=until)
     write_holds(paths, [*(hold for hold in holds if hold is not before), pause])
     return pause
 
@@ -331,8 +288,7 @@ def _is_named(hold: Hold, name: str) -> bool:
 
 def name_for_unhold(holds: Iterable[Hold]) -> str:
     """Return the words by which `unhold` frees these holds."""
-    words = [hold.commit if isinstance(hold, CommitHold) else getattr(hold, "name", "") for hold in holds]
-    return " ".join(dict.fromkeys(filter(None, words)))
+    return " ".join(dict.fromkeys(filter(None, (describe_hold(hold).word for hold in holds))))
 
 
 def describe_skipped(holds: Sequence[Hold]) -> str:

@@ -20,10 +20,7 @@ _MIRROR = "Does this host have its own mirror, in `UV_DEFAULT_INDEX` or a `uv.to
 
 
 class Move(msgspec.Struct, frozen=True):
-    """A package that comes from elsewhere than before; from and to the same place if its files are others.
-
-    `is_same_version` is False if its version changes, too.
-    """
+    """A package from elsewhere than before, or with other files; of a new version if not `is_same_version`."""
 
     name: str
     version: str
@@ -55,7 +52,8 @@ def find_moves(known: Sequence[Lock], committed: Lock, lock: Lock) -> list[Move]
         if package.source.is_local and all(entry.source.is_local for entry in compared):
             continue
         place, is_same = package.source.place, bool(earlier)
-        if compared and not any(_is_from_same_place(package, entry) for entry in compared):
+        places = {(entry.source.kind, entry.source.place) for entry in compared}
+        if compared and (package.source.kind, place) not in places:
             before = compared[0].source.place
             moves.append(Move(package.name, package.label, before, place, is_same_version=is_same))
         if earlier and all(_has_other_file(package, entry) for entry in earlier):
@@ -64,16 +62,9 @@ def find_moves(known: Sequence[Lock], committed: Lock, lock: Lock) -> list[Move]
 
 
 def has_accepted_moves(committed: Lock, lock: Lock) -> bool:
-    """Return True if a lock has other files of a version, or another index that the committed one names, too.
-
-    An index that it does not name may be a mirror of the host.
-    """
+    """Return True if a lock has other files of a version, or another index that the committed one names."""
     places = {package.source.place for package in committed.packages}
     return any(move.is_same_version and move.after in places for move in find_moves([committed], committed, lock))
-
-
-def _is_from_same_place(package: Package, entry: Package) -> bool:
-    return (package.source.kind, package.source.place) == (entry.source.kind, entry.source.place)
 
 
 def _has_other_file(package: Package, entry: Package) -> bool:
@@ -87,11 +78,8 @@ def find_host_indexes(site: Site, committed: Lock, lock: Lock) -> list[str]:
 
     Such a lock is not for other hosts, which may not reach them.
     """
-    before, after = (
-        {package.source.place for package in each.packages if package.source.kind == "registry"}
-        for each in (committed, lock)
-    )
-    new = sorted(after - before)
+    places = {entry.source.place for entry in lock.packages if entry.source.kind == "registry"}
+    new = sorted(places - {entry.source.place for entry in committed.packages if entry.source.kind == "registry"})
     words = {place.rstrip("/") for place in re.split(r"[\s,\"']+", _read_host_settings(site))} if new else set[str]()
     words |= {word.partition("=")[2] for word in words}  # of an index with a name
     # uv writes a directory in relation to the project.

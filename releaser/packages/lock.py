@@ -9,7 +9,7 @@ import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 from urllib.parse import urlsplit
 
 import msgspec
@@ -19,13 +19,11 @@ from releaser.releases.venv import label_version
 
 #: The kinds of sources that uv.lock knows (uv 0.13); the last four are directories and files beside the project.
 SourceKind = Literal["registry", "git", "url", "virtual", "editable", "directory", "path"]
-_KINDS: tuple[SourceKind, ...] = ("registry", "git", "url", "virtual", "editable", "directory", "path")
+_KINDS: tuple[SourceKind, ...] = get_args(SourceKind)
 #: The commands that make the first lock.
 FIRST_LOCK = "With the installed versions: `releaser init --from-venv`, or `releaser init --from-requirements FILE`."
-_LOCAL = ("virtual", "editable", "directory", "path")
 _CONFLICT = re.compile(r"(<{7}|={7}|>{7}|\|{7})( |$)")
 _USER = re.compile(r"(?<=://)[^/@]*@")
-_BYTE_ORDER_MARK = "\ufeff"
 
 
 class Source(msgspec.Struct, frozen=True):
@@ -49,7 +47,7 @@ class Source(msgspec.Struct, frozen=True):
     @property
     def is_local(self) -> bool:
         """True if the package lies beside the project."""
-        return self.kind in _LOCAL
+        return self.kind in _KINDS[3:]
 
 
 def without_users(text: str) -> str:
@@ -63,13 +61,17 @@ class Package(msgspec.Struct, frozen=True):
     name: str
     version: str
     source: Source
-    hashes: frozenset[str] = frozenset()
     upload_time: str = ""
     markers: tuple[str, ...] = ()
     #: The names of its files, with their hashes.
     files: frozenset[tuple[str, str]] = frozenset()
     #: The names of the packages that it needs.
     needs: frozenset[str] = frozenset()
+
+    @property
+    def hashes(self) -> frozenset[str]:
+        """The hashes of its files."""
+        return frozenset(digest for _, digest in self.files)
 
     @property
     def label(self) -> str:
@@ -83,10 +85,15 @@ class Package(msgspec.Struct, frozen=True):
 
 
 class Lock(msgspec.Struct, frozen=True, dict=True):
-    """The packages of a lock, in its order."""
+    """The packages of a lock, in its order, and its text."""
 
     packages: tuple[Package, ...]
-    sha256: str
+    text: str = ""
+
+    @functools.cached_property
+    def sha256(self) -> str:
+        """The hash of its text."""
+        return hashlib.sha256(self.text.encode()).hexdigest()
 
     @functools.cached_property
     def versions(self) -> Mapping[str, frozenset[str]]:
@@ -126,21 +133,11 @@ def parse_lock(text: str, source: str = "uv.lock") -> Lock:
     try:
         return _parse(text)
     except (tomllib.TOMLDecodeError, KeyError, TypeError, AttributeError, ValueError) as error:
-        message = f"{source} is not a lock of uv: {_explain_text(text) or error}."
+        marked = [number for number, line in enumerate(text.splitlines(), 1) if _CONFLICT.match(line)]
+        reason = f"line {marked[0]} is a conflict marker of git" if marked else error if text.strip() else "it is empty"
+        message = f"{source} is not a lock of uv: {reason}."
         advice = "Take an earlier one, run `uv lock`, and commit: `git checkout HEAD~ -- uv.lock`."
         raise refuse("wrong-lock", message, advice) from error
-
-
-def _explain_text(text: str) -> str:
-    """Return what a text is that people commit in the place of a lock; empty if that is not known."""
-    lines = text.splitlines()
-    if marked := [number for number, line in enumerate(lines, 1) if _CONFLICT.match(line)]:
-        return f"line {marked[0]} is a conflict marker of git"
-    if text.startswith("version https://git-lfs"):
-        return "it is a pointer of git-lfs, which has to be installed here, or must not track it"
-    if text.startswith(_BYTE_ORDER_MARK):
-        return "line 1 begins with a byte order mark"
-    return "" if text.strip() else "it is empty"
 
 
 @functools.lru_cache(maxsize=8)
@@ -149,7 +146,7 @@ def _parse(text: str) -> Lock:
     packages = tuple(map(_read_package, content.get("package", [])))
     if not packages and "version" not in content:
         raise ValueError("it has no version")
-    return Lock(packages, hashlib.sha256(text.encode()).hexdigest())
+    return Lock(packages, text)
 
 
 def _read_package(entry: Mapping[str, Any]) -> Package:
@@ -160,7 +157,6 @@ def _read_package(entry: Mapping[str, Any]) -> Package:
         name=entry["name"],
         version=str(entry.get("version", "")),
         source=_read_source(entry.get("source", {})),
-        hashes=frozenset(file["hash"] for file in files if "hash" in file),
         upload_time=max((str(file["upload-time"]) for file in files if "upload-time" in file), default=""),
         markers=tuple(entry.get("resolution-markers", ())),
         files=frozenset((name_file(file), file["hash"]) for file in files if "hash" in file),

@@ -25,8 +25,7 @@ _NOT_OF_WHEEL = {"INSTALLER", "REQUESTED", "RECORD", "direct_url.json", "uv_cach
 def pack_wheel(venv: Path, name: str, version: str, index: Path) -> bool:
     """Write a wheel of an installed package into a simple index; False if another version is installed."""
     info = find_info(venv, name)
-    stem = info.name.removesuffix(".dist-info") if info else ""
-    if info is None or stem.rpartition("-")[2] != version:
+    if info is None or info.stem.rpartition("-")[2] != version:
         return False
     with contextlib.suppress(OSError, csv.Error):
         file = index / name / name_wheel(info)
@@ -52,7 +51,7 @@ def read_tags(info: Path) -> set[str]:
 
 def pack_installed(info: Path, file: Path, more: Mapping[str, Path] = {}) -> None:
     """Write a wheel of an installed package, by its RECORD; `more` are further files. Raises OSError and csv.Error."""
-    stem = info.name.removesuffix(".dist-info")
+    stem = info.stem
     rows = csv.reader((info / "RECORD").read_text(encoding="utf-8").splitlines())
     paths = {row[0]: info.parent / row[0] for row in rows if row and "__pycache__/" not in row[0]} | dict(more)
     points = (info / "entry_points.txt").read_text(encoding="utf-8") if (info / "entry_points.txt").exists() else ""

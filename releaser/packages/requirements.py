@@ -36,10 +36,7 @@ _SECRET = re.compile(r"https?://[^/\s]*@|\$\{")
 
 
 class Entry(msgspec.Struct, frozen=True):
-    """A package as a file or a venv names it; `place` says where.
-
-    `directory` is that of a package beside the project, relative to it.
-    """
+    """A package as a file or a venv names it, at `place`; `directory` is relative to the project."""
 
     requirement: Requirement
     place: str = ""
@@ -83,10 +80,7 @@ def _list_bounds(requirement: Requirement) -> SpecifierSet:
 
 
 def loosen(requirement: Requirement) -> str:
-    """Return a requirement whose exact version lets patch releases in: `==5.2` becomes `~=5.2.0`.
-
-    A pre-release, a local version and other bounds stay.
-    """
+    """Return a requirement whose exact version lets patch releases in: `~=5.2.0` for `==5.2`."""
     loose, pin, bounds = Requirement(str(requirement)), find_pin(requirement), _list_bounds(requirement)
     if pin and "===" not in str(requirement.specifier) and "==" not in str(bounds):
         version = Version(pin)

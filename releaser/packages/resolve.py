@@ -12,8 +12,8 @@ import msgspec
 from packaging.requirements import InvalidRequirement, Requirement
 
 from releaser.errors import BuildError, ToolError, refuse
-from releaser.packages.changes import compare_versions
-from releaser.packages.complaints import explain_refusal, find_missing, is_conflict, require_fitting_lock
+from releaser.packages.changes import compare_locks, compare_versions, find_newest
+from releaser.packages.complaints import NOT_FOUND, explain_refusal, is_conflict, require_fitting_lock
 from releaser.packages.holds import VersionHold
 from releaser.packages.lock import Lock, parse_lock, read_lock
 from releaser.packages.lost import pack_wheel, put_back
@@ -28,7 +28,6 @@ from releaser.packages.rules import (
     find_floors,
     find_lowered,
     find_lowered_forks,
-    find_moved,
     is_pinnable,
     keep,
     lock_arguments,
@@ -61,7 +60,6 @@ class Plan(msgspec.Struct, frozen=True):
     """
 
     lock: Lock
-    lock_text: str
     python: str
     python_version: str
     changes: tuple[PackageChange, ...] | None = None
@@ -79,17 +77,12 @@ class Plan(msgspec.Struct, frozen=True):
     #: The packages that are installed again in the same version, as uv would leave their files.
     renewed: frozenset[str] = frozenset()
 
-    @property
-    def installs_what_is_live(self) -> bool:
-        """True if the live venv has just these packages."""
-        return self.changes == () and not self.renewed
-
 
 class LiveVenv(msgspec.Struct, frozen=True):
     """The live venv as it is compared with a lock, with its own; `python_version` is empty if Python does not start."""
 
     venv: Path
-    lock: Path
+    lock: Lock
     python_version: str
     installed: Mapping[str, str]
 
@@ -97,7 +90,7 @@ class LiveVenv(msgspec.Struct, frozen=True):
 def read_live_venv(site: Site, live: Release) -> LiveVenv:
     """Return the facts about the live release that a resolution needs."""
     version = ask_python_version(site, find_python(live.venv))
-    return LiveVenv(live.venv, live.lock, version, list_installed(live.venv))
+    return LiveVenv(live.venv, read_lock(live.lock), version, list_installed(live.venv))
 
 
 class _SyncChange(msgspec.Struct):
@@ -130,10 +123,7 @@ def group_arguments(site: Site) -> list[str]:
 
 
 def choose_python(site: Site, tree: Path, live: LiveVenv | None, *, mark: str) -> tuple[str, str]:
-    """Return the path and version of the interpreter for a release: that of the live venv while it fits.
-
-    Raises BuildError if uv finds none.
-    """
+    """Return path and version of the interpreter for a release: that of the live venv if it fits. Raises BuildError."""
     request = [site.settings.site.python] if site.settings.site.python else []
     words = ["python", "find", "--no-python-downloads", *request]
     variables = {"UV_PROJECT_ENVIRONMENT": str(tree / ".no-venv")}
@@ -160,10 +150,7 @@ def choose_python(site: Site, tree: Path, live: LiveVenv | None, *, mark: str) -
 
 
 def read_constraints(site: Site, project: Path) -> dict[str, str]:
-    """Return the bounds of the file of the setting `constraints`, by package; that of git is in a copy of the project.
-
-    Raises PreflightError.
-    """
+    """Return the bounds of `constraints`, by package; of a file in git, those here. Raises PreflightError."""
     name = site.settings.versions.constraints
     if not name:
         return {}
@@ -201,8 +188,6 @@ class _Task(msgspec.Struct, frozen=True):
     python: str
     mark: str
     before: Baseline
-    #: The content of uv.lock in the tree.
-    committed: str
     asked: list[str] = []
     #: The packages that the index has lost, with their versions.
     lost: dict[str, str] = {}
@@ -216,22 +201,13 @@ class _Task(msgspec.Struct, frozen=True):
         """The lock in the tree."""
         return self.tree / "uv.lock"
 
-    @property
-    def is_same_python(self) -> bool:
-        """True if the live venv has the interpreter of the candidate, so that both can be compared."""
-        return bool(self.live.python_version) and Path(self.python).is_relative_to(self.live.venv)
-
     def ask(self, *words: str, index: Path | None = None) -> Finished:
         """Run uv, also with an index of what its own has lost. Raises BuildError after too many questions."""
         self.asked.append(words[0])
         if len(self.asked) > _QUESTIONS:
             message = f"In {_QUESTIONS} calls, uv has found no lock that can be installed here."
-            advice = "Run `uv lock --upgrade`, correct what it chooses, and commit the lock."
-            if self.stays:
-                lacking = join_few(sorted(self.stays))
-                message = f"In {_QUESTIONS} calls, uv has found no lock: the indexes lack versions of {lacking}."
-                advice = "Run `uv lock --upgrade`, and commit the lock, or correct the addresses of the indexes."
-            raise BuildError(message, advice)
+            lacking = f" The indexes lack versions of {join_few(sorted(self.stays))}." if self.stays else ""
+            raise BuildError(f"{message}{lacking}", "Run `uv lock --upgrade`, correct what it chooses, and commit.")
         lost, variables = [*index.iterdir()] if index else [], dict[str, str]()
         if index and lost:
             known = self.site.uv_variables  # an option would take their place
@@ -239,20 +215,15 @@ class _Task(msgspec.Struct, frozen=True):
             links = self.site.find_links(self.tree)
             variables["UV_FIND_LINKS"] = ",".join([*map(str, lost), *links])  # of a project without an index
             variables["UV_NO_SOURCES_PACKAGE"] = " ".join(path.name for path in lost)  # they may name an index
-        return self.site.run_uv(
-            *words, "--python", self.python, cwd=self.tree, mark=self.mark, check=False, variables=variables
-        )
+        more = ("--python", self.python)
+        return self.site.run_uv(*words, *more, cwd=self.tree, mark=self.mark, check=False, variables=variables)
 
 
 def resolve(site: Site, tree: Path, live: LiveVenv, rules: Rules, *, mark: str) -> Plan:
-    """Upgrade uv.lock in a tree, within the rules, and compare it with the live venv.
-
-    Raises BuildError if there is no solution, or the index cannot be reached.
-    """
+    """Upgrade uv.lock in a tree, within the rules, and compare it with the live venv. Raises BuildError."""
     python, version = choose_python(site, tree, live, mark=mark)
-    committed = (tree / "uv.lock").read_text(encoding="utf-8")
-    before = Baseline(live.installed, read_lock(live.lock), read_lock(tree / "uv.lock"))
-    task = _Task(site, tree, live, python, mark, before, committed)
+    before = Baseline(live.installed, live.lock, read_lock(tree / "uv.lock"))
+    task = _Task(site, tree, live, python, mark, before)
     is_deployed = rules.choose(before.committed.names) == frozenset()
     if is_deployed:
         require_fitting_lock(site, tree, python, mark=mark)
@@ -261,19 +232,15 @@ def resolve(site: Site, tree: Path, live: LiveVenv, rules: Rules, *, mark: str) 
     else:
         rules, changes = _upgrade(task, rules)
         skipped = _explain(task, rules)
+    unfit = ((name, label, why) for name, reasons in rules.unfit.items() for label, why in reasons.items())
     return Plan(
         read_lock(task.path),
-        task.path.read_text(encoding="utf-8"),
         python,
         version,
         changes,
         skipped,
         frozenset(rules.holders) - {change.name for change in changes or ()},
-        tuple(
-            VersionHold(name=name, version=label, by="index", reason=reason, since=now())
-            for name, reasons in rules.unfit.items()
-            for label, reason in reasons.items()
-        ),
+        tuple(VersionHold(name=name, version=label, by="index", reason=why, since=now()) for name, label, why in unfit),
         task.lost,
     )
 
@@ -310,15 +277,13 @@ def _upgrade(task: _Task, rules: Rules) -> tuple[Rules, tuple[PackageChange, ...
 def _explain_unfit(rules: Rules, error: BuildError) -> BuildError:
     """Return the error of a resolution without the versions that cannot be installed here."""
     names = [f"{name} {version} {why}" for name, found in rules.unfit.items() for version, why in found.items()]
-    message = f"No other version fits: {join_few(names)}. {error.message}"
-    return BuildError(
-        message, f"Allow another version: see `upgrade` and `releaser status`. {error.advice}", output=error.output
-    )
+    advice = f"Allow another version: see `upgrade` and `releaser status`. {error.advice}"
+    return BuildError(f"No other version fits: {join_few(names)}. {error.message}", advice, output=error.output)
 
 
 def _find_required(task: _Task, rules: Rules) -> dict[str, str]:
     """Return the packages that the project itself wants at an older version than its lock has, with that version."""
-    task.path.write_text(task.committed, encoding="utf-8")
+    task.path.write_text(task.before.committed.text, encoding="utf-8")
     if task.ask("lock").status != 0:
         return {}
     lock = read_lock(task.path)
@@ -326,16 +291,13 @@ def _find_required(task: _Task, rules: Rules) -> dict[str, str]:
 
 
 def _compare(task: _Task) -> tuple[PackageChange, ...] | None:
-    """Return what changes in the live venv; None with another Python, for which uv only looks for files.
-
-    Raises BuildError if something cannot be installed.
-    """
-    venv = task.live.venv if task.is_same_python else task.tree / ".no-venv"
-    python = "" if task.is_same_python else task.python
+    """Return what changes in the live venv; None with another Python. Raises BuildError if uv lacks a file for it."""
+    is_same_python = bool(task.live.python_version) and Path(task.python).is_relative_to(task.live.venv)
+    venv = task.live.venv if is_same_python else task.tree / ".no-venv"
     task.asked.append("sync")
-    lock = read_lock(task.path)
-    changes = compare_with_venv(task.site, task.tree, venv, lock, mark=task.mark, python=python)
-    return changes if task.is_same_python else None
+    python = "" if is_same_python else task.python
+    changes = compare_with_venv(task.site, task.tree, venv, mark=task.mark, python=python)
+    return changes if is_same_python else None
 
 
 def _lock_within(task: _Task, rules: Rules) -> None:
@@ -347,19 +309,19 @@ def _lock_within(task: _Task, rules: Rules) -> None:
     bounds, committed = make_bounds(rules, task.before), task.before.committed
     may_start_again = any(package.source.commit for name in rules.holders for package in committed.find(name))
     try:
-        bounds, between = _lock_from(task, task.committed, bounds, rules)
+        bounds, between = _lock_from(task, committed, bounds, rules)
     except BuildError:
         if not may_start_again:
             require_free_of_holds(task, rules)
             raise
         between = sorted(rules.holders)  # the lock of the live release may have a solution
     if between and may_start_again:
-        bounds, between = _lock_from(task, task.live.lock.read_text(encoding="utf-8"), bounds, rules)
+        bounds, between = _lock_from(task, task.live.lock, bounds, rules)
     if between:
         raise _explain_holds(between, rules)
 
 
-def _lock_from(task: _Task, text: str, bounds: dict[str, Bound], rules: Rules) -> tuple[dict[str, Bound], list[str]]:
+def _lock_from(task: _Task, lock: Lock, bounds: dict[str, Bound], rules: Rules) -> tuple[dict[str, Bound], list[str]]:
     """Upgrade a lock within bounds; return the bounds that were needed, and the packages that do not keep to them.
 
     A package on hold stays as it is until a version newer than those on hold appears. uv first skips those versions; a
@@ -367,7 +329,7 @@ def _lock_from(task: _Task, text: str, bounds: dict[str, Bound], rules: Rules) -
     """
     between = list[str]()
     for _ in range(1 + len(rules.skipped)):
-        _lock(task, text, bounds, rules)
+        _lock(task, lock, bounds, rules)
         between = find_between(rules, read_lock(task.path), task.before)
         if not between:
             break
@@ -376,16 +338,15 @@ def _lock_from(task: _Task, text: str, bounds: dict[str, Bound], rules: Rules) -
     return bounds, between
 
 
-def _lock(task: _Task, text: str, bounds: dict[str, Bound], rules: Rules) -> None:
+def _lock(task: _Task, lock: Lock, bounds: dict[str, Bound], rules: Rules) -> None:
     """Upgrade a lock within bounds. Raises BuildError.
 
     A package that must stay is given to uv by an index of releaser if its own has lost that version; the entry of the
     lock stays as it was.
     """
-    task.path.write_text(text, encoding="utf-8")
+    task.path.write_text(lock.text, encoding="utf-8")
     bounds, age = _bound_by_age(task, bounds | dict.fromkeys(task.stuck, AS_LOCKED), rules)
-    names, done, missing = read_lock(task.path).names, set[str](), set[str]()
-    only = rules.choose(names)
+    names, only, done, missing = lock.names, rules.choose(lock.names), set[str](), set[str]()
     with tempfile.TemporaryDirectory(prefix=task.site.paths.temporary_prefix) as place:
         index = Path(place)
         finished = task.ask(*lock_arguments(names, bounds, only), *age)
@@ -395,19 +356,21 @@ def _lock(task: _Task, text: str, bounds: dict[str, Bound], rules: Rules) -> Non
             finished = task.ask(*lock_arguments(names, bounds, only), *age)
         while lost := _find_unavailable(task, bounds, rules, age, finished, done):
             done |= lost.keys()
-            missing |= find_missing(finished.output)
+            missing |= {*NOT_FOUND.findall(finished.output)}
             _require_indexes(task, missing, finished)
             task.stays.update(lost)
             for name, version in lost.items():
                 bounds[name] = (f"=={version}",)
-                if task.ask("lock", "--dry-run", "-P", f"{name}=={version}", *age).status != 0:
-                    age += [f"--exclude-newer-package={name}=false"] if _pack(task, name, version, index) else []
+                is_lost = task.ask("lock", "--dry-run", "-P", f"{name}=={version}", *age).status != 0
+                if is_lost and pack_wheel(task.live.venv, name, version, index):
+                    task.lost[name] = version
+                    age.append(f"--exclude-newer-package={name}=false")
             finished = task.ask(*lock_arguments(names, bounds, only), *age, index=index)
         if finished.status != 0:
             raise explain_resolution(finished, rules)
         if age:
-            before = [text, task.live.lock.read_text(encoding="utf-8")]
-            task.path.write_text(put_back(task.path.read_text(encoding="utf-8"), before, index.name), encoding="utf-8")
+            text = task.path.read_text(encoding="utf-8")
+            task.path.write_text(put_back(text, [lock.text, task.live.lock.text], index.name), encoding="utf-8")
             finished = task.ask("lock")  # it takes the lock as it is, or says why not
             if finished.status != 0:
                 raise explain_resolution(finished, rules)
@@ -479,28 +442,18 @@ def _require_indexes(task: _Task, missing: Collection[str], finished: Finished) 
         raise BuildError(*(refusal or (message, advice)), output=finished.output)
 
 
-def _pack(task: _Task, name: str, version: str, index: Path) -> bool:
-    """Put a package of the live venv into an index, and note that its own has lost it."""
-    is_packed = pack_wheel(task.live.venv, name, version, index)
-    task.lost.update({name: version} if is_packed else {})
-    return is_packed
-
-
 def _explain(task: _Task, rules: Rules) -> tuple[Skipped, ...]:
     """Return what is newer and not taken, and what stays although the index lacks it, each with the reason."""
-    is_limited = (
-        rules.holders or rules.cutoff or rules.choose([]) is not None or make_bounds(rules, task.before) or task.stays
-    )
-    if not is_limited:
+    has_rules = rules.holders or rules.cutoff or rules.choose([]) is not None or make_bounds(rules, task.before)
+    if not (has_rules or task.stays):
         return tuple(task.stuck.values())
-    chosen = task.path.read_text(encoding="utf-8")
     lock, names = read_lock(task.path), task.before.committed.names
-    task.path.write_text(task.committed, encoding="utf-8")
+    task.path.write_text(task.before.committed.text, encoding="utf-8")
     # Only to explain what is skipped: no code of a package that is on hold runs for that.
     words = [*lock_arguments(names, dict.fromkeys(task.stuck, AS_LOCKED)), "--no-build", "--python", task.python]
     newest = task.site.run_uv(*words, cwd=task.tree, mark=task.mark, check=False)
     text = task.path.read_text(encoding="utf-8")
-    task.path.write_text(chosen, encoding="utf-8")
+    task.path.write_text(lock.text, encoding="utf-8")
     skipped = explain_skipped(rules, lock, parse_lock(text)) if newest.status == 0 else ()
     stays = {**rules.floors, **task.stays}
     explained = (each for name in sorted(stays) for each in _explain_stay(task, rules, lock, name, stays[name]))
@@ -552,11 +505,12 @@ def require_free_of_holds(task: _Task, rules: Rules) -> None:
     if not held:
         return
     try:
-        _lock(task, task.committed, make_bounds(free, task.before), free)
+        _lock(task, task.before.committed, make_bounds(free, task.before), free)
     except BuildError:
         return
-    lock = read_lock(task.path)
-    raise _explain_holds(find_between(rules, lock, task.before) or find_moved(rules, lock, task.before) or held, rules)
+    lock, installed = read_lock(task.path), task.before.installed
+    moved = [name for name in rules.kept if installed.get(name) not in {None, *lock.versions.get(name, ())}]
+    raise _explain_holds(find_between(rules, lock, task.before) or moved or held, rules)
 
 
 def _explain_holds(names: Sequence[str], rules: Rules) -> BuildError:
@@ -578,7 +532,7 @@ def resolve_part(  # noqa: PLR0913 - all that a resolution needs
     path, text, versions = tree / "uv.lock", (tree / "uv.lock").read_text(encoding="utf-8"), whole.lock.versions
     plain = {name for name, version in before.items() if is_pinnable(whole.lock, name, version)}
     if before.keys() - part <= plain:
-        text = whole.lock_text
+        text = whole.lock.text
     known, missing = {*parse_lock(text).names, *before}, list[str]()
     for change in whole.changes or ():
         version = change.old or change.new or ""
@@ -598,10 +552,53 @@ def resolve_part(  # noqa: PLR0913 - all that a resolution needs
         part = [name for name in before if name in part and lock.versions.get(name) == versions[name]]
     else:
         raise explain_resolution(finished, Rules())
-    changes = compare_with_venv(site, tree, venv, lock, mark=mark)
+    changes = compare_with_venv(site, tree, venv, mark=mark)
     held = (whole.held | before.keys()) - {change.name for change in changes}
-    text = path.read_text(encoding="utf-8")
-    return msgspec.structs.replace(whole, lock=lock, lock_text=text, changes=changes, held=held)
+    return msgspec.structs.replace(whole, lock=lock, changes=changes, held=held)
+
+
+def explain_python(live: Release, venv: LiveVenv, plan: Plan) -> str:
+    """Return why a plan has another Python than the live release was built on; empty if it has the same one."""
+    before, current, after = live.manifest.key.python, venv.python_version, plan.python_version
+    if Path(plan.python).is_relative_to(live.venv):
+        return f"Python {before} was replaced by {current}; built on {current}." if current != before else ""
+    if not current:
+        return f"Python {before} was removed; built on {after}."
+    where = f" of `{plan.python}`" if current == after else ""
+    return f"Python {after}{where} is asked for, in the place of {current}; built on {after}."
+
+
+def choose_kept_versions(rules: Rules, installed: Mapping[str, str], lock: Lock) -> dict[str, str]:
+    """Return the versions at which packages stay: those of a lock, or live if that is newer."""
+    names = set(lock.names) - rules.alone - rules.kept
+    free = {name: lock.versions[name] - rules.skipped.get(name, frozenset()) for name in names}
+    return {name: rules.lowered.get(name) or find_newest(free[name], installed.get(name, "0")) for name in names}
+
+
+def resolve_same_versions(site: Site, tree: Path, live: LiveVenv, rules: Rules, *, mark: str) -> Plan:
+    """Return a plan for another Python with the versions that the lock of a tree has, or live ones that are newer.
+
+    Those without a build for it move up within the rules; what else is newer is for the next update. Raises BuildError
+    if the rules have no version of them.
+    """
+    stays = choose_kept_versions(rules, live.installed, read_lock(tree / "uv.lock"))
+    plan = resolve(site, tree, live, msgspec.structs.replace(rules, stays=stays), mark=mark)
+    changes = compare_locks(live.lock, plan.lock)  # uv compares no venv of another Python
+    return msgspec.structs.replace(plan, changes=changes or None, skipped=(), holds=())
+
+
+def require_lasting_python(site: Site, tree: Path, live: LiveVenv, plan: Plan, *, mark: str) -> None:
+    """Raise PreflightError if the next update would leave the Python of a plan for one that the project asks for.
+
+    A venv of it is made in the tree, and uv asked as for an update. Raises BuildError.
+    """
+    venv = tree / ".asked-venv"
+    site.run_uv("venv", "--no-project", "--python", plan.python, venv, cwd=tree, mark=mark)
+    asked = msgspec.structs.replace(live, venv=venv, python_version=plan.python_version)
+    python, version = choose_python(site, tree, asked, mark=mark)
+    if not Path(python).is_relative_to(venv):
+        message = f"The next update would go back to Python {version}: the project or the setting `python` asks for it."
+        raise refuse("asked-python", message, "Change that, such as `.python-version`; then run `releaser update`.")
 
 
 def explain_resolution(finished: Finished, rules: Rules) -> BuildError:
@@ -621,8 +618,8 @@ def explain_resolution(finished: Finished, rules: Rules) -> BuildError:
     return BuildError(message, advice, output=error.output)
 
 
-def compare_with_venv(  # noqa: PLR0913 - all that uv needs
-    site: Site, tree: Path, venv: Path, lock: Lock, *, mark: str, more: Sequence[str] = (), python: str = ""
+def compare_with_venv(
+    site: Site, tree: Path, venv: Path, *, mark: str, more: Sequence[str] = (), python: str = ""
 ) -> tuple[PackageChange, ...]:
     """Return what the lock of a tree would change in a venv, by `uv sync --dry-run`, but for changes of local packages.
 
@@ -638,20 +635,21 @@ def compare_with_venv(  # noqa: PLR0913 - all that uv needs
     except msgspec.MsgspecError as error:
         message = f"uv did not say what the lock changes ({error})."
         raise BuildError(message, f"Check `{site.uv} --version`: releaser needs 0.13 or newer.") from error
-    changes, installed = sync.changes, list_installed(venv)
+    lock, changes, installed = read_lock(tree / "uv.lock"), sync.changes, list_installed(venv)
     gone = {change.name: change.version or "" for change in changes if change.action == "uninstalled"}
     before = {name: installed.get(name, version) for name, version in gone.items()}
     if sync.action == "replace":  # the Python was upgraded in place: uv would install everything again
         before = installed
-    after = {change.name: _label(lock, change) for change in changes if change.action == "installed"}
+    after = dict[str, str]()
+    coming = (change for change in changes if change.action == "installed")
+    for change in coming:  # uv names no version of one to be built
+        labels = [each.label for each in lock.find(change.name) if change.version in (None, each.version)]
+        after[change.name] = labels[0] if labels else change.version or ""
     return compare_versions(before, after, lock.local & after.keys(), lock.direct)  # installed again each time: no news
 
 
 def list_synced(site: Site, tree: Path, python: str, *, mark: str) -> dict[str, str]:
-    """Return what the lock of a tree installs into a new venv, each with its version; empty for one to be built.
-
-    Raises ToolError.
-    """
+    """Return what a lock installs into a new venv, with versions; empty for one to be built. Raises ToolError."""
     changes = _preview_sync(site, tree, tree / ".no-venv", python, mark=mark).changes
     return {change.name: change.version or "" for change in changes}
 
@@ -662,10 +660,3 @@ def _preview_sync(site: Site, tree: Path, venv: Path, python: str, more: Sequenc
     variables = {"UV_PROJECT_ENVIRONMENT": str(venv)}
     finished = site.run_uv(*words, "--python", python, cwd=tree, mark=mark, variables=variables)
     return msgspec.json.decode(finished.stdout, type=_SyncReport).sync
-
-
-def _label(lock: Lock, change: _SyncChange) -> str:
-    """Return what the lock calls a package that uv would install: uv names no version of one to be built."""
-    packages = lock.find(change.name)
-    labels = [package.label for package in packages if change.version in (None, package.version)]
-    return labels[0] if labels else change.version or ""

@@ -10,7 +10,7 @@ import msgspec
 from packaging.specifiers import SpecifierSet
 from packaging.version import Version
 
-from releaser.packages.changes import Bump, name_bump, parse_version
+from releaser.packages.changes import Bump, name_bump, newest_of, parse_version
 from releaser.packages.holds import Hold, PackageHold, VersionHold
 from releaser.packages.lock import Lock, Package
 from releaser.releases.release import PackageChange
@@ -25,13 +25,7 @@ By: TypeAlias = Literal[
 #: The bound of a package that uv leaves as the lock has it, since no words of uv name a commit.
 AS_LOCKED = None
 #: The upgrades that a level does not allow.
-_BEYOND: Mapping[Level, Sequence[Bump]] = {
-    "all": (),
-    "minor": ("major",),
-    "patch": ("major", "minor"),
-    "security": (),
-    "none": (),
-}
+_BEYOND: Mapping[Level, Sequence[Bump]] = {"minor": ("major",), "patch": ("major", "minor")}
 _HOLDERS = {
     "person": "by you",
     "rollback": "by a rollback",
@@ -103,9 +97,8 @@ class Rules(msgspec.Struct, frozen=True):
         if not self.alone and self.level not in ("none", "security"):
             return None
         levels = {name: self.find_level(name) for name in self.alone or names}
-        return frozenset(
-            name for name, level in levels.items() if level != "none" and (level != "security" or self.bound_fix(name))
-        )
+        moving = (name for name, level in levels.items() if level != "none")
+        return frozenset(name for name in moving if levels[name] != "security" or self.bound_fix(name))
 
     def find_refused(self, name: str) -> frozenset[str]:
         """Return the versions of a package that are on hold or cannot be installed here."""
@@ -179,12 +172,9 @@ def follow_people(rules: Rules, lowered: Mapping[str, str], installed: Mapping[s
     """Return the rules for packages that a commit of a person has lowered: the versions that they had are on hold."""
     left = {name: installed[name] for name, version in lowered.items() if installed.get(name, version) != version}
     skipped = {name: rules.skipped.get(name, frozenset()) | {version} for name, version in left.items()}
-    return msgspec.structs.replace(
-        rules,
-        skipped={**rules.skipped, **skipped},
-        holders=dict.fromkeys(left, _HOLDERS["commit"]) | dict(rules.holders),
-        lowered={name: lowered[name] for name in left},
-    )
+    skipped, holders = {**rules.skipped, **skipped}, dict.fromkeys(left, _HOLDERS["commit"]) | dict(rules.holders)
+    lowered = {name: lowered[name] for name in left}
+    return msgspec.structs.replace(rules, skipped=skipped, holders=holders, lowered=lowered)
 
 
 def find_floors(rules: Rules, before: Baseline) -> dict[str, str]:
@@ -210,7 +200,7 @@ def find_floors(rules: Rules, before: Baseline) -> dict[str, str]:
 
 def find_lowered(floors: Mapping[str, str], lock: Lock) -> dict[str, str]:
     """Return those of the floors below which a lock is."""
-    newest = {name: _find_newest(lock.versions.get(name, ())) for name in floors}
+    newest = {name: newest_of(lock.versions.get(name, ())) for name in floors}
     return {name: floors[name] for name, version in newest.items() if version and version < Version(floors[name])}
 
 
@@ -223,10 +213,6 @@ def find_lowered_forks(rules: Rules, before: Baseline, changes: Iterable[Package
         if change.name not in rules.kept and change.old not in rules.find_refused(change.name)
         if name_bump(change.new, change.old) != "other"
     }
-
-
-def _find_newest(labels: Iterable[str]) -> Version | None:
-    return max((version for label in labels if (version := parse_version(label))), default=None)
 
 
 def make_bounds(rules: Rules, before: Baseline) -> dict[str, Bound]:
@@ -261,9 +247,9 @@ def _is_beyond(rules: Rules, name: str, label: str) -> bool:
 def _bound_by_level(rules: Rules, name: str, before: Baseline) -> str | None:
     """Return the bound of a package by its level, in relation to the newest version that is live or in the lock."""
     level, labels = rules.find_level(name), before.committed.versions.get(name, frozenset())
-    newest = _find_newest({*labels, before.installed.get(name, "")})
-    fix = rules.fixes.get(name)
-    if (bound := rules.bound_fix(name)) and not any(name_bump(label, fix) in _BEYOND[level] for label in labels):
+    newest = newest_of({*labels, before.installed.get(name, "")})
+    bumps = {name_bump(label, rules.fixes.get(name)) for label in labels}
+    if (bound := rules.bound_fix(name)) and bumps.isdisjoint(_BEYOND.get(level, ())):
         return bound
     is_still = level in ("none", "security")
     if level == "all" or newest is None or not labels or (is_still and name not in rules.levels):
@@ -360,11 +346,6 @@ def find_between(rules: Rules, lock: Lock, before: Baseline) -> list[str]:
     return between
 
 
-def find_moved(rules: Rules, lock: Lock, before: Baseline) -> list[str]:
-    """Return the packages that should stay, but that a lock moves."""
-    return [name for name in rules.kept if before.installed.get(name) not in {None, *lock.versions.get(name, ())}]
-
-
 def _is_smaller(live: str | None, version: str, held: str) -> bool:
     """Return True if a version is in the series of the live one, and the one on hold is not: 5.2.9 for 6.0."""
     sizes = ("patch", "minor", "major")
@@ -454,5 +435,5 @@ def _explain_level(rules: Rules, lock: Lock, package: Package) -> str:
         bound = rules.bound_fix(package.name)
         is_fix = bound and SpecifierSet(bound).contains(package.version, prereleases=True)
         return "" if is_fix else f"is no security fix, and `{setting}` is `{level}`"
-    bump = next((bump for bump in _BEYOND[level] if bump in bumps), "")
+    bump = next((bump for bump in _BEYOND.get(level, ()) if bump in bumps), "")
     return f"is a {bump} upgrade, and `{setting}` is `{level}`" if bump else ""

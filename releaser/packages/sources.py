@@ -133,16 +133,17 @@ def _make_place(site: Site) -> None:
     """Make the directory; that of a dry run has links to what is there."""
     place, known = site.sources, site.paths.sources
     if place != known and known.is_dir():
-        shutil.copytree(known, place, copy_function=os.symlink)
-        if (known / INDEX).exists():  # which is written
-            (place / INDEX).unlink()
-            shutil.copyfile(known / INDEX, place / INDEX)
+        shutil.copytree(known, place, copy_function=_link)
     elif not place.is_dir():
         place.mkdir()
         place.chmod(0o2770 if site.is_shared else 0o700)
     for name in os.listdir(place):
         if not name.endswith((".whl", INDEX)):
             remove_path(place / name)  # of a run that was killed
+
+
+def _link(source: str, target: str) -> None:
+    shutil.copyfile(source, target) if source.endswith(INDEX) else os.symlink(source, target)  # the index is written
 
 
 def _read_index(place: Path) -> _Index:
@@ -226,9 +227,8 @@ def _list_bucket(source: str, env: Mapping[str, str]) -> Listing:
     import boto3  # the extra `s3`
     from botocore.config import Config
 
-    words: dict[str, Any] = {
-        "region_name": env.get("AWS_REGION") or env.get("AWS_DEFAULT_REGION") or env.get("EC2_REGION")
-    }
+    regions = filter(None, map(env.get, ("AWS_REGION", "AWS_DEFAULT_REGION", "EC2_REGION")))
+    words: dict[str, Any] = {"region_name": next(regions, None)}
     if "AWS_ACCESS_KEY_ID" not in env and env.get("AWS_ACCESS_KEY"):
         words |= {"aws_access_key_id": env["AWS_ACCESS_KEY"], "aws_secret_access_key": env.get("AWS_SECRET_KEY")}
     config = Config(connect_timeout=_SILENCE, read_timeout=_SILENCE, retries={"total_max_attempts": 1})
@@ -245,9 +245,8 @@ def _list_bucket(source: str, env: Mapping[str, str]) -> Listing:
 def _drop_vanished(site: Site, index: _Index, offered: Collection[str]) -> None:
     """Delete the wheels that no source has any more, but for those that a lock in use names."""
     vanished = index.wheels.keys() - {*offered}
-    good = (
-        [each.lock for each in Store(site.paths).releases if each.state.state in ("good", "ready")] if vanished else []
-    )
+    releases = Store(site.paths).releases if vanished else ()
+    good = [each.lock for each in releases if each.state.state in ("good", "ready")]
     texts = [path.read_text(encoding="utf-8") for path in (site.paths.lockfile, *good) if path.is_file()]
     for name in vanished:
         if not any(f'{name}"' in text for text in texts):

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import msgspec
 
+from releaser.candidate.identity import hash_libraries
 from releaser.checkout.repository import Repository, open_repository
 from releaser.errors import explain_error, refuse
 from releaser.packages.hand_made import describe_new_packages, describe_patches
-from releaser.packages.libraries import hash_libraries
 from releaser.packages.lock import read_lock
 from releaser.packages.resolve import group_arguments
 from releaser.releases.journal import Entry, write_entry

@@ -237,7 +237,8 @@ def find_blame(site: Site, run: SiteRun, decision: Build, options: UpdateOptions
     if failed.tests.is_killed and not (last and (last.was_failing or last.no_verdict == "killed")):
         return Findings(no_verdict="killed")
     changes = {change.name: describe_changes([change]) for change in plan.changes or ()}
-    suspects = [name for name in find_suspects(failed.tests.output, _list_owners(failed.venv)) if name in changes]
+    owners = _list_owners(failed.directory / "venv")
+    suspects = [name for name in find_suspects(failed.tests.output, owners) if name in changes]
     suspicion = Findings(blame=Blame(suspects=tuple(changes[name] for name in suspects)))
     if not has_its_python(site, prospect.live):  # which no test of the live release could start
         return suspicion

@@ -28,14 +28,21 @@ from releaser.errors import BuildError, PreflightError, ToolError, refuse, requi
 from releaser.live.outlook import Outlook
 from releaser.live.problems import find_problems
 from releaser.packages import complaints
-from releaser.packages.another_python import explain_python, resolve_same_versions
 from releaser.packages.audit import audit_venv, choose_fixes
 from releaser.packages.changes import describe_changes, find_newest
 from releaser.packages.hand_made import find_edited_venv, list_work
 from releaser.packages.holds import Hold, VersionHold, find_held_code, find_pause, is_locked_again, list_holds
 from releaser.packages.indexes import describe_moves, explain_moves, find_host_indexes, find_moves, may_change_index
 from releaser.packages.lock import Lock, parse_lock, read_lock
-from releaser.packages.resolve import LiveVenv, Plan, read_constraints, read_live_venv, resolve
+from releaser.packages.resolve import (
+    LiveVenv,
+    Plan,
+    explain_python,
+    read_constraints,
+    read_live_venv,
+    resolve,
+    resolve_same_versions,
+)
 from releaser.packages.rules import Rules, Skipped, follow_people, make_rules
 from releaser.packages.sources import copy_sources
 from releaser.pipelines import checks
@@ -230,7 +237,7 @@ def _choose_stage(  # noqa: PLR0913 - all that a plan is made of
         key = make_key(site, same, target.code_key)
         if find_failed(run.store, key) is None and _find_rolled_back(run.store, key) is None:
             return same
-    (tree / "uv.lock").write_text(newest.lock_text, encoding="utf-8")
+    (tree / "uv.lock").write_text(newest.lock.text, encoding="utf-8")
     return newest
 
 
@@ -320,7 +327,8 @@ def _compare(site: Site, options: UpdateOptions, outlook: Outlook, prospect: Pro
     failed = find_failed(store, key)
     if prospect.python:  # of which no hold remembers that it was rolled back
         failed = failed or _find_rolled_back(store, key)
-    is_same = attempt.plan.installs_what_is_live and (key.code_key, key.python) == (before.code_key, before.python)
+    is_same = attempt.plan.changes == () and not attempt.plan.renewed
+    is_same = is_same and (key.code_key, key.python) == (before.code_key, before.python)
     is_same = is_same and not key.find_changed_libraries(before)
     is_same = is_same or (attempt.plan.changes == () and _was_rolled_back(site, store, prospect))
     faults = [*list_faults(site, live)]

@@ -88,8 +88,7 @@ def build_first(
         site = site_for_commit(site, repository, target)
     with make_shadow(site, repository, site.paths.shadow(f"{run.id}-lock"), target.commit, mark=run.id) as shadow:
         lock = read_lock(shadow.project / "uv.lock")
-        text = (shadow.project / "uv.lock").read_text(encoding="utf-8")
-        plan = Plan(lock, text, *choose_python(site, shadow.project, None, mark=run.id))
+        plan = Plan(lock, *choose_python(site, shadow.project, None, mark=run.id))
         require_fitting_lock(site, shadow.project, plan.python, mark=run.id)
     attempt = Attempt(target, site, plan, make_key(site, plan, target.code_key))
     failed = find_failed(run.store, attempt.key)

@@ -154,7 +154,7 @@ def _choose(
         if target.commit != target.head:
             require(complaints.find_problems(site, shadow.project, mark=run.id, commit=target.commit))
         python = _choose_python(site, shadow.project, manifest, live, mark=run.id)
-    plan = Plan(lock, (unpacked / LOCK).read_text(encoding="utf-8"), *python)
+    plan = Plan(lock, *python)
     return _Candidate(
         Attempt(target, site, plan, make_key(site, plan, target.code_key)),
         find_changed(manifest, read_record(live)),

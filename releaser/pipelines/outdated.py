@@ -10,11 +10,10 @@ import msgspec
 
 from releaser.errors import BuildError, ReleaserError, require
 from releaser.live.outlook import foresee
-from releaser.packages.another_python import explain_python
 from releaser.packages.blocked import Blocked, Facts, explain, read_answer, read_unfit
 from releaser.packages.changes import describe_changes, find_newest, name_bump
 from releaser.packages.lock import Package, Source
-from releaser.packages.resolve import Plan, read_live_venv
+from releaser.packages.resolve import Plan, explain_python, read_live_venv
 from releaser.packages.rules import Rules, Skipped, find_rule, is_pinnable
 from releaser.pipelines.decide import UpdateOptions, decide, require_names
 from releaser.releases.store import SiteRun, Store

@@ -101,8 +101,8 @@ def _resolve(site: Site, tree: Path, live: Release | None, overrides: Mapping[st
     finished = site.run_uv("lock", "--python", python, cwd=tree, mark=mark, check=False)
     if finished.status != 0:
         raise explain_resolution(finished, Rules())
-    lock, text = read_lock(tree / "uv.lock"), (tree / "uv.lock").read_text(encoding="utf-8")
-    plan = Plan(lock, text, python, version, compare_locks(before, lock), renewed=frozenset(overrides))
+    lock = read_lock(tree / "uv.lock")
+    plan = Plan(lock, python, version, compare_locks(before, lock), renewed=frozenset(overrides))
     if strange := [name for name in overrides if any(each.source.kind == "registry" for each in lock.find(name))]:
         raise BuildError(
             f"uv does not take {join_few(strange)} from there.", "See `override-dependencies` in `uv.toml`."

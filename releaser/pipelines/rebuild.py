@@ -16,12 +16,19 @@ from releaser.candidate.trial import Attempt
 from releaser.checkout.target import Target, may_commit_older
 from releaser.errors import BuildError, refuse, require
 from releaser.live.outlook import Outlook, foresee
-from releaser.packages.another_python import explain_python, require_lasting_python, resolve_same_versions
 from releaser.packages.changes import compare_locks, describe_changes
 from releaser.packages.hand_made import find_edited_venv, list_work
 from releaser.packages.holds import Hold, find_held_code, list_holds
-from releaser.packages.lock import read_lock
-from releaser.packages.resolve import Plan, choose_python, find_unfit, read_constraints, read_live_venv
+from releaser.packages.resolve import (
+    Plan,
+    choose_python,
+    explain_python,
+    find_unfit,
+    read_constraints,
+    read_live_venv,
+    require_lasting_python,
+    resolve_same_versions,
+)
 from releaser.packages.rules import Rules, make_rules
 from releaser.packages.sources import copy_sources
 from releaser.pipelines import checks
@@ -102,13 +109,13 @@ def _decide(site: Site, run: SiteRun, python: str, outlook: Outlook, rules: Rule
 
 def _plan(site: Site, tree: Path, live: Release, python: str, rules: Rules, *, mark: str) -> tuple[Plan, str]:
     """Return the plan of the lock of the live release, and why its Python is another one; empty if it is the same."""
-    venv, lock, asked = read_live_venv(site, live), read_lock(live.lock), site
+    venv, asked = read_live_venv(site, live), site
     if python:
         chosen = msgspec.structs.replace(site.settings.site, python=python)
         asked = msgspec.structs.replace(site, settings=msgspec.structs.replace(site.settings, site=chosen))
-    text = live.lock.read_text(encoding="utf-8")
-    (tree / "uv.lock").write_text(text, encoding="utf-8")
-    plan = Plan(lock, text, *choose_python(asked, tree, venv, mark=mark))
+    lock = venv.lock
+    (tree / "uv.lock").write_text(lock.text, encoding="utf-8")
+    plan = Plan(lock, *choose_python(asked, tree, venv, mark=mark))
     reason = explain_python(live, venv, plan)
     if reason:
         require_lasting_python(site, tree, venv, plan, mark=mark)

@@ -200,7 +200,7 @@ def plan_rollback(site: Site, run: SiteRun, repository: Repository, release: Rel
 def _has_host_index(site: Site, repository: Repository, head: str, release: Release) -> bool:
     """Return True if the lock of a release names an index of this host alone, so that it is not for others."""
     text = repository.file_at(head, site.paths.lockfile_in_tree)
-    return bool(find_host_indexes(site, parse_lock(text) if text else Lock((), ""), read_lock(release.lock)))
+    return bool(find_host_indexes(site, parse_lock(text) if text else Lock(()), read_lock(release.lock)))
 
 
 def preview_rollback(site: Site, name: str | None, *, keep_code: bool) -> Outcome:

@@ -41,7 +41,7 @@ def make_lock(text: str) -> Lock:
 
     `a 1.0 ? MARKER` is one of a fork.
     """
-    return Lock(tuple(map(_make_package, filter(None, text.split(", ")))), "sha256")
+    return Lock(tuple(map(_make_package, filter(None, text.split(", ")))))
 
 
 def _make_package(text: str) -> Package:

@@ -19,11 +19,9 @@ from releaser.releases.release import PackageChange
 from releaser.report.outcomes import Blame
 from tests.unit.samples import KEY, make_lock
 
-PASSED, FAILED = TestResult(True, "", "", 0), TestResult(False, "it broke", "", 0)
-KILLED, SEARCHED = TestResult(False, "killed", "", 0, is_killed=True), Findings(blame=Blame(("searched",)))
-PLAN = Plan(
-    make_lock("a 2, b 2"), "", "python", "3.11.7", tuple(PackageChange(each, "1", "2", "major") for each in "ab")
-)
+PASSED, FAILED = TestResult(True, "", ""), TestResult(False, "it broke", "")
+KILLED, SEARCHED = TestResult(False, "killed", "", is_killed=True), Findings(blame=Blame(("searched",)))
+PLAN = Plan(make_lock("a 2, b 2"), "python", "3.11.7", tuple(PackageChange(each, "1", "2", "major") for each in "ab"))
 
 
 @contextlib.contextmanager

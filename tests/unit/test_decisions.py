@@ -233,7 +233,7 @@ READY = msgspec.structs.replace(LIVE, state=State("ready"))
 
 def prospect(code: str = "code", changes: tuple[PackageChange, ...] = (), *skipped: str) -> kinds.Prospect:
     target = Target("head", "0123456789abcdef", code, publishes=True)
-    plan = Plan(make_lock(""), "", "python", "3.11.7", changes, tuple(Skipped("b", x, "is on hold") for x in skipped))
+    plan = Plan(make_lock(""), "python", "3.11.7", changes, tuple(Skipped("b", x, "is on hold") for x in skipped))
     return kinds.Prospect(cast(Any, None), cast(Any, None), LIVE, Attempt(target, make_site(Settings()), plan, KEY))
 
 
@@ -317,7 +317,7 @@ def test_code_is_what_python_imports_and_metadata(path: str, is_it: bool) -> Non
 def key_of(**settings: Any) -> Key:
     values, problems = load_settings({}, {}, settings)
     assert problems == []
-    return make_key(make_site(values), Plan(make_lock(""), "", "python", "3.11.7"), "code")
+    return make_key(make_site(values), Plan(make_lock(""), "python", "3.11.7"), "code")
 
 
 SETTINGS: dict[str, Any] = {"test_command": "pytest", "test_timeout": "5m", "test_environment": {"A": "1"}}
@@ -332,7 +332,7 @@ def test_law_20_what_failed_stays_known_to_a_newer_version(settings: dict[str, A
     tests = {name: getattr(values.tests, name) for name in names.split()}
     hashed = (tests, values.live.before_build, values.live.migrations, values.site.python)
     recipe = hash_text(msgspec.json.encode(hashed).decode())
-    assert key_of(**settings) == Key("code", "sha256", "3.11.7", "", recipe)
+    assert key_of(**settings) == Key("code", KEY.lock_sha256, "3.11.7", "", recipe)
 
 
 def test_a_candidate_is_another_by_what_builds_and_tests_it() -> None:

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from releaser.errors import PreflightError
-from releaser.packages import another_python, holds, rules
+from releaser.packages import holds, resolve, rules
 from releaser.packages.changes import compare_locks, compare_versions, find_older
 from releaser.packages.holds import CommitHold, Hold, HoldRow, PackageHold, Pause, VersionHold, read_holds, write_holds
 from releaser.packages.lock import Lock, Source, parse_lock
@@ -604,7 +604,7 @@ def test_law_11_versions_stay_on_another_python(
     installed: str, unfit: Mapping[str, Mapping[str, str]], bounds: str
 ) -> None:
     wanted = Rules("minor", unfit=unfit)
-    stays = another_python.choose_kept_versions(wanted, {"a": installed}, make_lock("a 1.0"))
+    stays = resolve.choose_kept_versions(wanted, {"a": installed}, make_lock("a 1.0"))
     wanted = msgspec.structs.replace(wanted, stays=stays)
     assert rules.make_bounds(wanted, known({"a": installed}, "a 1.0")) == {"a": (bounds,)}
 
@@ -616,7 +616,7 @@ def test_law_11_versions_stay_on_another_python(
      (Rules(), "a 1.2", "1.2"), (Rules(), "a 1.0", "1.1")],
 )  # fmt: skip
 def test_law_11_23_another_python_undoes_no_wish_of_a_person(wanted: Rules, committed: str, stays: str) -> None:
-    assert another_python.choose_kept_versions(wanted, {"a": "1.1"}, make_lock(committed)) == {"a": stays}
+    assert resolve.choose_kept_versions(wanted, {"a": "1.1"}, make_lock(committed)) == {"a": stays}
 
 
 ELF = b"\x7fELF\0#!/usr/bin/python\0"
@@ -670,6 +670,6 @@ def test_law_23_a_wheel_made_from_a_venv_has_programs_and_modes_as_they_were(tmp
 def test_law_11_another_python_has_a_reason(starts_as: str, python: str, version: str, reason: str) -> None:
     key = Key("code", "lock", "3.11.2")
     live = Release(Path("/v").parent, Manifest("20261120T000000Z", NOW, "built", key, "x"), State("good", 1))
-    venv = LiveVenv(live.venv, live.lock, starts_as, {})
-    plan = Plan(make_lock(""), "", python.replace("/v", str(live.venv)), version)
-    assert another_python.explain_python(live, venv, plan) == reason
+    venv = LiveVenv(live.venv, make_lock(""), starts_as, {})
+    plan = Plan(make_lock(""), python.replace("/v", str(live.venv)), version)
+    assert resolve.explain_python(live, venv, plan) == reason

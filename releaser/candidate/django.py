@@ -1,4 +1,7 @@
-"""Django's migrations: a candidate that needs some that are not applied does not go live by itself."""
+"""Django in a candidate: its applications are imported as a server will do, and it is asked for its migrations.
+
+A candidate that needs migrations which are not applied does not go live by itself.
+"""
 
 from __future__ import annotations
 
@@ -13,9 +16,18 @@ from releaser.site.django import Django, advise_on_variables, find_django
 from releaser.site.site import Site
 from releaser.system.text import find_error_line
 
-_TIMEOUT = 600.0  # seconds
+_IMPORT_TIMEOUT, _TIMEOUT = 120.0, 600.0  # seconds
 _NO_DATABASE = "settings.DATABASES is improperly configured"
-_UNAPPLIED, _APPLIED = "[ ]", "[X]"
+# Threads that the application has started are not waited for.
+_IMPORT = """
+import importlib, os, sys
+name, sys.argv[1:], sys.path[0] = sys.argv[1], [], ""
+try:
+    importlib.import_module(name).application
+except SystemExit as error:
+    sys.exit(f"SystemExit: {error}")
+os._exit(0)
+"""
 
 
 def is_django(site: Site, project: Path, lock: Lock) -> bool:
@@ -41,14 +53,33 @@ def list_migrations(site: Site, shadow: Shadow, venv: Path, *, mark: str) -> tup
     if finished.status != 0 and _NO_DATABASE in finished.output:
         return [], []
     if finished.status != 0:
-        reason = find_error_line(finished.output)
-        reason += advise_on_variables(finished.output)
+        reason = find_error_line(finished.output) + advise_on_variables(finished.output)
         message = f"Django does not say which migrations are not applied: {reason}"
         advice = f"Run `releaser run -- {django_command(django, 'showmigrations')}`, or set `migrations` to `ignore`."
         raise BuildError(message, shadow.advise_on_read_only(finished.output) or advice, output=finished.output)
     lines = [line.strip() for line in finished.stdout.splitlines()]
     unapplied, applied = (
         [line.removeprefix(box).split("(")[0].strip() for line in lines if line.startswith(box)]
-        for box in (_UNAPPLIED, _APPLIED)
+        for box in ("[ ]", "[X]")
     )
     return unapplied, applied
+
+
+def find_import_errors(site: Site, shadow: Shadow, venv: Path, lock: Lock, *, mark: str) -> dict[Path, tuple[str, str]]:
+    """Return the applications that cannot be imported, each with the reason: in a line, and in full.
+
+    They get the packages of a venv, and the settings and the environment of the service. Each has its own process.
+    """
+    errors: dict[Path, tuple[str, str]] = {}
+    if site.settings.live.smoke == "off" or "django" not in lock.versions:
+        return errors
+    django = find_django(site, shadow.project)
+    env = site.tool_environment(venv, mark) | shadow.map_values(site.service) | django.variables
+    for path, place in django.imported.items():
+        module = ".".join(path.relative_to(place).with_suffix("").parts)
+        words: list[str | Path] = [venv / "bin" / "python", "-B", "-c", _IMPORT, module]
+        finished = run_in_shadow(site, shadow, words, env=env, timeout=_IMPORT_TIMEOUT, check=False, directory=place)
+        if finished.status:
+            output = finished.output.replace(str(venv), ".venv").replace(str(shadow.root), str(shadow.original))
+            errors[path] = find_error_line(output) or finished.ending, output
+    return errors
