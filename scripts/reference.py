@@ -8,6 +8,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 import click
 
 from releaser.cli import commands
+from releaser.cli.common import Shell, completion_line
 from releaser.site import settings
 from releaser.site.settings import ALIASES, PREFIX, SECRETS, Seconds, Settings, format_duration
 
@@ -73,8 +74,7 @@ def write_commands() -> str:
             lines += _describe_command(command, click.Context(command, root, info_name=command.name))
     lines += ["## Completion", "", "A shell completes commands, options, releases, and the names of what is on hold."]
     lines += ["Add its line to `~/.bashrc`, `~/.zshrc` or `~/.config/fish/config.fish`:", "", "```sh"]
-    lines += [f'eval "$(_RELEASER_COMPLETE={shell}_source releaser)"  # {shell}' for shell in ("bash", "zsh")]
-    lines += ["_RELEASER_COMPLETE=fish_source releaser | source  # fish", "```"]
+    lines += [f"{completion_line(shell)}  # {shell}" for shell in get_args(Shell)] + ["```"]
     return "\n".join(lines).rstrip() + "\n"
 
 

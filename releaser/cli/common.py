@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import click
 import msgspec
@@ -26,6 +26,8 @@ from releaser.report.terminal import StepPrinter
 from releaser.site.settings import read_seconds
 from releaser.site.site import Site, open_site
 from releaser.system.run import Command
+
+Shell = Literal["bash", "zsh", "fish"]
 
 
 class Group(click.Group):
@@ -105,6 +107,12 @@ def _make_completer(list_words: Callable[[Site], list[str]]) -> Callable[..., li
 
 complete_release = _make_completer(lambda site: ["live", "previous", *(each.id for each in Store(site.paths).releases)])
 complete_hold = _make_completer(lambda site: [describe_hold(hold).word for hold in read_holds(site.paths)])
+
+
+def completion_line(shell: Shell) -> str:
+    """Return the line for `.bashrc`, `.zshrc` or fish's `config.fish` by which the shell completes `releaser`."""
+    source = f"_RELEASER_COMPLETE={shell}_source releaser"
+    return f"{source} | source" if shell == "fish" else f'eval "$({source})"'
 
 
 class _Value(click.ParamType[Any]):

@@ -5,12 +5,23 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+from pathlib import Path
+from typing import get_args
 
 import click
 import msgspec
 
 from releaser.cli import render
-from releaser.cli.common import Common, Group, common_options, finish, preview_and_exit, run_and_exit
+from releaser.cli.common import (
+    Common,
+    Group,
+    Shell,
+    common_options,
+    completion_line,
+    finish,
+    preview_and_exit,
+    run_and_exit,
+)
 from releaser.errors import refuse
 from releaser.pipelines.check import check
 from releaser.pipelines.init import init, init_lock, preview_init, preview_lock
@@ -24,6 +35,7 @@ from releaser.pipelines.setup import (
     write_variables,
 )
 from releaser.pipelines.uninstall import describe_uninstall, preview_uninstall, uninstall
+from releaser.report.outcomes import make_done
 from releaser.site.crontab import install_line, make_line
 from releaser.site.project import guess_environment
 from releaser.site.settings import ALIASES, find_setting, list_settings, read_value
@@ -31,16 +43,26 @@ from releaser.site.site import Site
 from releaser.site.timer import install_units, make_units
 from releaser.system.run import INIT, INIT_LOCK, Command
 
+_STARTUP_FILES = {"bash": "~/.bashrc", "zsh": "~/.zshrc", "fish": "~/.config/fish/config.fish"}
+
 
 @click.command("setup")
 @click.option("--yes", is_flag=True, help="Ask nothing: take what is detected.")
 @click.option("--set", "pairs", multiple=True, metavar="KEY=VALUE", help="Change only this setting in `../.env`.")
+@click.option(
+    "--completion",
+    "shell",
+    type=click.Choice(get_args(Shell)),
+    help="Only let this shell complete commands, by a line in its start-up file.",
+)
 @common_options(takes_lock=False)
-def setup_command(common: Common, yes: bool, pairs: tuple[str, ...]) -> None:
+def setup_command(common: Common, yes: bool, pairs: tuple[str, ...], shell: Shell | None) -> None:
     """Write the first settings of the site, by three questions at most; then check the site.
 
     Only `../.env` is written. An empty VALUE removes a setting from it.
     """
+    if shell is not None:
+        finish(common, make_done(_add_completion(shell)))
     values = dict(map(_read_pair, pairs))
     site = common.open_site()
     if values:
@@ -71,7 +93,23 @@ def setup_command(common: Common, yes: bool, pairs: tuple[str, ...]) -> None:
         render.print_check(answer, quiet=common.quiet)
         render.print_sentences("Updates each night: `releaser schedule cron --install`, or `systemd` for `cron`:")
         click.echo(line)
+        render.print_sentences("Completion of commands: `releaser setup --completion bash`, `zsh` or `fish`.")
     sys.exit(answer.exit_code)
+
+
+def _add_completion(shell: Shell) -> str:
+    """Add the line to the start-up file of a shell, unless it is there; return what was done. Raises PreflightError."""
+    path, line = Path(os.path.expanduser(_STARTUP_FILES[shell])), completion_line(shell)
+    try:
+        text = path.read_text(encoding="utf-8") if path.exists() else ""
+        if line in text.splitlines():
+            return f"`{path}` has the line already."
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("a", encoding="utf-8") as file:
+            file.write("\n" * bool(text and text[-1] != "\n") + line + "\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise refuse("start-up file", f"`{path}` cannot be changed: {error}.", f"Add by hand: {line}") from error
+    return f"Added to `{path}`, for the next shell: {line}"
 
 
 def _read_pair(pair: str) -> tuple[str, str]:

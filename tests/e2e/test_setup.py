@@ -174,3 +174,13 @@ def test_the_page_about_gunicorn_has_whole_units_and_settings(fresh: SampleSite)
 def test_check_names_exact_versions_and_what_to_write(fresh: SampleSite) -> None:
     fresh.replace("pyproject.toml", '"alpha"', '"alpha==1.0.0"')
     assert any("`alpha~=1.0.0`" in hint for hint in fresh.json("check", check=3)["hints"])
+
+
+def test_setup_adds_the_completion_to_a_start_up_file_once(site: SampleSite) -> None:
+    before, bashrc = site.snapshot(), Path(site.env["HOME"], ".bashrc")
+    bashrc.write_text("alias ll='ls -l'", "utf-8")
+    says(site.releaser("setup", "--completion", "bash", check=0), "Added to")
+    added = bashrc.read_text("utf-8")
+    assert re.fullmatch(r"alias ll='ls -l'\neval .*releaser\)\"\n", added)
+    says(site.releaser("setup", "--completion", "bash", check=0), "already")
+    assert (bashrc.read_text("utf-8"), site.snapshot()) == (added, before)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from releaser.cli.common import completion_line
 from tests.e2e.scenes import says, silent
 from tests.support.commands import releaser_command, run
 from tests.support.sites import SiteFactory
@@ -71,14 +72,13 @@ def test_a_help_has_whole_sentences(group: list[str], tmp_path: Path) -> None:
     assert not re.search(r"(?m)^ .*[.]{3}$|.{81}", shown.stdout), shown.stdout
 
 
-def test_the_lines_of_completion_work_in_a_shell(make_site: SiteFactory) -> None:
-    site, page = make_site(), Path(__file__).parents[2].joinpath("docs/reference/commands.md")
-    lines = {shell: line for line, shell in re.findall(r"(?m)^(\S.*)  # (bash|zsh|fish)$", page.read_text("utf-8"))}
+def test_the_line_of_completion_works_in_a_shell(make_site: SiteFactory) -> None:
+    site = make_site()
     path = f"{Path(releaser_command()[0]).parent}:{site.env['PATH']}"
-    command = f"{lines['bash']}; complete -p releaser"
-    finished = run(["bash", "-c", command], cwd=site.path, env=site.environment({"PATH": path}))
+    line = completion_line("bash")
+    finished = run(["bash", "-c", f"{line}; complete -p releaser"], cwd=site.path, env=site.environment({"PATH": path}))
     assert (finished.stdout, finished.stderr) == ("complete -o nosort -F _releaser_completion releaser\n", "")
     for shell in ("zsh", "fish"):
-        assert f"_RELEASER_COMPLETE={shell}_source releaser" in lines[shell]
+        assert f"_RELEASER_COMPLETE={shell}_source releaser" in completion_line(shell)
         env = site.environment({"_RELEASER_COMPLETE": f"{shell}_source"})
         assert "complet" in run(releaser_command(), cwd=site.path, env=env, check=0).stdout
