@@ -180,8 +180,8 @@ def measure_bundles(place: Path, user: Identity | None) -> None:
     wheels, upgraded = count_bytes(full, "wheels/"), count_bytes(delta, "wheels/")
     ratio = (full.stat().st_size - count_bytes(full, "tools/")) / (wheels + code.stat().st_size)
     print(f"full bundle without releaser and uv, beside its wheels and a git bundle: {ratio:.3f} (aim 1.02)")
-    ratio = delta.stat().st_size / (1.1 * upgraded + 131072)
-    print(f"delta of a file and a package, beside 1.1 times the wheel and 128 KiB: {ratio:.2f} (aim 1)", flush=True)
+    ratio = delta.stat().st_size / (1.1 * upgraded + 65536)
+    print(f"delta of a file and a package, beside 1.1 times the wheel and 64 KiB: {ratio:.2f} (aim 1)", flush=True)
 
     rounds = [measure_round(host, number, full, delta) for number in range(ROUNDS)]
     for name, aim, values in (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import difflib
 import hashlib
 import io
 import os
@@ -29,7 +30,7 @@ from releaser.system.signals import check_signals
 from releaser.system.text import format_bytes, join_few
 
 MANIFEST, SIGNATURE, MAIN = "manifest.json", "manifest.json.sig", "__main__.py"
-LOCK, REQUIREMENTS, CODE = "uv.lock", "requirements.txt", "code.bundle"
+LOCK, PATCH, REQUIREMENTS, CODE = "uv.lock", "uv.lock.patch", "requirements.txt", "code.bundle"
 WHEELS, TOOLS, BUILT = "wheels/", "tools/", "built/"
 #: Bytes of the whole, also once it is unpacked, as a zip without extensions has them; and of its list and manifest.
 LARGEST, LARGEST_TEXT = (4 << 30) - 1, 16 << 20
@@ -69,6 +70,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     `__main__.py` and `tools/` are members, too. `tags` are implementation, platform and C library: `cp312`,
     `linux_x86_64`, `glibc-2.36`. `base` is the SHA-256 of the manifest of the base. `packed` are wheels that were made
     from installed files, since the index has lost them. A delta whose commit is `base_commit` has no `code.bundle`.
+    With `base_lock`, `uv.lock` is made from the lock that has this SHA-256, by `uv.lock.patch`.
     """
 
     format: Literal[1] = 1
@@ -87,6 +89,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     packages: tuple[BundledPackage, ...]
     base: Digest | None = None
     base_commit: Commit | None = None
+    base_lock: Digest | None = None
     omitted: tuple[str, ...] = ()
     packed: tuple[str, ...] = ()
     override: tuple[str, ...] = ()
@@ -123,14 +126,16 @@ class Bundle(msgspec.Struct, frozen=True):
             for name, member in self.manifest.members.items():
                 if only is not None and name not in only:
                     continue
-                place = find(member.sha256) if name in self.manifest.omitted else None
+                before = self.manifest.base_lock if name == LOCK else None
+                place = find(before or member.sha256) if name in self.manifest.omitted else None
                 if name in self.manifest.omitted and place is None:
                     raise BundleError(self.path, f"is a delta, and `{name}` of its base is not here", MAKE_FULL)
                 target, mode = directory / name, 0o755 if member.executable else 0o644
                 target.parent.mkdir(parents=True, exist_ok=True)
                 descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, mode)
                 with open(descriptor, "wb") as file, place.open("rb") if place else archive.open(name) as source:
-                    _compare(self.path, name, member, source, file)
+                    made = apply_patch(source.read(), archive.read(PATCH), member.size) if before else None
+                    _compare(self.path, name, member, source if made is None else io.BytesIO(made), file)
 
 
 def open_bundle(path: Path, signers: Path | None) -> Bundle:
@@ -230,6 +235,8 @@ def _check_manifest(path: Path, manifest: Manifest) -> None:
         raise BundleError(path, f"has a manifest without {join_few(sorted(missing))}")
     if (manifest.base is None) != (manifest.base_commit is None) or (omitted and manifest.base is None):
         raise BundleError(path, "leaves members out, and names no base")
+    if (manifest.base_lock is not None) != (PATCH in members) or (PATCH in members and LOCK not in omitted):
+        raise BundleError(path, f"has a `{PATCH}` without its base, or none where it needs one")
     if members[LOCK].sha256 != manifest.lock_sha256:
         raise BundleError(path, f"has another {LOCK} than its manifest says")
     if (total := sum(member.size for member in members.values())) > LARGEST:
@@ -244,7 +251,7 @@ def _is_plain(name: str) -> bool:
         return False
     if f"{top}/" in (WHEELS, TOOLS):
         return len(rest) == 1 and name.endswith(".whl")
-    return name in (MAIN, LOCK, REQUIREMENTS, CODE) or (f"{top}/" == BUILT and bool(rest))
+    return name in (MAIN, LOCK, PATCH, REQUIREMENTS, CODE) or (f"{top}/" == BUILT and bool(rest))
 
 
 def _compare(path: Path, name: str, member: Member, source: IO[bytes], target: BinaryIO | None = None) -> None:
@@ -307,6 +314,25 @@ def _add(archive: zipfile.ZipFile, name: str, source: BinaryIO) -> None:
     entry.compress_type = zipfile.ZIP_STORED if name.endswith(".whl") else zipfile.ZIP_DEFLATED
     with source, archive.open(entry, "w") as target:
         shutil.copyfileobj(source, target, _CHUNK)
+
+
+def make_patch(before: str, after: str) -> bytes:
+    """Return what makes a text from another one: ranges of its lines, and new lines, as JSON."""
+    old, new = before.splitlines(keepends=True), after.splitlines(keepends=True)
+    parts: list[tuple[int, int] | str] = []
+    for kind, first, last, start, end in difflib.SequenceMatcher(None, old, new).get_opcodes():
+        parts += [(first, last)] if kind == "equal" else ["".join(new[start:end])]
+    return msgspec.json.encode(parts)
+
+
+def apply_patch(before: bytes, patch: bytes, most: int) -> bytes:
+    """Return the text that a patch makes; no more than `most` bytes and a part of it."""
+    old, new = before.decode().splitlines(keepends=True), b""
+    for part in msgspec.json.decode(patch, type=list[tuple[int, int] | str]):
+        new += ("".join(old[slice(*part)]) if isinstance(part, tuple) else part).encode()
+        if len(new) > most:
+            break
+    return new
 
 
 def is_bundle(path: Path) -> bool:

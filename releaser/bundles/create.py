@@ -30,6 +30,7 @@ from releaser.bundles.bundle import (
     LARGEST,
     LOCK,
     MAIN,
+    PATCH,
     REQUIREMENTS,
     TOOLS,
     WHEELS,
@@ -38,6 +39,7 @@ from releaser.bundles.bundle import (
     Manifest,
     hash_member,
     is_bundle,
+    make_patch,
     name_platform,
     open_bundle,
     write_bundle,
@@ -81,7 +83,7 @@ def create_bundle(site: Site, output: Path, name: str, base: Path | None, key: P
         raise refuse("shallow", message, f"Run `git -C {word(site.paths.top)} fetch --unshallow`.")
     with tempfile.TemporaryDirectory(prefix="releaser-") as place:
         require_room(Path(place), measure(release.venv))
-        manifest, members = _collect(site, release, repository, before, Path(place))
+        manifest, members = _collect(site, store, release, repository, before, Path(place))
         require_room(output.parent, sum(manifest.members[name].size for name in members))
         bundle = write_bundle(output, manifest, members, key)
         if key is not None:
@@ -102,7 +104,7 @@ def _require_good(release: Release) -> None:
 
 
 def _collect(
-    site: Site, release: Release, repository: Repository, base: Bundle | None, place: Path
+    site: Site, store: Store, release: Release, repository: Repository, base: Bundle | None, place: Path
 ) -> tuple[Manifest, dict[str, Path]]:
     """Return the manifest of a bundle, and the files that it has."""
     commit, branch = release.state.commit or release.manifest.commit, site.settings.site.branch
@@ -123,11 +125,12 @@ def _collect(
     base_commit = base.manifest.commit if base else None
     if commit != base_commit:
         members[CODE] = _bundle_code(tree, branch, base_commit, place / CODE)
+    base_lock = _patch_lock(store, base, members, place / PATCH) if base else None
     if base is None:
         members |= pack_tools(place) | {MAIN: Path(__file__).with_name("main.py")}
     facts = {name: hash_member(path) for name, path in members.items()}
     known = base.manifest.members if base else {}
-    omitted = [name for name, member in facts.items() if known.get(name) == member]
+    omitted = [name for name, member in facts.items() if known.get(name) == member or (base_lock and name == LOCK)]
     manifest = Manifest(
         project=site.paths.project.name,
         directory=directory.as_posix(),
@@ -142,11 +145,23 @@ def _collect(
         packages=wheels.packages,
         base=base.sha256 if base else None,
         base_commit=base_commit,
+        base_lock=base_lock,
         omitted=tuple(sorted(omitted)),
         packed=wheels.packed,
         override=release.manifest.overrides,
     )
     return manifest, {name: path for name, path in members.items() if name not in omitted}
+
+
+def _patch_lock(store: Store, base: Bundle, members: dict[str, Path], file: Path) -> str | None:
+    """Add the patch that makes the lock from that of the base; None if that is the same, or not here any more."""
+    digest = base.manifest.lock_sha256
+    before = [release.lock for release in store.releases if release.manifest.key.lock_sha256 == digest]
+    if not before or hash_member(members[LOCK]).sha256 == digest:
+        return None
+    file.write_bytes(make_patch(before[0].read_text(encoding="utf-8"), members[LOCK].read_text(encoding="utf-8")))
+    members[PATCH] = file
+    return digest
 
 
 def _bundle_code(tree: Repository, branch: str, base_commit: str | None, file: Path) -> Path:

@@ -12,6 +12,7 @@ from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel
 
 from releaser.bundles.bundle import BUILT, LOCK, REQUIREMENTS, WHEELS, Manifest
 from releaser.errors import Problem
+from releaser.packages.lock import Lock
 from releaser.releases.release import Release
 from releaser.releases.store import Store
 from releaser.site.paths import Paths
@@ -69,11 +70,29 @@ def list_wheels(manifest: Manifest) -> Iterable[tuple[str, frozenset[Tag]]]:
                 yield name, frozenset()
 
 
-def find_changed(manifest: Manifest, before: Manifest | None) -> frozenset[str]:
-    """Return the packages whose wheel may be another than the live release has; `before` is the bundle of that."""
-    known = {member.sha256 for member in before.members.values()} if before is not None else set()
-    changed = (name for name, _ in list_wheels(manifest) if manifest.members[name].sha256 not in known)
-    return frozenset(canonicalize_name(name.removeprefix(WHEELS).split("-")[0]) for name in changed)
+def name_package(wheel: str) -> tuple[str, str]:
+    """Return the normalized name and the version of a wheel, by the name of its file."""
+    name, version, *_ = wheel.removeprefix(WHEELS).split("-")
+    return canonicalize_name(name), version
+
+
+def find_changed(manifest: Manifest, lock: Lock, before: Manifest | None, lock_before: Lock | None) -> frozenset[str]:
+    """Return the packages whose wheel may be another one than that which the live release has in the same version.
+
+    `before` is the bundle of the live release. Without one, its lock tells: a package of no index, or other hashes.
+    """
+    if before is not None:
+        known = {member.sha256 for member in before.members.values()}
+        wheels = ((name, member) for name, member in manifest.members.items() if name.startswith(WHEELS))
+        return frozenset(name_package(name)[0] for name, member in wheels if member.sha256 not in known)
+    same = {
+        package.name
+        for package in lock.packages
+        for entry in (lock_before.find(package.name) if lock_before is not None else ())
+        if package.source.kind == entry.source.kind == "registry"
+        and (package.hashes & entry.hashes or not package.hashes | entry.hashes)
+    }
+    return frozenset(package.name for package in lock.packages) - same
 
 
 def is_kept(name: str) -> bool:

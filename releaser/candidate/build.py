@@ -115,7 +115,7 @@ class BundleInstaller(msgspec.Struct, frozen=True):
     """Installs the wheels of a bundle, without a network, and puts its products into the shadow.
 
     `directory` has `requirements.txt`, `wheels` and `built`. The packages `again` are installed anew, although the
-    clone has that version: they come from another commit or build.
+    clone has that version: they come from another commit or build. A clone needs no wheel of what it has.
     """
 
     directory: Path

@@ -12,6 +12,7 @@ from packaging.requirements import InvalidRequirement, Requirement
 from releaser.candidate import tests
 from releaser.candidate.namespace import can_mount_shadow
 from releaser.checkout import problems as checkout
+from releaser.checkout.own_files import find_stale_export
 from releaser.checkout.problems import explain_git_error, read_checkout
 from releaser.checkout.repository import CheckoutState, Repository, open_repository
 from releaser.checkout.snapshot import Snapshot, take_snapshot
@@ -155,7 +156,7 @@ def _find_exact_versions(site: Site) -> list[str]:
 
 def list_hints(site: Site) -> list[str]:
     """Return what could be better, for `check` and `init`."""
-    hints = [*_find_open_secrets(site), *find_untrusted_programs(os.environ)]
+    hints = [find_stale_export(site), *_find_open_secrets(site), *find_untrusted_programs(os.environ)]
     hints += [*_find_unused_settings(site), *_find_unknown_packages(site), *_find_exact_versions(site)]
     hints += [f"{problem.message} {problem.advice}" for problem in list_uv_runs(site)]
     with contextlib.suppress(PreflightError):
@@ -163,4 +164,4 @@ def list_hints(site: Site) -> list[str]:
     if site.paths.state.is_relative_to(site.paths.top):
         hint = f"The state directory `{site.paths.state}` lies in the repository: `git clean -fdx` would delete every"
         hints.append(f"{hint} release. Use `git clean -fd`, or set `state_dir` before the first release.")
-    return hints
+    return [hint for hint in hints if hint]

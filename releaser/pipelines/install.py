@@ -12,7 +12,17 @@ from pathlib import Path
 import msgspec
 
 from releaser.bundles.bundle import CODE, LOCK, MAKE_FULL, REQUIREMENTS, Bundle, Manifest, name_platform
-from releaser.bundles.host import find_changed, find_kept, find_misfit, is_kept, keep_files, name_minor, read_record
+from releaser.bundles.host import (
+    find_changed,
+    find_kept,
+    find_misfit,
+    is_kept,
+    keep_files,
+    list_wheels,
+    name_minor,
+    name_package,
+    read_record,
+)
 from releaser.candidate.build import BundleInstaller
 from releaser.candidate.identity import make_key
 from releaser.candidate.shadow import make_shadow
@@ -155,9 +165,10 @@ def _choose(
             require(complaints.find_problems(site, shadow.project, mark=run.id, commit=target.commit))
         python = _choose_python(site, shadow.project, manifest, live, mark=run.id)
     plan = Plan(lock, *python)
+    lock_before = read_lock(live.lock) if live is not None else None
     return _Candidate(
         Attempt(target, site, plan, make_key(site, plan, target.code_key)),
-        find_changed(manifest, read_record(live)),
+        find_changed(manifest, lock, read_record(live), lock_before),
         find_live_damage(live, faults, is_lost=True) if live is not None else (),
         list_work(live, faults) if live is not None else (),
     )
@@ -214,12 +225,28 @@ def _try(run: SiteRun, repository: Repository, bundle: Bundle, candidate: _Candi
     """Build and test; what `before_build` would make comes with the bundle. Raises PreflightError and BuildError."""
     attempt, live, manifest = candidate.attempt, run.store.live, bundle.manifest
     site = attempt.site
-    others = {name for name in manifest.members if is_kept(name)} - _FIRST
+    installed = list_installed(live.venv) if live is not None else {}
+    spared = {
+        name
+        for name, (package, version) in ((name, name_package(name)) for name, _ in list_wheels(manifest))
+        if name in manifest.omitted
+        and find_kept(run.store, manifest.members[name].sha256) is None
+        and package not in candidate.changed
+        and installed.get(package) == version
+    }
+    others = {name for name in manifest.members if is_kept(name)} - _FIRST - spared
     bundle.unpack(unpacked, lambda digest: find_kept(run.store, digest), only=others)
     settings = msgspec.structs.replace(site.settings.live, before_build=())
     offline = msgspec.structs.replace(site, settings=msgspec.structs.replace(site.settings, live=settings))
     attempt = msgspec.structs.replace(attempt, site=offline)
-    trial = try_candidate(run, repository, attempt, live, BundleInstaller(unpacked, candidate.changed))
+    try:
+        trial = try_candidate(run, repository, attempt, live, BundleInstaller(unpacked, candidate.changed))
+    except BuildError as error:
+        if not spared:
+            raise
+        names = join_few(sorted(spared))
+        message = f"The bundle leaves out what this host does not have as a file: {names}. {error.message}"
+        raise refuse("no-wheels", message, MAKE_FULL) from error
     keep_files(site.paths, manifest, unpacked, trial.directory)
     return trial
 

@@ -90,7 +90,7 @@ def test_a_delta_has_what_its_base_has_not(site: SampleSite) -> None:
     site.releaser("bundle create", "-o", bundle, "--base", base, check=0)
     members, shown = read_members(bundle), site.json("bundle verify", bundle, "--unsigned")
     assert {*members} == {
-        *("code.bundle", "requirements.txt", "uv.lock", "wheels/alpha-1.1.0-py3-none-any.whl", "manifest.json")
+        *("code.bundle", "requirements.txt", "uv.lock.patch", "wheels/alpha-1.1.0-py3-none-any.whl", "manifest.json")
     }
     assert "wheels/beta-1.0.0-py3-none-any.whl" in shown["omitted"]
     assert bundle.stat().st_size < 1.1 * len(members["wheels/alpha-1.1.0-py3-none-any.whl"]) + 65536

@@ -122,6 +122,18 @@ def test_law_08_14_an_export_whose_commit_failed_stops_nothing(
     assert (exported(site), site.status(), site.remote_head()) == (pins("1.2.0"), "", site.head())
 
 
+def test_check_names_an_export_that_nobody_updates_any_more(make_site: SiteFactory) -> None:
+    site = make_site(files={"requirements.txt": OLD})
+    setting = 'requirements_export = "requirements.txt"'
+    site.make_venv()
+    says(site.releaser("check", check=0), setting)
+    says(site.releaser("init", check=0), setting)
+    assert setting in site.json("check")["hints"][0]
+    text = (site.path / "pyproject.toml").read_text("utf-8")
+    site.push_commit("Export", {"pyproject.toml": f"{text}\n[tool.releaser]\n{setting}\n"})
+    assert site.json("check")["hints"] == []
+
+
 def test_check_runs_the_tests_with_the_live_release(make_site: SiteFactory) -> None:
     site = make_site.live("1.1.0")
     with no_change(site):

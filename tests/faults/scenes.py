@@ -70,13 +70,14 @@ def _apart(site: SampleSite) -> None:
 
 
 def _bundled(site: SampleSite) -> None:
-    """Give the site a bundle of the next release, made on another host with the same remote."""
+    """Give the site a delta to the next release, made on another host with the same remote."""
     site.releaser("init", check=0)
     with tempfile.TemporaryDirectory() as directory:
         maker = site.copy(Path(directory))
+        base = make_bundle(maker, Path(directory) / "base.rb")
         maker.push_from_elsewhere({"notes.txt": "pulled"})
         maker.releaser("update", check=0)
-        make_bundle(maker, site.outer / "next.rb")
+        make_bundle(maker, site.outer / "next.rb", base=base)
         maker.git("push", "--quiet", site.remote, "main")
 
 

@@ -18,11 +18,14 @@ from releaser.bundles.bundle import (
     CODE,
     LOCK,
     MANIFEST,
+    PATCH,
     REQUIREMENTS,
     SIGNATURE,
     BundledPackage,
     Manifest,
+    apply_patch,
     hash_member,
+    make_patch,
     open_bundle,
     write_bundle,
 )
@@ -331,9 +334,12 @@ def test_law_32_a_delta_is_unpacked_with_what_the_host_has(signers: Signers, tmp
     base = open_bundle(tmp_path / "full", signers.file)
     assert base.manifest == full
 
-    newer = files | put(tmp_path / "2", {CODE: b"2"})
+    lock = b"version = 1\nrevision = 3\n"
+    patch = make_patch(CONTENTS[LOCK].decode(), lock.decode())
+    newer = files | put(tmp_path / "2", {LOCK: lock, PATCH: patch, CODE: b"2"})
     facts = {"base": base.sha256, "base_commit": "1" * 40, "omitted": tuple(name for name in files if name != CODE)}
-    write_bundle(tmp_path / "delta", manifest(newer, commit="2" * 40, **facts), {CODE: newer[CODE]}, key)
+    made, sent = manifest(newer, commit="2" * 40, base_lock=full.lock_sha256, **facts), (PATCH, CODE)
+    write_bundle(tmp_path / "delta", made, {name: newer[name] for name in sent}, key)
     delta, place = open_bundle(tmp_path / "delta", signers.file), tmp_path / "out"
     here = {hash_member(path).sha256: path for path in files.values()}
     place.mkdir()
@@ -353,3 +359,13 @@ def test_law_32_a_delta_is_unpacked_with_what_the_host_has(signers: Signers, tmp
     (place / "other").write_bytes(b"other")
     with pytest.raises(PreflightError, match="another `wheels/alpha"):
         delta.unpack(place, lambda digest: place / "other", only={WHEEL})
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [("", ""), ("", "a\n"), ("a\n", ""), ("a\nb\nc\n", "a\nB\nc\nd"), ("a\n" * 300, "b\n" + "a\n" * 200)],
+)
+def test_a_patch_makes_the_text_and_no_more_than_it_may(before: str, after: str) -> None:
+    patch = make_patch(before, after)
+    assert apply_patch(before.encode(), patch, 1000).decode() == after
+    assert len(apply_patch(b"a\n" * 1000, b"[[0,1000],[0,1000]]", 100)) == 2000

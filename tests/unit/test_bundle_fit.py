@@ -4,6 +4,7 @@ import pytest
 
 from releaser.bundles.bundle import Manifest, Member
 from releaser.bundles.host import Tags, find_changed, find_misfit
+from releaser.packages.lock import Lock
 
 DEBIAN: Tags = ("cp311", "linux_x86_64", "glibc-2.36")
 PURE, MANY, OWN = "a-1-py3-none-any.whl", "a-1-cp311-cp311-manylinux2014_x86_64.whl", "a-1-cp311-cp311-linux_x86_64.whl"
@@ -46,5 +47,6 @@ def test_a_bundle_fits_the_same_minor_python_on_a_platform_that_is_not_older(
 
 
 def test_a_package_is_another_build_if_its_wheel_has_another_hash() -> None:
-    assert find_changed(manifest(PURE), manifest(PURE)) == frozenset()
-    assert find_changed(manifest(PURE, digest="1"), manifest(PURE)) == find_changed(manifest(PURE), None) == {"a"}
+    lock = Lock((), "")
+    assert find_changed(manifest(PURE), lock, manifest(PURE), None) == frozenset()
+    assert find_changed(manifest(PURE, digest="1"), lock, manifest(PURE), None) == {"a"}
