@@ -12,7 +12,9 @@ from collections.abc import Sequence
 import msgspec
 
 from releaser.checkout.move import is_moved_by_person
-from releaser.checkout.repository import Repository
+from releaser.checkout.own_files import has_lock_of
+from releaser.checkout.products import find_deployed
+from releaser.checkout.repository import CheckoutState, Repository
 from releaser.errors import BuildError, ChangeError, HostError, PreflightError, Problem, ReleaserError, explain_error
 from releaser.live.actions import (
     ACTIONS,
@@ -66,9 +68,11 @@ class ChangeResult(msgspec.Struct, frozen=True):
         return bool(self.reason)
 
 
-def make_entry(run: SiteRun, release: Release, head: str, commit: str) -> Entry:
-    """Return the journal's entry for taking a release live, with the checkout moved from `head` to `commit`."""
-    live = run.store.live
+def make_entry(
+    site: Site, run: SiteRun, repository: Repository, release: Release, checkout: CheckoutState, commit: str
+) -> Entry:
+    """Return the journal's entry for taking a release live, with the checkout moved to `commit`."""
+    live, deployed = run.store.live, find_deployed(site, repository, run.store, checkout.head)
     return Entry(
         phase="changing",
         command=run.command.name,
@@ -76,8 +80,10 @@ def make_entry(run: SiteRun, release: Release, head: str, commit: str) -> Entry:
         earlier=live.id if live else None,
         release=release.id,
         link=run.store.link.text,
-        head=head,
+        head=checkout.head,
         commit=commit,
+        had_lock=site.paths.lockfile_in_tree in checkout.changed and has_lock_of(site, live),
+        products_of=deployed.id if deployed else None,
     )
 
 

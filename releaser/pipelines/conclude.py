@@ -7,10 +7,13 @@ from collections.abc import Sequence
 
 import msgspec
 
+from releaser.checkout.move import find_missing_room_for_move, require_free_way
 from releaser.checkout.publish import Published, publish, remember_remote
 from releaser.checkout.repository import Repository
-from releaser.errors import ReleaserError, ToolError, explain_error
-from releaser.live.change import ChangeResult
+from releaser.checkout.snapshot import Snapshot, require_unchanged
+from releaser.errors import BuildError, ReleaserError, ToolError, explain_error, require
+from releaser.live.change import ChangeResult, make_live
+from releaser.packages.hand_made import find_new_work
 from releaser.packages.holds import (
     CommitHold,
     Hold,
@@ -31,6 +34,23 @@ from releaser.releases.venv import list_installed
 from releaser.releases.verify import find_product_faults
 from releaser.site.site import Site
 from releaser.system.run import now
+
+
+def go_live(
+    site: Site, run: SiteRun, repository: Repository, snapshot: Snapshot, entry: Entry, edits: Sequence[str] = ()
+) -> tuple[ChangeResult, Published]:
+    """Make a release live and record the result, unless a person has worked in the checkout or the venv meanwhile.
+
+    `edits` are what is known of that venv. Raises PreflightError, BuildError, ToolError and OSError before the flip.
+    """
+    require_unchanged(site, repository, snapshot)
+    if run.store.live is not None:
+        require(find_new_work(run.store.live, edits))
+    require_free_way(site, repository, entry)
+    if missing := find_missing_room_for_move(repository, entry.head, entry.commit):
+        raise BuildError(missing, "Free that much, then run it again.")
+    result = make_live(site, run, repository, entry)
+    return result, conclude(site, run, repository, result)
 
 
 def conclude(site: Site, run: SiteRun, repository: Repository, result: ChangeResult) -> Published:

@@ -16,10 +16,9 @@ from releaser.checkout.move import find_obstacles
 from releaser.checkout.pending import read_pending
 from releaser.checkout.problems import read_checkout
 from releaser.checkout.repository import open_repository
-from releaser.checkout.snapshot import require_unchanged
 from releaser.checkout.target import Target, choose_target, fetch_upstream, site_for_commit
 from releaser.errors import refuse, require
-from releaser.live.change import make_entry, make_live
+from releaser.live.change import make_entry
 from releaser.live.hooks import run_before_live
 from releaser.packages.complaints import require_fitting_lock
 from releaser.packages.first_lock import FirstLock
@@ -30,7 +29,7 @@ from releaser.packages.sources import copy_sources
 from releaser.pipelines.adopt import adopt, ignore_link
 from releaser.pipelines.check import find_stale_lock
 from releaser.pipelines.checks import list_hints, look
-from releaser.pipelines.conclude import conclude
+from releaser.pipelines.conclude import go_live
 from releaser.releases.journal import Entry, write_entry
 from releaser.releases.store import SiteRun, Store
 from releaser.report.outcomes import (
@@ -102,11 +101,10 @@ def build_first(
         is_known = not is_tried_again and is_same_failure(failed.manifest if failed else None, release.manifest)
         error = explain_failure(release, trial.tests.output, trial.advice)
         return make_failed(error, release, (), is_known=is_known)
-    run_before_live(site, run, repository, release, make_entry(run, release, head, target.commit))
-    require_unchanged(site, repository, snapshot)
+    entry = make_entry(site, run, repository, release, snapshot.checkout, target.commit)
+    run_before_live(site, run, repository, release, entry)
     ignore_link(site, repository)
-    result = make_live(site, run, repository, make_entry(run, release, head, target.commit))
-    conclude(site, run, repository, result)
+    result, _ = go_live(site, run, repository, snapshot, entry)
     return make_rolled_back(release, result) if result.rolled_back else make_updated(release, result, "")
 
 

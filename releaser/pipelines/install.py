@@ -18,23 +18,22 @@ from releaser.candidate.build import BundleInstaller
 from releaser.candidate.identity import make_key
 from releaser.candidate.shadow import make_shadow
 from releaser.candidate.trial import Attempt, Trial, run_live_tests, seal, try_candidate
-from releaser.checkout.move import find_missing_room_for_move, find_obstacles, require_free_way
-from releaser.checkout.own_files import has_lock_of
+from releaser.checkout.move import find_obstacles
 from releaser.checkout.products import find_deployed, find_unchanged_products
 from releaser.checkout.repository import Repository, clone_bundle, open_repository
-from releaser.checkout.snapshot import Snapshot, require_unchanged
+from releaser.checkout.snapshot import Snapshot
 from releaser.checkout.target import Target, choose_bundled, site_for_commit
 from releaser.errors import BuildError, Problem, ToolError, refuse, require
-from releaser.live.change import make_entry, make_live
+from releaser.live.change import make_entry
 from releaser.live.hooks import run_before_live
 from releaser.packages import complaints
-from releaser.packages.hand_made import find_edited_venv, find_new_work, list_work
+from releaser.packages.hand_made import find_edited_venv, list_work
 from releaser.packages.holds import Hold, PackageHold, VersionHold, find_held_code, find_pause, list_holds
 from releaser.packages.lock import Lock, read_lock
 from releaser.packages.resolve import Plan, choose_python, group_arguments, read_live_venv
 from releaser.pipelines.adopt import ignore_link
 from releaser.pipelines.checks import look
-from releaser.pipelines.conclude import conclude
+from releaser.pipelines.conclude import go_live
 from releaser.pipelines.decide import make_workplace
 from releaser.pipelines.prune import prune_releases
 from releaser.releases.journal import Entry, write_entry
@@ -184,8 +183,7 @@ def _choose_python(site: Site, tree: Path, manifest: Manifest, live: Release | N
     """Return the path and version of the Python for a bundle. Raises PreflightError if this host has none that fits."""
     asked, venv = site, read_live_venv(site, live) if live is not None else None
     if not site.settings.site.python:
-        chosen = msgspec.structs.replace(site.settings.site, python=name_minor(manifest.python))
-        asked = msgspec.structs.replace(site, settings=msgspec.structs.replace(site.settings, site=chosen))
+        asked = site.with_settings("site", python=name_minor(manifest.python))
     try:
         path, version = choose_python(asked, tree, venv, mark=mark)
     except BuildError as error:
@@ -229,9 +227,7 @@ def _try(run: SiteRun, repository: Repository, bundle: Bundle, candidate: _Candi
     }
     others = {name for name in manifest.members if is_kept(name)} - _FIRST - spared
     bundle.unpack(unpacked, lambda digest: find_kept(run.store, digest), only=others)
-    settings = msgspec.structs.replace(site.settings.live, before_build=())
-    offline = msgspec.structs.replace(site, settings=msgspec.structs.replace(site.settings, live=settings))
-    attempt = msgspec.structs.replace(attempt, site=offline)
+    attempt = msgspec.structs.replace(attempt, site=site.with_settings("live", before_build=()))
     try:
         trial = try_candidate(run, repository, attempt, live, BundleInstaller(unpacked, candidate.changed))
     except BuildError as error:
@@ -269,25 +265,10 @@ def _take_live(
     site, target, live = candidate.attempt.site, candidate.attempt.target, run.store.live
     if site.settings.versions.audit == "refuse":
         run.note("Known vulnerabilities were not asked for: a bundle is installed without a network.")
-    had_lock = site.paths.lockfile_in_tree in snapshot.checkout.changed and has_lock_of(site, live)
-    deployed = find_deployed(site, repository, run.store, target.head)
-    entry = msgspec.structs.replace(
-        make_entry(run, release, target.head, target.commit),
-        had_lock=had_lock,
-        products_of=deployed.id if deployed is not None else None,
-    )
+    entry = make_entry(site, run, repository, release, snapshot.checkout, target.commit)
     run_before_live(site, run, repository, release, entry)
-    require_unchanged(site, repository, snapshot)
-    if live is not None:
-        require(find_new_work(live, candidate.edits))
-    require_free_way(site, repository, entry)
-    if missing := find_missing_room_for_move(repository, target.head, target.commit):
-        raise BuildError(missing, "Free that much, then run it again.")
     ignore_link(site, repository)
-    result = make_live(site, run, repository, entry)
-    git = msgspec.structs.replace(site.settings.git, git_push=False)
-    quiet = msgspec.structs.replace(site, settings=msgspec.structs.replace(site.settings, git=git))
-    conclude(quiet, run, repository, result)
+    result, _ = go_live(site.with_settings("git", git_push=False), run, repository, snapshot, entry, candidate.edits)
     if result.rolled_back:
         return make_rolled_back(release, result, commits)
     return make_updated(release, result, "", new_commits=commits, before=live)

@@ -103,8 +103,7 @@ def _plan(site: Site, tree: Path, live: Release, python: str, rules: Rules, *, m
     """Return the plan of the lock of the live release, and why its Python is another one; empty if it is the same."""
     venv, lock, asked = read_live_venv(site, live), read_lock(live.lock), site
     if python:
-        chosen = msgspec.structs.replace(site.settings.site, python=python)
-        asked = msgspec.structs.replace(site, settings=msgspec.structs.replace(site.settings, site=chosen))
+        asked = site.with_settings("site", python=python)
     text = live.lock.read_text(encoding="utf-8")
     (tree / "uv.lock").write_text(text, encoding="utf-8")
     plan = Plan(lock, text, *choose_python(asked, tree, venv, mark=mark))

@@ -10,27 +10,24 @@ import msgspec
 from releaser.candidate.build import LockInstaller
 from releaser.candidate.identity import is_same_failure
 from releaser.candidate.trial import Trial, let_go_of_ready, seal, try_candidate
-from releaser.checkout.move import find_missing_room_for_move, move_checkout, require_free_way
-from releaser.checkout.own_files import has_lock_of
+from releaser.checkout.move import move_checkout, require_free_way
 from releaser.checkout.pending import read_pending
-from releaser.checkout.products import find_deployed
 from releaser.checkout.publish import is_worth_commit, publish, push_pending, remember_remote
-from releaser.checkout.repository import open_repository
+from releaser.checkout.repository import Repository, open_repository
 from releaser.checkout.snapshot import require_unchanged
-from releaser.errors import AuditError, BuildError, GateError, HookError, refuse, require
-from releaser.live.change import make_entry, make_live, undo_change
+from releaser.errors import AuditError, BuildError, GateError, HookError, refuse
+from releaser.live.change import make_entry, undo_change
 from releaser.live.django import explain_kept_migrations
 from releaser.live.hooks import run_before_live
 from releaser.live.uv_run import find_changed_release
 from releaser.packages.audit import read_audit
 from releaser.packages.changes import compare_releases
-from releaser.packages.hand_made import find_new_work
 from releaser.packages.holds import LONGEST, Hold, VersionHold, list_holds, read_holds, replace_index_holds
 from releaser.packages.resolve import find_unbuilt, find_unfit
 from releaser.pipelines.adopt import adopt
 from releaser.pipelines.audit import require_audit
 from releaser.pipelines.blame import Findings, find_blame
-from releaser.pipelines.conclude import add_holds, conclude, follow_up
+from releaser.pipelines.conclude import add_holds, follow_up, go_live
 from releaser.pipelines.decide import UpdateOptions, decide, foresee
 from releaser.pipelines.init import build_first
 from releaser.pipelines.prune import prune_releases
@@ -200,7 +197,8 @@ def take_live(site: Site, run: SiteRun, decision: Ready | Build, options: Update
             prepared = make_prepared(release, commits, is_known=has_heard(site.paths, release, "ready"))
             return add_blame(prepared, blame)
         site = prospect.attempt.site
-        _ask_before_live(site, run, release, prospect)
+        entry = _plan_change(site, run, prospect, release)
+        _ask_before_live(site, run, repository, release, entry)
     except AuditError as error:
         prune_releases(site, run, key)
         return make_failed(error, release, commits, error.name, blame, is_known=_is_known(site, release))
@@ -208,14 +206,7 @@ def take_live(site: Site, run: SiteRun, decision: Ready | Build, options: Update
         prune_releases(site, run, key)
         gate = "" if error.release.manifest.failed_gate else HookError.name
         return make_failed(error, error.release, commits, gate, error.blame, is_known=error.is_known)
-    require_unchanged(site, repository, prospect.snapshot)
-    entry = _plan_change(site, run, prospect, release)
-    require(find_new_work(live, prospect.edits))
-    require_free_way(site, repository, entry)
-    if missing := find_missing_room_for_move(repository, target.head, target.commit):
-        raise BuildError(missing, "Free that much, then run it again.")
-    result = make_live(site, run, repository, entry)
-    published = conclude(site, run, repository, result)
+    result, published = go_live(site, run, repository, prospect.snapshot, entry, prospect.edits)
     run.notes += filter(None, [explain_kept_migrations([release] if release is not live else [])])
     if result.rolled_back:
         return add_blame(make_rolled_back(release, result, commits), blame)
@@ -273,11 +264,10 @@ def _seal(run: SiteRun, trial: Trial, live: Release, findings: Findings) -> Rele
     return release
 
 
-def _ask_before_live(site: Site, run: SiteRun, release: Release, prospect: Prospect) -> None:
+def _ask_before_live(site: Site, run: SiteRun, repository: Repository, release: Release, entry: Entry) -> None:
     """Run the hook `before_live`. Raises _CandidateFailedError if it refuses the release, which stays ready."""
     try:
-        entry = make_entry(run, release, prospect.target.head, prospect.target.commit)
-        run_before_live(site, run, prospect.repository, release, entry)
+        run_before_live(site, run, repository, release, entry)
         sealed = release.manifest.sealed if site.settings.live.before_live else None
         if sealed is not None and (changes := find_differences(release.venv, sealed)):
             message = f"`before_live` changed the venv of release {release.id}: {join_few(changes)}."
@@ -304,14 +294,11 @@ def _push_due(site: Site, run: SiteRun, prospect: Prospect, *, prepares: bool = 
 
 def _plan_change(site: Site, run: SiteRun, prospect: Prospect, release: Release) -> Entry:
     """Return the journal's entry for taking a release live."""
-    target, path = prospect.target, site.paths.lockfile_in_tree
-    had_lock = path in prospect.snapshot.checkout.changed and has_lock_of(site, run.store.live)
-    repository, held = prospect.repository, prospect.attempt.plan.held
-    news = target.publishes and is_worth_commit(repository, target.commit, path, release, held)
-    entry = make_entry(run, release, target.head, target.commit)
-    deployed = find_deployed(site, repository, run.store, target.head)
-    products_of = deployed.id if deployed is not None else None
-    return msgspec.structs.replace(entry, had_lock=had_lock, commits_lock=news, products_of=products_of)
+    target, repository, held = prospect.target, prospect.repository, prospect.attempt.plan.held
+    path = site.paths.lockfile_in_tree
+    commits_lock = target.publishes and is_worth_commit(repository, target.commit, path, release, held)
+    entry = make_entry(site, run, repository, release, prospect.snapshot.checkout, target.commit)
+    return msgspec.structs.replace(entry, commits_lock=commits_lock)
 
 
 def _publish_lock(site: Site, run: SiteRun, decision: Nothing | LockNews, options: UpdateOptions) -> Outcome:
