@@ -14,37 +14,17 @@ import msgspec
 from releaser.checkout.move import move_checkout
 from releaser.checkout.repair import repair_checkout
 from releaser.checkout.repository import Repository
-from releaser.errors import ChangeError, ToolError
+from releaser.errors import ChangeError, Problem, ToolError
+from releaser.live import health, hooks, restart
 from releaser.live.django import collect_static_files, has_static_files
-from releaser.live.health import check_health, wait_for_start
-from releaser.live.hooks import run_before_restart
 from releaser.live.programs import may_restart
-from releaser.live.restart import restart
-from releaser.releases.journal import Entry
+from releaser.releases.journal import Direction, Entry
 from releaser.releases.link import exchange_for_directory, exchange_for_link, flip, make_link_text, read_link
 from releaser.releases.venv import ask_python_version, find_python
 from releaser.site.site import Site
 from releaser.system import signals
 
 _PAUSE = 2.0  # seconds before a restart of the way back is tried again
-
-
-class Direction(msgspec.Struct, frozen=True):
-    """A change in one direction: towards the target of its entry, or `back` to the release that it left."""
-
-    entry: Entry
-    back: bool = False
-
-    @property
-    def release(self) -> str | None:
-        """The release that is live at the end."""
-        return self.entry.earlier if self.back else self.entry.release
-
-    @property
-    def change(self) -> Entry:
-        """The entry of a change in this direction."""
-        earlier = self.entry.release if self.back else self.entry.earlier
-        return msgspec.structs.replace(self.entry, earlier=earlier, release=self.release)
 
 
 class Action(msgspec.Struct, frozen=True):
@@ -105,40 +85,36 @@ def _flip(site: Site, repository: Repository, direction: Direction) -> str:
     return "a plain directory" if entry.plain and not direction.back else release
 
 
-def _collect_static_files(site: Site, repository: Repository, direction: Direction) -> str:
-    venv = site.paths.releases / str(direction.release) / "venv"
-    return collect_static_files(site, venv, is_way_back=direction.back or direction.entry.is_way_back)
-
-
-def _run_before_restart(site: Site, repository: Repository, direction: Direction) -> str:
-    return run_before_restart(site, repository, direction.entry, back=direction.back)
-
-
 @signals.hurry_on_signals()
 def _restart(site: Site, repository: Repository, direction: Direction) -> str:
     deadline = time.monotonic() + (site.settings.live.health_timeout if direction.back else 0.0)
     while True:
         try:
-            words = restart(site, site.paths.releases / str(direction.release))
+            words = restart.restart(site, site.paths.releases / str(direction.release))
             break
         except ChangeError:  # systemd may need a while; the site is down until then
             if time.monotonic() + _PAUSE >= signals.limit(deadline):
                 raise
         signals.wait(_PAUSE)
     if may_restart(site) and not site.settings.live.health_check:
-        wait_for_start(site, direction.change)
+        health.wait_for_start(site, direction.change)
     return words
 
 
 def _check_health(site: Site, repository: Repository, direction: Direction) -> str:
-    return check_health(site, direction.change if may_restart(site) else None)
+    return health.check_health(site, direction.change if may_restart(site) else None)
+
+
+def find_problems(site: Site) -> list[Problem]:
+    """Return a problem for each program, file or URL of the settings of going live that cannot be right."""
+    return [*restart.find_problems(site), *health.find_problems(site), *hooks.find_problems(site)]
 
 
 ACTIONS = (
     Action("checkout", _checkout, undo=_undo_checkout),
     Action("flip", _flip),
-    Action("static files", _collect_static_files, applies=has_static_files),
-    Action("before_restart", _run_before_restart, applies=lambda site: bool(site.settings.live.before_restart)),
+    Action("static files", collect_static_files, applies=has_static_files),
+    Action("before_restart", hooks.run_before_restart, applies=lambda site: bool(site.settings.live.before_restart)),
     Action("restart", _restart, applies=lambda site: may_restart(site) or bool(site.settings.live.restart_workers)),
     Action("health", _check_health, applies=lambda site: bool(site.settings.live.health_check)),
 )

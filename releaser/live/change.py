@@ -26,14 +26,13 @@ from releaser.live.actions import (
     STATIC_FILES,
     UP_TO_FLIP,
     Action,
-    Direction,
     move_again,
 )
 from releaser.live.health import find_unused_release, is_healthy_now, list_old_processes
 from releaser.live.hooks import run_after_live
 from releaser.live.programs import may_restart
 from releaser.live.restart import advise_start
-from releaser.releases.journal import Entry, drop_entry, read_journal_time, write_entry
+from releaser.releases.journal import Direction, Entry, drop_entry, read_journal_time, write_entry
 from releaser.releases.lease import list_holders, list_sentences
 from releaser.releases.link import read_link
 from releaser.releases.release import Release

@@ -25,7 +25,7 @@ from releaser.checkout.repository import Repository
 from releaser.checkout.target import Lowered, Target, choose_target, fetch_upstream, find_lowered, site_for_commit
 from releaser.checkout.tree import copy_repository
 from releaser.errors import BuildError, LockedError, PreflightError, ToolError, refuse, require
-from releaser.live.problems import find_problems
+from releaser.live.actions import find_problems
 from releaser.packages import complaints
 from releaser.packages.another_python import explain_python, resolve_same_versions
 from releaser.packages.audit import audit_venv, choose_fixes

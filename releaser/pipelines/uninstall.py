@@ -22,12 +22,12 @@ from releaser.errors import (
     explain_error,
     require,
 )
-from releaser.live.actions import AFTER_STATIC_FILES, FLIP, Direction
+from releaser.live.actions import AFTER_STATIC_FILES, FLIP
 from releaser.live.change import do_action
 from releaser.live.health import check_health
 from releaser.live.programs import may_restart
 from releaser.pipelines.adopt import list_patterns
-from releaser.releases.journal import Entry, is_interrupted
+from releaser.releases.journal import Direction, Entry, is_interrupted
 from releaser.releases.lease import is_used, name_users, remove_startup_module
 from releaser.releases.release import ID
 from releaser.releases.store import SiteRun, Store, delete_release

@@ -76,10 +76,22 @@ class Entry(msgspec.Struct, frozen=True, rename={"earlier": "from", "release": "
         return f"`releaser {self.command}` of {self.run}"
 
 
-class _EarlierEntry(Entry, frozen=True, rename={"earlier": "from", "release": "to"}):
-    """An entry of a version that told changes apart by their command."""
+class Direction(msgspec.Struct, frozen=True):
+    """A change in one direction: towards the target of its entry, or `back` to the release that it left."""
 
-    is_way_back: bool | None = None  # type: ignore[assignment]
+    entry: Entry
+    back: bool = False
+
+    @property
+    def release(self) -> str | None:
+        """The release that is live at the end."""
+        return self.entry.earlier if self.back else self.entry.release
+
+    @property
+    def change(self) -> Entry:
+        """The entry of a change in this direction."""
+        earlier = self.entry.release if self.back else self.entry.earlier
+        return msgspec.structs.replace(self.entry, earlier=earlier, release=self.release)
 
 
 def write_entry(paths: Paths, entry: Entry) -> Entry:
@@ -96,15 +108,10 @@ def write_entry(paths: Paths, entry: Entry) -> Entry:
 
 def read_entry(paths: Paths, run: Run | None = None) -> Entry | None:
     """Return the change in progress; a journal that cannot be read is set aside and reported."""
-    entry = read_state(paths.journal, _EarlierEntry, run, "the link decided what to do")
-    if entry is None:
-        return None
-    facts = msgspec.structs.asdict(entry)
-    if entry.is_way_back is None:
-        is_way_back = entry.command == "rollback"
-        facts |= {"is_way_back": is_way_back, "may_hold": not is_way_back}
-        facts |= {"push_timeout": QUICK_PUSH if is_way_back else PUSH}
-    return Entry(**facts)
+    entry = read_state(paths.journal, Entry, run, "the link decided what to do")
+    if entry and entry.command == "rollback" and entry.earlier and not entry.is_way_back:  # 1.0 told it by the command
+        entry = msgspec.structs.replace(entry, is_way_back=True, may_hold=False, push_timeout=QUICK_PUSH)
+    return entry
 
 
 def is_interrupted(paths: Paths) -> bool:
