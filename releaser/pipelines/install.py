@@ -31,10 +31,10 @@ from releaser.packages.hand_made import find_edited_venv, list_work
 from releaser.packages.holds import Hold, PackageHold, VersionHold, find_held_code, find_pause, list_holds
 from releaser.packages.lock import Lock, read_lock
 from releaser.packages.resolve import Plan, choose_python, group_arguments, read_live_venv
-from releaser.pipelines.adopt import ignore_link
 from releaser.pipelines.checks import look
 from releaser.pipelines.conclude import go_live
 from releaser.pipelines.decide import make_workplace
+from releaser.pipelines.init import ignore_link
 from releaser.pipelines.prune import prune_releases
 from releaser.releases.journal import Entry, write_entry
 from releaser.releases.release import Release

@@ -26,7 +26,7 @@ from releaser.live.actions import AFTER_STATIC_FILES, FLIP
 from releaser.live.change import do_action
 from releaser.live.health import check_health
 from releaser.live.programs import may_restart
-from releaser.pipelines.adopt import list_patterns
+from releaser.pipelines.init import list_patterns
 from releaser.releases.journal import Direction, Entry, is_interrupted
 from releaser.releases.lease import is_used, name_users, remove_startup_module
 from releaser.releases.release import ID

@@ -24,12 +24,10 @@ from releaser.packages.audit import read_audit
 from releaser.packages.changes import compare_releases
 from releaser.packages.holds import LONGEST, Hold, VersionHold, list_holds, read_holds, replace_index_holds
 from releaser.packages.resolve import find_unbuilt, find_unfit
-from releaser.pipelines.adopt import adopt
-from releaser.pipelines.audit import require_audit
 from releaser.pipelines.blame import Findings, find_blame
-from releaser.pipelines.conclude import add_holds, follow_up, go_live
+from releaser.pipelines.conclude import add_holds, follow_up, go_live, require_audit
 from releaser.pipelines.decide import UpdateOptions, decide, foresee
-from releaser.pipelines.init import build_first
+from releaser.pipelines.init import adopt, build_first
 from releaser.pipelines.prune import prune_releases
 from releaser.releases.journal import Entry, write_entry
 from releaser.releases.release import Release
