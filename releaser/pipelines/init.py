@@ -106,7 +106,6 @@ def build_first(
         return make_failed(explain_failure(failed, "", ""), failed, (), is_known=True)
     trial = try_candidate(run, repository, attempt, None, LockInstaller(plan))
     release = seal(trial, run, None)
-    run.store = run.store.having(release)
     if trial.failed_gate:
         is_known = not is_tried_again and is_same_failure(failed.manifest if failed else None, release.manifest)
         error = explain_failure(release, trial.tests.output, trial.advice)

@@ -91,7 +91,6 @@ def install(site: Site, run: SiteRun, bundle: Bundle) -> Outcome:
         trial = _try(run, repository, bundle, candidate, unpacked)
         was_failing = not trial.tests.passed and _fails_too(site, run, repository, target.head, live)
         release = seal(trial, run, live, was_failing=was_failing)
-        run.store = run.store.having(release)
         if trial.failed_gate:
             prune_releases(site, run, candidate.attempt.key)
             advice = _advise(trial, release, bundle.path)

@@ -9,22 +9,22 @@ import msgspec
 
 from releaser.candidate.build import LockInstaller
 from releaser.candidate.identity import is_same_failure
-from releaser.candidate.trial import Trial, let_go_of_ready, seal, try_candidate
+from releaser.candidate.trial import let_go_of_ready, seal, try_candidate
 from releaser.checkout.move import move_checkout, require_free_way
 from releaser.checkout.pending import read_pending
 from releaser.checkout.publish import is_worth_commit, publish, push_pending, remember_remote
 from releaser.checkout.repository import Repository, open_repository
 from releaser.checkout.snapshot import require_unchanged
-from releaser.errors import AuditError, BuildError, GateError, HookError, refuse
+from releaser.errors import BuildError, GateError, HookError, refuse
 from releaser.live.change import make_entry, undo_change
 from releaser.live.django import explain_kept_migrations
 from releaser.live.hooks import run_before_live
 from releaser.live.uv_run import find_changed_release
 from releaser.packages.audit import read_audit
 from releaser.packages.changes import compare_releases
-from releaser.packages.holds import LONGEST, Hold, VersionHold, list_holds, read_holds, replace_index_holds
+from releaser.packages.holds import LONGEST, VersionHold, list_holds, read_holds, replace_index_holds
 from releaser.packages.resolve import find_unbuilt, find_unfit
-from releaser.pipelines.blame import Findings, find_blame
+from releaser.pipelines.blame import find_blame
 from releaser.pipelines.conclude import add_holds, follow_up, go_live, require_audit
 from releaser.pipelines.decide import UpdateOptions, decide, foresee
 from releaser.pipelines.init import adopt, build_first
@@ -76,7 +76,7 @@ _MOST = 10  # versions that do not build, and are left out in one night
 class _CandidateFailedError(GateError):
     """A candidate failed: its release, what is to blame, and whether people have heard of it."""
 
-    def __init__(self, error: GateError, release: Release, blame: Blame = NO_BLAME, *, is_known: bool) -> None:
+    def __init__(self, error: GateError, release: Release, blame: Blame, *, is_known: bool) -> None:
         super().__init__(error.message, error.advice, output=error.output)
         self.release, self.blame, self.is_known = release, blame, is_known
 
@@ -91,8 +91,7 @@ def update(site: Site, run: SiteRun, options: UpdateOptions) -> Outcome:
         decision = _decide(site, run, options)
     keep_decision(site.paths, decision)
     if isinstance(decision, First):
-        force, follow = options.force, options.follow_remote
-        return build_first(site, run, is_tried_again=force, pulls=True, follow_remote=follow)
+        return build_first(site, run, is_tried_again=options.force, pulls=True, follow_remote=options.follow_remote)
     if not isinstance(decision, Refused | Paused | Adopt):
         replace_index_holds(site.paths, decision.prospect.attempt.plan.holds)
     match decision:
@@ -130,17 +129,14 @@ def _take_live_what_builds(site: Site, run: SiteRun, decision: Ready | Build, op
 
 def _hold_unbuilt(site: Site, run: SiteRun, prospect: Prospect, error: BuildError) -> bool:
     """Put the new versions on hold that do not build here, for a week; False if the error is about something else."""
-    before = read_holds(site.paths)
+    before, yesterday = read_holds(site.paths), now() - timedelta(days=1)
     holds = [
         VersionHold(name=name, version=version, by="build", reason=error.message, since=now(), until=now() + LONGEST)
         for name, version in find_unbuilt(prospect.changes, error.output)
     ]
     labels = {hold.label for hold in before}
-
-    def is_of_tonight(hold: Hold) -> bool:
-        return hold.by == "build" and hold.since is not None and now() - hold.since < timedelta(days=1)
-
-    if not holds or any(hold.label in labels for hold in holds) or sum(map(is_of_tonight, before)) >= _MOST:
+    of_tonight = [hold for hold in before if hold.by == "build" and hold.since and hold.since > yesterday]
+    if not holds or any(hold.label in labels for hold in holds) or len(of_tonight) >= _MOST:
         return False
     add_holds(site, run, holds)
     return True
@@ -197,13 +193,11 @@ def take_live(site: Site, run: SiteRun, decision: Ready | Build, options: Update
         site = prospect.attempt.site
         entry = _plan_change(site, run, prospect, release)
         _ask_before_live(site, run, repository, release, entry)
-    except AuditError as error:
+    except GateError as error:
         prune_releases(site, run, key)
+        if isinstance(error, _CandidateFailedError):
+            return make_failed(error, error.release, commits, "", error.blame, is_known=error.is_known)
         return make_failed(error, release, commits, error.name, blame, is_known=_is_known(site, release))
-    except _CandidateFailedError as error:
-        prune_releases(site, run, key)
-        gate = "" if error.release.manifest.failed_gate else HookError.name
-        return make_failed(error, error.release, commits, gate, error.blame, is_known=error.is_known)
     result, published = go_live(site, run, repository, prospect.snapshot, entry, prospect.edits)
     run.notes += filter(None, [explain_kept_migrations([release] if release is not live else [])])
     if result.rolled_back:
@@ -232,19 +226,19 @@ def find_passing(site: Site, run: SiteRun, decision: Build, options: UpdateOptio
         findings = find_blame(site, run, decision, options, trial)
         blame = findings.blame
         add_holds(site, run, findings.holds)
+        if findings.passed is not None and findings.passed.attempt.key == attempt.key:
+            delete_release(trial.directory)
+        else:
+            was_failing, no_verdict = findings.was_failing, findings.no_verdict
+            release = seal(trial, run, prospect.live, was_failing=was_failing, no_verdict=no_verdict)
         if findings.passed is None:
-            release = _seal(run, trial, prospect.live, findings)
             error = explain_failure(release, trial.tests.output, trial.advice, blame, prospect.live)
             is_known = is_same_failure(before, release.manifest) and not findings.holds
             raise _CandidateFailedError(error, release, blame, is_known=is_known)
-        if findings.passed.attempt.key == attempt.key:
-            delete_release(trial.directory)
-        else:
-            _seal(run, trial, prospect.live, findings)
         trial, attempt = findings.passed, findings.passed.attempt
         for sentence in blame.sentences:
             run.note(sentence)
-    release = _seal(run, trial, prospect.live, Findings())
+    release = seal(trial, run, prospect.live)
     if trial.failed_gate:
         is_known = is_same_failure(before, release.manifest)
         if is_known and decision.failed is not None and decision.failed.manifest.key == attempt.key:
@@ -256,22 +250,13 @@ def find_passing(site: Site, run: SiteRun, decision: Build, options: UpdateOptio
     return release, msgspec.structs.replace(prospect, attempt=attempt, new_commits=commits), blame
 
 
-def _seal(run: SiteRun, trial: Trial, live: Release, findings: Findings) -> Release:
-    release = seal(trial, run, live, was_failing=findings.was_failing, no_verdict=findings.no_verdict)
-    run.store = run.store.having(release)
-    return release
-
-
 def _ask_before_live(site: Site, run: SiteRun, repository: Repository, release: Release, entry: Entry) -> None:
-    """Run the hook `before_live`. Raises _CandidateFailedError if it refuses the release, which stays ready."""
-    try:
-        run_before_live(site, run, repository, release, entry)
-        sealed = release.manifest.sealed if site.settings.live.before_live else None
-        if sealed is not None and (changes := find_differences(release.venv, sealed)):
-            message = f"`before_live` changed the venv of release {release.id}: {join_few(changes)}."
-            raise HookError(message, "Let it write elsewhere. The next update builds the release again.")
-    except GateError as error:
-        raise _CandidateFailedError(error, release, is_known=_is_known(site, release)) from error
+    """Run the hook `before_live`. Raises HookError if it refuses the release, which stays ready."""
+    run_before_live(site, run, repository, release, entry)
+    sealed = release.manifest.sealed if site.settings.live.before_live else None
+    if sealed is not None and (changes := find_differences(release.venv, sealed)):
+        message = f"`before_live` changed the venv of release {release.id}: {join_few(changes)}."
+        raise HookError(message, "Let it write elsewhere. The next update builds the release again.")
 
 
 def _is_known(site: Site, release: Release) -> bool:
