@@ -41,15 +41,8 @@ from releaser.releases.reserve import fill_reserve
 from releaser.releases.sealed import take_seal
 from releaser.releases.store import SiteRun, Store, begin_release, seal_release
 from releaser.releases.venv import ask_python_version, find_python, join_records, read_records
-from releaser.report.outcomes import (
-    Outcome,
-    explain_failure,
-    make_done,
-    make_failed,
-    make_rolled_back,
-    make_unchanged,
-    make_updated,
-)
+from releaser.report import outcomes
+from releaser.report.outcomes import Outcome
 from releaser.site.site import Site
 from releaser.system.files import replace_file, replace_files, replace_symlink
 from releaser.system.run import now
@@ -64,7 +57,7 @@ def init(site: Site, run: SiteRun) -> Outcome:
     for hint in list_hints(site):
         run.note(hint)
     if store.live is not None:
-        return make_unchanged(f"Release {store.live.id} is live already.", store.live.id)
+        return outcomes.make_unchanged(f"Release {store.live.id} is live already.", store.live.id)
     if store.link.kind == "foreign":
         if store.link.is_symlink:
             message = f"`{site.paths.link}` is a link to `{store.link.text}`, which cannot be adopted."
@@ -103,18 +96,20 @@ def build_first(
     attempt = Attempt(target, site, plan, make_key(site, plan, target.code_key))
     failed = find_failed(run.store, attempt.key)
     if failed is not None and not may_try_again(failed) and not is_tried_again:
-        return make_failed(explain_failure(failed, "", ""), failed, (), is_known=True)
+        return outcomes.make_failed(outcomes.explain_failure(failed, "", ""), failed, (), is_known=True)
     trial = try_candidate(run, repository, attempt, None, LockInstaller(plan))
     release = seal(trial, run, None)
     if trial.failed_gate:
         is_known = not is_tried_again and is_same_failure(failed.manifest if failed else None, release.manifest)
-        error = explain_failure(release, trial.tests.output, trial.advice)
-        return make_failed(error, release, (), is_known=is_known)
+        error = outcomes.explain_failure(release, trial.tests.output, trial.advice)
+        return outcomes.make_failed(error, release, (), is_known=is_known)
     entry = make_entry(site, run, repository, release, snapshot.checkout, target.commit)
     run_before_live(site, run, repository, release, entry)
     ignore_link(site, repository)
     result, _ = go_live(site, run, repository, snapshot, entry)
-    return make_rolled_back(release, result) if result.rolled_back else make_updated(release, result, "")
+    return (
+        outcomes.make_rolled_back(release, result) if result.rolled_back else outcomes.make_updated(release, result, "")
+    )
 
 
 def preview_init(site: Site) -> Outcome:
@@ -123,11 +118,11 @@ def preview_init(site: Site) -> Outcome:
     view = look(site, store, is_first=True)
     view.require_fit()
     if store.live is not None:
-        return make_unchanged(f"Release {store.live.id} is live already.", store.live.id)
+        return outcomes.make_unchanged(f"Release {store.live.id} is live already.", store.live.id)
     if store.link.kind == "foreign" and not store.link.is_symlink:
-        return make_unchanged(f"Would adopt `{site.paths.link}` as the first release.")
+        return outcomes.make_unchanged(f"Would adopt `{site.paths.link}` as the first release.")
     require(find_stale_lock(site, store, view))
-    return make_unchanged("Would build, test and take live a first release from uv.lock.")
+    return outcomes.make_unchanged("Would build, test and take live a first release from uv.lock.")
 
 
 def init_lock(site: Site, run: SiteRun, venv: str | None, requirements: str | None) -> Outcome:
@@ -144,7 +139,7 @@ def init_lock(site: Site, run: SiteRun, venv: str | None, requirements: str | No
     git = f"git -C {word(site.paths.project)}"
     commands = f"`{git} add pyproject.toml uv.lock && {git} commit -m 'Lock the packages' && {git} push`"
     run.notes += [*first.notes, f"Look at both files, and commit them: {commands}. Then run `releaser init`."]
-    return make_done(f"Wrote pyproject.toml and uv.lock with {first.label}.")
+    return outcomes.make_done(f"Wrote pyproject.toml and uv.lock with {first.label}.")
 
 
 def preview_lock(site: Site, venv: str | None, requirements: str | None) -> Outcome:
@@ -152,7 +147,7 @@ def preview_lock(site: Site, venv: str | None, requirements: str | None) -> Outc
     with tempfile.TemporaryDirectory(prefix="releaser-") as place:
         aside = msgspec.structs.replace(site, uv_cache=Path(place, "cache"))
         first = _make_lock(aside, Path(place, "shadow"), venv, requirements, mark="")
-    outcome = make_unchanged(f"Would write pyproject.toml and uv.lock with {first.label}.")
+    outcome = outcomes.make_unchanged(f"Would write pyproject.toml and uv.lock with {first.label}.")
     return msgspec.structs.replace(outcome, notes=first.notes)
 
 

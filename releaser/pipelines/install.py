@@ -41,14 +41,8 @@ from releaser.releases.release import Release
 from releaser.releases.store import SiteRun
 from releaser.releases.venv import list_installed
 from releaser.releases.verify import find_live_damage, list_faults
-from releaser.report.outcomes import (
-    Outcome,
-    explain_failure,
-    make_failed,
-    make_rolled_back,
-    make_unchanged,
-    make_updated,
-)
+from releaser.report import outcomes
+from releaser.report.outcomes import Outcome
 from releaser.site.owners import Trust, find_strangers
 from releaser.site.settings import PREFIX, load_settings
 from releaser.site.site import Site, open_site, read_dotenv, require_own_place
@@ -89,7 +83,7 @@ def install(site: Site, run: SiteRun, bundle: Bundle) -> Outcome:
         target = _fetch(site, run, repository, bundle.manifest, unpacked, snapshot.checkout.head)
         candidate = _choose(site, run, repository, bundle.manifest, target, unpacked)
         if live is not None and _is_live(live, candidate):
-            return make_unchanged(f"Release {live.id} is live already, with all that the bundle has.", live.id)
+            return outcomes.make_unchanged(f"Release {live.id} is live already, with all that the bundle has.", live.id)
         trial = _try(run, repository, bundle, candidate, unpacked)
         was_failing = False
         if live is not None and not trial.tests.passed:  # if it fails, too, no bundle is to blame
@@ -98,8 +92,8 @@ def install(site: Site, run: SiteRun, bundle: Bundle) -> Outcome:
         if trial.failed_gate:
             prune_releases(site, run, candidate.attempt.key)
             advice = _advise(trial, release, bundle.path)
-            error = explain_failure(release, trial.tests.output, advice, before=live)
-            return make_failed(error, release, candidate.commits, is_known=False)
+            error = outcomes.explain_failure(release, trial.tests.output, advice, before=live)
+            return outcomes.make_failed(error, release, candidate.commits, is_known=False)
         return _take_live(run, repository, candidate, release, snapshot)
     finally:
         remove_path(unpacked)  # at last: thousands of links take a while
@@ -264,8 +258,8 @@ def _take_live(
     ignore_link(site, repository)
     result, _ = go_live(site.with_settings("git", git_push=False), run, repository, snapshot, entry, candidate.edits)
     if result.rolled_back:
-        return make_rolled_back(release, result, candidate.commits)
-    return make_updated(release, result, "", new_commits=candidate.commits, before=live)
+        return outcomes.make_rolled_back(release, result, candidate.commits)
+    return outcomes.make_updated(release, result, "", new_commits=candidate.commits, before=live)
 
 
 def choose_signers(place: Path, environ: Mapping[str, str]) -> Path:

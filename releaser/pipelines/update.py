@@ -33,6 +33,7 @@ from releaser.releases.journal import Entry, write_entry
 from releaser.releases.release import Release
 from releaser.releases.sealed import find_differences
 from releaser.releases.store import SiteRun, delete_release
+from releaser.report import outcomes
 from releaser.report.decision import (
     Adopt,
     Build,
@@ -48,22 +49,7 @@ from releaser.report.decision import (
     keep_decision,
 )
 from releaser.report.history import has_heard, read_history
-from releaser.report.outcomes import (
-    NO_BLAME,
-    Blame,
-    Outcome,
-    add_blame,
-    explain_failure,
-    locate,
-    make_failed,
-    make_prepared,
-    make_preview,
-    make_quiet,
-    make_refused,
-    make_rolled_back,
-    make_updated,
-    mark_fixes_of,
-)
+from releaser.report.outcomes import NO_BLAME, Blame, Outcome
 from releaser.site.site import Site, empty_cache, find_state_problems
 from releaser.system.files import remove_path
 from releaser.system.run import UPDATE, find_command, now
@@ -96,21 +82,21 @@ def update(site: Site, run: SiteRun, options: UpdateOptions) -> Outcome:
         replace_index_holds(site.paths, decision.prospect.attempt.plan.holds)
     match decision:
         case Refused():
-            return make_refused(decision)
+            return outcomes.make_refused(decision)
         case Paused():
-            return make_quiet(decision)
+            return outcomes.make_quiet(decision)
         case Adopt(venv=venv):
             raise refuse("not-adopted", f"`{venv}` was put back while it was adopted.", "Run `releaser update` again.")
         case Nothing() | LockNews():
             outcome = _publish_lock(site, run, decision, options)
         case StillFailing(prospect=prospect, failed=failed):
             _push_due(site, run, prospect)
-            outcome = make_quiet(decision, is_known=has_heard(site.paths, failed, "failed"))
+            outcome = outcomes.make_quiet(decision, is_known=has_heard(site.paths, failed, "failed"))
         case Ready(prospect=prospect) | Build(prospect=prospect):
             _push_due(site, run, prospect)
             audit = read_audit(site, prospect.live.venv)
             outcome = _take_live_what_builds(site, run, decision, options)
-            outcome = mark_fixes_of(outcome, audit) if audit is not None else outcome
+            outcome = outcomes.mark_fixes_of(outcome, audit) if audit is not None else outcome
     if not outcome.is_change and run.store.live is not None:  # else it was followed up as it went live
         follow_up(site, run, run.store.live)
     return msgspec.structs.replace(outcome, decision=decision.kind)
@@ -160,8 +146,8 @@ def preview_update(site: Site, options: UpdateOptions) -> Outcome:
     run = SiteRun("preview", UPDATE)
     recovery = foresee(site, run)
     decision = decide(site, run, options, list_holds(site))
-    outcome = make_preview(decision, recovery, does="prepare" if options.prepare else "update")
-    return locate(outcome, site, run.store, has_flipped=False)
+    outcome = outcomes.make_preview(decision, recovery, does="prepare" if options.prepare else "update")
+    return outcomes.locate(outcome, site, run.store, has_flipped=False)
 
 
 def take_live(site: Site, run: SiteRun, decision: Ready | Build, options: UpdateOptions) -> Outcome:
@@ -184,29 +170,29 @@ def take_live(site: Site, run: SiteRun, decision: Ready | Build, options: Update
             commits, target = prospect.new_commits, prospect.target
         let_go_of_ready(run, prospect.attempt, release)
         if options.prepare and release is live:
-            return make_quiet(Nothing(prospect))
+            return outcomes.make_quiet(Nothing(prospect))
         require_audit(prospect.attempt.site, run, release, live)
         if options.prepare:
             prune_releases(site, run, key)
-            prepared = make_prepared(release, commits, is_known=has_heard(site.paths, release, "ready"))
-            return add_blame(prepared, blame)
+            prepared = outcomes.make_prepared(release, commits, is_known=has_heard(site.paths, release, "ready"))
+            return outcomes.add_blame(prepared, blame)
         site = prospect.attempt.site
         entry = _plan_change(site, run, prospect, release)
         _ask_before_live(site, run, repository, release, entry)
     except GateError as error:
         prune_releases(site, run, key)
         if isinstance(error, _CandidateFailedError):
-            return make_failed(error, error.release, commits, "", error.blame, is_known=error.is_known)
-        return make_failed(error, release, commits, error.name, blame, is_known=_is_known(site, release))
+            return outcomes.make_failed(error, error.release, commits, "", error.blame, is_known=error.is_known)
+        return outcomes.make_failed(error, release, commits, error.name, blame, is_known=_is_known(site, release))
     result, published = go_live(site, run, repository, prospect.snapshot, entry, prospect.edits)
     run.notes += filter(None, [explain_kept_migrations([release] if release is not live else [])])
     if result.rolled_back:
-        return add_blame(make_rolled_back(release, result, commits), blame)
+        return outcomes.add_blame(outcomes.make_rolled_back(release, result, commits), blame)
     run.add(*find_changed_release(site, release))
     if target.problem is not None and not target.is_rewritten:
         run.add(target.problem)
     changes = compare_releases(live, release) if release.state.order else None  # that was live before
-    return add_blame(make_updated(release, result, published.commit, changes, commits, live), blame)
+    return outcomes.add_blame(outcomes.make_updated(release, result, published.commit, changes, commits, live), blame)
 
 
 def find_passing(site: Site, run: SiteRun, decision: Build, options: UpdateOptions) -> tuple[Release, Prospect, Blame]:
@@ -232,7 +218,7 @@ def find_passing(site: Site, run: SiteRun, decision: Build, options: UpdateOptio
             was_failing, no_verdict = findings.was_failing, findings.no_verdict
             release = seal(trial, run, prospect.live, was_failing=was_failing, no_verdict=no_verdict)
         if findings.passed is None:
-            error = explain_failure(release, trial.tests.output, trial.advice, blame, prospect.live)
+            error = outcomes.explain_failure(release, trial.tests.output, trial.advice, blame, prospect.live)
             is_known = is_same_failure(before, release.manifest) and not findings.holds
             raise _CandidateFailedError(error, release, blame, is_known=is_known)
         trial, attempt = findings.passed, findings.passed.attempt
@@ -244,7 +230,7 @@ def find_passing(site: Site, run: SiteRun, decision: Build, options: UpdateOptio
         if is_known and decision.failed is not None and decision.failed.manifest.key == attempt.key:
             delete_release(release.directory)  # people have heard of the earlier one, whose command must work
             run.store, release = run.store.without(release.id), decision.failed
-        error = explain_failure(release, "", trial.advice.replace(trial.directory.name, release.id))
+        error = outcomes.explain_failure(release, "", trial.advice.replace(trial.directory.name, release.id))
         raise _CandidateFailedError(error, release, blame, is_known=is_known)
     commits = prospect.new_commits if attempt.target.commit == prospect.target.commit else ()
     return release, msgspec.structs.replace(prospect, attempt=attempt, new_commits=commits), blame
@@ -292,7 +278,7 @@ def _publish_lock(site: Site, run: SiteRun, decision: Nothing | LockNews, option
     _push_due(site, run, prospect, prepares=options.prepare)
     has_move = isinstance(decision, LockNews) and (decision.moves or decision.commits or decision.restores)
     if options.prepare or not has_move:
-        return make_quiet(decision)
+        return outcomes.make_quiet(decision)
     entry = _plan_change(site, run, prospect, live)
     require_free_way(site, repository, entry)
     require_unchanged(site, repository, prospect.snapshot)
@@ -308,4 +294,4 @@ def _publish_lock(site: Site, run: SiteRun, decision: Nothing | LockNews, option
     write_entry(site.paths, Entry("building", run.command.name, run.id))
     run.add(published.problem)
     remember_remote(site, repository, repository.head())
-    return make_quiet(decision, published.commit)
+    return outcomes.make_quiet(decision, published.commit)
