@@ -18,7 +18,7 @@ from releaser.errors import ChangeError, Problem, ToolError
 from releaser.live import health, hooks, restart
 from releaser.live.django import collect_static_files, has_static_files
 from releaser.live.programs import may_restart
-from releaser.releases.journal import Direction, Entry
+from releaser.releases.journal import Entry
 from releaser.releases.link import exchange_for_directory, exchange_for_link, flip, make_link_text, read_link
 from releaser.releases.venv import ask_python_version, find_python
 from releaser.site.site import Site
@@ -35,14 +35,13 @@ class Action(msgspec.Struct, frozen=True):
     """
 
     name: str
-    do: Callable[[Site, Repository, Direction], str]
-    undo: Callable[[Site, Repository, Direction], str] | None = None
+    do: Callable[[Site, Repository, Entry], str]
+    undo: Callable[[Site, Repository, Entry], str] | None = None
     applies: Callable[[Site], bool] = lambda site: True
 
 
-def _checkout(site: Site, repository: Repository, direction: Direction) -> str:
-    entry = direction.entry
-    if direction.back:
+def _checkout(site: Site, repository: Repository, entry: Entry) -> str:
+    if entry.goes_back:
         return move_again(site, repository, entry, back=True)
     move_checkout(site, repository, entry, back=False)
     return entry.commit[:12]
@@ -65,44 +64,43 @@ def move_again(site: Site, repository: Repository, entry: Entry, *, back: bool) 
     return commit[:12]
 
 
-def _undo_checkout(site: Site, repository: Repository, direction: Direction) -> str:
-    return move_again(site, repository, direction.entry, back=not direction.back)
+def _undo_checkout(site: Site, repository: Repository, entry: Entry) -> str:
+    return move_again(site, repository, entry, back=True)
 
 
-def _flip(site: Site, repository: Repository, direction: Direction) -> str:
-    entry, release = direction.entry, str(direction.release)
-    link, before = read_link(site.paths), entry.link
-    if direction.back and entry.release:
+def _flip(site: Site, repository: Repository, entry: Entry) -> str:
+    link, before, release = read_link(site.paths), entry.link, str(entry.final)
+    if entry.goes_back and entry.release:
         before = make_link_text(site.paths, entry.release, other_than=entry.link)
     if entry.plain:
-        exchange_for_directory(site.paths, Path(entry.plain), before=None if direction.back else entry.link)
+        exchange_for_directory(site.paths, Path(entry.plain), before=None if entry.goes_back else entry.link)
     elif link.kind == "foreign" and not link.is_symlink and entry.replaces:
         exchange_for_link(site.paths, release, Path(entry.replaces))
     elif link.text != make_link_text(site.paths, release, other_than=before):
         flip(site.paths, release, before=before)
     if not ask_python_version(site, find_python(site.paths.link)):
         raise ChangeError(f"The Python of release {release} does not start through `{site.paths.link}`.")
-    return "a plain directory" if entry.plain and not direction.back else release
+    return "a plain directory" if entry.plain and not entry.goes_back else release
 
 
 @signals.hurry_on_signals()
-def _restart(site: Site, repository: Repository, direction: Direction) -> str:
-    deadline = time.monotonic() + (site.settings.live.health_timeout if direction.back else 0.0)
+def _restart(site: Site, repository: Repository, entry: Entry) -> str:
+    deadline = time.monotonic() + (site.settings.live.health_timeout if entry.goes_back else 0.0)
     while True:
         try:
-            words = restart.restart(site, site.paths.releases / str(direction.release))
+            words = restart.restart(site, site.paths.releases / str(entry.final))
             break
         except ChangeError:  # systemd may need a while; the site is down until then
             if time.monotonic() + _PAUSE >= signals.limit(deadline):
                 raise
         signals.wait(_PAUSE)
     if may_restart(site) and not site.settings.live.health_check:
-        health.wait_for_start(site, direction.change)
+        health.wait_for_start(site, entry.change)
     return words
 
 
-def _check_health(site: Site, repository: Repository, direction: Direction) -> str:
-    return health.check_health(site, direction.change if may_restart(site) else None)
+def _check_health(site: Site, repository: Repository, entry: Entry) -> str:
+    return health.check_health(site, entry.change if may_restart(site) else None)
 
 
 def find_problems(site: Site) -> list[Problem]:

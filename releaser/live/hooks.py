@@ -14,7 +14,7 @@ from releaser.checkout.repository import Repository
 from releaser.errors import ChangeError, HookError, Problem, ToolError
 from releaser.live.programs import find_missing_program
 from releaser.packages.changes import compare_releases, describe_news
-from releaser.releases.journal import Direction, Entry
+from releaser.releases.journal import Entry
 from releaser.releases.release import Release
 from releaser.releases.store import Store
 from releaser.site.django import find_django
@@ -84,11 +84,11 @@ def run_before_live(site: Site, run: Run, repository: Repository, release: Relea
         raise HookError(message, advice, output=error.output) from error
 
 
-def run_before_restart(site: Site, repository: Repository, direction: Direction) -> str:
+def run_before_restart(site: Site, repository: Repository, entry: Entry) -> str:
     """Run the hook between static files and restart, and return words. May be repeated. Raises ChangeError."""
-    env = site.service_environment(site.paths.link, direction.entry.run)
+    env = site.service_environment(site.paths.link, entry.run)
     try:
-        outcome = describe_change(site, repository, direction.entry, "rolled-back" if direction.back else "updated")
+        outcome = describe_change(site, repository, entry, "rolled-back" if entry.goes_back else "updated")
         return _run(site, "before_restart", outcome, env)
     except ToolError as error:
         advice = "Correct the hook, or what it calls."

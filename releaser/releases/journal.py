@@ -71,27 +71,24 @@ class Entry(msgspec.Struct, frozen=True, rename={"earlier": "from", "release": "
         return self.release is not None and link.release == self.release and link.text != self.link
 
     @property
-    def title(self) -> str:
-        """The run that made the change, for the beginning of a sentence."""
-        return f"`releaser {self.command}` of {self.run}"
-
-
-class Direction(msgspec.Struct, frozen=True):
-    """A change in one direction: towards the target of its entry, or `back` to the release that it left."""
-
-    entry: Entry
-    back: bool = False
+    def goes_back(self) -> bool:
+        """True while the actions lead to the earlier release."""
+        return self.phase == "going-back"
 
     @property
-    def release(self) -> str | None:
-        """The release that is live at the end."""
-        return self.entry.earlier if self.back else self.entry.release
+    def final(self) -> str | None:
+        """The release that is live at the end of the actions."""
+        return self.earlier if self.goes_back else self.release
 
     @property
     def change(self) -> Entry:
-        """The entry of a change in this direction."""
-        earlier = self.entry.release if self.back else self.entry.earlier
-        return msgspec.structs.replace(self.entry, earlier=earlier, release=self.release)
+        """The change as its actions go, also if they go back."""
+        return msgspec.structs.replace(self, earlier=self.release, release=self.earlier) if self.goes_back else self
+
+    @property
+    def title(self) -> str:
+        """The run that made the change, for the beginning of a sentence."""
+        return f"`releaser {self.command}` of {self.run}"
 
 
 def write_entry(paths: Paths, entry: Entry) -> Entry:
