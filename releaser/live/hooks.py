@@ -31,10 +31,8 @@ _WORDS = {"ready": "is ready", "updated": "is live", "rolled-back": "failed and 
 
 def find_problems(site: Site) -> list[Problem]:
     """Return a problem for each hook whose program does not exist."""
-    commands = {name: site.settings.get(name) for name in _HOOKS}
-    return [
-        problem for name in _HOOKS if commands[name] for problem in find_missing_program(site, name, commands[name][0])
-    ]
+    programs = [(name, words[0]) for name in _HOOKS if (words := site.settings.get(name))]
+    return [problem for each in programs for problem in find_missing_program(site, *each)]
 
 
 def describe_change(
