@@ -6,7 +6,7 @@ import functools
 import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -18,11 +18,11 @@ from releaser.candidate.tests import TestResult
 from releaser.candidate.trial import Attempt, Trial, run_live_tests, try_candidate
 from releaser.errors import BuildError, PreflightError, ReleaserError, explain_error
 from releaser.packages.changes import describe_changes, name_bump
-from releaser.packages.holds import CommitHold, Hold, make_version_holds
+from releaser.packages.holds import CommitHold, Hold, VersionHold, list_holds, make_version_holds
 from releaser.packages.lock import parse_lock
 from releaser.packages.resolve import resolve_part
 from releaser.packages.rules import sort_by_needs
-from releaser.pipelines.decide import UpdateOptions, decide_without_commit
+from releaser.pipelines.decide import UpdateOptions, decide_without_commit, make_attempt
 from releaser.releases.release import NoVerdict
 from releaser.releases.store import SiteRun, begin_release, delete_release
 from releaser.releases.venv import read_records, shorten
@@ -82,14 +82,20 @@ class _Bench:
         run.store = self.run.store
         return run
 
-    def ask_live(self) -> TestResult | None:
-        """Return how the tests of the live release ended, None if that is no verdict."""
+    def ask_live(self, *, again: bool) -> tuple[TestResult | None, TestResult | None]:
+        """Return the verdict on the live release, then that on the candidate, tested `again`; None is no verdict."""
         words = (self.site, self.open_run(), self.repository, self.prospect.target.head, self.prospect.live)
+        calls: list[functools.partial[Any]] = [functools.partial(run_live_tests, *words)]
+        calls += [self.make_call(self.whole)] if self.jobs > 1 and again else []
         with self.run.step("test") as detail:
-            result = self.weigh(self.listen(call_at_once([functools.partial(run_live_tests, *words)])[0]))
+            answer, *trials = call_at_once(calls)
+            result = self.weigh(self.listen(answer))
             detail.append(f"the live release: {'no verdict' if result is None else result.reason or 'passed'}")
             detail.has_failed = result is None or not result.passed
-        return result
+        verdict = self.judge(self.whole, self.listen(trials[0])) if trials else None
+        if again and result is not None and result.passed and not trials:
+            verdict = self.try_all([self.whole])[0]
+        return result, verdict
 
     def listen(self, answer: T | NoAnswer) -> T | None:
         """Return an answer, None if there is none; why is kept."""
@@ -238,10 +244,9 @@ def find_blame(site: Site, run: SiteRun, decision: Build, options: UpdateOptions
     bench = _Bench(site, run, options, decision, failed)
     # Packages are not to blame for another Python.
     may_search = not prospect.python and bench.left > 0
-    live = bench.ask_live()
+    live, again = bench.ask_live(again=may_search)
     if live is not None and not live.passed:
         return Findings(was_failing=True)
-    again = bench.try_all([bench.whole])[0] if live is not None and may_search else None
     if live is None or (may_search and again is None):
         return bench.give_up(suspicion)
     if again is not None and again.passed:
@@ -294,4 +299,26 @@ def _search(bench: _Bench, suspects: Sequence[str], suspicion: Findings) -> Find
         sentences.append("The test runs that `culprits` allows did not find what is to blame.")
     blame = Blame(tuple(sentences), tuple(culprits), suspicion.blame.suspects)
     verdict: NoVerdict = "held" if holds else "unfinished" if bench.is_unfinished else ""
-    return Findings(bench.passed, tuple(holds), blame, no_verdict=verdict)
+    findings = Findings(bench.passed, tuple(holds), blame, no_verdict=verdict)
+    return findings if found.is_cut_off else _try_series(bench, findings)
+
+
+def _try_series(bench: _Bench, findings: Findings) -> Findings:
+    """Try, once, the newest versions of culprits that are in the series of the live ones: 5.2.9 if 6.0 fails.
+
+    If they fail, too, nothing is on hold: the next update finds out which.
+    """
+    names = {hold.name for hold in findings.holds if isinstance(hold, VersionHold)}
+    if not names or bench.left < 1:
+        return findings
+    side = bench.sides[bench.commit not in findings.blame.culprits]
+    holds, directory = [*list_holds(side.site), *findings.holds], side.site.paths.shadow(f"{bench.run.id}-lock")
+    words = (bench.repository, side.target, bench.prospect.live, holds, directory)
+    try:
+        attempt = make_attempt(side.site, bench.run, bench.options, *words)[0]
+    except (BuildError, PreflightError) as error:
+        logger.warning("no other versions were found: %s", error)
+        return findings
+    if any(change.name in names for change in attempt.plan.changes or ()):
+        bench.try_all([attempt])
+    return msgspec.structs.replace(findings, passed=bench.passed)

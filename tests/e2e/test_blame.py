@@ -51,6 +51,13 @@ def push(condition: str, offers: Act | None = None) -> Act:
     return act
 
 
+def offer_series(site: SampleSite) -> None:
+    """Offer a broken major version, and one of the live series."""
+    site.publish("alpha", "2.0.0", broken=True)
+    site.publish("alpha", "1.2.0")
+    site.publish("beta", "1.1.0")
+
+
 def offer_in_autumn(site: SampleSite) -> None:
     """Offer versions from the season on in which it rains."""
     Path(f"{site.record}.autumn").touch()
@@ -173,6 +180,13 @@ NIGHTS = {
         held="alpha 1.1.0 with the commit",
         runs=10,
         subject="Updated: site, 3 packages, without alpha 1.1.0",
+    ),
+    "a major version; the live series has a newer one": Night(
+        act=offer_series,
+        live="alpha 1.2.0, beta 1.1.0",
+        held="alpha 2.0.0",
+        runs=8,
+        subject="Updated: site, 2 packages, without alpha 2.0.0",
     ),
 }
 

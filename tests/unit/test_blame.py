@@ -103,7 +103,7 @@ class Bench(blame._Bench):
         run: Any = SimpleNamespace(id="run", step=step)
         words: list[Any] = [SimpleNamespace(), run, SimpleNamespace(), make_decision(), make_trial(FAILED)]
         super().__init__(*words)
-        self.broken, self.most, self.left = broken, most, runs
+        self.broken, self.most, self.left, self.series = broken, most, runs, 0
 
     def list_items(self, suspects: Sequence[str]) -> Part:
         return ("a", "b")
@@ -127,20 +127,30 @@ class Bench(blame._Bench):
 
 
 @pytest.mark.parametrize(
-    ("broken", "most", "runs", "held", "verdict"),
+    ("broken", "most", "runs", "held", "verdict", "series"),
     [
-        ("b", 2, 9, "b 2", "held"),
-        ("ab", 2, 9, "a 2, b 2", "held"),
-        ("b", 0, 9, "", "unfinished"),  # nothing could be tried
-        ("ab", 2, 2, "", ""),  # no runs are left
+        ("b", 2, 9, "b 2", "held", 1),
+        ("ab", 2, 9, "a 2, b 2", "held", 1),
+        ("b", 0, 9, "", "unfinished", 0),  # nothing could be tried
+        ("ab", 2, 2, "", "", 0),  # no runs are left
     ],
 )
-def test_law_22_24_a_search_that_an_outage_has_cut_off_is_no_verdict(
-    broken: str, most: int, runs: int, held: str, verdict: str
+def test_law_22_24_a_search_that_an_outage_has_cut_off_is_no_verdict_and_the_series_holds_nothing(
+    monkeypatch: pytest.MonkeyPatch, broken: str, most: int, runs: int, held: str, verdict: str, series: int
 ) -> None:
+    """In the series of the live versions is one that fails, beside one that does not."""
+    tried = list[object]()
+
+    def make_attempt(*words: Any) -> tuple[Any]:
+        changes = (PackageChange("a", "1", "1.1", "minor"), PackageChange("b", "1", "1.1", "minor"))
+        tried.append(words)
+        return (make_trial(PASSED, changes=changes).attempt,)
+
+    monkeypatch.setattr(blame, "list_holds", lambda site: ())
+    monkeypatch.setattr(blame, "make_attempt", make_attempt)
     found = blame._search(Bench(*broken, most=most, runs=runs), (), Findings())
     assert ", ".join(hold.label for hold in found.holds) == held
-    assert found.no_verdict == verdict
+    assert (found.no_verdict, len(tried)) == (verdict, series)
     text = " ".join(found.blame.sentences)
     assert ("did not find" in text, "The index is away." in text) == (runs == 2, most == 0)
 
