@@ -21,16 +21,17 @@ from releaser.errors import (
 )
 from releaser.live.django import describe_django
 from releaser.live.health import find_illness
+from releaser.live.outlook import foresee
 from releaser.live.programs import find_forbidden
 from releaser.live.restart import recommend
 from releaser.packages.complaints import require_fitting_lock
 from releaser.packages.hand_made import EDITED, describe_new_packages, describe_patches
-from releaser.packages.holds import Pause, list_holds
+from releaser.packages.holds import Pause
 from releaser.packages.lock import read_lock
 from releaser.packages.resolve import choose_python
 from releaser.packages.sources import copy_sources
 from releaser.pipelines.checks import Look, list_hints, look
-from releaser.pipelines.decide import UpdateOptions, decide, foresee, make_workplace
+from releaser.pipelines.decide import UpdateOptions, decide, make_workplace
 from releaser.releases.store import SiteRun, Store
 from releaser.releases.verify import has_its_python
 from releaser.report.decision import Refused
@@ -77,7 +78,7 @@ def check(site: Site, *, sends_mail: bool, asks_live: bool = False) -> Check:
         hints.append("New releases come by `releaser bundle install FILE`; what an update would do was not asked.")
     elif not problems:
         try:
-            problems = find_stale_lock(site, store, view) if is_first else _ask_update(site)
+            problems = find_stale_lock(site, store, view) if is_first else _ask_update(site, store)
         except LockedError as error:
             hints.append(f"What the next update would do was not asked: {error.message}")
         except (BuildError, ToolError) as error:
@@ -109,15 +110,16 @@ def check(site: Site, *, sends_mail: bool, asks_live: bool = False) -> Check:
     return Check((*problems, *failures), shadow, tuple(filter(None, hints)), delivery, code)
 
 
-def _ask_update(site: Site) -> list[Problem]:
+def _ask_update(site: Site, store: Store) -> list[Problem]:
     """Return why the next update would be refused, also in a pause, and for a commit that is not here yet.
 
     Raises LockedError, BuildError, ToolError and OSError.
     """
     run = SiteRun("check", CHECK)
-    foresee(site, run)
-    holds = [hold for hold in list_holds(site) if not isinstance(hold, Pause)]
-    decision = decide(site, run, UpdateOptions(dry_run=True), holds)
+    run.store = store
+    outlook = foresee(site, store)
+    holds = tuple(hold for hold in outlook.holds if not isinstance(hold, Pause))
+    decision = decide(site, run, UpdateOptions(dry_run=True), msgspec.structs.replace(outlook, holds=holds))
     return list(decision.problems) if isinstance(decision, Refused) else []
 
 

@@ -14,7 +14,7 @@ from releaser.candidate.namespace import can_mount_shadow
 from releaser.checkout import problems as checkout
 from releaser.checkout.own_files import find_stale_export
 from releaser.checkout.problems import explain_git_error, read_checkout
-from releaser.checkout.repository import Repository, open_repository
+from releaser.checkout.repository import CheckoutState, Repository, open_repository
 from releaser.checkout.snapshot import Snapshot, take_snapshot
 from releaser.errors import PreflightError, Problem, ToolError, require
 from releaser.live.actions import find_problems
@@ -45,13 +45,22 @@ class Look(msgspec.Struct, frozen=True):
         return self.snapshot
 
 
-def look(site: Site, store: Store, *, mark: str = "", is_first: bool = False, force: bool = False) -> Look:
+def look(
+    site: Site,
+    store: Store,
+    *,
+    mark: str = "",
+    is_first: bool = False,
+    force: bool = False,
+    instead: CheckoutState | None = None,
+) -> Look:
     """Return the site with every reason why an update would be refused; `is_first` for one without a release.
 
-    `force` replaces a venv that a person has edited.
+    `force` replaces a venv that a person has edited. `instead` is where the checkout will be after an interrupted run.
     """
     repository = open_repository(site, mark)
     state, problems = read_checkout(site, repository)
+    state = instead if instead is not None and state is not None else state
     problems = [*site.problems, *_find_lock_problems(site), *problems]
     if state is not None:
         try:

@@ -24,8 +24,9 @@ from releaser.checkout.publish import is_worth_commit, may_push
 from releaser.checkout.repository import Repository
 from releaser.checkout.target import Lowered, Target, choose_target, fetch_upstream, find_lowered, site_for_commit
 from releaser.checkout.tree import copy_repository
-from releaser.errors import BuildError, LockedError, PreflightError, ToolError, refuse, require
+from releaser.errors import BuildError, PreflightError, ToolError, refuse, require
 from releaser.live.actions import find_problems
+from releaser.live.outlook import Outlook
 from releaser.packages import complaints
 from releaser.packages.another_python import explain_python, resolve_same_versions
 from releaser.packages.audit import audit_venv, choose_fixes
@@ -38,8 +39,7 @@ from releaser.packages.resolve import LiveVenv, Plan, read_constraints, read_liv
 from releaser.packages.rules import Rules, Skipped, follow_people, make_rules
 from releaser.packages.sources import copy_sources
 from releaser.pipelines import checks
-from releaser.releases.journal import Entry, read_entry
-from releaser.releases.link import Link, make_link_text
+from releaser.releases.journal import Entry
 from releaser.releases.release import Key, Release
 from releaser.releases.store import SiteRun, Store
 from releaser.releases.verify import find_live_damage, list_faults
@@ -56,7 +56,6 @@ from releaser.report.decision import (
     Refused,
     StillFailing,
 )
-from releaser.site.run_lock import find_running
 from releaser.site.site import Site
 from releaser.system.run import Run, now
 from releaser.system.space import explain_full_disk, require_room
@@ -84,36 +83,16 @@ class UpdateOptions(msgspec.Struct, frozen=True):
     unfit: tuple[tuple[str, str, str], ...] = ()
 
 
-def foresee(site: Site, run: SiteRun) -> str:
-    """Give a dry run the releases as recovery will leave them; return what that does first, empty if nothing.
-
-    Writes nothing. Raises LockedError where it is not known yet: while a run works, or has left a change half-way.
-    """
-    run.store = Store(site.paths)
-    if (running := find_running(site.paths.run_lock)) is not None:
-        raise LockedError(f"{running.sentence} What it will leave is not known yet.", "Run this again later.")
-    entry = read_entry(site.paths)
-    if entry is None and (good := run.store.repair) is not None:
-        run.store = run.store.linked(Link("release", make_link_text(site.paths, good.id), good.id))
-        return f"`{site.paths.link}` leads to {good.id} again"
-    if entry is None or entry.phase == "telling":
-        return ""
-    if entry.phase != "building":
-        message = f"{entry.title} was interrupted while it changed the live release. What comes of it is not known yet."
-        raise LockedError(message, "Run `releaser update`, which first finishes or undoes that.")
-    return f"an interrupted run is finished or undone ({entry.title})"
-
-
 def decide(
-    site: Site, run: SiteRun, options: UpdateOptions, holds: Sequence[Hold], examine: Examine | None = None
+    site: Site, run: SiteRun, options: UpdateOptions, outlook: Outlook, examine: Examine | None = None
 ) -> Decision:
-    """Return what an update does with what is on hold; `examine` may look at the resolved tree.
+    """Return what an update does, on a site as `outlook` has it; `examine` may look at the resolved tree.
 
     A dry run writes nothing in the site, its state or its repository; else the upstream is fetched. Raises BuildError.
     """
-    if (pause := find_pause(holds)) is not None:
+    if (pause := find_pause(outlook.holds)) is not None:
         return Paused(pause)
-    store = run.store
+    store = outlook.store
     try:
         if not store.releases and store.link.kind == "foreign" and not store.link.is_symlink:
             checks.look(site, store, mark=run.id, is_first=True).require_fit()
@@ -123,11 +102,11 @@ def decide(
             if options.prepare or options.names:
                 raise refuse("no-release", "No release is live yet.", "Run `releaser update` to make the first one.")
             return First()
-        view = checks.look(site, store, mark=run.id, force=options.force)
+        view = checks.look(site, store, mark=run.id, force=options.force, instead=outlook.checkout)
         view.require_fit()
         require_room(site.paths.releases)
         with make_workplace(site, view.repository, run, is_dry=options.dry_run) as (site, source, directory):
-            return _decide(site, run, options, holds, view, source, directory, examine)
+            return _decide(site, run, options, outlook, view, source, directory, examine)
     except PreflightError as error:
         return Refused(error.problems)
 
@@ -158,20 +137,20 @@ def _decide(  # noqa: PLR0913 - all that a decision is made of
     site: Site,
     run: SiteRun,
     options: UpdateOptions,
-    holds: Sequence[Hold],
+    outlook: Outlook,
     view: checks.Look,
     source: Repository,
     directory: Path,
     examine: Examine | None,
 ) -> Decision:
-    snapshot, live = view.require_fit(), run.store.find("live")
+    snapshot, live = view.require_fit(), outlook.store.find("live")
     head = snapshot.checkout.head
     # A dry run keeps the pack: unpacked objects would touch those that the copy shares by hard links.
     fetch_upstream(site, run, source, *(["--keep"] if options.dry_run else []))
-    pending, held_code = read_pending(site.paths), find_held_code(holds)
+    pending, held_code = read_pending(site.paths), find_held_code(outlook.holds)
     target = choose_target(site, source, head, pending, held_code, follow_remote=options.follow_remote)
     if target.commit != head:
-        before = find_deployed(site, source, run.store, head) or live
+        before = find_deployed(site, source, outlook.store, head) or live
         unchanged = find_unchanged_products(site.paths.top, before.directory)
         require(find_obstacles(view.repository, head, target.commit, source, unchanged))
     site = site_for_commit(site, source, target)
@@ -179,10 +158,10 @@ def _decide(  # noqa: PLR0913 - all that a decision is made of
     commits = source.describe_commits(_find_commit(source, live, head), target.commit)
     keys = [source.code_key(commit, *site.committed_paths) for commit in (target.commit, head)]
     target = msgspec.structs.replace(target, code_key=keys[0], moves_code=keys[0] != keys[1])
-    attempt, reason = make_attempt(site, run, options, source, target, live, holds, directory, examine)
+    attempt, reason = make_attempt(site, run, options, source, target, live, outlook.holds, directory, examine)
     problems = (target.problem,) if target.problem is not None and target.is_rewritten else ()
     prospect = Prospect(source, snapshot, live, attempt, commits, problems, python=reason)
-    return _compare(site, options, run.store, prospect)
+    return _compare(site, options, outlook, prospect)
 
 
 def _find_commit(source: Repository, live: Release, head: str) -> str:
@@ -334,9 +313,9 @@ def _resolve(site: Site, run: Run, tree: Path, venv: LiveVenv, rules: Rules) -> 
     return msgspec.structs.replace(plan, skipped=(*left_out, *plan.skipped)), rules
 
 
-def _compare(site: Site, options: UpdateOptions, store: Store, prospect: Prospect) -> Decision:
+def _compare(site: Site, options: UpdateOptions, outlook: Outlook, prospect: Prospect) -> Decision:
     """Return the decision on a candidate, by what is live, what failed and what is ready."""
-    live, attempt = prospect.live, prospect.attempt
+    live, store, attempt = prospect.live, outlook.store, prospect.attempt
     before, key = live.manifest.key, attempt.key
     failed = find_failed(store, key)
     if prospect.python:  # of which no hold remembers that it was rolled back
@@ -351,7 +330,7 @@ def _compare(site: Site, options: UpdateOptions, store: Store, prospect: Prospec
     damage = find_live_damage(live, faults, is_lost=options.force or not is_same)
     damage += _find_missing_products(site, store, prospect) if is_same else []
     if is_same and not damage and not attempt.target.moves_code:
-        return _decide_on_lock(site, prospect)
+        return _decide_on_lock(site, outlook, prospect)
     if is_same and not damage and live.manifest.kind == "built":
         return Ready(prospect, live)  # HEAD has come apart from it, by `--keep-code` or by a person's pull
     if failed is not None and not may_try_again(failed) and not options.force:
@@ -395,12 +374,15 @@ def _find_missing_products(site: Site, store: Store, prospect: Prospect) -> list
     return [] if is_other_code or len(alike) > 2 else find_missing_products(site, source, live)
 
 
-def _decide_on_lock(site: Site, prospect: Prospect) -> Decision:
+def _decide_on_lock(site: Site, outlook: Outlook, prospect: Prospect) -> Decision:
     """Return the decision where nothing is to be built: a lock or a commit may still be due."""
     target, live, source = prospect.target, prospect.live, prospect.repository
     path = site.paths.lockfile_in_tree
-    held = prospect.attempt.plan.held
-    is_due = not target.is_rewritten and is_worth_commit(source, target.commit, path, live, held)
+    is_due = (
+        not target.is_rewritten
+        and outlook.committed_lock != live.id
+        and is_worth_commit(source, target.commit, path, live, prospect.attempt.plan.held)
+    )
     if is_due and target.problem is not None:  # each night until it can be published
         prospect = msgspec.structs.replace(prospect, problems=(*prospect.problems, target.problem))
     checkout = prospect.snapshot.checkout

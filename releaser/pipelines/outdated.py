@@ -9,15 +9,15 @@ from pathlib import Path
 import msgspec
 
 from releaser.errors import BuildError, ReleaserError, require
+from releaser.live.outlook import foresee
 from releaser.packages.another_python import explain_python
 from releaser.packages.blocked import Blocked, Facts, explain, read_answer, read_unfit
 from releaser.packages.changes import describe_changes, find_newest, name_bump
-from releaser.packages.holds import list_holds
 from releaser.packages.lock import Package, Source
 from releaser.packages.resolve import Plan, read_live_venv
 from releaser.packages.rules import Rules, Skipped, find_rule, is_pinnable
-from releaser.pipelines.decide import UpdateOptions, decide, foresee, require_names
-from releaser.releases.store import SiteRun
+from releaser.pipelines.decide import UpdateOptions, decide, require_names
+from releaser.releases.store import SiteRun, Store
 from releaser.releases.venv import list_installed
 from releaser.report.decision import Adopt, First, Paused, Refused, StillFailing, summarize
 from releaser.report.listing import Outdated, OutdatedRow
@@ -68,17 +68,17 @@ def list_outdated(site: Site, name: str) -> Outdated:
     Writes nothing. Raises BuildError, and PreflightError where an update would be refused.
     """
     run, rows = SiteRun("outdated", UPDATE), list[OutdatedRow]()
-    foresee(site, run)
-    holds = list_holds(site)
-    installed = list_installed(run.store.live.venv) if run.store.live else {}
+    run.store = Store(site.paths)
+    outlook = foresee(site, run.store)
+    installed = list_installed(outlook.store.live.venv) if outlook.store.live else {}
 
     def examine(site: Site, path: Path, plan: Plan, rules: Rules) -> None:
         require_names(plan.lock, [name] if name else [])
-        facts, live = Facts(rules, (*holds, *plan.holds), plan.lock), run.store.find("live")
+        facts, live = Facts(rules, (*outlook.holds, *plan.holds), plan.lock), outlook.store.find("live")
         new_python = explain_python(live, read_live_venv(site, live), plan)
         rows.extend(_list_rows(_Tree(site, path, plan, facts, installed, new_python), name))
 
-    decision = decide(site, run, UpdateOptions(dry_run=True), holds, examine)
+    decision = decide(site, run, UpdateOptions(dry_run=True), outlook, examine)
     if isinstance(decision, Refused):
         require(decision.problems)
     if isinstance(decision, Refused | Paused | Adopt | First):

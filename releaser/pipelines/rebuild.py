@@ -15,6 +15,7 @@ from releaser.candidate.shadow import make_shadow
 from releaser.candidate.trial import Attempt
 from releaser.checkout.target import Target, may_commit_older
 from releaser.errors import BuildError, refuse, require
+from releaser.live.outlook import Outlook, foresee
 from releaser.packages.another_python import explain_python, require_lasting_python, resolve_same_versions
 from releaser.packages.changes import compare_locks, describe_changes
 from releaser.packages.hand_made import find_edited_venv, list_work
@@ -24,14 +25,14 @@ from releaser.packages.resolve import Plan, choose_python, find_unfit, read_cons
 from releaser.packages.rules import Rules, make_rules
 from releaser.packages.sources import copy_sources
 from releaser.pipelines import checks
-from releaser.pipelines.decide import UpdateOptions, foresee, judge_moves, make_workplace
+from releaser.pipelines.decide import UpdateOptions, judge_moves, make_workplace
 from releaser.pipelines.update import take_live
 from releaser.releases.journal import Entry, write_entry
 from releaser.releases.release import Release
-from releaser.releases.store import SiteRun
+from releaser.releases.store import SiteRun, Store
 from releaser.releases.verify import find_live_damage, list_faults
 from releaser.report.decision import Build, Prospect
-from releaser.report.outcomes import Outcome, locate, make_preview
+from releaser.report.outcomes import Outcome, make_preview
 from releaser.site.site import Site
 from releaser.system.run import REBUILD, now
 from releaser.system.space import require_room
@@ -46,7 +47,7 @@ def rebuild(site: Site, run: SiteRun, python: str) -> Outcome:
     holds = list_holds(site)
     rules = _make_rules(site, holds)
     while True:
-        decision = _decide(site, run, python, holds, rules)
+        decision = _decide(site, run, python, Outlook(run.store, holds), rules)
         try:
             return take_live(site, run, decision, UpdateOptions(force=True))
         except BuildError as error:
@@ -62,21 +63,21 @@ def _make_rules(site: Site, holds: Iterable[Hold]) -> Rules:
 
 def preview_rebuild(site: Site, python: str) -> Outcome:
     """Decide, as `rebuild` will, and print it: no lock, no write, no recovery."""
-    run = SiteRun("preview", REBUILD)
-    recovery, holds = foresee(site, run), list_holds(site)
-    decision = _decide(site, run, python, holds, _make_rules(site, holds), is_dry=True)
-    return locate(make_preview(decision, recovery, does="rebuild"), site, run.store, has_flipped=False)
+    run, outlook = SiteRun("preview", REBUILD), foresee(site, Store(site.paths))
+    run.store = outlook.store
+    rules = _make_rules(site, outlook.holds)
+    outcome = make_preview(_decide(site, run, python, outlook, rules, is_dry=True), outlook.recovery, does="rebuild")
+    previous = outlook.store.previous
+    return msgspec.structs.replace(outcome, previous=previous.id if previous else None, on_hold=outlook.holds)
 
 
-def _decide(
-    site: Site, run: SiteRun, python: str, holds: Iterable[Hold], rules: Rules, *, is_dry: bool = False
-) -> Build:
+def _decide(site: Site, run: SiteRun, python: str, outlook: Outlook, rules: Rules, *, is_dry: bool = False) -> Build:
     """Return what is built: the code of the checkout, with the lock of the live release.
 
     On another Python, versions may have to move within the rules. Raises PreflightError and BuildError.
     """
-    live = run.store.find("live")
-    view = checks.look(site, run.store, mark=run.id)
+    live = outlook.store.find("live")
+    view = checks.look(site, outlook.store, mark=run.id, instead=outlook.checkout)
     snapshot, repository = view.require_fit(), view.repository
     faults = [*list_faults(site, live)]
     require(find_edited_venv(live, faults))
@@ -86,7 +87,7 @@ def _decide(
     if code_key != live.manifest.key.code_key:
         message = f"The checkout does not have the code of the live release, {live.id}."
         raise refuse("other-code", message, "Run `releaser update`, which tests and takes both live.")
-    publishes = may_commit_older(site, repository, head, find_held_code(holds))
+    publishes = may_commit_older(site, repository, head, find_held_code(outlook.holds))
     target = Target(head, head, code_key, publishes)
     with make_workplace(site, repository, run, is_dry=is_dry) as (site, source, directory):
         copy_sources(site, run)

@@ -20,6 +20,7 @@ from releaser.checkout.repository import Repository, open_repository
 from releaser.errors import Problem
 from releaser.live.change import ChangeResult, finish_change, go_back, undo_change
 from releaser.live.health import is_healthy_now
+from releaser.live.outlook import find_repair
 from releaser.packages.changes import compare_releases
 from releaser.packages.holds import tidy_holds
 from releaser.pipelines.conclude import conclude
@@ -145,7 +146,7 @@ def _repair_link(site: Site, run: SiteRun, repository: Repository) -> None:
     """Point a link that leads to no release, or is missing, to the newest good one, with restart and health check."""
     run.store = run.store.linked(read_link(site.paths))
     link = run.store.link
-    if (good := run.store.repair) is None:
+    if (good := find_repair(site, run.store)) is None:
         return
     head = repository.head()
     entry = Entry(

@@ -19,6 +19,7 @@ from releaser.errors import BuildError, GateError, HookError, refuse
 from releaser.live.change import make_entry, undo_change
 from releaser.live.django import explain_kept_migrations
 from releaser.live.hooks import run_before_live
+from releaser.live.outlook import Outlook, foresee
 from releaser.live.uv_run import find_changed_release
 from releaser.packages.audit import read_audit
 from releaser.packages.changes import compare_releases
@@ -26,13 +27,13 @@ from releaser.packages.holds import LONGEST, VersionHold, list_holds, read_holds
 from releaser.packages.resolve import find_unbuilt, find_unfit
 from releaser.pipelines.blame import find_blame
 from releaser.pipelines.conclude import add_holds, follow_up, go_live, require_audit
-from releaser.pipelines.decide import UpdateOptions, decide, foresee
+from releaser.pipelines.decide import UpdateOptions, decide
 from releaser.pipelines.init import adopt, build_first
 from releaser.pipelines.prune import prune_releases
 from releaser.releases.journal import Entry, write_entry
 from releaser.releases.release import Release
 from releaser.releases.sealed import find_differences
-from releaser.releases.store import SiteRun, delete_release
+from releaser.releases.store import SiteRun, Store, delete_release
 from releaser.report import outcomes
 from releaser.report.decision import (
     Adopt,
@@ -133,7 +134,7 @@ def _decide(site: Site, run: SiteRun, options: UpdateOptions) -> Decision:
     with contextlib.suppress(OSError):
         remove_path(site.paths.decision)  # it would be that of an earlier night
     try:
-        return decide(site, run, options, list_holds(site))
+        return decide(site, run, options, Outlook(run.store, list_holds(site)))
     except BuildError:
         if (pending := read_pending(site.paths)).commits:
             repository = open_repository(site, run.id)
@@ -144,10 +145,12 @@ def _decide(site: Site, run: SiteRun, options: UpdateOptions) -> Decision:
 def preview_update(site: Site, options: UpdateOptions) -> Outcome:
     """Decide, as `update` will, and print it: no lock, no write, no recovery."""
     run = SiteRun("preview", UPDATE)
-    recovery = foresee(site, run)
-    decision = decide(site, run, options, list_holds(site))
-    outcome = outcomes.make_preview(decision, recovery, does="prepare" if options.prepare else "update")
-    return outcomes.locate(outcome, site, run.store, has_flipped=False)
+    run.store = Store(site.paths)
+    outlook = foresee(site, run.store)
+    decision = decide(site, run, options, outlook)
+    outcome = outcomes.make_preview(decision, outlook.recovery, does="prepare" if options.prepare else "update")
+    previous = outlook.store.previous
+    return msgspec.structs.replace(outcome, previous=previous.id if previous else None, on_hold=outlook.holds)
 
 
 def take_live(site: Site, run: SiteRun, decision: Ready | Build, options: UpdateOptions) -> Outcome:

@@ -97,16 +97,6 @@ class Store:
         return next((release for release in self._good if (release.venv / "bin" / "python").exists()), None)
 
     @property
-    def repair(self) -> Release | None:
-        """The newest good release, to which recovery points a link that is missing or leads to no release."""
-        link = self.paths.link
-        if self.link.kind == "foreign" or (link / "bin" / "python").exists() or not link.parent.is_dir():
-            return None
-        if self.link.kind == "release" and (self.paths.releases / str(self.link.release) / "venv").is_dir():
-            return None  # only its Python is gone: the next update builds on another one
-        return self.newest_good
-
-    @property
     def _good(self) -> list[Release]:
         """The good releases; the one that was live last is the first."""
         good = [release for release in self.releases if release.state.state == "good"]

@@ -207,6 +207,7 @@ ROWS = {
     "killed during the tests": Row(
         state=kill_during_tests, decision="build", moves="link tests head remote", changes=ALPHA, says=(INTERRUPTED,)
     ),
+    "killed after the flip": Row(state=kill_after_flip, decision="nothing", moves="head remote", says=(INTERRUPTED,)),
 }
 
 
@@ -245,19 +246,6 @@ def test_law_37_a_dry_run_says_what_the_update_does(site: SampleSite, name: str)
         assert dry["problems"] == real["problems"] != []
     says(shown, *row.says, *([real["failed_release"]] if row.decision == "still-failing" else []))
     assert (dry["decision"], real["decision"]) == (row.decision, row.decision)
-
-
-@pytest.mark.slow
-def test_law_37_after_a_kill_in_a_change_a_dry_run_waits_for_recovery(site: SampleSite) -> None:
-    kill_after_flip(site)
-    before, tree = look(site), times_of_tree(site.outer)
-    for command in ("update", "rebuild"):
-        says(refused(site, command, "--dry-run", code=8), "was interrupted", "Run `releaser update`")
-    says(site.releaser("check", check=0), "was interrupted")
-    assert (look(site), times_of_tree(site.outer)) == (before, tree), "a dry run writes nothing"
-    assert site.json("update")["decision"] == "nothing"
-    assert [key for key, value in look(site).items() if before[key] != value] == ["head", "remote"]
-    says(site.releaser("update", "--dry-run", check=0), "Everything is up to date.")
 
 
 def plant_file(site: SampleSite) -> None:
