@@ -259,7 +259,9 @@ def seal(
         project=str(attempt.site.paths.project),
         sealed=trial.sealed,
     )
-    return seal_release(trial.directory, manifest, state)
+    release = seal_release(trial.directory, manifest, state)
+    run.store = run.store.having(release)
+    return release
 
 
 def run_live_tests(site: Site, run: Run, repository: Repository, head: str, release: Release) -> TestResult:

@@ -13,12 +13,10 @@ import msgspec
 
 from releaser.checkout.move import move_checkout, repair_checkout
 from releaser.checkout.repository import Repository
-from releaser.errors import ChangeError, ToolError
+from releaser.errors import ChangeError, Problem, ToolError
+from releaser.live import health, hooks, restart
 from releaser.live.django import collect_static_files, has_static_files
-from releaser.live.health import check_health, wait_for_start
-from releaser.live.hooks import run_before_restart
 from releaser.live.programs import may_restart
-from releaser.live.restart import restart
 from releaser.releases.journal import Entry
 from releaser.releases.link import exchange_for_directory, exchange_for_link, flip, make_link_text, read_link
 from releaser.releases.venv import ask_python_version, find_python
@@ -26,24 +24,6 @@ from releaser.site.site import Site
 from releaser.system import signals
 
 _PAUSE = 2.0  # seconds before a restart of the way back is tried again
-
-
-class Direction(msgspec.Struct, frozen=True):
-    """A change in one direction: towards the target of its entry, or `back` to the release that it left."""
-
-    entry: Entry
-    back: bool = False
-
-    @property
-    def release(self) -> str | None:
-        """The release that is live at the end."""
-        return self.entry.earlier if self.back else self.entry.release
-
-    @property
-    def change(self) -> Entry:
-        """The entry of a change in this direction."""
-        earlier = self.entry.release if self.back else self.entry.earlier
-        return msgspec.structs.replace(self.entry, earlier=earlier, release=self.release)
 
 
 class Action(msgspec.Struct, frozen=True):
@@ -54,14 +34,13 @@ class Action(msgspec.Struct, frozen=True):
     """
 
     name: str
-    do: Callable[[Site, Repository, Direction], str]
-    undo: Callable[[Site, Repository, Direction], str] | None = None
+    do: Callable[[Site, Repository, Entry], str]
+    undo: Callable[[Site, Repository, Entry], str] | None = None
     applies: Callable[[Site], bool] = lambda site: True
 
 
-def _checkout(site: Site, repository: Repository, direction: Direction) -> str:
-    entry = direction.entry
-    if direction.back:
+def _checkout(site: Site, repository: Repository, entry: Entry) -> str:
+    if entry.goes_back:
         return move_again(site, repository, entry, back=True)
     move_checkout(site, repository, entry, back=False)
     return entry.commit[:12]
@@ -84,60 +63,55 @@ def move_again(site: Site, repository: Repository, entry: Entry, *, back: bool) 
     return commit[:12]
 
 
-def _undo_checkout(site: Site, repository: Repository, direction: Direction) -> str:
-    return move_again(site, repository, direction.entry, back=not direction.back)
+def _undo_checkout(site: Site, repository: Repository, entry: Entry) -> str:
+    return move_again(site, repository, entry, back=True)
 
 
-def _flip(site: Site, repository: Repository, direction: Direction) -> str:
-    entry, release = direction.entry, str(direction.release)
-    link, before = read_link(site.paths), entry.link
-    if direction.back and entry.release:
+def _flip(site: Site, repository: Repository, entry: Entry) -> str:
+    link, before, release = read_link(site.paths), entry.link, str(entry.final)
+    if entry.goes_back and entry.release:
         before = make_link_text(site.paths, entry.release, other_than=entry.link)
     if entry.plain:
-        exchange_for_directory(site.paths, Path(entry.plain), before=None if direction.back else entry.link)
+        exchange_for_directory(site.paths, Path(entry.plain), before=None if entry.goes_back else entry.link)
     elif link.kind == "foreign" and not link.is_symlink and entry.replaces:
         exchange_for_link(site.paths, release, Path(entry.replaces))
     elif link.text != make_link_text(site.paths, release, other_than=before):
         flip(site.paths, release, before=before)
     if not ask_python_version(site, find_python(site.paths.link)):
         raise ChangeError(f"The Python of release {release} does not start through `{site.paths.link}`.")
-    return "a plain directory" if entry.plain and not direction.back else release
-
-
-def _collect_static_files(site: Site, repository: Repository, direction: Direction) -> str:
-    venv = site.paths.releases / str(direction.release) / "venv"
-    return collect_static_files(site, venv, is_way_back=direction.back or direction.entry.is_way_back)
-
-
-def _run_before_restart(site: Site, repository: Repository, direction: Direction) -> str:
-    return run_before_restart(site, repository, direction.entry, back=direction.back)
+    return "a plain directory" if entry.plain and not entry.goes_back else release
 
 
 @signals.hurry_on_signals()
-def _restart(site: Site, repository: Repository, direction: Direction) -> str:
-    deadline = time.monotonic() + (site.settings.live.health_timeout if direction.back else 0.0)
+def _restart(site: Site, repository: Repository, entry: Entry) -> str:
+    deadline = time.monotonic() + (site.settings.live.health_timeout if entry.goes_back else 0.0)
     while True:
         try:
-            words = restart(site, site.paths.releases / str(direction.release))
+            words = restart.restart(site, site.paths.releases / str(entry.final))
             break
         except ChangeError:  # systemd may need a while; the site is down until then
             if time.monotonic() + _PAUSE >= signals.limit(deadline):
                 raise
         signals.wait(_PAUSE)
     if may_restart(site) and not site.settings.live.health_check:
-        wait_for_start(site, direction.change)
+        health.wait_for_start(site, entry.change)
     return words
 
 
-def _check_health(site: Site, repository: Repository, direction: Direction) -> str:
-    return check_health(site, direction.change if may_restart(site) else None)
+def _check_health(site: Site, repository: Repository, entry: Entry) -> str:
+    return health.check_health(site, entry.change if may_restart(site) else None)
+
+
+def find_problems(site: Site) -> list[Problem]:
+    """Return a problem for each program, file or URL of the settings of going live that cannot be right."""
+    return [*restart.find_problems(site), *health.find_problems(site), *hooks.find_problems(site)]
 
 
 ACTIONS = (
     Action("checkout", _checkout, undo=_undo_checkout),
     Action("flip", _flip),
-    Action("static files", _collect_static_files, applies=has_static_files),
-    Action("before_restart", _run_before_restart, applies=lambda site: bool(site.settings.live.before_restart)),
+    Action("static files", collect_static_files, applies=has_static_files),
+    Action("before_restart", hooks.run_before_restart, applies=lambda site: bool(site.settings.live.before_restart)),
     Action("restart", _restart, applies=lambda site: may_restart(site) or bool(site.settings.live.restart_workers)),
     Action("health", _check_health, applies=lambda site: bool(site.settings.live.health_check)),
 )

@@ -12,7 +12,9 @@ from collections.abc import Sequence
 import msgspec
 
 from releaser.checkout.move import is_moved_by_person
-from releaser.checkout.repository import Repository
+from releaser.checkout.own_files import has_lock_of
+from releaser.checkout.products import find_deployed
+from releaser.checkout.repository import CheckoutState, Repository
 from releaser.errors import BuildError, ChangeError, HostError, PreflightError, Problem, ReleaserError, explain_error
 from releaser.live.actions import (
     ACTIONS,
@@ -24,7 +26,6 @@ from releaser.live.actions import (
     STATIC_FILES,
     UP_TO_FLIP,
     Action,
-    Direction,
     move_again,
 )
 from releaser.live.health import find_unused_release, is_healthy_now, list_old_processes
@@ -66,9 +67,11 @@ class ChangeResult(msgspec.Struct, frozen=True):
         return bool(self.reason)
 
 
-def make_entry(run: SiteRun, release: Release, head: str, commit: str) -> Entry:
-    """Return the journal's entry for taking a release live, with the checkout moved from `head` to `commit`."""
-    live = run.store.live
+def make_entry(
+    site: Site, run: SiteRun, repository: Repository, release: Release, checkout: CheckoutState, commit: str
+) -> Entry:
+    """Return the journal's entry for taking a release live, with the checkout moved to `commit`."""
+    live, deployed = run.store.live, find_deployed(site, repository, run.store, checkout.head)
     return Entry(
         phase="changing",
         command=run.command.name,
@@ -76,8 +79,10 @@ def make_entry(run: SiteRun, release: Release, head: str, commit: str) -> Entry:
         earlier=live.id if live else None,
         release=release.id,
         link=run.store.link.text,
-        head=head,
+        head=checkout.head,
         commit=commit,
+        had_lock=site.paths.lockfile_in_tree in checkout.changed and has_lock_of(site, live),
+        products_of=deployed.id if deployed else None,
     )
 
 
@@ -97,10 +102,10 @@ def make_live(site: Site, run: Run, repository: Repository, entry: Entry) -> Cha
         write_entry(site.paths, entry)
         try:
             for action in BEFORE_FLIP:
-                do_action(site, run, repository, action, Direction(entry))
+                do_action(site, run, repository, action, entry)
                 check_signals(also_deferred=True)
             site = _read_settings(site)
-            do_action(site, run, repository, FROM_FLIP[0], Direction(entry))
+            do_action(site, run, repository, FROM_FLIP[0], entry)
         except ChangeError as error:
             return _go_back(site, run, repository, entry, error, FROM_FLIP[0])
         except BaseException:
@@ -131,7 +136,7 @@ def _finish(site: Site, run: Run, repository: Repository, entry: Entry, actions:
     action = actions[0]
     try:
         for action in actions:
-            do_action(site, run, repository, action, Direction(entry))
+            do_action(site, run, repository, action, entry)
         problem = find_unused_release(site, entry, read_journal_time(site.paths))
     except (ChangeError, OSError) as error:
         return _go_back(site, run, repository, entry, error, action)
@@ -151,7 +156,7 @@ def undo_change(site: Site, run: Run, repository: Repository, entry: Entry) -> N
     try:
         for action in reversed(BEFORE_FLIP):
             if action.undo is not None:
-                action.undo(site, repository, Direction(entry))
+                action.undo(site, repository, entry)
     except PreflightError as error:
         says = "The checkout was not put back: "
         problems = [msgspec.structs.replace(problem, message=says + problem.message) for problem in error.problems]
@@ -191,11 +196,10 @@ def go_back(site: Site, run: Run, repository: Repository, entry: Entry) -> Chang
     """
     release_reserve(site.paths.reserve)
     problem, is_well, may_be_down = None, False, False
-    direction = Direction(entry, back=True)
     for action in ACTIONS:
         is_flipped = not entry.has_flipped(read_link(site.paths))
         try:
-            do_action(site, run, repository, action, direction)
+            do_action(site, run, repository, action, entry)
             site = _read_settings(site)
             is_well = action is HEALTH and action.applies(site)
         except (ReleaserError, OSError) as error:
@@ -221,12 +225,12 @@ def _stay_whole(
     site: Site, run: Run, repository: Repository, entry: Entry, obstacles: Sequence[Problem]
 ) -> ChangeResult:
     """Let the new release stay live with its checkout, as a person's work is in the way of going back."""
-    entry = msgspec.structs.replace(entry, commits_lock=False)  # not for other hosts
+    entry = msgspec.structs.replace(entry, phase="changing", commits_lock=False)  # not for other hosts
     with contextlib.suppress(PreflightError):  # that work stays, too
         move_again(site, repository, entry, back=False)
     for action in FROM_FLIP[:-1]:
         with contextlib.suppress(ReleaserError, OSError):  # why it goes back is said
-            do_action(site, run, repository, action, Direction(entry))
+            do_action(site, run, repository, action, entry)
     messages, advice = " ".join(each.message for each in obstacles), dict.fromkeys(each.advice for each in obstacles)
     reason = f"{entry.reason} It could not be rolled back: {messages}"
     return _let_stay(site, entry, reason, f"{' '.join(advice)} To go back, run `releaser rollback` then.")
@@ -246,18 +250,18 @@ def _let_stay(
     return ChangeResult(staying, problem=problem, is_restarted=is_restarted, has_failed=True)
 
 
-def do_action(site: Site, run: Run, repository: Repository, action: Action, direction: Direction) -> None:
+def do_action(site: Site, run: Run, repository: Repository, action: Action, entry: Entry) -> None:
     """Do an action as a step of the run, if the site has it. Raises what the action raises."""
     if not action.applies(site):
         return
     with run.step(action.name) as detail:
         signal = find_signal()
         try:
-            words = action.do(site, repository, direction)
+            words = action.do(site, repository, entry)
         except ChangeError:
             if find_signal() == signal:
                 raise
-            words = action.do(site, repository, direction)  # the signal may have ended its program, too
+            words = action.do(site, repository, entry)  # the signal may have ended its program, too
         detail.extend(filter(None, [words]))
 
 

@@ -8,8 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from releaser.candidate.django import django_command, is_django
+from releaser.checkout.repository import Repository
 from releaser.errors import ChangeError
 from releaser.packages.lock import read_lock
+from releaser.releases.journal import Entry
 from releaser.releases.release import Release
 from releaser.site.django import Django, advise_on_variables, find_django
 from releaser.site.site import Site
@@ -78,13 +80,14 @@ def _is_django(site: Site) -> bool:
     return is_django(site, site.paths.project, read_lock(site.paths.lockfile))
 
 
-def collect_static_files(site: Site, venv: Path, *, is_way_back: bool) -> str:
+def collect_static_files(site: Site, repository: Repository, entry: Entry) -> str:
     """Apply migrations, but not on a way back, and collect static files in the checkout, as far as they are asked for.
 
     Returns what was done. May be repeated. Raises ChangeError.
     """
     django, done = find_django(site, site.paths.project), list[str]()
-    if site.settings.live.migrations == "run" and not is_way_back and _is_django(site):
+    venv, goes_back = site.paths.releases / str(entry.final) / "venv", entry.goes_back or entry.is_way_back
+    if site.settings.live.migrations == "run" and not goes_back and _is_django(site):
         done.append(_migrate(site, django, venv))
     if site.settings.live.collectstatic != "off":
         done.append(_collect(site, django, venv))

@@ -31,10 +31,8 @@ _WORDS = {"ready": "is ready", "updated": "is live", "rolled-back": "failed and 
 
 def find_problems(site: Site) -> list[Problem]:
     """Return a problem for each hook whose program does not exist."""
-    commands = {name: site.settings.get(name) for name in _HOOKS}
-    return [
-        problem for name in _HOOKS if commands[name] for problem in find_missing_program(site, name, commands[name][0])
-    ]
+    programs = [(name, words[0]) for name in _HOOKS if (words := site.settings.get(name))]
+    return [problem for each in programs for problem in find_missing_program(site, *each)]
 
 
 def describe_change(
@@ -84,11 +82,11 @@ def run_before_live(site: Site, run: Run, repository: Repository, release: Relea
         raise HookError(message, advice, output=error.output) from error
 
 
-def run_before_restart(site: Site, repository: Repository, entry: Entry, *, back: bool) -> str:
+def run_before_restart(site: Site, repository: Repository, entry: Entry) -> str:
     """Run the hook between static files and restart, and return words. May be repeated. Raises ChangeError."""
     env = site.service_environment(site.paths.link, entry.run)
     try:
-        outcome = describe_change(site, repository, entry, "rolled-back" if back else "updated")
+        outcome = describe_change(site, repository, entry, "rolled-back" if entry.goes_back else "updated")
         return _run(site, "before_restart", outcome, env)
     except ToolError as error:
         advice = "Correct the hook, or what it calls."

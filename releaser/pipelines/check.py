@@ -23,7 +23,7 @@ from releaser.live.django import describe_django
 from releaser.live.health import find_illness
 from releaser.live.outlook import foresee
 from releaser.live.programs import find_forbidden
-from releaser.live.restart.advice import recommend
+from releaser.live.restart import recommend
 from releaser.packages.complaints import require_fitting_lock
 from releaser.packages.hand_made import EDITED, describe_new_packages, describe_patches
 from releaser.packages.holds import Pause

@@ -17,7 +17,7 @@ from releaser.checkout.problems import explain_git_error, read_checkout
 from releaser.checkout.repository import CheckoutState, Repository, open_repository
 from releaser.checkout.snapshot import Snapshot, take_snapshot
 from releaser.errors import PreflightError, Problem, ToolError, require
-from releaser.live.problems import find_problems
+from releaser.live.actions import find_problems
 from releaser.live.uv_run import list_uv_runs
 from releaser.packages import complaints, hand_made
 from releaser.packages.lock import read_lock

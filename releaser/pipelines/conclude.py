@@ -1,4 +1,4 @@
-"""Records how a change ended: marks releases, puts on hold what was removed, publishes the lock, prunes."""
+"""Takes a release live and records how that ended: marks, holds, the lock, old releases, known vulnerabilities."""
 
 from __future__ import annotations
 
@@ -7,10 +7,14 @@ from collections.abc import Sequence
 
 import msgspec
 
+from releaser.checkout.move import find_missing_room_for_move, require_free_way
 from releaser.checkout.publish import Published, publish, remember_remote
 from releaser.checkout.repository import Repository
-from releaser.errors import ReleaserError, ToolError, explain_error
-from releaser.live.change import ChangeResult
+from releaser.checkout.snapshot import Snapshot, require_unchanged
+from releaser.errors import AuditError, BuildError, ReleaserError, ToolError, explain_error, require
+from releaser.live.change import ChangeResult, make_live
+from releaser.packages.audit import audit_venv, read_audit
+from releaser.packages.hand_made import find_new_work
 from releaser.packages.holds import (
     CommitHold,
     Hold,
@@ -20,7 +24,6 @@ from releaser.packages.holds import (
     read_holds,
     write_holds,
 )
-from releaser.pipelines.audit import audit_live
 from releaser.pipelines.prune import prune_releases
 from releaser.releases.journal import Entry, write_entry
 from releaser.releases.link import read_link
@@ -29,8 +32,28 @@ from releaser.releases.reserve import fill_reserve
 from releaser.releases.store import SiteRun, mark_good, mark_left, write_state
 from releaser.releases.venv import list_installed
 from releaser.releases.verify import find_product_faults
+from releaser.report.history import read_history
 from releaser.site.site import Site
-from releaser.system.run import now
+from releaser.system.files import write_json
+from releaser.system.run import Run, now
+from releaser.system.text import join_few
+
+
+def go_live(
+    site: Site, run: SiteRun, repository: Repository, snapshot: Snapshot, entry: Entry, edits: Sequence[str] = ()
+) -> tuple[ChangeResult, Published]:
+    """Make a release live and record the result, unless a person has worked in the checkout or the venv meanwhile.
+
+    `edits` are what is known of that venv. Raises PreflightError, BuildError, ToolError and OSError before the flip.
+    """
+    require_unchanged(site, repository, snapshot)
+    if run.store.live is not None:
+        require(find_new_work(run.store.live, edits))
+    require_free_way(site, repository, entry)
+    if missing := find_missing_room_for_move(repository, entry.head, entry.commit):
+        raise BuildError(missing, "Free that much, then run it again.")
+    result = make_live(site, run, repository, entry)
+    return result, conclude(site, run, repository, result)
 
 
 def conclude(site: Site, run: SiteRun, repository: Repository, result: ChangeResult) -> Published:
@@ -160,3 +183,45 @@ def follow_up(site: Site, run: SiteRun, live: Release) -> None:
     if not fill_reserve(site.paths.reserve):
         message = "The disk has no room for the 4 MiB that a rollback on a full disk needs."
         run.add_problem("no-reserve", message, "Free space: `releaser prune`.")
+
+
+def require_audit(site: Site, run: Run, release: Release, live: Release) -> None:
+    """Ask for what a release would bring, where `audit` is `refuse`.
+
+    Raises AuditError if it would bring a known vulnerability, and BuildError if the service does not answer.
+    """
+    if site.settings.versions.audit != "refuse" or release.id == live.id:
+        return
+    with run.step("audit") as detail:
+        audit = audit_venv(site, release.venv, mark=run.id)
+        known = audit_venv(site, live.venv, mark=run.id) if audit.advisories else audit
+        keys, unknown = {each.key for each in known.advisories}, audit if audit.unknown else known
+        new = [] if known.unknown else [each for each in audit.advisories if each.key not in keys]
+        detail.append(audit.headline)
+        detail.has_failed = bool(new or unknown.unknown)
+    if new:
+        names, ids = " ".join(sorted({each.name for each in new})), join_few([each.id for each in new])
+        message = f"Release {release.id} does not go live: {' '.join(each.sentence for each in new)}"
+        raise AuditError(message, f"Run `releaser hold {names}`, or accept it: add {ids} to `audit_ignore`.")
+    if unknown.unknown:
+        advice = "The next run tries again. To update without an answer: `RELEASER_AUDIT=report releaser update`."
+        raise BuildError(f"Release {release.id} does not go live: {unknown.headline}", advice)
+
+
+def audit_live(site: Site, run: Run, live: Release) -> None:
+    """Ask for the known vulnerabilities of the live release, and say which are new."""
+    if site.settings.versions.audit == "off":
+        return
+    with run.step("audit") as detail:
+        audit = audit_venv(site, live.venv, mark=run.id)
+        detail.append(audit.headline)
+    if audit.unknown and (before := read_audit(site, live.venv)):  # what was known stays so
+        known = {advisory.key: advisory for advisory in (*before.advisories, *audit.advisories)}
+        audit = msgspec.structs.replace(audit, advisories=tuple(known.values()))
+    # By the history, people hear again of what a run was killed with.
+    heard = [note for record in read_history(site.paths) for note in record.notes]
+    for advisory in audit.advisories:
+        if not any(note.startswith(advisory.claim) for note in heard):
+            run.note(advisory.sentence)
+    with contextlib.suppress(OSError):
+        write_json(site.paths.audit, audit)

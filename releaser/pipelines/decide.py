@@ -25,8 +25,8 @@ from releaser.checkout.repository import Repository
 from releaser.checkout.target import Lowered, Target, choose_target, fetch_upstream, find_lowered, site_for_commit
 from releaser.checkout.tree import copy_repository
 from releaser.errors import BuildError, PreflightError, ToolError, refuse, require
+from releaser.live.actions import find_problems
 from releaser.live.outlook import Outlook
-from releaser.live.problems import find_problems
 from releaser.packages import complaints
 from releaser.packages.audit import audit_venv, choose_fixes
 from releaser.packages.changes import describe_changes, find_newest

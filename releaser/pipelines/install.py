@@ -27,38 +27,31 @@ from releaser.candidate.build import BundleInstaller
 from releaser.candidate.identity import make_key
 from releaser.candidate.shadow import make_shadow
 from releaser.candidate.trial import Attempt, Trial, run_live_tests, seal, try_candidate
-from releaser.checkout.move import find_missing_room_for_move, find_obstacles, require_free_way
-from releaser.checkout.own_files import has_lock_of
+from releaser.checkout.move import find_obstacles
 from releaser.checkout.products import find_deployed, find_unchanged_products
 from releaser.checkout.repository import Repository, clone_bundle, open_repository
-from releaser.checkout.snapshot import Snapshot, require_unchanged
+from releaser.checkout.snapshot import Snapshot
 from releaser.checkout.target import Target, choose_bundled, site_for_commit
 from releaser.errors import BuildError, Problem, ToolError, refuse, require
-from releaser.live.change import make_entry, make_live
+from releaser.live.change import make_entry
 from releaser.live.hooks import run_before_live
 from releaser.packages import complaints
-from releaser.packages.hand_made import find_edited_venv, find_new_work, list_work
+from releaser.packages.hand_made import find_edited_venv, list_work
 from releaser.packages.holds import Hold, PackageHold, VersionHold, find_held_code, find_pause, list_holds
 from releaser.packages.lock import Lock, read_lock
 from releaser.packages.resolve import Plan, choose_python, group_arguments, read_live_venv
-from releaser.pipelines.adopt import ignore_link
 from releaser.pipelines.checks import look
-from releaser.pipelines.conclude import conclude
+from releaser.pipelines.conclude import go_live
 from releaser.pipelines.decide import make_workplace
+from releaser.pipelines.init import ignore_link
 from releaser.pipelines.prune import prune_releases
 from releaser.releases.journal import Entry, write_entry
 from releaser.releases.release import Release
 from releaser.releases.store import SiteRun
 from releaser.releases.venv import list_installed
 from releaser.releases.verify import find_live_damage, list_faults
-from releaser.report.outcomes import (
-    Outcome,
-    explain_failure,
-    make_failed,
-    make_rolled_back,
-    make_unchanged,
-    make_updated,
-)
+from releaser.report import outcomes
+from releaser.report.outcomes import Outcome
 from releaser.site.owners import Trust, find_strangers
 from releaser.site.settings import PREFIX, load_settings
 from releaser.site.site import Site, open_site, read_dotenv, require_own_place
@@ -71,12 +64,15 @@ _FIRST = {CODE, LOCK, REQUIREMENTS}  # by which it is decided what else is unpac
 
 
 class _Candidate(msgspec.Struct, frozen=True):
-    """What a bundle would make live here: `changed` are the packages that are other builds of the live version."""
+    """What a bundle would make live here: `changed` are the packages that are other builds of the live version.
+
+    `commits` are new, `damage` and `edits` what was not as it was built in the live venv, and a person's work there.
+    """
 
     attempt: Attempt
+    commits: tuple[str, ...]
     changed: frozenset[str]
     damage: Sequence[str] = ()
-    #: A person's work in the live venv.
     edits: Sequence[str] = ()
 
 
@@ -93,20 +89,20 @@ def install(site: Site, run: SiteRun, bundle: Bundle) -> Outcome:
         require_room(site.paths.state, sum(member.size for member in bundle.manifest.members.values()))
         bundle.unpack(unpacked, lambda digest: find_kept(run.store, digest), only=_FIRST)
         target = _fetch(site, run, repository, bundle.manifest, unpacked, snapshot.checkout.head)
-        commits = repository.describe_commits(target.head, target.commit)
         candidate = _choose(site, run, repository, bundle.manifest, target, unpacked)
         if live is not None and _is_live(live, candidate):
-            return make_unchanged(f"Release {live.id} is live already, with all that the bundle has.", live.id)
+            return outcomes.make_unchanged(f"Release {live.id} is live already, with all that the bundle has.", live.id)
         trial = _try(run, repository, bundle, candidate, unpacked)
-        was_failing = not trial.tests.passed and _fails_too(site, run, repository, target.head, live)
+        was_failing = False
+        if live is not None and not trial.tests.passed:  # if it fails, too, no bundle is to blame
+            was_failing = not run_live_tests(site, run, repository, target.head, live).passed
         release = seal(trial, run, live, was_failing=was_failing)
-        run.store = run.store.having(release)
         if trial.failed_gate:
             prune_releases(site, run, candidate.attempt.key)
             advice = _advise(trial, release, bundle.path)
-            error = explain_failure(release, trial.tests.output, advice, before=live)
-            return make_failed(error, release, commits, is_known=False)
-        return _take_live(run, repository, candidate, release, snapshot, commits)
+            error = outcomes.explain_failure(release, trial.tests.output, advice, before=live)
+            return outcomes.make_failed(error, release, candidate.commits, is_known=False)
+        return _take_live(run, repository, candidate, release, snapshot)
     finally:
         remove_path(unpacked)  # at last: thousands of links take a while
 
@@ -168,6 +164,7 @@ def _choose(
     lock_before = read_lock(live.lock) if live is not None else None
     return _Candidate(
         Attempt(target, site, plan, make_key(site, plan, target.code_key)),
+        repository.describe_commits(target.head, target.commit),
         find_changed(manifest, lock, read_record(live), lock_before),
         find_live_damage(live, faults, is_lost=True) if live is not None else (),
         list_work(live, faults) if live is not None else (),
@@ -177,31 +174,30 @@ def _choose(
 def _find_held(holds: Sequence[Hold], lock: Lock, live: Release | None) -> list[Problem]:
     """Return a problem if a bundle brings what a person, the tests or a rollback have put on hold here."""
     installed = list_installed(live.venv) if live is not None else {}
-    held = []
-    for hold in holds:
-        labels = lock.versions.get(getattr(hold, "name", ""), frozenset())
-        is_new = bool(labels) and installed.get(getattr(hold, "name", "")) not in labels
-        is_held = isinstance(hold, PackageHold) or (isinstance(hold, VersionHold) and hold.version in labels)
-        held += [hold] if is_new and is_held and hold.by in ("person", "tests", "rollback") else []
-    names = " ".join(word(getattr(hold, "name", "")) for hold in held)
+    held = [
+        hold
+        for hold in holds
+        if isinstance(hold, PackageHold | VersionHold)
+        and hold.by in ("person", "tests", "rollback")
+        and (labels := lock.versions.get(hold.name))
+        and installed.get(hold.name) not in labels
+        and (isinstance(hold, PackageHold) or hold.version in labels)
+    ]
+    names = " ".join(word(hold.name) for hold in held)
     message = f"The bundle brings what is on hold here: {join_few([f'{hold.label}, {hold.reason}' for hold in held])}."
     return [Problem("on-hold", message, f"Run `releaser unhold {names}` to try it again.")] if held else []
 
 
 def _choose_python(site: Site, tree: Path, manifest: Manifest, live: Release | None, *, mark: str) -> tuple[str, str]:
     """Return the path and version of the Python for a bundle. Raises PreflightError if this host has none that fits."""
-    asked, venv = site, read_live_venv(site, live) if live is not None else None
+    venv = read_live_venv(site, live) if live is not None else None
     if not site.settings.site.python:
-        chosen = msgspec.structs.replace(site.settings.site, python=name_minor(manifest.python))
-        asked = msgspec.structs.replace(site, settings=msgspec.structs.replace(site.settings, site=chosen))
+        site = site.with_settings("site", python=name_minor(manifest.python))
     try:
-        path, version = choose_python(asked, tree, venv, mark=mark)
+        path, version = choose_python(site, tree, venv, mark=mark)
     except BuildError as error:
-        try:
-            path, version = choose_python(site, tree, venv, mark=mark)  # to name it
-        except BuildError:
-            message = f"The bundle is for Python {manifest.python}. {error.message}"
-            raise refuse("other-platform", message, error.advice) from error
+        message = f"The bundle is for Python {manifest.python}. {error.message}"
+        raise refuse("other-platform", message, error.advice) from error
     require(find_misfit(manifest, version, name_platform(version)))
     return path, version
 
@@ -236,9 +232,7 @@ def _try(run: SiteRun, repository: Repository, bundle: Bundle, candidate: _Candi
     }
     others = {name for name in manifest.members if is_kept(name)} - _FIRST - spared
     bundle.unpack(unpacked, lambda digest: find_kept(run.store, digest), only=others)
-    settings = msgspec.structs.replace(site.settings.live, before_build=())
-    offline = msgspec.structs.replace(site, settings=msgspec.structs.replace(site.settings, live=settings))
-    attempt = msgspec.structs.replace(attempt, site=offline)
+    attempt = msgspec.structs.replace(attempt, site=site.with_settings("live", before_build=()))
     try:
         trial = try_candidate(run, repository, attempt, live, BundleInstaller(unpacked, candidate.changed))
     except BuildError as error:
@@ -251,11 +245,6 @@ def _try(run: SiteRun, repository: Repository, bundle: Bundle, candidate: _Candi
     return trial
 
 
-def _fails_too(site: Site, run: SiteRun, repository: Repository, head: str, live: Release | None) -> bool:
-    """Return True if the live release fails its tests, too: then no bundle is to blame."""
-    return live is not None and not run_live_tests(site, run, repository, head, live).passed
-
-
 def _advise(trial: Trial, release: Release, path: Path) -> str:
     """Return what to do about a bundle that failed; empty where the reason says it."""
     again = f"`releaser bundle install {word(path)}`"
@@ -265,39 +254,19 @@ def _advise(trial: Trial, release: Release, path: Path) -> str:
 
 
 def _take_live(
-    run: SiteRun,
-    repository: Repository,
-    candidate: _Candidate,
-    release: Release,
-    snapshot: Snapshot,
-    commits: tuple[str, ...],
+    run: SiteRun, repository: Repository, candidate: _Candidate, release: Release, snapshot: Snapshot
 ) -> Outcome:
     """Make a release live that has passed its tests. Nothing is committed or pushed. Raises PreflightError."""
     site, target, live = candidate.attempt.site, candidate.attempt.target, run.store.live
     if site.settings.versions.audit == "refuse":
         run.note("Known vulnerabilities were not asked for: a bundle is installed without a network.")
-    had_lock = site.paths.lockfile_in_tree in snapshot.checkout.changed and has_lock_of(site, live)
-    deployed = find_deployed(site, repository, run.store, target.head)
-    entry = msgspec.structs.replace(
-        make_entry(run, release, target.head, target.commit),
-        had_lock=had_lock,
-        products_of=deployed.id if deployed is not None else None,
-    )
+    entry = make_entry(site, run, repository, release, snapshot.checkout, target.commit)
     run_before_live(site, run, repository, release, entry)
-    require_unchanged(site, repository, snapshot)
-    if live is not None:
-        require(find_new_work(live, candidate.edits))
-    require_free_way(site, repository, entry)
-    if missing := find_missing_room_for_move(repository, target.head, target.commit):
-        raise BuildError(missing, "Free that much, then run it again.")
     ignore_link(site, repository)
-    result = make_live(site, run, repository, entry)
-    git = msgspec.structs.replace(site.settings.git, git_push=False)
-    quiet = msgspec.structs.replace(site, settings=msgspec.structs.replace(site.settings, git=git))
-    conclude(quiet, run, repository, result)
+    result, _ = go_live(site.with_settings("git", git_push=False), run, repository, snapshot, entry, candidate.edits)
     if result.rolled_back:
-        return make_rolled_back(release, result, commits)
-    return make_updated(release, result, "", new_commits=commits, before=live)
+        return outcomes.make_rolled_back(release, result, candidate.commits)
+    return outcomes.make_updated(release, result, "", new_commits=candidate.commits, before=live)
 
 
 def choose_signers(place: Path, environ: Mapping[str, str]) -> Path:

@@ -5,15 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from releaser.errors import refuse
-from releaser.packages.holds import (
-    describe_hold,
-    hold_package,
-    pause_updates,
-    read_holds,
-    remove_all_holds,
-    remove_holds,
-    resume_updates,
-)
+from releaser.packages import holds
 from releaser.releases.store import SiteRun, write_state
 from releaser.releases.venv import list_installed
 from releaser.report.outcomes import Outcome, make_done, make_unchanged
@@ -36,16 +28,16 @@ def hold(site: Site, run: SiteRun, name: str, seconds: float | None) -> Outcome:
         close = find_close(normalize_name(name), installed)
         advice = f"Did you mean `{close}`?" if close else "Run `releaser run -- uv pip list`."
         raise refuse("not-installed", f"`{name}` is not in the live release.", advice)
-    until = hold_package(site.paths, name, seconds)
+    until = holds.hold_package(site.paths, name, seconds)
     end = f" until {format_time(until)}" if until else ""
     return make_done(f"Updates leave {name} at {version}{end}. Undo: `releaser unhold {name}`.")
 
 
 def unhold(site: Site, names: Sequence[str]) -> Outcome:
     """Let updates take versions or commits again."""
-    removed, unknown = remove_holds(site.paths, names)
+    removed, unknown = holds.remove_holds(site.paths, names)
     if unknown:
-        close = find_close(unknown[0], [describe_hold(hold).word for hold in read_holds(site.paths)])
+        close = find_close(unknown[0], [holds.describe_hold(hold).word for hold in holds.read_holds(site.paths)])
         advice = "Run `releaser status`; what is on hold by the setting `ignore`, take out of that."
         advice = f"Did you mean `{close}`? {advice}" if close else advice
         raise refuse("not-on-hold", f"Not on hold: {join_few(unknown)}. Nothing was changed.", advice)
@@ -54,16 +46,17 @@ def unhold(site: Site, names: Sequence[str]) -> Outcome:
 
 def unhold_all(site: Site) -> Outcome:
     """Let updates take everything again that was on hold; what the setting `ignore` names, and a pause, stay."""
-    if not (removed := remove_all_holds(site.paths)):
+    if not (removed := holds.remove_all_holds(site.paths)):
         return make_unchanged("Nothing is on hold.")
     return make_done(f"Updates take these again: {join_few([hold.label for hold in removed])}.")
 
 
 def pause(site: Site, seconds: float | None, reason: str) -> Outcome:
     """Let updates do nothing for a time, None for no end."""
-    return make_done(f"{pause_updates(site.paths, seconds, reason).sentence} Undo: `releaser resume`.")
+    return make_done(f"{holds.pause_updates(site.paths, seconds, reason).sentence} Undo: `releaser resume`.")
 
 
 def resume(site: Site) -> Outcome:
     """Let updates go on."""
-    return make_done("Updates go on.") if resume_updates(site.paths) else make_unchanged("Updates are not paused.")
+    is_over = holds.resume_updates(site.paths)
+    return make_done("Updates go on.") if is_over else make_unchanged("Updates are not paused.")

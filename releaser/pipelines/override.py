@@ -84,7 +84,6 @@ def build_overridden(site: Site, run: SiteRun, overrides: Mapping[str, str]) -> 
     attempt = Attempt(Target(head, head, code_key, publishes=False), site, plan, make_key(site, plan, code_key))
     trial = try_candidate(run, repository, attempt, live, LockInstaller(plan, live.venv if live else None))
     release = seal(trial, run, live, overrides=tuple(overrides.values()))
-    run.store = run.store.having(release)
     if trial.failed_gate:
         message = f"The tests do not pass with {names}: {trial.failure}. Nothing went live."
         raise GateError(message, trial.advice or f"See {release.tests_log}.", output=trial.tests.output)

@@ -24,16 +24,8 @@ _PATIENCE, _CLEANING = "2", 60.0  # seconds for uv's lock, and in all
 
 def choose(site: Site, store: Store, key: Key | None = None, *, used_too: bool = False) -> list[Release]:
     """Return the releases that may be deleted now, oldest first; `used_too` with those that a process still uses."""
-    return choose_releases_to_delete(
-        store.releases,
-        live=store.link.release,
-        previous=store.previous.id if store.previous else None,
-        keep=site.settings.keep.keep,
-        keep_within=site.settings.keep.keep_within,
-        at=now(),
-        key=key,
-        in_use=[release.id for release in store.releases if not used_too and is_used(release.directory)],
-    )
+    in_use = [release.id for release in store.releases if not used_too and is_used(release.directory)]
+    return choose_releases_to_delete(store, site.settings.keep, now(), key, in_use)
 
 
 def prune_releases(site: Site, run: SiteRun, key: Key | None = None) -> list[str]:

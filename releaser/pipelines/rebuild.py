@@ -111,8 +111,7 @@ def _plan(site: Site, tree: Path, live: Release, python: str, rules: Rules, *, m
     """Return the plan of the lock of the live release, and why its Python is another one; empty if it is the same."""
     venv, asked = read_live_venv(site, live), site
     if python:
-        chosen = msgspec.structs.replace(site.settings.site, python=python)
-        asked = msgspec.structs.replace(site, settings=msgspec.structs.replace(site.settings, site=chosen))
+        asked = site.with_settings("site", python=python)
     lock = venv.lock
     (tree / "uv.lock").write_text(lock.text, encoding="utf-8")
     plan = Plan(lock, *choose_python(asked, tree, venv, mark=mark))

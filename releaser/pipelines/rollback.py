@@ -7,9 +7,8 @@ from collections.abc import Callable
 import msgspec
 
 from releaser.checkout.move import find_missing_room_for_move, require_free_way
-from releaser.checkout.own_files import find_dirty_files, has_lock_of
+from releaser.checkout.own_files import find_dirty_files
 from releaser.checkout.problems import find_other_sites
-from releaser.checkout.products import find_deployed
 from releaser.checkout.publish import is_worth_commit
 from releaser.checkout.repository import Repository, open_repository
 from releaser.checkout.target import (
@@ -158,7 +157,7 @@ def plan_rollback(site: Site, run: SiteRun, repository: Repository, release: Rel
     is_same_code = repository.code_key(head, *site.committed_paths) == release.manifest.key.code_key
     commit = head if keep_code or is_same_code else choose_commit_of(site, repository, release)
     require_free_state(site, repository, commit)
-    has_lock = path in state.changed and has_lock_of(site, live)
+    entry = make_entry(site, run, repository, release, state, commit)
     if commit != head:
         require_no_submodules(repository, release, head, commit)
         require(find_other_sites(site, repository, head, repository.changed_paths(head, commit)))
@@ -167,7 +166,7 @@ def plan_rollback(site: Site, run: SiteRun, repository: Repository, release: Rel
             advice = f"Free that much, or leave the code as it is: `releaser rollback {release.id} --keep-code`."
             raise refuse("no-room", f"{missing} Nothing was changed.", advice)
         require_kept_commits(site, repository, head, commit)
-    elif path in state.changed and not has_lock:
+    elif path in state.changed and not entry.had_lock:
         message = f"`{site.paths.lockfile}` is changed."
         raise refuse(
             "changed-lock", message, f"Commit it, or run `git -C {word(site.paths.project)} checkout HEAD -- uv.lock`."
@@ -182,13 +181,10 @@ def plan_rollback(site: Site, run: SiteRun, repository: Repository, release: Rel
     newer = [each for each in run.store.releases if each.age_key > release.age_key]
     left = [each for each in newer if each.state.order or each.state.left_by]
     run.notes += filter(None, [explain_kept_migrations(left)])
-    deployed = find_deployed(site, repository, run.store, head)
     entry = msgspec.structs.replace(
-        make_entry(run, release, head, commit),
-        had_lock=has_lock,
+        entry,
         commits_lock=commits_lock,
         moves_products=not keep_code or is_same_code,
-        products_of=deployed.id if deployed is not None else None,
         is_way_back=True,
         may_hold=False,
         push_timeout=QUICK_PUSH,

@@ -17,7 +17,7 @@ import msgspec
 
 from releaser.candidate.tests import choose_command
 from releaser.errors import PreflightError, explain_error, refuse, require
-from releaser.live.restart.advice import find_setting
+from releaser.live.restart import find_setting
 from releaser.live.restart.touch import find_restart_file
 from releaser.packages.lock import read_lock
 from releaser.report.outcomes import Outcome, make_done

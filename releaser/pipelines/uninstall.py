@@ -10,6 +10,8 @@ import contextlib
 import time
 from pathlib import Path
 
+import msgspec
+
 from releaser.candidate.build import copy_plain_venv
 from releaser.checkout.repository import open_repository
 from releaser.errors import (
@@ -22,11 +24,11 @@ from releaser.errors import (
     explain_error,
     require,
 )
-from releaser.live.actions import AFTER_STATIC_FILES, FLIP, Direction
+from releaser.live.actions import AFTER_STATIC_FILES, FLIP
 from releaser.live.change import do_action
 from releaser.live.health import check_health
 from releaser.live.programs import may_restart
-from releaser.pipelines.adopt import list_patterns
+from releaser.pipelines.init import list_patterns
 from releaser.releases.journal import Entry, is_interrupted
 from releaser.releases.lease import is_used, name_users, remove_startup_module
 from releaser.releases.release import ID
@@ -97,10 +99,10 @@ def _leave(site: Site, run: SiteRun, copy: Path) -> Outcome:
     is_link, link = store.link.kind == "release", site.paths.link
     entry = Entry("changing", run.command.name, run.id, store.link.release, link=store.link.text, plain=str(copy))
     if is_link:
-        do_action(site, run, repository, FLIP, Direction(entry))
+        do_action(site, run, repository, FLIP, entry)
     try:
         if is_link or store.releases:
-            _restart(site, run, Direction(entry))
+            _restart(site, run, entry)
     except ChangeError as error:
         if is_link:
             return _go_back(site, run, entry, error)
@@ -117,11 +119,11 @@ def _leave(site: Site, run: SiteRun, copy: Path) -> Outcome:
     return make_unchanged(words + end)
 
 
-def _restart(site: Site, run: SiteRun, direction: Direction) -> None:
+def _restart(site: Site, run: SiteRun, entry: Entry) -> None:
     """Restart the site and check its health, as in going live. Raises ChangeError."""
     repository = open_repository(site, run.id)
     for action in AFTER_STATIC_FILES:
-        do_action(site, run, repository, action, direction)
+        do_action(site, run, repository, action, entry)
     deadline = time.monotonic() + min(_PATIENCE, site.settings.live.health_timeout)
     while may_restart(site) and not site.paths.link.is_symlink() and _list_used(site) and time.monotonic() < deadline:
         signals.wait(_PAUSE)
@@ -130,7 +132,7 @@ def _restart(site: Site, run: SiteRun, direction: Direction) -> None:
 
 def _go_back(site: Site, run: SiteRun, entry: Entry, error: ChangeError) -> Outcome:
     """Put the link back after the site has failed on the plain venv."""
-    back = Direction(entry, back=True)
+    back = msgspec.structs.replace(entry, phase="going-back")
     try:
         do_action(site, run, open_repository(site, run.id), FLIP, back)
         _restart(site, run, back)

@@ -9,36 +9,32 @@ import msgspec
 
 from releaser.candidate.build import LockInstaller
 from releaser.candidate.identity import is_same_failure
-from releaser.candidate.trial import Trial, let_go_of_ready, seal, try_candidate
-from releaser.checkout.move import find_missing_room_for_move, move_checkout, require_free_way
-from releaser.checkout.own_files import has_lock_of
+from releaser.candidate.trial import let_go_of_ready, seal, try_candidate
+from releaser.checkout.move import move_checkout, require_free_way
 from releaser.checkout.pending import read_pending
-from releaser.checkout.products import find_deployed
 from releaser.checkout.publish import is_worth_commit, publish, push_pending, remember_remote
-from releaser.checkout.repository import open_repository
+from releaser.checkout.repository import Repository, open_repository
 from releaser.checkout.snapshot import require_unchanged
-from releaser.errors import AuditError, BuildError, GateError, HookError, refuse, require
-from releaser.live.change import make_entry, make_live, undo_change
+from releaser.errors import BuildError, GateError, HookError, refuse
+from releaser.live.change import make_entry, undo_change
 from releaser.live.django import explain_kept_migrations
 from releaser.live.hooks import run_before_live
 from releaser.live.outlook import Outlook, foresee
 from releaser.live.uv_run import find_changed_release
 from releaser.packages.audit import read_audit
 from releaser.packages.changes import compare_releases
-from releaser.packages.hand_made import find_new_work
-from releaser.packages.holds import LONGEST, Hold, VersionHold, list_holds, read_holds, replace_index_holds
+from releaser.packages.holds import LONGEST, VersionHold, list_holds, read_holds, replace_index_holds
 from releaser.packages.resolve import find_unbuilt, find_unfit
-from releaser.pipelines.adopt import adopt
-from releaser.pipelines.audit import require_audit
-from releaser.pipelines.blame import Findings, find_blame
-from releaser.pipelines.conclude import add_holds, conclude, follow_up
+from releaser.pipelines.blame import find_blame
+from releaser.pipelines.conclude import add_holds, follow_up, go_live, require_audit
 from releaser.pipelines.decide import UpdateOptions, decide
-from releaser.pipelines.init import build_first
+from releaser.pipelines.init import adopt, build_first
 from releaser.pipelines.prune import prune_releases
 from releaser.releases.journal import Entry, write_entry
 from releaser.releases.release import Release
 from releaser.releases.sealed import find_differences
 from releaser.releases.store import SiteRun, Store, delete_release
+from releaser.report import outcomes
 from releaser.report.decision import (
     Adopt,
     Build,
@@ -54,21 +50,7 @@ from releaser.report.decision import (
     keep_decision,
 )
 from releaser.report.history import has_heard, read_history
-from releaser.report.outcomes import (
-    NO_BLAME,
-    Blame,
-    Outcome,
-    add_blame,
-    explain_failure,
-    make_failed,
-    make_prepared,
-    make_preview,
-    make_quiet,
-    make_refused,
-    make_rolled_back,
-    make_updated,
-    mark_fixes_of,
-)
+from releaser.report.outcomes import NO_BLAME, Blame, Outcome
 from releaser.site.site import Site, empty_cache, find_state_problems
 from releaser.system.files import remove_path
 from releaser.system.run import UPDATE, find_command, now
@@ -81,7 +63,7 @@ _MOST = 10  # versions that do not build, and are left out in one night
 class _CandidateFailedError(GateError):
     """A candidate failed: its release, what is to blame, and whether people have heard of it."""
 
-    def __init__(self, error: GateError, release: Release, blame: Blame = NO_BLAME, *, is_known: bool) -> None:
+    def __init__(self, error: GateError, release: Release, blame: Blame, *, is_known: bool) -> None:
         super().__init__(error.message, error.advice, output=error.output)
         self.release, self.blame, self.is_known = release, blame, is_known
 
@@ -96,27 +78,26 @@ def update(site: Site, run: SiteRun, options: UpdateOptions) -> Outcome:
         decision = _decide(site, run, options)
     keep_decision(site.paths, decision)
     if isinstance(decision, First):
-        force, follow = options.force, options.follow_remote
-        return build_first(site, run, is_tried_again=force, pulls=True, follow_remote=follow)
+        return build_first(site, run, is_tried_again=options.force, pulls=True, follow_remote=options.follow_remote)
     if not isinstance(decision, Refused | Paused | Adopt):
         replace_index_holds(site.paths, decision.prospect.attempt.plan.holds)
     match decision:
         case Refused():
-            return make_refused(decision)
+            return outcomes.make_refused(decision)
         case Paused():
-            return make_quiet(decision)
+            return outcomes.make_quiet(decision)
         case Adopt(venv=venv):
             raise refuse("not-adopted", f"`{venv}` was put back while it was adopted.", "Run `releaser update` again.")
         case Nothing() | LockNews():
             outcome = _publish_lock(site, run, decision, options)
         case StillFailing(prospect=prospect, failed=failed):
             _push_due(site, run, prospect)
-            outcome = make_quiet(decision, is_known=has_heard(site.paths, failed, "failed"))
+            outcome = outcomes.make_quiet(decision, is_known=has_heard(site.paths, failed, "failed"))
         case Ready(prospect=prospect) | Build(prospect=prospect):
             _push_due(site, run, prospect)
             audit = read_audit(site, prospect.live.venv)
             outcome = _take_live_what_builds(site, run, decision, options)
-            outcome = mark_fixes_of(outcome, audit) if audit is not None else outcome
+            outcome = outcomes.mark_fixes_of(outcome, audit) if audit is not None else outcome
     if not outcome.is_change and run.store.live is not None:  # else it was followed up as it went live
         follow_up(site, run, run.store.live)
     return msgspec.structs.replace(outcome, decision=decision.kind)
@@ -135,17 +116,14 @@ def _take_live_what_builds(site: Site, run: SiteRun, decision: Ready | Build, op
 
 def _hold_unbuilt(site: Site, run: SiteRun, prospect: Prospect, error: BuildError) -> bool:
     """Put the new versions on hold that do not build here, for a week; False if the error is about something else."""
-    before = read_holds(site.paths)
+    before, yesterday = read_holds(site.paths), now() - timedelta(days=1)
     holds = [
         VersionHold(name=name, version=version, by="build", reason=error.message, since=now(), until=now() + LONGEST)
         for name, version in find_unbuilt(prospect.changes, error.output)
     ]
     labels = {hold.label for hold in before}
-
-    def is_of_tonight(hold: Hold) -> bool:
-        return hold.by == "build" and hold.since is not None and now() - hold.since < timedelta(days=1)
-
-    if not holds or any(hold.label in labels for hold in holds) or sum(map(is_of_tonight, before)) >= _MOST:
+    of_tonight = [hold for hold in before if hold.by == "build" and hold.since and hold.since > yesterday]
+    if not holds or any(hold.label in labels for hold in holds) or len(of_tonight) >= _MOST:
         return False
     add_holds(site, run, holds)
     return True
@@ -170,7 +148,7 @@ def preview_update(site: Site, options: UpdateOptions) -> Outcome:
     run.store = Store(site.paths)
     outlook = foresee(site, run.store)
     decision = decide(site, run, options, outlook)
-    outcome = make_preview(decision, outlook.recovery, does="prepare" if options.prepare else "update")
+    outcome = outcomes.make_preview(decision, outlook.recovery, does="prepare" if options.prepare else "update")
     previous = outlook.store.previous
     return msgspec.structs.replace(outcome, previous=previous.id if previous else None, on_hold=outlook.holds)
 
@@ -195,37 +173,29 @@ def take_live(site: Site, run: SiteRun, decision: Ready | Build, options: Update
             commits, target = prospect.new_commits, prospect.target
         let_go_of_ready(run, prospect.attempt, release)
         if options.prepare and release is live:
-            return make_quiet(Nothing(prospect))
+            return outcomes.make_quiet(Nothing(prospect))
         require_audit(prospect.attempt.site, run, release, live)
         if options.prepare:
             prune_releases(site, run, key)
-            prepared = make_prepared(release, commits, is_known=has_heard(site.paths, release, "ready"))
-            return add_blame(prepared, blame)
+            prepared = outcomes.make_prepared(release, commits, is_known=has_heard(site.paths, release, "ready"))
+            return outcomes.add_blame(prepared, blame)
         site = prospect.attempt.site
-        _ask_before_live(site, run, release, prospect)
-    except AuditError as error:
+        entry = _plan_change(site, run, prospect, release)
+        _ask_before_live(site, run, repository, release, entry)
+    except GateError as error:
         prune_releases(site, run, key)
-        return make_failed(error, release, commits, error.name, blame, is_known=_is_known(site, release))
-    except _CandidateFailedError as error:
-        prune_releases(site, run, key)
-        gate = "" if error.release.manifest.failed_gate else HookError.name
-        return make_failed(error, error.release, commits, gate, error.blame, is_known=error.is_known)
-    require_unchanged(site, repository, prospect.snapshot)
-    entry = _plan_change(site, run, prospect, release)
-    require(find_new_work(live, prospect.edits))
-    require_free_way(site, repository, entry)
-    if missing := find_missing_room_for_move(repository, target.head, target.commit):
-        raise BuildError(missing, "Free that much, then run it again.")
-    result = make_live(site, run, repository, entry)
-    published = conclude(site, run, repository, result)
+        if isinstance(error, _CandidateFailedError):
+            return outcomes.make_failed(error, error.release, commits, "", error.blame, is_known=error.is_known)
+        return outcomes.make_failed(error, release, commits, error.name, blame, is_known=_is_known(site, release))
+    result, published = go_live(site, run, repository, prospect.snapshot, entry, prospect.edits)
     run.notes += filter(None, [explain_kept_migrations([release] if release is not live else [])])
     if result.rolled_back:
-        return add_blame(make_rolled_back(release, result, commits), blame)
+        return outcomes.add_blame(outcomes.make_rolled_back(release, result, commits), blame)
     run.add(*find_changed_release(site, release))
     if target.problem is not None and not target.is_rewritten:
         run.add(target.problem)
     changes = compare_releases(live, release) if release.state.order else None  # that was live before
-    return add_blame(make_updated(release, result, published.commit, changes, commits, live), blame)
+    return outcomes.add_blame(outcomes.make_updated(release, result, published.commit, changes, commits, live), blame)
 
 
 def find_passing(site: Site, run: SiteRun, decision: Build, options: UpdateOptions) -> tuple[Release, Prospect, Blame]:
@@ -245,47 +215,37 @@ def find_passing(site: Site, run: SiteRun, decision: Build, options: UpdateOptio
         findings = find_blame(site, run, decision, options, trial)
         blame = findings.blame
         add_holds(site, run, findings.holds)
-        if findings.passed is None:
-            release = _seal(run, trial, prospect.live, findings)
-            error = explain_failure(release, trial.tests.output, trial.advice, blame, prospect.live)
-            is_known = is_same_failure(before, release.manifest) and not findings.holds
-            raise _CandidateFailedError(error, release, blame, is_known=is_known)
-        if findings.passed.attempt.key == attempt.key:
+        if findings.passed is not None and findings.passed.attempt.key == attempt.key:
             delete_release(trial.directory)
         else:
-            _seal(run, trial, prospect.live, findings)
+            was_failing, no_verdict = findings.was_failing, findings.no_verdict
+            release = seal(trial, run, prospect.live, was_failing=was_failing, no_verdict=no_verdict)
+        if findings.passed is None:
+            error = outcomes.explain_failure(release, trial.tests.output, trial.advice, blame, prospect.live)
+            is_known = is_same_failure(before, release.manifest) and not findings.holds
+            raise _CandidateFailedError(error, release, blame, is_known=is_known)
         trial, attempt = findings.passed, findings.passed.attempt
         for sentence in blame.sentences:
             run.note(sentence)
-    release = _seal(run, trial, prospect.live, Findings())
+    release = seal(trial, run, prospect.live)
     if trial.failed_gate:
         is_known = is_same_failure(before, release.manifest)
         if is_known and decision.failed is not None and decision.failed.manifest.key == attempt.key:
             delete_release(release.directory)  # people have heard of the earlier one, whose command must work
             run.store, release = run.store.without(release.id), decision.failed
-        error = explain_failure(release, "", trial.advice.replace(trial.directory.name, release.id))
+        error = outcomes.explain_failure(release, "", trial.advice.replace(trial.directory.name, release.id))
         raise _CandidateFailedError(error, release, blame, is_known=is_known)
     commits = prospect.new_commits if attempt.target.commit == prospect.target.commit else ()
     return release, msgspec.structs.replace(prospect, attempt=attempt, new_commits=commits), blame
 
 
-def _seal(run: SiteRun, trial: Trial, live: Release, findings: Findings) -> Release:
-    release = seal(trial, run, live, was_failing=findings.was_failing, no_verdict=findings.no_verdict)
-    run.store = run.store.having(release)
-    return release
-
-
-def _ask_before_live(site: Site, run: SiteRun, release: Release, prospect: Prospect) -> None:
-    """Run the hook `before_live`. Raises _CandidateFailedError if it refuses the release, which stays ready."""
-    try:
-        entry = make_entry(run, release, prospect.target.head, prospect.target.commit)
-        run_before_live(site, run, prospect.repository, release, entry)
-        sealed = release.manifest.sealed if site.settings.live.before_live else None
-        if sealed is not None and (changes := find_differences(release.venv, sealed)):
-            message = f"`before_live` changed the venv of release {release.id}: {join_few(changes)}."
-            raise HookError(message, "Let it write elsewhere. The next update builds the release again.")
-    except GateError as error:
-        raise _CandidateFailedError(error, release, is_known=_is_known(site, release)) from error
+def _ask_before_live(site: Site, run: SiteRun, repository: Repository, release: Release, entry: Entry) -> None:
+    """Run the hook `before_live`. Raises HookError if it refuses the release, which stays ready."""
+    run_before_live(site, run, repository, release, entry)
+    sealed = release.manifest.sealed if site.settings.live.before_live else None
+    if sealed is not None and (changes := find_differences(release.venv, sealed)):
+        message = f"`before_live` changed the venv of release {release.id}: {join_few(changes)}."
+        raise HookError(message, "Let it write elsewhere. The next update builds the release again.")
 
 
 def _is_known(site: Site, release: Release) -> bool:
@@ -306,14 +266,11 @@ def _push_due(site: Site, run: SiteRun, prospect: Prospect, *, prepares: bool = 
 
 def _plan_change(site: Site, run: SiteRun, prospect: Prospect, release: Release) -> Entry:
     """Return the journal's entry for taking a release live."""
-    target, path = prospect.target, site.paths.lockfile_in_tree
-    had_lock = path in prospect.snapshot.checkout.changed and has_lock_of(site, run.store.live)
-    repository, held = prospect.repository, prospect.attempt.plan.held
-    news = target.publishes and is_worth_commit(repository, target.commit, path, release, held)
-    entry = make_entry(run, release, target.head, target.commit)
-    deployed = find_deployed(site, repository, run.store, target.head)
-    products_of = deployed.id if deployed is not None else None
-    return msgspec.structs.replace(entry, had_lock=had_lock, commits_lock=news, products_of=products_of)
+    target, repository, held = prospect.target, prospect.repository, prospect.attempt.plan.held
+    path = site.paths.lockfile_in_tree
+    commits_lock = target.publishes and is_worth_commit(repository, target.commit, path, release, held)
+    entry = make_entry(site, run, repository, release, prospect.snapshot.checkout, target.commit)
+    return msgspec.structs.replace(entry, commits_lock=commits_lock)
 
 
 def _publish_lock(site: Site, run: SiteRun, decision: Nothing | LockNews, options: UpdateOptions) -> Outcome:
@@ -324,7 +281,7 @@ def _publish_lock(site: Site, run: SiteRun, decision: Nothing | LockNews, option
     _push_due(site, run, prospect, prepares=options.prepare)
     has_move = isinstance(decision, LockNews) and (decision.moves or decision.commits or decision.restores)
     if options.prepare or not has_move:
-        return make_quiet(decision)
+        return outcomes.make_quiet(decision)
     entry = _plan_change(site, run, prospect, live)
     require_free_way(site, repository, entry)
     require_unchanged(site, repository, prospect.snapshot)
@@ -340,4 +297,4 @@ def _publish_lock(site: Site, run: SiteRun, decision: Nothing | LockNews, option
     write_entry(site.paths, Entry("building", run.command.name, run.id))
     run.add(published.problem)
     remember_remote(site, repository, repository.head())
-    return make_quiet(decision, published.commit)
+    return outcomes.make_quiet(decision, published.commit)

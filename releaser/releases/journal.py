@@ -71,15 +71,24 @@ class Entry(msgspec.Struct, frozen=True, rename={"earlier": "from", "release": "
         return self.release is not None and link.release == self.release and link.text != self.link
 
     @property
+    def goes_back(self) -> bool:
+        """True while the actions lead to the earlier release."""
+        return self.phase == "going-back"
+
+    @property
+    def final(self) -> str | None:
+        """The release that is live at the end of the actions."""
+        return self.earlier if self.goes_back else self.release
+
+    @property
+    def change(self) -> Entry:
+        """The change as its actions go, also if they go back."""
+        return msgspec.structs.replace(self, earlier=self.release, release=self.earlier) if self.goes_back else self
+
+    @property
     def title(self) -> str:
         """The run that made the change, for the beginning of a sentence."""
         return f"`releaser {self.command}` of {self.run}"
-
-
-class _EarlierEntry(Entry, frozen=True, rename={"earlier": "from", "release": "to"}):
-    """An entry of a version that told changes apart by their command."""
-
-    is_way_back: bool | None = None  # type: ignore[assignment]
 
 
 def write_entry(paths: Paths, entry: Entry) -> Entry:
@@ -96,15 +105,10 @@ def write_entry(paths: Paths, entry: Entry) -> Entry:
 
 def read_entry(paths: Paths, run: Run | None = None) -> Entry | None:
     """Return the change in progress; a journal that cannot be read is set aside and reported."""
-    entry = read_state(paths.journal, _EarlierEntry, run, "the link decided what to do")
-    if entry is None:
-        return None
-    facts = msgspec.structs.asdict(entry)
-    if entry.is_way_back is None:
-        is_way_back = entry.command == "rollback"
-        facts |= {"is_way_back": is_way_back, "may_hold": not is_way_back}
-        facts |= {"push_timeout": QUICK_PUSH if is_way_back else PUSH}
-    return Entry(**facts)
+    entry = read_state(paths.journal, Entry, run, "the link decided what to do")
+    if entry and entry.command == "rollback" and entry.earlier and not entry.is_way_back:  # 1.0 told it by the command
+        entry = msgspec.structs.replace(entry, is_way_back=True, may_hold=False, push_timeout=QUICK_PUSH)
+    return entry
 
 
 def is_interrupted(paths: Paths) -> bool:

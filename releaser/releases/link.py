@@ -42,12 +42,9 @@ def read_link(paths: Paths) -> Link:
         return Link("foreign")
     venv = Path(os.path.normpath(os.path.join(os.path.realpath(paths.link.parent), text)))
     directory = venv.parent
-    is_ours = venv.name == "venv" and ID.fullmatch(directory.name) and _is_same(directory.parent, paths.releases)
+    is_named = venv.name == "venv" and ID.fullmatch(directory.name)
+    is_ours = is_named and os.path.realpath(directory.parent) == os.path.realpath(paths.releases)
     return Link("release", text, directory.name) if is_ours else Link("foreign", text)
-
-
-def _is_same(first: Path, second: Path) -> bool:
-    return first == second or os.path.realpath(first) == os.path.realpath(second)
 
 
 def make_link_text(paths: Paths, release: str, other_than: str | None = None) -> str:

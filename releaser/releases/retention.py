@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from datetime import datetime, timedelta
 
 from releaser.releases.release import Key, Release
+from releaser.releases.store import Store
+from releaser.site.settings import KeepSettings
 
 
-def choose_releases_to_delete(  # noqa: PLR0913 - the whole policy, and it is pure
-    releases: Sequence[Release],
-    *,
-    live: str | None,
-    previous: str | None,
-    keep: int,
-    keep_within: float,
-    at: datetime,
-    key: Key | None = None,
-    in_use: Collection[str] = (),
+def choose_releases_to_delete(
+    store: Store, settings: KeepSettings, at: datetime, key: Key | None = None, in_use: Collection[str] = ()
 ) -> list[Release]:
     """Return the releases that may go, oldest first.
 
@@ -26,22 +20,17 @@ def choose_releases_to_delete(  # noqa: PLR0913 - the whole policy, and it is pu
     the newest stays, and the newest with `key`, that of the candidate of this night: it must not be tried again. Rolled
     back ones stay for `keep_within`, and take no place of good ones. Outdated ones go.
     """
-    safe = {live, previous, *in_use}
-    ordered = sorted(releases, key=lambda release: (release.state.order, release.age_key), reverse=True)
-    good = [release for release in ordered if release.state.state == "good" and release.id != live]
-    kept = {release.id for release in good[:keep]}
-    failed = [release for release in ordered if release.state.state == "failed" and release.manifest.failed_gate]
-    failed.sort(key=lambda release: release.age_key)
-    kept |= {release.id for release in [release for release in failed if release.manifest.key == key][-1:]}
-    kept |= {release.id for release in failed[-1:]}
-    recently = at - timedelta(seconds=keep_within)
+    failed = [each for each in store.releases if each.state.state == "failed" and each.manifest.failed_gate]
+    alike = [each for each in failed if each.manifest.key == key]
+    kept = {each.id for each in (*store.earlier[: max(1, settings.keep)], *failed[:1], *alike[:1])}
+    safe, recently = {store.link.release, *kept, *in_use}, at - timedelta(seconds=settings.keep_within)
 
     def stays(release: Release) -> bool:
         state = release.state
-        if release.id in safe or release.id in kept or state.pinned or state.state == "ready":
+        if release.id in safe or state.pinned or state.state == "ready":
             return True
         if state.state in ("failed", "outdated"):
             return False
         return max(state.live_at, default=release.manifest.created_at) >= recently
 
-    return sorted((release for release in releases if not stays(release)), key=lambda release: release.age_key)
+    return [release for release in reversed(store.releases) if not stays(release)]

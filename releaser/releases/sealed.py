@@ -23,7 +23,6 @@ from releaser.releases.venv import (
     find_site_packages,
     find_unknown,
     is_in_package,
-    is_relocatable,
     join_records,
     list_files,
     list_installed,
@@ -54,7 +53,6 @@ class Sealed(msgspec.Struct, frozen=True):
     files: dict[str, str]
     products: dict[str, str]
     python: str
-    relocatable: bool
     #: The hash of the start-up module, with what starts it.
     startup: str
     programs: tuple[str, ...] = ()
@@ -84,7 +82,6 @@ def take_seal(venv: Path, built: Path, python: str) -> Sealed:
         files={path: digest for path, digest in hashes.items() if expected.get(path) != digest},
         products={path: hash_file(built / path) for path in sorted(list_files(built))},
         python=python,
-        relocatable=is_relocatable(venv),
         startup=hash_startup_files(venv),
         programs=tuple(sorted(path for path in paths if path.startswith("bin/") and os.access(venv / path, os.X_OK))),
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import os
 import stat
@@ -39,31 +38,23 @@ DOOMED = ".doomed-"
 class Store:
     """The releases of a site, newest first, and the link. A run reads them once; each change makes a new value."""
 
-    def __init__(self, paths: Paths) -> None:
-        self._fill(paths, read_link(paths), _read_releases(paths.releases))
-
-    def _fill(self, paths: Paths, link: Link, releases: Iterable[Release]) -> None:
-        self.paths = paths
-        self.link = link
+    def __init__(self, paths: Paths, link: Link | None = None, releases: Iterable[Release] | None = None) -> None:
+        self.paths, self.link = paths, link or read_link(paths)
+        releases = _read_releases(paths.releases) if releases is None else releases
         self.releases = sorted(releases, key=lambda release: release.age_key, reverse=True)
         self._by_id = {release.id: release for release in self.releases}
 
-    def _derive(self, link: Link, releases: Iterable[Release]) -> Store:
-        store = Store.__new__(Store)  # nothing is read again
-        store._fill(self.paths, link, releases)
-        return store
-
     def having(self, *releases: Release) -> Store:
         """Return the store with these releases, in the place of those with the same ids."""
-        return self._derive(self.link, {**self._by_id, **{each.id: each for each in releases}}.values())
+        return Store(self.paths, self.link, {**self._by_id, **{each.id: each for each in releases}}.values())
 
     def without(self, *ids: str) -> Store:
         """Return the store without these releases."""
-        return self._derive(self.link, [each for each in self.releases if each.id not in ids])
+        return Store(self.paths, self.link, [each for each in self.releases if each.id not in ids])
 
     def linked(self, link: Link) -> Store:
         """Return the store with another link."""
-        return self._derive(link, self.releases)
+        return Store(self.paths, link, self.releases)
 
     def get(self, release: str | None) -> Release | None:
         """Return a release by its id, None if it does not exist."""
@@ -147,12 +138,8 @@ class Store:
 
 
 def _read_releases(directory: Path) -> list[Release]:
-    releases = []
-    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-        for name in os.listdir(directory):
-            if ID.fullmatch(name) and (release := _read_release(directory / name)) is not None:
-                releases.append(release)
-    return releases
+    names = filter(ID.fullmatch, os.listdir(directory) if directory.is_dir() else ())
+    return [release for name in names if (release := _read_release(directory / name)) is not None]
 
 
 def _read_release(directory: Path) -> Release | None:

@@ -87,6 +87,11 @@ class Site(msgspec.Struct, frozen=True):
     #: The variables that the site's service gets from `environment_file`.
     service: Mapping[str, str] = {}
 
+    def with_settings(self, subject: str, **values: object) -> Site:
+        """Return the site with other values of some settings of a subject."""
+        changed = msgspec.structs.replace(getattr(self.settings, subject), **values)
+        return msgspec.structs.replace(self, settings=msgspec.structs.replace(self.settings, **{subject: changed}))
+
     @property
     def is_shared(self) -> bool:
         """True if a group shares the project: its directory is writable for a group with other members."""

@@ -10,7 +10,7 @@ import pytest
 from releaser.errors import AuditError, BuildError
 from releaser.packages import audit
 from releaser.packages.audit import Advisory, Audit, audit_venv, read_audit
-from releaser.pipelines import audit as gate
+from releaser.pipelines import conclude as gate
 from releaser.site.settings import Settings, VersionSettings
 from releaser.site.site import Site
 from releaser.system.run import UPDATE, Run

@@ -102,7 +102,7 @@ def test_law_08_a_journal_is_read_as_written_and_as_an_earlier_version_meant_it(
     texts, flags = ("a", "b", "text", "moved", "plain", "h", "c"), (True, True, False, False)
     for command, facts in (("update", (False, True, PUSH)), ("rollback", (True, False, QUICK_PUSH))):
         entry = Entry(phase, command, "now", *texts, *flags, "why", *facts)
-        other = msgspec.structs.replace(entry, is_way_back=not facts[0], may_hold=False, push_timeout=9.0)
+        other = msgspec.structs.replace(entry, is_way_back=True, may_hold=False, push_timeout=9.0)
         assert write_entry(paths, other) == read_entry(paths) == other
         earlier = msgspec.json.decode(paths.journal.read_bytes())
         for name in ("is_way_back", "may_hold", "push_timeout"):

@@ -15,7 +15,7 @@ from releaser.errors import PreflightError, Problem
 from releaser.packages.changes import name_bump
 from releaser.packages.holds import VersionHold
 from releaser.releases.journal import Entry, drop_entry, read_entry, write_entry
-from releaser.releases.link import flip, make_link_text, read_link
+from releaser.releases.link import Link, flip, make_link_text, read_link
 from releaser.releases.release import Manifest, PackageChange, Release, State, StateName
 from releaser.releases.retention import choose_releases_to_delete
 from releaser.releases.store import Store, begin_release, mark_good, sweep_releases, write_state
@@ -25,11 +25,11 @@ from releaser.report.mail import write_letter
 from releaser.report.outcomes import Outcome, Payload
 from releaser.site.paths import Paths
 from releaser.site.project import guess_environment
-from releaser.site.settings import load_settings
+from releaser.site.settings import KeepSettings, Seconds, load_settings
 from releaser.system.run import UPDATE, Command, Run, Step
 from tests.faults.mutations import MUTATIONS, Mutation
 from tests.support.commands import HOUSE
-from tests.unit.samples import KEY, NOW, add_release
+from tests.unit.samples import KEY, NOW, SHOP, add_release
 
 
 def make_release(number: int, state: StateName, order: int = 0, days: int = 90, *, pinned: bool = False) -> Release:
@@ -57,10 +57,8 @@ def make_release(number: int, state: StateName, order: int = 0, days: int = 90, 
 )
 def test_law_07_retention_follows_the_record(releases: Sequence[Release], keep: int, deleted: Sequence[int]) -> None:
     """The third release is live; the previous one is the good one that was live last before it."""
-    good = sorted((each.state.order, each.id) for each in releases[:2] if each.state.state == "good")
-    chosen = choose_releases_to_delete(
-        releases, live=releases[2].id, previous=good[-1][1] if good else None, keep=keep, keep_within=7 * 86400, at=NOW
-    )
+    store = Store(SHOP, Link("release", "", releases[2].id), releases)
+    chosen = choose_releases_to_delete(store, KeepSettings(keep, Seconds(7 * 86400)), NOW)
     assert [int(release.id[6:8]) for release in chosen] == deleted
 
 

@@ -10,8 +10,7 @@ from typing import Any
 import pytest
 
 from releaser.live.programs import RELOAD
-from releaser.live.restart import command, find_way, gunicorn, passenger, systemd, touch
-from releaser.live.restart.advice import PID_FILE
+from releaser.live.restart import PID_FILE, command, find_way, gunicorn, passenger, systemd, touch
 from releaser.live.restart.systemd import list_units
 from releaser.system import proc
 
