@@ -15,7 +15,7 @@ from tests.support.wheels import build_wheel
 BACKEND = """\
 import pathlib, subprocess, zipfile
 def build_wheel(directory, settings=None, metadata=None):
-    words = ["git", "describe", "--tags", "--abbrev=0"]
+    words = ["git", "describe", "--tags", "--abbrev=0", "--dirty"]
     version = NAME == "shop" and subprocess.run(words, capture_output=True, text=True).stdout.strip() or "1"
     info = f"{NAME}-{version}.dist-info"
     files = {
@@ -172,12 +172,20 @@ def test_law_38_a_library_beside_the_checkout_and_a_tag_are_news(site: SampleSit
     site.releaser("update", check=0)
     show = "import beside; from importlib.metadata import version; print(beside.VALUE, version('shop'))"
     assert site.python(show) == "2 1"
-    site.git("tag", "2.0")
-    site.releaser("update", check=0)
-    assert site.python(show) == "2 2.0"
+    clone = site.elsewhere()
+    for version, is_empty_commit in (("2.0", False), ("3.0", True)):
+        if is_empty_commit:
+            site.git("commit", "--quiet", "--allow-empty", "--message", "Release", cwd=clone)
+        site.git("tag", version, cwd=clone)
+        site.git("push", "--quiet", "origin", "main", version, cwd=clone)
+        site.publish("alpha", f"1.{version}")  # a lock that is not committed yet is no edit of the code
+        site.releaser("update", check=0)
+        assert site.python(show) == f"2 {version}"
+        silent(site.releaser("update"))
+        site.git("pull", "--quiet", cwd=clone)
     site.releaser("rollback", check=0)
     silent(site.releaser("update"))
-    assert site.python(show) == "2 1"
+    assert site.python(show) == "2 2.0"
 
 
 @pytest.mark.slow
