@@ -48,7 +48,7 @@ def test_law_37_40_a_table_of_uv_that_uv_would_ignore_is_refused(site: SampleSit
     wrong = good.replace("no-index = true", 'no-index = true\nlink-mode = "hardlinks"')
     commit = site.push_from_elsewhere({"pyproject.toml": wrong})
     for arguments in ((), ("--dry-run",)):
-        says(refused(site, "update", *arguments), commit[:12], "`pyproject.toml`", "line 14", "`hardlinks`")
+        says(refused(site, "update", *arguments), commit[:12], "`pyproject.toml`", "line 14", "(`link-mode`)")
     says(site.releaser("check", check=3), commit[:12], "`hardlinks`")
     site.git("pull", "--quiet")
     says(site.releaser("check", check=3), "`hardlinks`", "line 14")

@@ -49,12 +49,15 @@ COMPLAINS = "uv complains about its configuration of it: "
             IGNORED,
             [
                 "Failed to parse `pyproject.toml` during settings discovery: TOML parse error at line 7, column 1 "
-                "unknown field `index-ulr`, expected one of `index`, `index-url`."
+                "(`index-ulr`) unknown field `index-ulr`, expected one of `index`, `index-url`."
             ],
         ),
         (
             UNREAD,
-            ["Failed to parse: /srv/uv.toml cause: TOML parse error at line 1, column 8 unclosed array, expected `]`."],
+            [
+                "Failed to parse: /srv/uv.toml cause: TOML parse error at line 1, column 8 (`bad`) unclosed array, "
+                "expected `]`."
+            ],
         ),
         (BOTH, [f"{BOTH.splitlines()[0].removeprefix('warning: ')} link-mode index."]),
         (
