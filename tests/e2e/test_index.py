@@ -90,6 +90,11 @@ def test_law_23_what_is_yanked_or_vanishes_stays_and_the_others_go_live(site: Sa
     site.releaser("hold", "alpha", check=0)
     site.publish("beta", "1.2.0")
     assert changes(site.json("update")) == {"beta": ("1.1.0", "1.2.0")}
+    assert "alpha 1.1.0 is not in the index any more, and stays" in shown(site)
+    site.publish("alpha", "1.1.0")
+    index.yanked["alpha-1.1.0"] = "it still breaks"
+    silent(site.releaser("update"))
+    assert "alpha 1.1.0 was yanked: it still breaks, and stays" in shown(site)
     site.releaser("unhold", "alpha", check=0)
     site.publish("alpha", "1.2.0")
     assert changes(site.json("update")) == {"alpha": ("1.1.0", "1.2.0")}
