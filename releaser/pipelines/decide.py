@@ -20,13 +20,14 @@ from releaser.checkout.move import find_obstacles
 from releaser.checkout.own_files import has_lock_of
 from releaser.checkout.pending import read_pending
 from releaser.checkout.products import find_deployed, find_missing_products, find_unchanged_products, plan_products
-from releaser.checkout.publish import is_worth_commit, may_push
+from releaser.checkout.publish import is_news, is_worth_commit, may_push
 from releaser.checkout.repository import Repository
 from releaser.checkout.target import Lowered, Target, choose_target, fetch_upstream, find_lowered, site_for_commit
 from releaser.checkout.tree import copy_repository
 from releaser.errors import BuildError, PreflightError, ToolError, refuse, require
 from releaser.live.outlook import Outlook
 from releaser.live.problems import find_problems
+from releaser.live.uv_run import require_no_sync
 from releaser.packages import complaints
 from releaser.packages.another_python import explain_python, resolve_same_versions
 from releaser.packages.audit import audit_venv, choose_fixes
@@ -213,6 +214,8 @@ def make_attempt(  # noqa: PLR0913 - all that an attempt is made of
             detail.append(describe_changes(plan.changes or ()) or "no changes")
         if examine is not None:
             examine(site, shadow.project, plan, rules)
+        if not (target.publishes and is_news(committed, plan.lock, plan.held)):
+            require_no_sync(site, shadow.project, plan.lock, committed)
     own = find_host_indexes(site, committed, plan.lock)
     if own and target.publishes:
         words = f"uv.lock is not committed: it names {join_few(own)}, an index of this host alone."

@@ -9,7 +9,7 @@ from itertools import takewhile
 import msgspec
 
 from releaser.checkout.pending import read_pending
-from releaser.checkout.publish import advise_on_push, list_unpushed
+from releaser.checkout.publish import explain_waiting, list_unpushed
 from releaser.checkout.repository import open_repository
 from releaser.errors import BuildError, PreflightError, Problem, ToolError
 from releaser.live.health import Users, find_illness, list_old_processes
@@ -215,11 +215,7 @@ def find_attention(site: Site, store: Store, holds: Sequence[Hold]) -> list[Prob
     if waiting := count_waiting(site.paths.outbox):
         message = f"{count(waiting, 'mail')} could not be sent."
         attention.append(Problem("mail", message, f"Check `smtp_host`, {site.settings.mail.smtp_host}."))
-    if pending:
-        commit, reason = [*pending][-1], read_pending(site.paths).reason
-        advice = advise_on_push(site, open_repository(site), commit, reason)
-        attention.append(Problem("not-pushed", f"Commit {commit[:12]} is not pushed: {reason}", advice))
-    return attention
+    return [*attention, *explain_waiting(site, open_repository(site), pending)]
 
 
 def _find_old_processes(site: Site, store: Store) -> list[Problem]:
