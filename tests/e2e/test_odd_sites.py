@@ -63,6 +63,7 @@ def test_law_08_a_lock_over_half_a_megabyte_is_committed_and_gone_back_from(make
     assert site.version("alpha") == "1.0.0"
 
 
+@pytest.mark.met("two sites in one checkout", "coolify #69", "the-zoo #258", "tournesol #184", "vercel #2045")
 def test_law_03_the_code_of_another_site_in_the_checkout_does_not_move(make_site: SiteFactory) -> None:
     """The other project is no site here until it has a venv; a member of a workspace has no lock of its own."""
     pyproject = '[project]\nname = "blog"\nversion = "0"\nrequires-python = ">=3.11"\n'
