@@ -24,7 +24,7 @@ class Cases:
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Note a phase of a test: if it passed, only its call is a result."""
         for _, words in report.user_properties:
-            met, *where = map(str, words)  # type: ignore[arg-type]
+            met, *where = str(words).splitlines()
             self.where[met].update(dict.fromkeys(where))
             self.seconds[met] += report.duration
             if report.when == "call" or not report.passed:

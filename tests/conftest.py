@@ -32,7 +32,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 def pytest_itemcollected(item: pytest.Item) -> None:
     """Let reports, also those of the workers of pytest-xdist, tell what a test plays: `scripts/field.py` shows it."""
-    item.user_properties += [(mark.name, mark.args) for mark in item.iter_markers("met")]
+    item.user_properties += [(mark.name, "\n".join(mark.args)) for mark in item.iter_markers("met")]
 
 
 @pytest.fixture(scope="session")
