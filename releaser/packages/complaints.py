@@ -19,8 +19,8 @@ _COMPLAINT = re.compile(
     r"(?:warning|error): ((?:Failed to parse|Found both a `uv\.toml`|Required uv version|failed to open file|"
     r"invalid value).*)"
 )
-#: Lines of a file, which may have a secret; the key at the beginning of one has none.
-_EXCERPT = re.compile(r"\s*(?:\d+ )?\s*\|(?:\s*([\w-]+)\s*=)?")
+#: Lines of a file, which may have a secret; a key or the name of a table at the beginning has none.
+_EXCERPT = re.compile(r"\s*(?:\d+ )?\s*\|(?:\s*([\w-]+(?=\s*=)|\[+[\w.-]+\]+))?")
 _NOT_FOUND = re.compile(r"([\w.-]+) was not found in the (?:package registry|provided package locations)")
 _REFUSED, _URL = re.compile(r"\b(401|403) (?:Unauthorized|Forbidden)"), re.compile(r"https?://[^\s()]+")
 _MADE = ("options", "revision", "sdist", "wheels")  # of a lock

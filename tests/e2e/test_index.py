@@ -238,6 +238,18 @@ def fork(site: SampleSite) -> None:
     site.push_commit("Two alphas", lock=True)
 
 
+def need_delta(site: SampleSite, index: Index) -> None:
+    """Offer an alpha that needs a new package, of which this host has no file."""
+    publish_elsewhere(site, "delta", "1.0.0", "cp311-cp311-macosx_13_0_arm64")
+    site.publish("alpha", "1.2.0", requires=["delta"])
+
+
+def lock_delta(site: SampleSite, index: Index) -> None:
+    """Lock that alpha on another system."""
+    need_delta(site, index)
+    site.push_from_elsewhere({}, upgrade=True)
+
+
 def sicken_fork(site: SampleSite, index: Index) -> None:
     """Let an automatic rollback hold a version of alpha that the lock has beside another one."""
     sick = "alpha-1.2.0.dist-info"
@@ -277,6 +289,8 @@ NIGHTS = {
         act=lambda site, index: publish_elsewhere(site, "alpha", "1.2.0", "cp311-cp311-macosx_13_0_arm64"),
         held="alpha 1.2.0",
     ),
+    "a version that needs a new package without a file for this host": Night(act=need_delta, held="delta 1.0.0"),
+    "a lock of a person that needs a package without a file for this host": Night(act=lock_delta, held="delta 1.0.0"),
     "a version that does not build": Night(
         act=lambda site, index: build_sdist(index.directory, "alpha", "1.2.0", "raise OSError('no compiler')\n"),
         held="alpha 1.2.0",
@@ -326,6 +340,8 @@ def test_law_23_planted_nights_of_the_index(make_site: SiteFactory, index: Index
     assert seen == (night.live, night.held, 1, night.subject), finished
     silent(site.releaser("update"))
     assert len(site.test_runs()) - before == runs
+    if "needs" in name:
+        assert "alpha 1.2.0: needs delta 1.0.0, which has no file for this host, only for" in shown(site, "outdated")
 
 
 @pytest.mark.slow
