@@ -163,7 +163,8 @@ def _compare_lock(site: Site, live: Release, holds: Sequence[Hold]) -> tuple[str
         changes = compare_locks(read_lock(site.paths.lockfile), read_lock(live.lock))
     except (PreflightError, OSError):  # a problem of preflight
         return ()
-    held = [change.name for change in changes if change.name in {getattr(hold, "name", "") for hold in holds}]
+    ended_by_people = {getattr(hold, "name", "") for hold in holds if hold.by not in ("index", "build")}
+    held = [change.name for change in changes if change.name in ended_by_people]
     command = f"`releaser unhold {' '.join(held)}` lets the next update follow uv.lock." if held else ""
     advice = command or "`releaser update` follows it, or says why not."
     words = f"uv.lock in the checkout is not that of the live release, which has {describe_changes(changes)}."

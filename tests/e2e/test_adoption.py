@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.scenes import changes, mostly_slow, refused, says, silent
+from tests.e2e.test_sources import make_library
 from tests.support.commands import Finished, require
 from tests.support.servers import WAITING_TESTS
 from tests.support.sites import SampleSite, SiteFactory
@@ -113,6 +114,25 @@ def test_law_19_what_an_update_would_remove_is_named_and_kept_or_not(make_site: 
     assert site.versions() == kept
     site.update_to("1.1.0")
     assert site.versions() == kept | {"alpha": "1.1.0"}
+
+
+@pytest.mark.met(*MET_BY_HAND)
+@pytest.mark.slow
+@pytest.mark.parametrize("option", ["--editable", "--no-deps"])
+def test_law_19_a_library_by_hand_is_added_from_its_place(make_site: SiteFactory, option: str) -> None:
+    """By its name alone, an index would bring another one."""
+    site = make_site()
+    for name, text in make_library("beside").items():
+        site.edit(f"../beside/{name}", text)
+    site.publish("beside", "9.0.0")
+    site.make_venv()
+    site.uv("pip", "install", "--quiet", "--python", site.link / "bin" / "python", option, site.outer / "beside")
+    (command,) = re.findall(r"Run `(uv add .+?)` and commit", refused(site, "init").stderr)
+    site.run("sh", "-c", command)
+    site.push_commit("Keep it")
+    site.releaser("init", check=0)
+    site.update_to("1.1.0")
+    assert site.version("beside") == "1"
 
 
 @pytest.mark.slow

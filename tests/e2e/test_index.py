@@ -342,6 +342,7 @@ def test_law_23_planted_nights_of_the_index(make_site: SiteFactory, index: Index
     assert len(site.test_runs()) - before == runs
     if "needs" in name:
         assert "alpha 1.2.0: needs delta 1.0.0, which has no file for this host, only for" in shown(site, "outdated")
+        assert "releaser unhold" not in shown(site), "that brings no file"
 
 
 @pytest.mark.slow
