@@ -360,10 +360,17 @@ def _find_rolled_back(store: Store, key: Key) -> Release | None:
 def _was_rolled_back(site: Site, store: Store, prospect: Prospect) -> bool:
     """Return True if a rollback left this candidate, and the live release differs by what no hold can name.
 
-    That is the content of a library beside the checkout, other files of a version, or a tag of git.
+    That is the content of a library beside the checkout, other files of a version, or a tag of git; the packages that
+    it left with them are on hold.
     """
     live, key = prospect.live, prospect.attempt.key
-    if _find_rolled_back(store, key) is None or key.python != live.manifest.key.python:
+    states = {
+        each.id: each.state.state
+        for each in store.releases
+        if msgspec.structs.replace(each.manifest.key, lock_sha256=key.lock_sha256) == key
+    }
+    was_left = bool(states) and states[max(states)] == "rolled-back"
+    if not (was_left or _find_rolled_back(store, key)) or key.python != live.manifest.key.python:
         return False
     paths = prospect.repository.changed_paths(live.manifest.commit, prospect.target.commit)
     return {*paths} <= {*site.committed_paths}

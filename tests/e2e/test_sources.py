@@ -203,6 +203,12 @@ def test_law_38_a_library_beside_the_checkout_and_a_tag_are_news(site: SampleSit
     site.releaser("rollback", check=0)
     silent(site.releaser("update"))
     assert site.python(show) == "2 2.0"
+    site.edit("../beside/content.py", "VALUE, BROKEN = 3, False\n")
+    site.update_to("1.4")
+    assert site.python(show) == "3 2.0"
+    site.releaser("rollback", check=0)
+    silent(site.releaser("update"))
+    assert site.python(show) == "2 2.0", "neither the package nor the library comes back"
 
 
 @pytest.mark.met(
