@@ -183,11 +183,14 @@ def test_law_13_code_of_an_adopted_site_comes_back_and_its_settings_stay(make_si
 #: A build backend that compiles an extension module beside its source, as `uv sync` lets setuptools do.
 COMPILER = """\
 import pathlib, subprocess, sysconfig, wheels
-def build_editable(directory, config_settings=None, metadata_directory=None):
+def compile_fast():
     words = ["gcc", "-shared", "-fPIC", f"-I{sysconfig.get_path('include')}", "-o"]
     subprocess.run([*words, "fast" + sysconfig.get_config_var("EXT_SUFFIX"), "fast.c"], check=True)
+def build_editable(directory, config_settings=None, metadata_directory=None):
+    compile_fast()
     return wheels.build_wheel(pathlib.Path(directory), "shop", "1.0").name
 """
+COMPILE = "import backend; backend.compile_fast()"
 FAST = """\
 #include <Python.h>
 static struct PyModuleDef fast = {PyModuleDef_HEAD_INIT, "fast", 0, -1, 0};
@@ -207,12 +210,20 @@ def write_extension(edition: int) -> dict[str, str]:
 
 @pytest.mark.met("a C extension beside its source", "uv #12399", "iceberg-python #2869", "uv #17897")
 @pytest.mark.slow
-def test_law_03_04_an_extension_module_is_tested_goes_live_and_goes_back_with_its_code(make_site: SiteFactory) -> None:
+@pytest.mark.parametrize("by", ["uv", "before_build"])
+def test_law_03_04_an_extension_module_is_tested_goes_live_and_goes_back_with_its_code(
+    make_site: SiteFactory, by: str
+) -> None:
+    """Also where a person has compiled it before the adoption."""
     require(shutil.which("gcc") and Path(sysconfig.get_path("include"), "Python.h").exists(), "gcc and Python.h")
     files = {"backend.py": COMPILER, "wheels.py": Path(wheels.__file__).read_text("utf-8"), **write_extension(1)}
     toml = '\n[build-system]\nrequires = []\nbuild-backend = "backend"\nbackend-path = ["."]\n'
-    site = make_site(files=files | {".gitignore": "__pycache__/\n*.so\n"}, toml=toml)
+    settings = {"before_build": ["python", "-c", COMPILE]} if by == "before_build" else {}
+    files[".gitignore"] = "__pycache__/\n*.so\n"
+    site = make_site(files=files, toml=toml if by == "uv" else "", settings=settings)
     site.make_venv()
+    if by == "before_build":
+        site.run(site.link / "bin" / "python", "-c", COMPILE)
     site.releaser("init", check=0)
 
     def edition() -> str:
