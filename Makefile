@@ -13,7 +13,7 @@ export PYTEST_DEBUG_TEMPROOT ?= $(shell [ -w /dev/shm ] && [ "$$(df -m --output=
 # Without byte code each pytest worker compiles all tests again.
 unexport PYTHONDONTWRITEBYTECODE VIRTUAL_ENV
 
-.PHONY: help demo demo-gunicorn demo-passenger demo-ansible demo-os-upgrade servers test test-slow faults laws size figures check docs reference pictures bench requirements \
+.PHONY: help demo demo-gunicorn demo-passenger demo-ansible demo-os-upgrade servers test test-slow faults field laws size figures check docs reference pictures bench requirements \
 	clean
 
 help: ## Show this help
@@ -47,6 +47,9 @@ test-slow faults: JOBS = 4
 
 faults: $(DEV)/.ready ## Kill at every call of a change and a third of those before it, cut power, signal, try all mutations
 	$(PYTEST) tests/faults --every-point $(ARGS)
+
+field: $(DEV)/.ready ## Play what people met in public reports, and print a table (ARGS: those of pytest, such as -k yanked)
+	@$(DEV)/bin/python scripts/field.py $(ARGS)
 
 laws: $(DEV)/.ready ## Show which tests hold each law
 	@$(DEV)/bin/python scripts/laws.py

@@ -30,6 +30,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     items[:] = [item for item in items if item not in left_out]
 
 
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Let reports, also those of the workers of pytest-xdist, tell what a test plays: `scripts/field.py` shows it."""
+    item.user_properties += [(mark.name, "\n".join(mark.args)) for mark in item.iter_markers("met")]
+
+
 @pytest.fixture(scope="session")
 def templates(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Templates:
     """The sites that others are copied from; the workers of pytest-xdist share them, and uv's cache."""

@@ -53,10 +53,13 @@ def is_data(tree: Path, name: Path, project: Path) -> bool:
 def is_site_file(site: Site, deployed: Release | None, path: Path, *, by_installer: bool) -> bool:
     """Return True if an untracked file of the live checkout is no product of the release whose code is there.
 
-    Where those are not known, they are the code and metadata that uv writes: it did so before, and replaced them.
+    Where those are not known, they are the code and metadata that uv writes: it did so before, and replaced them; and
+    extension modules, which no person writes.
     """
     release = deployed.directory if deployed is not None else None
-    is_old = by_installer and is_code(path) and (release is None or has_unknown_products(release))
+    is_old = (
+        (by_installer or path.suffix == ".so") and is_code(path) and (release is None or has_unknown_products(release))
+    )
     is_product = is_old or path in list_products(release)
     return os.path.lexists(site.paths.top / path) and not is_product
 

@@ -108,7 +108,9 @@ def make_shadow(site: Site, source: Repository, directory: Path, commit: str, *,
         shadow = Shadow(directory, original, project, surroundings)
         tree = shadow.map_path(top)
         tree.mkdir(parents=True, exist_ok=True)
-        make_tree(site, source, tree, commit, mark=mark)
+        repository = make_tree(site, source, tree, commit, mark=mark)
+        # A version that is made from git would call each candidate with another lock an edited commit.
+        repository.ask("update-index", "--assume-unchanged", "--", site.paths.lockfile_in_tree)
         _refuse_links(shadow, commit)
         if site.settings.versions.sources and not os.path.lexists(project / SOURCES):
             os.symlink(site.sources, project / SOURCES)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import msgspec
 
@@ -143,6 +143,15 @@ def advise_on_push(site: Site, repository: Repository, commit: str, reason: str)
     push = f"git -C {word(site.paths.top)} push {word(upstream.remote)} {commit[:12]}:refs/heads/releaser-{commit[:12]}"
     advice = f"Open a merge request from a branch: `{push}`; the next update after its merge follows it."
     return f"{advice} Or give this host a deploy key that may push, or set `git_push` to `false`."
+
+
+def explain_waiting(site: Site, repository: Repository, commits: Collection[str]) -> list[Problem]:
+    """Return a problem if these commits of releaser, oldest first, wait for a push."""
+    if not commits:
+        return []
+    commit, reason = [*commits][-1], read_pending(site.paths).reason
+    advice = advise_on_push(site, repository, commit, reason)
+    return [Problem("not-pushed", f"Commit {commit[:12]} is not pushed: {reason}", advice)]
 
 
 def list_unpushed(site: Site, repository: Repository, commits: Sequence[str]) -> dict[str, str]:

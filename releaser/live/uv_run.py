@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import re
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from releaser.errors import Problem
+import msgspec
+
+from releaser.errors import Problem, require
+from releaser.packages.changes import compare_locks, describe_changes
+from releaser.packages.lock import Lock
 from releaser.releases.release import Release
 from releaser.releases.verify import find_damage
 from releaser.site.django import list_units
@@ -31,8 +36,12 @@ def replace_uv_run(line: str) -> str:
 
 def list_uv_runs(site: Site) -> list[Problem]:
     """Return a problem for each `uv run` that starts the site, in a unit, in a script of `restart`, or as a process."""
+    return _find_uv_runs(_list_lines(site))
+
+
+def _find_uv_runs(lines: Iterable[tuple[str, str]]) -> list[Problem]:
     problems = list[Problem]()
-    for place, line in _list_lines(site):
+    for place, line in lines:
         if (instead := replace_uv_run(line)) and not line.lstrip().startswith("#"):
             message = f"{place} starts the site by `uv run`, which puts the lock of the checkout into the live release."
             is_secret = redact(instead) != instead
@@ -41,17 +50,39 @@ def list_uv_runs(site: Site) -> list[Problem]:
     return problems
 
 
+def require_no_sync(site: Site, tree: Path, lock: Lock, checkout_lock: Lock) -> None:
+    """Raise PreflightError if a `uv run` would put another lock than its own, that of the checkout, into a release.
+
+    Scripts are read in `tree`. A process is no reason: it has done that already, or is of an earlier script.
+    """
+    changes = describe_changes(compare_locks(lock, checkout_lock))
+    lines = itertools.chain(_list_unit_lines(site), _list_script_lines(site, tree)) if changes else ()
+    problems = _find_uv_runs(lines)
+    require([msgspec.structs.replace(each, message=f"{each.message[:-1]}: {changes}.") for each in problems])
+
+
 def _list_lines(site: Site) -> Iterator[tuple[str, str]]:
     """Yield the lines that may start the site, each after where it stands."""
+    return itertools.chain(_list_unit_lines(site), _list_script_lines(site, site.paths.project), _list_processes(site))
+
+
+def _list_unit_lines(site: Site) -> Iterator[tuple[str, str]]:
     for path, text in list_units(site):
         lines = [] if _VARIABLE.search(text) else text.splitlines()
         yield from ((str(path), line) for line in lines if line.startswith(("ExecStart=", "ExecStartPre=")))
+
+
+def _list_script_lines(site: Site, tree: Path) -> Iterator[tuple[str, str]]:
     live = site.settings.live
-    for path in (site.paths.project / word for word in (*live.restart, *live.restart_workers)):
+    for path in (tree / word for word in (*live.restart, *live.restart_workers)):
         with contextlib.suppress(OSError):
             if os.path.isfile(path) and os.path.getsize(path) < LARGEST_STATE:
                 text = path.read_text(encoding="utf-8", errors="replace")
-                yield from ((str(path), line) for line in text.replace("\\\n", " ").splitlines())
+                place = site.paths.project / path.relative_to(tree) if path.is_relative_to(tree) else path
+                yield from ((str(place), line) for line in text.replace("\\\n", " ").splitlines())
+
+
+def _list_processes(site: Site) -> Iterator[tuple[str, str]]:
     for entry in os.scandir("/proc"):
         with contextlib.suppress(OSError):
             process = Path(entry.path)

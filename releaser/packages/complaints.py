@@ -19,7 +19,8 @@ _COMPLAINT = re.compile(
     r"(?:warning|error): ((?:Failed to parse|Found both a `uv\.toml`|Required uv version|failed to open file|"
     r"invalid value).*)"
 )
-_EXCERPT = re.compile(r"\s*(\d+ )?\s*\|")  # lines of a file, which may have a secret
+#: Lines of a file, which may have a secret; a key or the name of a table at the beginning has none.
+_EXCERPT = re.compile(r"\s*(?:\d+ )?\s*\|(?:\s*([\w-]+(?=\s*=)|\[+[\w.-]+\]+))?")
 #: A package that uv did not find in an index at all, in whichever version.
 NOT_FOUND = re.compile(r"([\w.-]+) was not found in the (?:package registry|provided package locations)")
 _REFUSED, _URL = re.compile(r"\b(401|403) (?:Unauthorized|Forbidden)"), re.compile(r"https?://[^\s()]+")
@@ -47,10 +48,17 @@ def list_complaints(output: str, place: str = "") -> list[str]:
     for number, line in enumerate(lines):
         if match := _COMPLAINT.match(line):
             details = itertools.takewhile(lambda each: each.startswith((" ", "- ")), lines[number + 1 :])
-            words = [each.strip().removeprefix("- ") for each in details if not _EXCERPT.match(each)]
-            message = f"uv complains about its configuration{place}: {' '.join([match[1], *words])}"
+            words = [_read_detail(each) for each in details]
+            message = f"uv complains about its configuration{place}: {' '.join(filter(None, [match[1], *words]))}"
             messages.append(f"{clip(message, LONGEST_LINE).rstrip('.')}.")
     return list(dict.fromkeys(messages))
+
+
+def _read_detail(line: str) -> str:
+    """Return a detail of a complaint; of an excerpt its key alone, if it begins with one."""
+    if excerpt := _EXCERPT.match(line):
+        return f"(`{excerpt[1]}`)" if excerpt[1] else ""
+    return line.strip().removeprefix("- ")
 
 
 def explain_refusal(output: str) -> tuple[str, str] | None:

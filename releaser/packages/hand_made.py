@@ -23,6 +23,9 @@ from releaser.releases.venv import (
     ask_python_version,
     find_python,
     is_in_package,
+    list_editable,
+    list_installed,
+    list_sources,
     list_stray_files,
     list_unrecorded,
     shorten,
@@ -30,7 +33,7 @@ from releaser.releases.venv import (
 from releaser.releases.verify import add_edits, list_damage, list_edits, list_patched
 from releaser.site.project import get_table, read_pyproject
 from releaser.site.site import Site
-from releaser.system.text import join_few, word
+from releaser.system.text import join_few, redact, word
 
 _EXPORT = re.compile(r"^\s*export\s+(\w+)", re.MULTILINE)
 _OF_VENV = re.compile(r"PATH|PS1|PYTHONHOME|VIRTUAL_ENV\w*|SCRIPT_PATH|PKG_CONFIG_PATH|TCL_LIBRARY|TK_LIBRARY")
@@ -79,7 +82,7 @@ def find_losses(site: Site, *, mark: str) -> list[Problem]:
         leaving = {name: version for name, version in leaving.items() if name not in kept}
     if leaving:
         message = f"An update would remove {_join(leaving)} from the venv, installed by hand: uv.lock does not have it."
-        advice = f"Run `uv add {' '.join(leaving)}` and commit, or remove it: {_uninstall(venv, leaving)}."
+        advice = f"Run `{_name_addition(venv, leaving)}` and commit, or remove it: {_uninstall(venv, leaving)}."
         problems.append(Problem("leaves-venv", message, advice))
     unrecorded = list_unrecorded(venv)
     if unrecorded:
@@ -97,6 +100,19 @@ def find_losses(site: Site, *, mark: str) -> list[Problem]:
         advice = f"Set it in the environment of the service, and take it out: `nano {word(venv)}/bin/activate`."
         problems.append(Problem("leaves-venv", message, advice))
     return problems
+
+
+def _name_addition(venv: Path, names: Iterable[str]) -> str:
+    """Return the command that adds packages from where they were installed: a name alone would be that of an index."""
+    sources, editable, installed = list_sources(venv), list_editable(venv), list_installed(venv)
+    words, commands = [], list[list[str]]()
+    for name in names:
+        source = f"git+{sources[name]}" if " (" in installed.get(name, "") else sources.get(name, "")
+        if name in editable:
+            commands.append(["uv", "add", "--editable", str(editable[name])])
+        else:
+            words.append(f"{name} @ {source}" if source == redact(source) != "" else name)
+    return " && ".join(map(shlex.join, [*([["uv", "add", *words]] if words else []), *commands]))
 
 
 def _find_exports(script: Path) -> list[str]:

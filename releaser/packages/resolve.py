@@ -48,6 +48,7 @@ _MANY = 3  # packages that one index lacks at once: then it has moved, and lost 
 _NO_FILE = re.compile(r"Distribution `([\w.-]+)==([^`\s]+)[^`]*` can't be installed")
 _NO_BUILD = re.compile(r"Failed to (?:download and )?build `([\w.-]+)==([^`\s]+)`")
 _NO_COMMIT = re.compile(r"Failed to (?:download and )?build `([\w.-]+) @ git\+")
+_YANKED = re.compile(r"`([\w.-]+)==([^`\s]+)` is yanked")
 #: A build failed for a reason that the next try has, too; a download may succeed then.
 _LASTING = re.compile(r"build backend returned an error|No solution found when resolving: |Failed to extract archive")
 
@@ -368,6 +369,7 @@ def _lock(task: _Task, lock: Lock, bounds: dict[str, Bound], rules: Rules) -> No
             finished = task.ask(*lock_arguments(names, bounds, only), *age, index=index)
         if finished.status != 0:
             raise explain_resolution(finished, rules)
+        task.stays.update(_YANKED.findall(finished.output))  # by a hold, or by `==` in pyproject.toml
         if age:
             text = task.path.read_text(encoding="utf-8")
             task.path.write_text(put_back(text, [lock.text, task.live.lock.text], index.name), encoding="utf-8")
@@ -462,7 +464,7 @@ def _explain(task: _Task, rules: Rules) -> tuple[Skipped, ...]:
 
 def _explain_stay(task: _Task, rules: Rules, lock: Lock, name: str, floor: str) -> list[Skipped]:
     """Return why a package stays at a version that the index has yanked, or has not any more."""
-    if lock.versions.get(name) != frozenset({floor}) or name in rules.kept:
+    if lock.versions.get(name) != frozenset({floor}):
         return []
     words = ("lock", "--dry-run", "-P", f"{name}=={floor}", "--python", task.python)
     finished = task.site.run_uv(*words, cwd=task.tree, mark=task.mark, check=False)

@@ -186,8 +186,10 @@ def find_floors(rules: Rules, before: Baseline) -> dict[str, str]:
     floors = dict[str, str]()
     if rules.level == "none" and not rules.choose(before.committed.names):
         return floors  # the committed lock is deployed, also an older one
+    unfit = _find_unfit(rules, before.committed)
     for name in before.committed.names:
         labels = {*before.committed.versions[name]} - rules.find_refused(name)
+        labels = set() if name in unfit else labels
         labels |= {before.installed.get(name, "")} - rules.skipped.get(name, frozenset())
         labels = {rules.lowered[name]} if name in rules.lowered else labels
         is_forked = len(before.committed.find(name)) > 1
@@ -196,6 +198,14 @@ def find_floors(rules: Rules, before: Baseline) -> dict[str, str]:
         if versions and not is_free:
             floors[name] = versions[max(versions)]
     return floors
+
+
+def _find_unfit(rules: Rules, lock: Lock) -> set[str]:
+    """Return the packages of a lock that cannot be installed here, or need one that cannot, however far away."""
+    unfit = {name for name, reasons in rules.unfit.items() if lock.versions.get(name, frozenset()) & reasons.keys()}
+    while users := {package.name for package in lock.packages if package.needs & unfit} - unfit:
+        unfit |= users
+    return unfit
 
 
 def find_lowered(floors: Mapping[str, str], lock: Lock) -> dict[str, str]:
@@ -225,7 +235,7 @@ def make_bounds(rules: Rules, before: Baseline) -> dict[str, Bound]:
     stays = {name: version for name, version in rules.stays.items() if name not in kept | rules.unfit.keys()}
     bounds = {name: keep(before, name) for name in kept if name in installed}
     bounds |= {name: keep(before, name, version) for name, version in stays.items()}
-    for name in {*before.committed.names, *rules.skipped, *rules.constraints} - kept - stays.keys():
+    for name in {*before.committed.names, *rules.skipped, *rules.constraints, *rules.unfit} - kept - stays.keys():
         level = _bound_by_level(rules, name, before)
         refused = [f"!={version}" for version in sorted(rules.find_refused(name)) if not _is_from_git(version)]
         words = [*refused, *filter(None, [level, rules.constraints.get(name)])]
@@ -398,6 +408,9 @@ def _explain_others(
         names = " and ".join(f"{other} {held[other].label}" for other in needed)
         reason = f"needs {names}, which {'is' if len(needed) == 1 else 'are'} on hold {rules.holders[needed[0]]}"
         return Skipped(name, label, reason, "hold", needed[0])
+    if unfit := sorted(package.needs & rules.unfit.keys()):
+        version, reason = next(iter(rules.unfit[unfit[0]].items()))
+        return Skipped(name, label, f"needs {unfit[0]} {version}, which {reason}", "file")
     if lowering := sorted(package.needs & {*lowered}) or sorted(lowered):
         floors = ", ".join(f"{other} {rules.floors[other]}" for other in lowering)
         return Skipped(name, label, f"would lower {floors}", "requirement")

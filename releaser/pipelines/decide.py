@@ -20,13 +20,14 @@ from releaser.checkout.move import find_obstacles
 from releaser.checkout.own_files import has_lock_of
 from releaser.checkout.pending import read_pending
 from releaser.checkout.products import find_deployed, find_missing_products, find_unchanged_products, plan_products
-from releaser.checkout.publish import is_worth_commit, may_push
+from releaser.checkout.publish import is_news, is_worth_commit, may_push
 from releaser.checkout.repository import Repository
 from releaser.checkout.target import Lowered, Target, choose_target, fetch_upstream, find_lowered, site_for_commit
 from releaser.checkout.tree import copy_repository
 from releaser.errors import BuildError, PreflightError, ToolError, refuse, require
 from releaser.live.actions import find_problems
 from releaser.live.outlook import Outlook
+from releaser.live.uv_run import require_no_sync
 from releaser.packages import complaints
 from releaser.packages.audit import audit_venv, choose_fixes
 from releaser.packages.changes import describe_changes, find_newest
@@ -220,6 +221,8 @@ def make_attempt(  # noqa: PLR0913 - all that an attempt is made of
             detail.append(describe_changes(plan.changes or ()) or "no changes")
         if examine is not None:
             examine(site, shadow.project, plan, rules)
+        if not (target.publishes and is_news(committed, plan.lock, plan.held)):
+            require_no_sync(site, shadow.project, plan.lock, committed)
     own = find_host_indexes(site, committed, plan.lock)
     if own and target.publishes:
         words = f"uv.lock is not committed: it names {join_few(own)}, an index of this host alone."
@@ -365,10 +368,17 @@ def _find_rolled_back(store: Store, key: Key) -> Release | None:
 def _was_rolled_back(site: Site, store: Store, prospect: Prospect) -> bool:
     """Return True if a rollback left this candidate, and the live release differs by what no hold can name.
 
-    That is the content of a library beside the checkout, other files of a version, or a tag of git.
+    That is the content of a library beside the checkout, other files of a version, or a tag of git; the packages that
+    it left with them are on hold.
     """
     live, key = prospect.live, prospect.attempt.key
-    if _find_rolled_back(store, key) is None or key.python != live.manifest.key.python:
+    states = {
+        each.id: each.state.state
+        for each in store.releases
+        if msgspec.structs.replace(each.manifest.key, lock_sha256=key.lock_sha256) == key
+    }
+    was_left = bool(states) and states[max(states)] == "rolled-back"
+    if not (was_left or _find_rolled_back(store, key)) or key.python != live.manifest.key.python:
         return False
     paths = prospect.repository.changed_paths(live.manifest.commit, prospect.target.commit)
     return {*paths} <= {*site.committed_paths}

@@ -12,7 +12,14 @@ from releaser.candidate.identity import is_same_failure
 from releaser.candidate.trial import let_go_of_ready, seal, try_candidate
 from releaser.checkout.move import move_checkout, require_free_way
 from releaser.checkout.pending import read_pending
-from releaser.checkout.publish import is_worth_commit, publish, push_pending, remember_remote
+from releaser.checkout.publish import (
+    explain_waiting,
+    is_worth_commit,
+    list_unpushed,
+    publish,
+    push_pending,
+    remember_remote,
+)
 from releaser.checkout.repository import Repository, open_repository
 from releaser.checkout.snapshot import require_unchanged
 from releaser.errors import BuildError, GateError, HookError, refuse
@@ -259,7 +266,12 @@ def _push_due(site: Site, run: SiteRun, prospect: Prospect, *, prepares: bool = 
     run.add(*(prospect.problems if not prepares or prospect.target.is_rewritten else ()))
     checkout, target = prospect.snapshot.checkout, prospect.target
     if target.commit == target.head:
-        run.add(push_pending(site, prospect.repository, checkout, read_pending(site.paths)))
+        repository, pending = prospect.repository, read_pending(site.paths)
+        problem = push_pending(site, repository, checkout, pending)
+        if problem is None and site.settings.git.git_push and (pending := read_pending(site.paths)).commits:
+            # The remote has moved on to a commit that is on hold, say.
+            run.add(*explain_waiting(site, repository, list_unpushed(site, repository, pending.commits)))
+        run.add(problem)
     if target.publishes:
         remember_remote(site, prospect.repository, target.head)
 

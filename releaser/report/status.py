@@ -9,7 +9,7 @@ from itertools import takewhile
 import msgspec
 
 from releaser.checkout.pending import read_pending
-from releaser.checkout.publish import advise_on_push, list_unpushed
+from releaser.checkout.publish import explain_waiting, list_unpushed
 from releaser.checkout.repository import open_repository
 from releaser.errors import BuildError, PreflightError, Problem, ToolError
 from releaser.live.health import Users, find_illness, list_old_processes
@@ -129,7 +129,8 @@ def _compare_lock(site: Site, live: Release, holds: Sequence[Hold]) -> tuple[str
         changes = compare_locks(read_lock(site.paths.lockfile), read_lock(live.lock))
     except (PreflightError, OSError):  # a problem of preflight
         return ()
-    held = [change.name for change in changes if change.name in {getattr(hold, "name", "") for hold in holds}]
+    ended_by_people = {getattr(hold, "name", "") for hold in holds if hold.by not in ("index", "build")}
+    held = [change.name for change in changes if change.name in ended_by_people]
     command = f"`releaser unhold {' '.join(held)}` lets the next update follow uv.lock." if held else ""
     advice = command or "`releaser update` follows it, or says why not."
     words = f"uv.lock in the checkout is not that of the live release, which has {describe_changes(changes)}."
@@ -182,11 +183,7 @@ def find_attention(
     if waiting := list_waiting(site.paths.outbox):
         message = f"{count(len(waiting), 'mail')} could not be sent."
         attention.append(Problem("mail", message, f"Check `smtp_host`, {site.settings.mail.smtp_host}."))
-    if pending:
-        commit, reason = [*pending][-1], read_pending(site.paths).reason
-        advice = advise_on_push(site, open_repository(site), commit, reason)
-        attention.append(Problem("not-pushed", f"Commit {commit[:12]} is not pushed: {reason}", advice))
-    return attention
+    return [*attention, *explain_waiting(site, open_repository(site), pending)]
 
 
 def _find_old_processes(site: Site, store: Store) -> list[Problem]:

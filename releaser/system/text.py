@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote, quote_plus, unquote
 
+_OF_COMPILER = re.compile(r"\S+:\d+: (?:fatal )?error: ")  # a path, line and column; an excerpt follows
 _MARKED = re.compile(r"^\s*(?:error|fatal|hint)\s*:\s+(.+)", re.IGNORECASE)
 #: Characters of a line that somebody else has written, and of a sentence with several of them.
 LONGEST_LINE, LONGEST_SENTENCE = 300, 4000
@@ -121,11 +122,13 @@ def name_project(text: str, directory: str) -> str:
 def find_error_line(output: str) -> str:
     """Return why a program failed, in one line of its output.
 
-    git and uv mark that line, uv its causes, too; for other programs, a Python traceback included, it is the last one.
+    git, uv and compilers mark that line, uv its causes, too; for other programs, a Python traceback included, it is the
+    last one.
     A long one is cut.
     """
     lines = [line.strip() for line in output.splitlines() if line.strip()]
     marked = [match.group(1) for line in lines if (match := _MARKED.match(line)) and not line.startswith("hint")]
+    marked = marked or [line for line in lines if _OF_COMPILER.match(line)]
     causes = [line.removeprefix("cause: ") for line in lines if line.startswith("cause: ")]
     return clip(": ".join([marked[0], *causes[-1:]]) if marked else lines[-1] if lines else "", LONGEST_LINE)
 

@@ -5,7 +5,7 @@ import os
 import re
 import subprocess
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -23,12 +23,21 @@ _BUG = re.compile(r'File ".*/releaser/(\w+/)*\w+\.py"')
 CODE = {"shop.py": "EDITION = 2\nBROKEN = False\n"}
 #: A health check: once `../sick` exists, every version of alpha but 1.0.0 fails it.
 NEW_IS_SICK = 'sh -c "test ! -e ../sick || test -e .venv/lib/python3*/site-packages/alpha-1.0.0.dist-info"'
+#: What people met, of which several files play a part, and the public reports.
+MET_NEVER_WORKED = ["a health check or a restart that never worked", "agile_predict #66", "opencodelists #2148"]
+MET_NEVER_WORKED += ["railway docs #616", "acme.sh #4440", "deployer #2917", "hackerspace-ntnu #723"]
 BROKEN_CODE = {"shop.py": "EDITION = 2\nBROKEN = True\n"}
 
 
-def mostly_slow(values: Iterable[Any], *quick: Any) -> list[Any]:
-    """Return the values for a table of which only those in `quick` are tried by `make test`."""
-    return [value if value in quick else pytest.param(value, marks=pytest.mark.slow) for value in values]
+def mostly_slow(values: Iterable[Any], *quick: Any, met: Mapping[Any, Sequence[str]] = {}) -> list[Any]:
+    """Return the values for a table of which only those in `quick` are tried by `make test`.
+
+    `met` are the arguments of the marker of that name for some of them.
+    """
+    marks = {value: [] if value in quick else [pytest.mark.slow] for value in values}
+    for value, words in met.items():
+        marks[value] = [*marks[value], pytest.mark.met(*words)]
+    return [pytest.param(value, marks=marks[value]) for value in marks]
 
 
 def silent(finished: Finished) -> None:

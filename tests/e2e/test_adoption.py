@@ -2,6 +2,7 @@
 
 import re
 import sys
+import zipfile
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.scenes import changes, mostly_slow, refused, says, silent
+from tests.e2e.test_sources import make_library
 from tests.support.commands import Finished, require
 from tests.support.servers import WAITING_TESTS
 from tests.support.sites import SampleSite, SiteFactory
@@ -58,6 +60,13 @@ KINDS = {
 }  # fmt: skip
 EVERYTHING = "everything at once"
 CASES = {name: (kind,) for name, kind in KINDS.items()} | {EVERYTHING: (*KINDS.values(),)}
+MET_BY_HAND = ["packages and path files by hand, and system packages", "uv #13960", "django-twc-project #240"]
+MET = {
+    "an extra": ["the venv has an extra", "PixelRAG #15", "Lobster #2191", "deer-flow #2767"],
+    "a package by hand": MET_BY_HAND,
+    "a path file": MET_BY_HAND,
+    "a member": ["the venv has all members of a workspace", "uv #13664", "uv #6874"],
+}
 
 
 def make_venv(site: SampleSite, kinds: Collection[Kind]) -> None:
@@ -86,7 +95,7 @@ def take_advice(site: SampleSite, finished: Finished) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", mostly_slow(CASES, EVERYTHING))
+@pytest.mark.parametrize("name", mostly_slow(CASES, EVERYTHING, met=MET))
 def test_law_19_what_an_update_would_remove_is_named_and_kept_or_not(make_site: SiteFactory, name: str) -> None:
     kinds = CASES[name]
     site = make_site(outer="a b")
@@ -107,6 +116,25 @@ def test_law_19_what_an_update_would_remove_is_named_and_kept_or_not(make_site: 
     assert site.versions() == kept | {"alpha": "1.1.0"}
 
 
+@pytest.mark.met(*MET_BY_HAND)
+@pytest.mark.slow
+@pytest.mark.parametrize("option", ["--editable", "--no-deps"])
+def test_law_19_a_library_by_hand_is_added_from_its_place(make_site: SiteFactory, option: str) -> None:
+    """By its name alone, an index would bring another one."""
+    site = make_site()
+    for name, text in make_library("beside").items():
+        site.edit(f"../beside/{name}", text)
+    site.publish("beside", "9.0.0")
+    site.make_venv()
+    site.uv("pip", "install", "--quiet", "--python", site.link / "bin" / "python", option, site.outer / "beside")
+    (command,) = re.findall(r"Run `(uv add .+?)` and commit", refused(site, "init").stderr)
+    site.run("sh", "-c", command)
+    site.push_commit("Keep it")
+    site.releaser("init", check=0)
+    site.update_to("1.1.0")
+    assert site.version("beside") == "1"
+
+
 @pytest.mark.slow
 def test_law_19_a_package_by_hand_stays_after_the_command_that_adds_it(make_site: SiteFactory) -> None:
     site = make_site()
@@ -120,6 +148,7 @@ def test_law_19_a_package_by_hand_stays_after_the_command_that_adds_it(make_site
     assert (site.versions(), before["nu"]) == (before | {"alpha": "1.1.0"}, "1.0.0")
 
 
+@pytest.mark.met(*MET_BY_HAND)
 @pytest.mark.slow
 def test_law_19_system_packages_stay_visible_and_pip_is_no_reason(make_site: SiteFactory) -> None:
     site = make_site(files={"site_tests.py": WAITING_TESTS})
@@ -207,3 +236,24 @@ def test_law_28_check_says_of_what_is_no_venv_what_init_says(make_site: SiteFact
     assert [site.json(command, check=3)["problems"] for command in ("init", "update")] == [[problem], [problem]]
     site.run("sh", "-c", *re.findall("`(mv .+?)`", problem["advice"]))
     site.releaser("init", check=0)
+
+
+@pytest.mark.met("a wheel brings an empty directory")
+@pytest.mark.slow
+def test_law_19_27_an_empty_directory_of_a_wheel_is_nobodys_work(make_site: SiteFactory) -> None:
+    site = make_site()
+    site.publish("alpha", "1.0.1")
+    with zipfile.ZipFile(site.index / "alpha-1.0.1-py3-none-any.whl", "a") as wheel:
+        wheel.mkdir("alpha.libs")  # as auditwheel leaves it where it had no library to bring
+    site.uv("lock", "--quiet", "--upgrade")
+    site.push_commit("Upgrade")
+    site.make_venv()
+    (empty,) = site.link.glob("lib/python*/site-packages/alpha.libs")
+    assert site.json("check")["hints"] == []
+    site.releaser("init", check=0)
+    for live in ("adopted", "built"):
+        silent(site.releaser("update"))
+        assert site.json("verify")["well"], live
+        site.update_to("1.1.0", "beta")
+    site.releaser("rollback", check=0)
+    assert (site.json("verify")["well"], empty.is_dir()) == (True, True)

@@ -261,6 +261,9 @@ def test_law_06_22_a_culprit_is_named_by_prepare_and_tried_again_once_a_person_f
     assert site.json("update")["result"] == "no-changes"
 
 
+@pytest.mark.met(
+    "tests are killed once, for memory", "bots #1558", "bodhi #1588", "infinito-nexus/core #122", "froggy-service #9"
+)
 @pytest.mark.slow
 def test_law_22_24_killed_once_is_no_verdict_and_a_signal_ends_a_search(make_site: SiteFactory) -> None:
     """The host is short of memory for a night; later, a person ends a search of two candidates at once."""

@@ -60,6 +60,7 @@ def test_law_01_18_tests_reach_neither_the_live_release_nor_the_cache(
     assert (second.stdout, second.stderr, site.releases(), site.release()) == ("", "", releases, live)
 
 
+@pytest.mark.met("the tests call uv", "uv #15934", "uv #17825", "uv #17521", "agent-factory #294")
 @pytest.mark.slow
 @pytest.mark.parametrize("mode", mostly_slow(["auto", "off"], "auto"))
 def test_law_18_tests_may_call_uv(site: SampleSite, mode: str) -> None:

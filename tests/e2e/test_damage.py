@@ -16,6 +16,7 @@ from tests.support.sites import SampleSite, SiteFactory
 from tests.unit.test_startup_module import find_interpreters
 
 Act = Callable[[SampleSite], object]
+MET_DELETED = ["`git clean` deletes what a build has made", "uv #17897"]
 ALL = {"alpha": "1.1.0", "beta": "1.0.0", "localtools": "1.0.0"}
 
 
@@ -136,7 +137,7 @@ ROWS = {
 }
 
 
-@pytest.mark.parametrize("name", mostly_slow(ROWS, "uv sync without the group"))
+@pytest.mark.parametrize("name", mostly_slow(ROWS, "uv sync without the group", met={"a deleted product": MET_DELETED}))
 def test_law_05_19_20_39_a_damaged_release_is_named_and_repaired(make_site: SiteFactory, name: str) -> None:
     row = ROWS[name]
     if row.products:
@@ -176,6 +177,7 @@ def test_law_05_19_20_39_a_damaged_release_is_named_and_repaired(make_site: Site
         assert (holds, site.json("status")["on_hold"]) == ([], [])
 
 
+@pytest.mark.met("a build appends to a file of a package")
 @pytest.mark.slow
 def test_law_27_39_what_was_sealed_is_not_built_again_each_night(make_site: SiteFactory) -> None:
     """Two packages own one file, `before_build` appends to a third, and a package writes its own data."""
@@ -208,6 +210,8 @@ def test_law_27_39_what_was_sealed_is_not_built_again_each_night(make_site: Site
     assert (site.json("rollback")["release"], site.python("import alpha; print(alpha.CA)")) == (first, "1")
 
 
+@pytest.mark.met("programs and data in the venv")
+@pytest.mark.met("packages are links into the cache of uv")
 @pytest.mark.slow
 def test_law_05_19_an_adopted_venv_is_kept_as_it_is(make_site: SiteFactory) -> None:
     """Its files are links into uv's cache, and a person has changed one; what would go is named before."""
@@ -243,22 +247,33 @@ def test_law_05_19_an_adopted_venv_is_kept_as_it_is(make_site: SiteFactory) -> N
     assert "beta/__init__.py is missing" in str(site.json("verify", check=10)["faults"])
 
 
+@pytest.mark.met("a service starts with `uv run`", "uv #16071", "uv #13825")
 @pytest.mark.slow
-def test_law_20_39_a_service_that_uv_run_starts_is_named_and_its_sync_is_seen(make_site: SiteFactory) -> None:
-    """The committed lock has a version that is on hold here: `uv run` puts it into the live release."""
+def test_law_20_39_a_service_that_uv_run_starts_is_named_and_puts_no_other_lock_into_a_release(
+    make_site: SiteFactory,
+) -> None:
+    """The committed lock has a version that is on hold here: `uv run` would put it into the live release."""
     site = make_site.live(files={"restart.sh": RESTART, "serve.py": SERVE})
-    site.publish("alpha", "1.1.0")
-    site.publish("beta", "1.1.0")
-    site.releaser("hold", "alpha", check=0)
-    site.push_from_elsewhere({}, upgrade=True)
     site.write_dotenv(restart="sh restart.sh")
     instead = "uv run --no-sync --frozen python serve.py"
     says(site.releaser("check", check=0), "restart.sh starts the site by `uv run`", instead)
     try:
-        says(site.releaser("update", check=7), "by `uv run`, which puts the lock of the checkout into", instead)
-        assert site.version("alpha") == "1.1.0"
+        site.update_to("1.1.0", "beta")  # what `uv run` would put there is there
+        site.releaser("hold", "alpha", check=0)
+        for name in ("alpha", "beta"):
+            site.publish(name, "1.2.0")
+        site.push_from_elsewhere({}, upgrade=True)
+        for command in ("check", "update --dry-run", "update"):
+            finished = site.releaser(command, check=3)
+            says(finished, "restart.sh starts the site by `uv run`", ": alpha 1.0.0 → 1.2.0", f"{instead} ")
+        site.run("sh", "restart.sh")
+        assert site.json("verify")["well"]
+        site.push_from_elsewhere({"restart.sh": RESTART.replace("uv run", "uv run --no-sync")})
+        site.releaser("update", check=0)
+        assert (site.version("alpha"), site.version("beta"), site.json("verify")["well"]) == ("1.0.0", "1.2.0", True)
+        site.run("sh", "-c", RESTART.replace("--frozen", "-P alpha"))  # by a person
         assert "uv-run" in [problem["code"] for problem in site.json("status", check=10)["attention"]]
-        says(site.releaser("check", check=3), "Process ", "starts the site by `uv run`", f"{instead}`")
+        says(site.releaser("check", check=3), "Process ", "starts the site by `uv run`", "uv run --no-sync -P alpha")
     finally:
         site.run("sh", "restart.sh", "stop")
 

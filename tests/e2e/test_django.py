@@ -291,6 +291,10 @@ def test_law_04_28_real_django_with_static_files_and_migrations(make_site: SiteF
     assert (site.json("update")["result"], site.json("status")["well"]) == ("updated", True)
 
 
+MET_SETTINGS = ["manage.py has other settings than the service", "sodar-server #2251", "openprescribing #1091"]
+MET_SETTINGS += ["cookiecutter-django #1786", "nixpkgs #38926"]
+MET_BELOW = ["manage.py lies in a directory below", "django-template-lsp #29", "Django-manage.py-anywhere #2"]
+MET_BELOW += ["heroku-buildpack-python #211"]
 #: manage.py of developers, one directory down; the settings of the service, with its database and static files.
 BELOW = {
     "src/manage.py": MANAGE_REAL.replace("tea.settings", "tea.local").replace(  # assigned: no variable changes that
@@ -337,6 +341,8 @@ def applied(site: SampleSite) -> list[str]:
         ]
 
 
+@pytest.mark.met(*MET_SETTINGS)
+@pytest.mark.met(*MET_BELOW)
 @pytest.mark.network
 @pytest.mark.slow
 def test_law_41_real_django_is_asked_with_the_settings_of_the_service(make_site: SiteFactory) -> None:
@@ -374,6 +380,7 @@ def test_law_41_real_django_is_asked_with_the_settings_of_the_service(make_site:
     assert not (site.path / "src/tea/migrations/0003_x.py").exists()
 
 
+@pytest.mark.met("static files in a bucket", "cookiecutter-django #1786")
 @pytest.mark.network
 @pytest.mark.slow
 def test_law_41_a_storage_elsewhere_is_left_to_django(make_site: SiteFactory) -> None:

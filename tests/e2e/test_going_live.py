@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from tests.e2e.scenes import CODE, changes, mostly_slow, refused, says, silent, step_names
+from tests.e2e.scenes import CODE, MET_NEVER_WORKED, changes, mostly_slow, refused, says, silent, step_names
 from tests.support.servers import WebSite, web_site
 from tests.support.sites import SampleSite, SiteFactory, SiteOptions
 from tests.support.smtp import mail_server, read_mail
@@ -298,14 +298,17 @@ def test_law_09_a_lock_of_git_is_named_and_one_that_our_git_left_is_removed(make
     assert (lock.exists(), site.version("alpha")) == (False, "1.1.0")
 
 
+@pytest.mark.met(*MET_NEVER_WORKED)
 @pytest.mark.slow
 def test_law_22_a_site_that_was_unhealthy_before_is_not_blamed_on_the_update(make_site: SiteFactory) -> None:
     site = make_site.live(due="1.1.0")
     live = site.live()
     site.write_dotenv(health_check="http://127.0.0.1:1/", health_timeout="1s")
-    says(site.releaser("update", check=6), "already failing", "127.0.0.1:1")
-    assert (site.live(), site.version("alpha")) == (live, "1.0.0")
-    assert site.json("status", check=10)["on_hold"] == [], "it is tried again"
+    says(site.releaser("check", "--live", check=10), "127.0.0.1:1")
+    for _ in range(2):
+        says(site.releaser("update", check=6), "already failing", "127.0.0.1:1")
+        assert (site.live(), site.version("alpha")) == (live, "1.0.0")
+        assert site.json("status", check=10)["on_hold"] == [], "it is tried again"
     site.write_dotenv(health_check=f"sh -c 'sleep 1.5; readlink .venv | grep -q {live}'", health_timeout="4s")
     assert "already failing" not in site.releaser("update", check=6).stderr, "the live release was slow, but well"
 

@@ -136,6 +136,7 @@ def test_law_07_a_release_that_a_process_uses_is_named_and_never_deleted(user_si
     assert (first in site.releases(), len(site.releases())) == (False, 2)
 
 
+MET_GIT = ["a dependency of git moves, its version stays", "uv #18005", "uv #6305", "metaflow #2695"]
 GIT_PACKAGE = """[project]
 name = "gamma"
 version = "1.0"
@@ -195,6 +196,7 @@ def add_gamma(site: SampleSite) -> None:
     site.push_commit("Add gamma", {"pyproject.toml": f"{text}\n{source}"}, lock=True)
 
 
+@pytest.mark.met(*MET_GIT)
 @pytest.mark.slow
 def test_law_38_a_commit_of_a_git_dependency_is_news_though_its_version_stays(with_gamma: SampleSite) -> None:
     site = with_gamma
@@ -228,6 +230,7 @@ def test_law_23_a_git_dependency_that_does_not_build_or_is_gone_keeps_nothing_el
     assert (edition(site), first in site.lock()) == ("1", True)
 
 
+@pytest.mark.met(*MET_GIT)
 @pytest.mark.slow
 @pytest.mark.parametrize("by", ["rollback", "person"])
 def test_law_06_23_a_git_dependency_on_hold_stays_although_a_person_has_locked_it(

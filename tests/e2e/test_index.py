@@ -1,6 +1,7 @@
 """What an index does to a site: it yanks, loses or lacks a version, or has it since yesterday."""
 
 import re
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,23 +54,32 @@ def publish_elsewhere(site: SampleSite, name: str, version: str, tag: str) -> No
     wheel.rename(wheel.with_name(wheel.name.replace("py3-none-any", tag)))
 
 
+@pytest.mark.met("a new version has no file for this system", "uv #12205")
+@pytest.mark.met("a new version needs a newer C library or Python")
 def test_law_23_what_has_no_file_for_this_host_waits_and_the_others_go_live(site: SampleSite) -> None:
     publish_elsewhere(site, "alpha", "1.2.0", "cp311-cp311-macosx_13_0_arm64")
     publish_elsewhere(site, "alpha", "1.3.0", "cp311-cp311-manylinux_2_99_x86_64")
+    publish_elsewhere(site, "alpha", "1.4.0", "cp399-cp399-manylinux_2_17_x86_64")
     site.publish("beta", "1.1.0")
+    says(site.releaser("update", "--dry-run", check=0), "beta 1.0.0 → 1.1.0")
     answer = site.json("update")
     assert changes(answer) == {"beta": ("1.0.0", "1.1.0")}
     held = [(hold["name"], hold["version"], hold["by"]) for hold in answer["on_hold"]]
-    assert held == [("alpha", "1.3.0", "index"), ("alpha", "1.2.0", "index")]
-    assert "alpha 1.3.0 has no file for this host, only for `manylinux_2_99_x86_64`" in shown(site)
+    assert held == [("alpha", version, "index") for version in ("1.4.0", "1.3.0", "1.2.0")]
+    reason = "has no file for this host, only for `cp399`"
+    assert f"alpha 1.4.0 {reason}" in shown(site)
+    assert f"alpha 1.4.0: {reason}" in shown(site, "outdated")
     silent(site.releaser("update"))
     assert site.json("status")["well"]
-    (site.index / "alpha-1.3.0-cp311-cp311-manylinux_2_99_x86_64.whl").unlink()
-    site.publish("alpha", "1.3.0")
+    (site.index / "alpha-1.4.0-cp399-cp399-manylinux_2_17_x86_64.whl").unlink()
+    site.publish("alpha", "1.4.0")
     answer = site.json("update")
-    assert (changes(answer), answer["on_hold"]) == ({"alpha": ("1.1.0", "1.3.0")}, [])
+    assert (changes(answer), answer["on_hold"]) == ({"alpha": ("1.1.0", "1.4.0")}, [])
 
 
+@pytest.mark.met("the live version is yanked", "uv #21430", "uv #19112")
+@pytest.mark.met("a yanked version is on hold, or is gone back to", "uv #21430")
+@pytest.mark.met("the live version vanishes, with a hold on it")
 @pytest.mark.slow
 def test_law_23_what_is_yanked_or_vanishes_stays_and_the_others_go_live(site: SampleSite, index: Index) -> None:
     index.yanked["alpha-1.1.0"] = "it breaks"
@@ -84,12 +94,23 @@ def test_law_23_what_is_yanked_or_vanishes_stays_and_the_others_go_live(site: Sa
     assert "alpha 1.1.0 was yanked: it breaks, and stays" in " ".join(answer["notes"])
     assert "alpha 1.1.0 was yanked: it breaks, and stays" in shown(site)
     assert site.remote_head() == site.head()
+    site.releaser("rollback", check=0)
+    assert site.version("alpha") == "1.1.0"
+    site.releaser("unhold", "--all", check=0)
+    site.publish("alpha", "1.1.1")
+    index.yanked["alpha-1.1.1"] = "as soon as it was there"
+    assert changes(site.json("update")) == {"beta": ("1.0.0", "1.1.0")}
     (site.index / "alpha-1.1.0-py3-none-any.whl").unlink()
     silent(site.releaser("update"))
     assert "alpha 1.1.0 is not in the index any more, and stays" in shown(site)
     site.releaser("hold", "alpha", check=0)
     site.publish("beta", "1.2.0")
     assert changes(site.json("update")) == {"beta": ("1.1.0", "1.2.0")}
+    assert "alpha 1.1.0 is not in the index any more, and stays" in shown(site)
+    site.publish("alpha", "1.1.0")
+    index.yanked["alpha-1.1.0"] = "it still breaks"
+    silent(site.releaser("update"))
+    assert "alpha 1.1.0 was yanked: it still breaks, and stays" in shown(site)
     site.releaser("unhold", "alpha", check=0)
     site.publish("alpha", "1.2.0")
     assert changes(site.json("update")) == {"alpha": ("1.1.0", "1.2.0")}
@@ -181,6 +202,7 @@ def test_law_23_what_does_not_build_waits_and_the_others_go_live(site: SampleSit
 
 
 Act = Callable[[SampleSite, Index], object]
+MET_FORK = "a hold or a rollback of a package that the lock has in several versions"
 FORKED = "\"alpha>=1.1; sys_platform == 'linux'\", \"alpha<1.1; sys_platform != 'linux'\""
 
 
@@ -216,6 +238,27 @@ def fork(site: SampleSite) -> None:
     site.push_commit("Two alphas", lock=True)
 
 
+def need_delta(site: SampleSite, index: Index) -> None:
+    """Offer an alpha that needs a new package, of which this host has no file."""
+    publish_elsewhere(site, "delta", "1.0.0", "cp311-cp311-macosx_13_0_arm64")
+    site.publish("alpha", "1.2.0", requires=["delta"])
+
+
+def lock_delta(site: SampleSite, index: Index) -> None:
+    """Lock that alpha on another system."""
+    need_delta(site, index)
+    site.push_from_elsewhere({}, upgrade=True)
+
+
+def sicken_fork(site: SampleSite, index: Index) -> None:
+    """Let an automatic rollback hold a version of alpha that the lock has beside another one."""
+    sick = "alpha-1.2.0.dist-info"
+    check = f"sh -c 'test ! -e .venv/lib/python3.{sys.version_info.minor}/site-packages/{sick}'"
+    site.write_dotenv({**dict(_dotenv(site)), "RELEASER_HEALTH_CHECK": check, "RELEASER_HEALTH_TIMEOUT": "0s"})
+    site.publish("alpha", "1.2.0")
+    site.releaser("update", check=6)
+
+
 def hold_fork(site: SampleSite, index: Index) -> None:
     """Roll back to the first release, and so hold a version of alpha that the lock has beside another one."""
     site.update_to("1.2.0")
@@ -246,6 +289,8 @@ NIGHTS = {
         act=lambda site, index: publish_elsewhere(site, "alpha", "1.2.0", "cp311-cp311-macosx_13_0_arm64"),
         held="alpha 1.2.0",
     ),
+    "a version that needs a new package without a file for this host": Night(act=need_delta, held="delta 1.0.0"),
+    "a lock of a person that needs a package without a file for this host": Night(act=lock_delta, held="delta 1.0.0"),
     "a version that does not build": Night(
         act=lambda site, index: build_sdist(index.directory, "alpha", "1.2.0", "raise OSError('no compiler')\n"),
         held="alpha 1.2.0",
@@ -253,6 +298,10 @@ NIGHTS = {
     'a version of today, with `min_age = "3d"`': Night(act=offer_young),
     "a version of a package that a person holds": Night(act=hold, held="alpha"),
     "a rolled back version that the lock has beside another one": Night(act=hold_fork, held="alpha 1.2.0", before=fork),
+    "a version that a person holds, and the lock has beside another one": Night(act=hold, held="alpha", before=fork),
+    "a version that an automatic rollback holds, and the lock has beside another one": Night(
+        act=sicken_fork, held="alpha 1.2.0", before=fork
+    ),
     "a commit of a git dependency, whose version stays": Night(
         act=lambda site, index: commit_gamma(site, 2),
         live="alpha 1.1.0, beta 1.1.0, gamma 1.0 (new)",
@@ -265,7 +314,10 @@ NIGHTS = {
 }
 
 
-@pytest.mark.parametrize("name", mostly_slow(NIGHTS))
+FORKS = {name: [MET_FORK] for name in NIGHTS if "beside another one" in name}
+
+
+@pytest.mark.parametrize("name", mostly_slow(NIGHTS, met=FORKS))
 def test_law_23_planted_nights_of_the_index(make_site: SiteFactory, index: Index, name: str) -> None:
     """What the index and people do to a version keeps no other package back; the night after is quiet."""
     night = NIGHTS[name]
@@ -288,6 +340,9 @@ def test_law_23_planted_nights_of_the_index(make_site: SiteFactory, index: Index
     assert seen == (night.live, night.held, 1, night.subject), finished
     silent(site.releaser("update"))
     assert len(site.test_runs()) - before == runs
+    if "needs" in name:
+        assert "alpha 1.2.0: needs delta 1.0.0, which has no file for this host, only for" in shown(site, "outdated")
+        assert "releaser unhold" not in shown(site), "that brings no file"
 
 
 @pytest.mark.slow

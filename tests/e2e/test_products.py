@@ -1,13 +1,16 @@
 """What a build writes beside its source moves with its release; what else lies in the checkout is the site's."""
 
 import os
+import shutil
 import stat
+import sysconfig
 from pathlib import Path
 
 import pytest
 
 from tests.e2e.scenes import CODE, mostly_slow, says, silent
 from tests.support import wheels
+from tests.support.commands import require
 from tests.support.sites import SampleSite, SiteFactory
 
 EDITION = {"shop.py": "EDITION = 1\nBROKEN = False\n"}
@@ -74,11 +77,14 @@ def test_law_04_13_a_tracked_file_becomes_a_product_and_the_reverse(make_site: S
     assert any(name.startswith("other.") for name in os.listdir(site.path / "__pycache__")), "other byte code stays"
 
 
+@pytest.mark.met("`git clean` deletes what a build has made", "uv #17897")
 @pytest.mark.slow
 def test_law_20_27_a_deleted_product_is_put_back_by_the_next_update(make_site: SiteFactory) -> None:
     site = make_site.live(settings={"before_build": ["sh", "build.sh"]}, files={"build.sh": BUILD, **EDITION, **BUILT})
     before, restarted = shown(site), site.restarted_at()
     (site.path / "bundle.txt").unlink()
+    for command in ("status", "verify"):
+        assert "bundle.txt is missing; the build has made it" in str(site.json(command, check=10)["problems"])
     (site.path / "keys.ignored" / "key.pem").write_text("mine\n")
     says(site.releaser("update", "--dry-run", check=0), "bundle.txt is missing in the checkout")
     says(site.releaser("update", "-v", check=0), "bundle.txt is missing in the checkout")
@@ -144,6 +150,7 @@ def build_editable(directory, config_settings=None, metadata_directory=None):
 """
 
 
+@pytest.mark.met("a module that a build generates is missing or old", "uv #17897")
 @pytest.mark.slow
 def test_law_13_code_of_an_adopted_site_comes_back_and_its_settings_stay(make_site: SiteFactory) -> None:
     source = Path(wheels.__file__).read_text(encoding="utf-8")
@@ -163,8 +170,69 @@ def test_law_13_code_of_an_adopted_site_comes_back_and_its_settings_stay(make_si
         return (site.path / "made.py").read_text()[:11], (site.path / "local_settings.py").read_text()
 
     assert lie() == ("EDITION = 1", "PASSWORD = 1\n")
+    (site.path / "made.py").unlink()
+    site.update_to("1.1.0")
+    assert lie() == ("EDITION = 1", "PASSWORD = 1\n")
     site.push_from_elsewhere(CODE)
     says(site.releaser("update", check=0), site.path / "local_settings.py")
     assert lie() == ("EDITION = 2", "PASSWORD = 1\n")
     site.releaser("rollback", check=0)
     assert lie() == ("EDITION = 1", "PASSWORD = 1\n")
+
+
+#: A build backend that compiles an extension module beside its source, as `uv sync` lets setuptools do.
+COMPILER = """\
+import pathlib, subprocess, sysconfig, wheels
+def compile_fast():
+    words = ["gcc", "-shared", "-fPIC", f"-I{sysconfig.get_path('include')}", "-o"]
+    subprocess.run([*words, "fast" + sysconfig.get_config_var("EXT_SUFFIX"), "fast.c"], check=True)
+def build_editable(directory, config_settings=None, metadata_directory=None):
+    compile_fast()
+    return wheels.build_wheel(pathlib.Path(directory), "shop", "1.0").name
+"""
+COMPILE = "import backend; backend.compile_fast()"
+FAST = """\
+#include <Python.h>
+static struct PyModuleDef fast = {PyModuleDef_HEAD_INIT, "fast", 0, -1, 0};
+PyMODINIT_FUNC PyInit_fast(void) {
+    PyObject *module = PyModule_Create(&fast);
+    PyModule_AddIntConstant(module, "edition", EDITION);
+    return module;
+}
+"""
+
+
+def write_extension(edition: int) -> dict[str, str]:
+    """Return C code, and Python code that needs that edition of it."""
+    shop = f"import fast\nEDITION = {edition}\nBROKEN = fast.edition != EDITION\n"
+    return {"fast.c": f"#define EDITION {edition}\n{FAST}", "shop.py": shop}
+
+
+@pytest.mark.met("a C extension beside its source", "uv #12399", "iceberg-python #2869", "uv #17897")
+@pytest.mark.slow
+@pytest.mark.parametrize("by", ["uv", "before_build"])
+def test_law_03_04_an_extension_module_is_tested_goes_live_and_goes_back_with_its_code(
+    make_site: SiteFactory, by: str
+) -> None:
+    """Also where a person has compiled it before the adoption."""
+    require(shutil.which("gcc") and Path(sysconfig.get_path("include"), "Python.h").exists(), "gcc and Python.h")
+    files = {"backend.py": COMPILER, "wheels.py": Path(wheels.__file__).read_text("utf-8"), **write_extension(1)}
+    toml = '\n[build-system]\nrequires = []\nbuild-backend = "backend"\nbackend-path = ["."]\n'
+    settings = {"before_build": ["python", "-c", COMPILE]} if by == "before_build" else {}
+    files[".gitignore"] = "__pycache__/\n*.so\n"
+    site = make_site(files=files, toml=toml if by == "uv" else "", settings=settings)
+    site.make_venv()
+    if by == "before_build":
+        site.run(site.link / "bin" / "python", "-c", COMPILE)
+    site.releaser("init", check=0)
+
+    def edition() -> str:
+        code = "import fast, shop; print(fast.edition, shop.EDITION, shop.BROKEN)"
+        return site.run(site.link / "bin" / "python", "-c", code).stdout.strip()
+
+    site.push_from_elsewhere(write_extension(2))
+    site.releaser("update", check=0)
+    assert (edition(), site.status()) == ("2 2 False", "")
+    silent(site.releaser("update"))
+    site.releaser("rollback", check=0)
+    assert edition() == "1 1 False"

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.scenes import refused, says
+from tests.e2e.scenes import MET_NEVER_WORKED, refused, says
 from tests.e2e.test_going_live import SICK, served
 from tests.e2e.test_telling import setting_of
 from tests.support.commands import require, started
@@ -347,6 +347,9 @@ def test_passenger_is_asked_and_else_its_file_is_touched(make_site: SiteFactory)
 WORKER = "import alpha, time\nprint(alpha.__version__, flush=True)\ntime.sleep(600)\n"
 
 
+@pytest.mark.met(
+    "a worker beside the web server", "dye #97", "celery #5181", "policykit #437", "kuma #4106", "eJournal #635"
+)
 @pytest.mark.slow
 def test_a_worker_on_an_old_release_is_named_and_restarted_if_that_is_set(make_site: SiteFactory) -> None:
     site = make_site.live(due="1.1.0", files={"worker.py": WORKER})
@@ -369,6 +372,7 @@ def test_a_worker_on_an_old_release_is_named_and_restarted_if_that_is_set(make_s
             worker.kill()
 
 
+@pytest.mark.met(*MET_NEVER_WORKED)
 @pytest.mark.slow
 def test_law_06_a_restart_that_never_worked_holds_nothing_and_is_tried_again(make_site: SiteFactory) -> None:
     """As `sudo` does that asks for a password; then a person corrects it."""

@@ -15,7 +15,7 @@ from tests.support.wheels import build_wheel
 BACKEND = """\
 import pathlib, subprocess, zipfile
 def build_wheel(directory, settings=None, metadata=None):
-    words = ["git", "describe", "--tags", "--abbrev=0"]
+    words = ["git", "describe", "--tags", "--abbrev=0", "--dirty"]
     version = NAME == "shop" and subprocess.run(words, capture_output=True, text=True).stdout.strip() or "1"
     info = f"{NAME}-{version}.dist-info"
     files = {
@@ -30,6 +30,8 @@ def build_wheel(directory, settings=None, metadata=None):
     return f"{NAME}-{version}-py3-none-any.whl"
 build_editable = build_wheel
 """
+LOCKS_THAT_ARE_NONE = ("uv #9671", "uv #11185", "datarobot-genai #246", "mcp-context-forge #5316", "anomalib #2964")
+FORGOTTEN_LOCKS = ("adit #395", "MetaMask/core #9229", "uv #11530", "tox-uv #177", "cookiecutter-django #6018")
 BUILD = '\n[build-system]\nrequires = []\nbuild-backend = "backend"\nbackend-path = ["."]\n'
 
 
@@ -41,6 +43,7 @@ def make_library(name: str) -> dict[str, str]:
     return {"pyproject.toml": project + BUILD, "backend.py": backend, "content.py": "VALUE, BROKEN = 1, False\n"}
 
 
+@pytest.mark.met("one wrong key in `[tool.uv]`")
 def test_law_37_40_a_table_of_uv_that_uv_would_ignore_is_refused(site: SampleSite) -> None:
     """uv warns, ignores the whole table, its index included, and ends with 0: packages came from elsewhere."""
     site.publish("alpha", "1.1.0")
@@ -48,7 +51,7 @@ def test_law_37_40_a_table_of_uv_that_uv_would_ignore_is_refused(site: SampleSit
     wrong = good.replace("no-index = true", 'no-index = true\nlink-mode = "hardlinks"')
     commit = site.push_from_elsewhere({"pyproject.toml": wrong})
     for arguments in ((), ("--dry-run",)):
-        says(refused(site, "update", *arguments), commit[:12], "`pyproject.toml`", "line 14", "`hardlinks`")
+        says(refused(site, "update", *arguments), commit[:12], "`pyproject.toml`", "line 14", "(`link-mode`)")
     says(site.releaser("check", check=3), commit[:12], "`hardlinks`")
     site.git("pull", "--quiet")
     says(site.releaser("check", check=3), "`hardlinks`", "line 14")
@@ -59,15 +62,25 @@ def test_law_37_40_a_table_of_uv_that_uv_would_ignore_is_refused(site: SampleSit
     says(refused(site, "update", env={"UV_NO_CONFIG": "1"}), "`UV_NO_CONFIG`")
 
 
+@pytest.mark.met("conflict markers in uv.lock", *LOCKS_THAT_ARE_NONE)
 @pytest.mark.slow
 def test_law_40_a_commit_whose_lock_is_none_is_named(site: SampleSite) -> None:
-    commit = site.push_from_elsewhere({"uv.lock": f"<<<<<<< HEAD\n{site.lock()}"})
-    says(refused(site, "update"), f"uv.lock of commit {commit[:12]} is not a lock of uv: line 1 is a conflict marker")
+    texts = {
+        f"<<<<<<< HEAD\n{site.lock()}": "line 1 is a conflict marker",
+        site.lock().replace("version = ", "version = 1\nversion = ", 1): "(at line 2, ",
+        "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12\n": "it is a pointer of git-lfs",
+        "": "it is empty",
+    }
+    for text, reason in texts.items():
+        commit = site.push_from_elsewhere({"uv.lock": text})
+        for command in ("update", "check"):
+            says(site.releaser(command, check=3), f"uv.lock of commit {commit[:12]} is not a lock of uv: ", reason)
     commit = site.push_from_elsewhere({}, remove="uv.lock")
     says(refused(site, "update"), f"uv.lock of commit {commit[:12]} does not exist")
     assert len(site.releases()) == 1, "nothing is built"
 
 
+@pytest.mark.met("pyproject.toml is raised, the lock forgotten", *FORGOTTEN_LOCKS)
 @pytest.mark.slow
 def test_law_37_40_a_lock_that_does_not_fit_is_refused_where_it_is_deployed(make_site: SiteFactory) -> None:
     site = make_site.live(settings={"upgrade": "none"})
@@ -109,6 +122,7 @@ def index(make_site: SiteFactory) -> Iterator[tuple[SampleSite, str, list[str]]]
         yield site, served.server, passwords
 
 
+@pytest.mark.met("an index refuses the credentials", "uv #8862", "uv #9775", "uv #13059", "uv #19817")
 @pytest.mark.slow
 def test_law_32_38_a_package_from_elsewhere_is_refused_until_it_is_accepted(
     index: tuple[SampleSite, str, list[str]],
@@ -157,6 +171,9 @@ def test_law_38_a_mirror_of_the_host_is_used_and_never_pushed(index: tuple[Sampl
     assert mirror not in site.git("show", "origin/main:uv.lock")
 
 
+@pytest.mark.met("a library beside the checkout changes", "uv #13685", "uv #15224")
+@pytest.mark.met("the version comes from tags of git")
+@pytest.mark.met("a tag alone, or on an empty commit")
 @pytest.mark.slow
 def test_law_38_a_library_beside_the_checkout_and_a_tag_are_news(site: SampleSite) -> None:
     for name, text in make_library("beside").items():
@@ -172,14 +189,31 @@ def test_law_38_a_library_beside_the_checkout_and_a_tag_are_news(site: SampleSit
     site.releaser("update", check=0)
     show = "import beside; from importlib.metadata import version; print(beside.VALUE, version('shop'))"
     assert site.python(show) == "2 1"
-    site.git("tag", "2.0")
-    site.releaser("update", check=0)
-    assert site.python(show) == "2 2.0"
+    clone = site.elsewhere()
+    for version, is_empty_commit in (("2.0", False), ("3.0", True)):
+        if is_empty_commit:
+            site.git("commit", "--quiet", "--allow-empty", "--message", "Release", cwd=clone)
+        site.git("tag", version, cwd=clone)
+        site.git("push", "--quiet", "origin", "main", version, cwd=clone)
+        site.publish("alpha", f"1.{version}")  # a lock that is not committed yet is no edit of the code
+        site.releaser("update", check=0)
+        assert site.python(show) == f"2 {version}"
+        silent(site.releaser("update"))
+        site.git("pull", "--quiet", cwd=clone)
     site.releaser("rollback", check=0)
     silent(site.releaser("update"))
-    assert site.python(show) == "2 1"
+    assert site.python(show) == "2 2.0"
+    site.edit("../beside/content.py", "VALUE, BROKEN = 3, False\n")
+    site.update_to("1.4")
+    assert site.python(show) == "3 2.0"
+    site.releaser("rollback", check=0)
+    silent(site.releaser("update"))
+    assert site.python(show) == "2 2.0", "neither the package nor the library comes back"
 
 
+@pytest.mark.met(
+    "a server without the default groups", "uv #16071", "uv #9368", "ansys/actions #1572", "uv-docker-example #36"
+)
 @pytest.mark.slow
 def test_law_41_default_groups_are_named_at_adoption_and_can_be_left_out(make_site: SiteFactory) -> None:
     site = make_site(toml='\n[tool.releaser]\ngroup = "prod"\n')
@@ -194,3 +228,14 @@ def test_law_41_default_groups_are_named_at_adoption_and_can_be_left_out(make_si
     site.update_to("1.1.0")
     assert "localtools" not in site.versions()
     assert "prodtools" in site.versions()
+
+    text = (site.path / "pyproject.toml").read_text("utf-8")
+    conflict = '[tool.uv]\nconflicts = [[{ group = "dev" }, { group = "prod" }]]'
+    site = make_site(outer="conflicting", toml='\n[tool.releaser]\ngroup = "prod"\n')
+    site.push_commit("Dev conflicts", {"pyproject.toml": text.replace("[tool.uv]", conflict)}, lock=True)
+    site.uv("sync", "--quiet", "--frozen", "--no-default-groups", "--group", "prod")
+    for command in ("check", "init"):
+        says(refused(site, command), "`dev` (enabled by default)", "`default_groups = false`")
+    site.write_dotenv(default_groups="off")
+    site.releaser("init", check=0)
+    site.update_to("1.1.0")

@@ -34,6 +34,14 @@ error: Failed to parse: /srv/uv.toml
            |        ^
          unclosed array, expected `]`
 """
+NO_URL = """\
+warning: Failed to parse `pyproject.toml` during settings discovery:
+  TOML parse error at line 14, column 1
+     |
+  14 | [[tool.uv.index]]
+     | ^^^^^^^^^^^^^^^^^
+  missing field `url`
+"""
 BOTH = """\
 warning: Found both a `uv.toml` file and a `[tool.uv]` section in an adjacent `pyproject.toml`. These are ignored:
 - link-mode
@@ -49,12 +57,22 @@ COMPLAINS = "uv complains about its configuration of it: "
             IGNORED,
             [
                 "Failed to parse `pyproject.toml` during settings discovery: TOML parse error at line 7, column 1 "
-                "unknown field `index-ulr`, expected one of `index`, `index-url`."
+                "(`index-ulr`) unknown field `index-ulr`, expected one of `index`, `index-url`."
             ],
         ),
         (
             UNREAD,
-            ["Failed to parse: /srv/uv.toml cause: TOML parse error at line 1, column 8 unclosed array, expected `]`."],
+            [
+                "Failed to parse: /srv/uv.toml cause: TOML parse error at line 1, column 8 (`bad`) unclosed array, "
+                "expected `]`."
+            ],
+        ),
+        (
+            NO_URL,
+            [
+                "Failed to parse `pyproject.toml` during settings discovery: TOML parse error at line 14, column 1 "
+                "(`[[tool.uv.index]]`) missing field `url`."
+            ],
         ),
         (BOTH, [f"{BOTH.splitlines()[0].removeprefix('warning: ')} link-mode index."]),
         (

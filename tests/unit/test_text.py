@@ -10,7 +10,7 @@ from urllib.parse import quote
 import pytest
 
 from releaser.system import text
-from releaser.system.text import escape, escape_lines, find_secrets, hide_secrets, redact
+from releaser.system.text import escape, escape_lines, find_error_line, find_secrets, hide_secrets, redact
 
 SECRET = "hunTer2xQ9kLmN4pRs7"
 #: What programs, servers and people print around a secret.
@@ -222,3 +222,20 @@ def test_law_28_what_could_control_a_terminal_or_forge_a_line_is_escaped() -> No
     assert escape("a\nb\x1b\x9b\u202e\udce9 é 日本 👍") == "a\\nb\\u001b\\u009b\\u202e\\udce9 é 日本 👍"
     assert escape_lines("a\r\nb\x1b") == "a\nb\\u001b"
     assert redact("caf\udce9") == "caf\\udce9"
+
+
+#: What programs print, and the line that says why they failed.
+FAILURES = {
+    "hint: try this\nerror: no such ref\n  cause: it was moved\n": "no such ref: it was moved",
+    "Traceback (most recent call last):\n  File x\nValueError: 7\n": "ValueError: 7",
+    "a.c: In function f:\na.c:2:7: error: no x before y\n    2 | x y;\n      |   ^\n": "a.c:2:7: error: no x before y",
+    "a.c:1:10: fatal error: Python.h: No such file\ncompilation terminated.\n": (
+        "a.c:1:10: fatal error: Python.h: No such file"
+    ),
+    "\n": "",
+}
+
+
+@pytest.mark.parametrize("output", FAILURES)
+def test_law_28_the_line_that_says_why_a_program_failed(output: str) -> None:
+    assert find_error_line(output) == FAILURES[output]
