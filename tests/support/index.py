@@ -17,7 +17,8 @@ _JSON = "application/vnd.pypi.simple.v1+json"
 class Index:
     """The wheels of a directory; `yanked` are reasons and `ages` days, by the beginning of a file's name.
 
-    A `refusal` is the status with which it answers everything, or those that are `refused`.
+    A `refusal` is the status with which it answers everything, or those that are `refused`. Of a `forged` file it has
+    another hash.
     """
 
     url: str
@@ -26,6 +27,7 @@ class Index:
     ages: dict[str, float] = field(default_factory=dict)
     refusal: int = 0
     refused: set[str] = field(default_factory=set)
+    forged: set[str] = field(default_factory=set)
 
     def describe(self, name: str) -> bytes:
         """Return what the index says about a package."""
@@ -37,10 +39,11 @@ class Index:
     def _describe_file(self, wheel: Path) -> dict[str, object]:
         days = next((days for stem, days in self.ages.items() if wheel.name.startswith(stem)), 100.0)
         uploaded = datetime.now(UTC) - timedelta(days=days)
+        content = b"another one" if wheel.name in self.forged else wheel.read_bytes()
         return {
             "filename": wheel.name,
             "url": f"../../files/{wheel.name}",
-            "hashes": {"sha256": hashlib.sha256(wheel.read_bytes()).hexdigest()},
+            "hashes": {"sha256": hashlib.sha256(content).hexdigest()},
             "upload-time": f"{uploaded:%Y-%m-%dT00:00:00Z}",
             "yanked": next((reason for stem, reason in self.yanked.items() if wheel.name.startswith(stem)), False),
         }
@@ -56,7 +59,8 @@ def serve_index(directory: Path) -> Iterator[Index]:
             file = directory / name
             is_there = kind == "simple" or file.is_file()
             data = index.describe(name) if kind == "simple" else file.read_bytes() if is_there else b""
-            is_refused = bool(index.refusal) and (not index.refused or name.strip("/") in index.refused)
+            names = {name.strip("/"), self.path.strip("/")}
+            is_refused = bool(index.refusal) and (not index.refused or not names.isdisjoint(index.refused))
             self.send_response(index.refusal if is_refused else 200 if is_there else 404)
             self.send_header("Content-Type", _JSON if kind == "simple" else "application/octet-stream")
             self.send_header("Content-Length", str(len(data)))
