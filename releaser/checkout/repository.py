@@ -59,7 +59,8 @@ _HELPER = '!f() { test "$1" = get && printf \'username=%s\\npassword=%s\\n\' "$_
 _BUNDLES = "bundle"  # what stands for the remote of a branch whose commits come by bundles
 #: Commands of git that change nothing.
 _QUESTIONS = {"cat-file", "diff", "for-each-ref", "log", "ls-files", "ls-tree", "merge-base", "rev-list", "rev-parse"}
-_QUESTIONS |= {"describe", "grep", "status"}
+_QUESTIONS |= {"describe", "grep", "hash-object", "status"}
+_AT_ONCE = 1000  # paths as arguments
 #: Commands of git that need no object, so that a partial clone fetches none.
 _LOCAL = {"config", "remote"}
 #: The beginnings of lines of `git status` about a changed file, and the number of spaces before its path.
@@ -217,11 +218,24 @@ class Repository:
         """Return True if git tracks the path."""
         return self.run("ls-files", "--error-unmatch", "--", path, check=False).status == 0
 
-    def tracked_locks_and_submodules(self) -> tuple[list[str], list[str]]:
-        """Return the path of each uv.lock that git tracks, and those of submodules, in one question."""
-        entries = self.run("ls-files", "--stage", "-z").stdout.split("\0")
+    def tracked_locks_and_submodules(self) -> tuple[list[str], list[str], list[str]]:
+        """Return the path of each uv.lock that git tracks, those of submodules, and of changes that git does not show.
+
+        A person has told git to skip these files, by `git update-index`. A sparse checkout lacks files; that is none.
+        """
+        entries = self.run("ls-files", "--stage", "-v", "-z").stdout.split("\0")
         locks = [entry.partition("\t")[2] for entry in entries if entry.endswith(("\tuv.lock", "/uv.lock"))]
-        return locks, _choose_submodules(entries)
+        skipped = [entry for entry in entries if entry[:1] == "S" or entry[:1].islower()]
+        return locks, _choose_submodules(entry[2:] for entry in entries), self._find_changed(skipped)
+
+    def _find_changed(self, entries: Iterable[str]) -> list[str]:
+        """Return the paths of the entries of `git ls-files --stage -v` whose files are others than in the index."""
+        hashes = {path: facts.split()[2] for facts, _, path in (entry.partition("\t") for entry in entries)}
+        paths = [path for path in hashes if os.path.isfile(self.top / path) and not os.path.islink(self.top / path)]
+        found = list[str]()
+        for start in range(0, len(paths), _AT_ONCE):
+            found += self.run("hash-object", "--", *paths[start : start + _AT_ONCE]).stdout.split()
+        return [path for path, digest in zip(paths, found, strict=True) if hashes[path] != digest]
 
     def is_ancestor(self, first: str, second: str) -> bool:
         """Return True if `second` has `first` in its history, or is `first`."""

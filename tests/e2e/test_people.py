@@ -175,6 +175,20 @@ def test_law_14_a_rollback_with_code_refuses_a_changed_file_by_name(site: Sample
     says(refused(site, "rollback"), "run_tests.py")
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("flag", ["--skip-worktree", "--assume-unchanged"])
+def test_law_03_14_a_change_that_git_was_told_to_skip_is_refused_by_name(site: SampleSite, flag: str) -> None:
+    site.git("update-index", flag, "shop.py")
+    site.releaser("check", check=0)
+    edit("shop.py")(site)
+    assert site.status() == "", "git does not show it"
+    says(refused(site, "update"), "`shop.py`", "update-index")
+    for each in ("--no-skip-worktree", "--no-assume-unchanged"):
+        site.git("update-index", each, "shop.py")
+    site.git("checkout", "--quiet", "shop.py")
+    site.releaser("check", check=0)
+
+
 def replaced_by_a_directory(site: SampleSite) -> None:
     venv = site.link.resolve()
     site.link.unlink()
