@@ -94,8 +94,9 @@ def find_other_sites(
         if project == site.paths.project or not is_moved or venv is None:
             continue
         message = f"The checkout has another site, with `{venv}`: its code would move without its tests."
-        url = f'"$(git -C {site.paths.top} remote get-url {upstream.remote if upstream else "origin"})"'
-        clone = f"`git clone {word(url)} {word(site.paths.top)}-{word(project.name)}`"
+        remote = word(upstream.remote if upstream else "origin")
+        url = f'"$(git -C {word(site.paths.top)} remote get-url {remote})"'
+        clone = f"`git clone {url} {word(f'{site.paths.top}-{project.name}')}`"
         advice = f"Give one of the two a checkout of its own: {clone}; then remove the venv here: `rm -r {word(venv)}`."
         advice += "" if moved is None else " Or leave the code as it is: `releaser rollback --keep-code`."
         problems.append(Problem("two-sites", message, advice))

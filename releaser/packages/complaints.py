@@ -8,6 +8,8 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
+from packaging.specifiers import SpecifierSet
+
 from releaser.errors import BuildError, Problem, refuse
 from releaser.packages.changes import compare_locks, describe_changes
 from releaser.packages.lock import parse_lock
@@ -81,6 +83,7 @@ def require_fitting_lock(site: Site, tree: Path, python: str, *, mark: str) -> N
     """
     path = tree / "uv.lock"
     before = path.read_bytes()
+    require_kept_bounds(before.decode())
     try:
         locked = site.run_uv("lock", "--python", python, cwd=tree, mark=mark, check=False)
         after = path.read_bytes()
@@ -103,6 +106,21 @@ def require_fitting_lock(site: Site, tree: Path, python: str, *, mark: str) -> N
         reason = f"`uv lock` would change {changes}" if changes else "its requirements differ"
     message = f"uv.lock does not fit pyproject.toml: {reason}."
     raise refuse("stale-lock", message, "Run `uv lock`, and commit it.")
+
+
+def require_kept_bounds(text: str) -> None:
+    """Raise PreflightError if a lock has a version that its constraints or overrides exclude, which uv takes as it is.
+
+    Two branches that merge without a conflict bring that.
+    """
+    lock, manifest = parse_lock(text), tomllib.loads(text).get("manifest", {})
+    for bound in [*manifest.get("constraints", ()), *manifest.get("overrides", ())]:
+        versions = lock.versions.get(bound["name"], ()) if bound.keys() == {"name", "specifier"} else ()
+        for version in sorted(versions):
+            if " " not in version and not SpecifierSet(bound["specifier"]).contains(version, prereleases=True):
+                message = f"uv.lock has {bound['name']} {version}, but `[tool.uv]` of pyproject.toml wants"
+                message += f" {bound['name']}{bound['specifier']}."
+                raise refuse("stale-lock", message, f"Run `uv lock -P {bound['name']}`, and commit it.")
 
 
 def _find_facts(value: Any) -> Any:

@@ -14,7 +14,13 @@ from packaging.utils import InvalidSdistFilename, InvalidWheelFilename, parse_sd
 
 from releaser.errors import BuildError, ToolError, refuse
 from releaser.packages.changes import compare_versions
-from releaser.packages.complaints import explain_refusal, find_missing, is_conflict, require_fitting_lock
+from releaser.packages.complaints import (
+    explain_refusal,
+    find_missing,
+    is_conflict,
+    require_fitting_lock,
+    require_kept_bounds,
+)
 from releaser.packages.holds import VersionHold
 from releaser.packages.lock import Lock, parse_lock, read_lock
 from releaser.packages.lost import pack_wheel, put_back
@@ -262,6 +268,8 @@ def resolve(site: Site, tree: Path, live: LiveVenv, rules: Rules, *, mark: str) 
     is_deployed = rules.choose(before.committed.names) == frozenset()
     if is_deployed:
         require_fitting_lock(site, tree, python, mark=mark)
+    else:
+        require_kept_bounds(committed)
     if is_deployed and rules.level == "none" and not rules.holders and not rules.stays:
         changes, skipped = _compare(task), tuple[Skipped, ...]()
     else:

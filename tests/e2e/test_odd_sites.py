@@ -75,11 +75,25 @@ def test_law_03_the_code_of_another_site_in_the_checkout_does_not_move(make_site
     site.run("python3", "-m", "venv", "--without-pip", blog / ".venv")
     for command, code in (("update", 3), ("check", 3), ("rollback", 3)):
         says(refused(site, command, code=code), blog, "git clone", f"rm -r {blog}/.venv")
-    says(site.releaser("init", project=blog, check=3), site.path / ".venv", "git clone")
+    finished = site.releaser("init", project=blog, check=3)
+    says(finished, site.path / ".venv", "git clone")
+    site.run("sh", "-c", finished.stderr.partition("own: `")[2].partition("`")[0])
+    assert (site.path.with_name(f"{site.path.name}-{site.path.name}") / "blog" / "app.py").is_file()
     says(refused(site, "rollback"), "--keep-code")
     site.releaser("rollback", "--keep-code", check=0)
     site.run("rm", "-r", blog / ".venv")
     site.releaser("update", check=0)
+
+
+def test_law_28_a_member_of_a_workspace_names_its_root(make_site: SiteFactory) -> None:
+    """Its lock and its venv are those of the root, which is no other site."""
+    site = make_site()
+    site.replace("pyproject.toml", "[tool.uv]", '[tool.uv.workspace]\nmembers = ["apps/*"]\n\n[tool.uv]')
+    site.edit("apps/web/pyproject.toml", '[project]\nname = "shop-web"\nversion = "0"\nrequires-python = ">=3.11"\n')
+    for command in ("check", "init"):
+        finished = site.releaser(command, project=site.path / "apps" / "web", check=3)
+        says(finished, f"workspace `{site.path}`", 'members = ["shop-web"]')
+        assert "rm -r" not in finished.stderr
 
 
 def test_law_09_a_state_directory_in_the_repository_is_named(make_site: SiteFactory) -> None:
