@@ -55,6 +55,7 @@ def find_problems(site: Site, repository: Repository, state: CheckoutState, live
         return [_explain_other_branch(repository, branch, state.ref.removeprefix("refs/heads/"))]
     return [
         *repository.find_lock(),
+        *repository.find_unwritable(),
         *_find_upstream_problems(site, repository),
         *find_dirty_files(site, state, live),
         *find_export_problems(site, repository, state.changed),

@@ -19,7 +19,7 @@ from releaser.site.owners import find_git_directories
 from releaser.site.site import Site, choose_path
 from releaser.system import process
 from releaser.system.files import replace_file, walk
-from releaser.system.text import clip, hide_secrets, word
+from releaser.system.text import clip, hide_secrets, join_few, word
 
 QUICK, NETWORK = 120.0, 1800.0  # seconds
 _SOON = 5.0  # seconds, after which it is asked what keeps git
@@ -350,6 +350,16 @@ class Repository:
         message = f"`{lock}` exists: a git works in the checkout, or was killed."
         advice = f"If no git works there, run `rm {word(lock)}`; then run releaser again."
         return [Problem("git-lock", message, advice)] if is_locked else []
+
+    def find_unwritable(self) -> list[Problem]:
+        """Return a problem if git may not write in its own directory, where a git of another user has worked."""
+        own, common = self.directories
+        places = [own, own / "FETCH_HEAD", own / "logs" / "HEAD", common, common / "refs" / "heads", common / "objects"]
+        places += [*(common / "refs" / "remotes").glob("*/"), *(common / "objects").glob("*/")]
+        closed = [f"`{place}`" for place in places if place.exists() and not os.access(place, os.W_OK)]
+        message = f"git may not write to {join_few(closed)}: a git of another user has worked here."
+        advice = f'Run `sudo chown -R "$(id -un)" {word(common)}`, and each git as this user.'
+        return [Problem("git-owner", message, advice)] if closed else []
 
     def fetch(self, upstream: Upstream, *options: str) -> None:
         """Fetch a branch, with the tags of what is fetched. Raises ToolError, also if the remote has it no more."""

@@ -268,6 +268,17 @@ def test_law_31_another_user_makes_nothing(user_site: SampleSite) -> None:
 
 
 @pytest.mark.slow
+def test_law_28_37_what_a_git_of_root_has_left_is_named_before_it_is_met(user_site: SampleSite) -> None:
+    """Objects go into one of 256 directories by their hash: without a look at all, some night fails."""
+    require(user_site.user, "root may write everywhere")
+    place = next((user_site.path / ".git" / "objects").glob("[0-9a-f][0-9a-f]"))
+    shutil.chown(place, "root")
+    for command in ("check", "update", "update --dry-run"):
+        says(user_site.releaser(*command.split(), check=3), place, "sudo chown -R")
+    assert "sudo chown -R" in " ".join(user_site.releaser("status", check=10).stdout.split())
+
+
+@pytest.mark.slow
 def test_law_14_what_is_staged_during_a_change_stays_when_it_goes_back(make_site: SiteFactory) -> None:
     site = make_site.live(due="1.1.0", files={"notes.txt": "one\n"})
     site.write_dotenv({"RELEASER_RESTART": "sh -c 'echo two >> notes.txt; git add notes.txt; exit 4'"})
