@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import shlex
+from collections.abc import Iterable
 from pathlib import Path
 
 from releaser.candidate.namespace import run_in_shadow
@@ -15,6 +17,7 @@ from releaser.system.text import find_error_line
 
 _TIMEOUT = 600.0  # seconds
 _NO_DATABASE = "settings.DATABASES is improperly configured"
+_PLANNED = re.compile(r"\[.\]\s+(\S+)(?: \.\.\. \((.*)\))?")
 _UNAPPLIED, _APPLIED = "[ ]", "[X]"
 
 
@@ -28,18 +31,20 @@ def django_command(django: Django, name: str) -> str:
     return shlex.join(["python", str(django.manage or "manage.py"), *django.call(name)[1:]])
 
 
-def list_migrations(site: Site, shadow: Shadow, venv: Path, *, mark: str) -> tuple[list[str], list[str]]:
-    """Return the migrations of a candidate, as `app.name`: those that its database lacks, and those that it has.
+def list_migrations(site: Site, shadow: Shadow, venv: Path, *, mark: str) -> tuple[list[str], list[str], list[str]]:
+    """Return the migrations of a candidate, as `app.name`: those that its database lacks, those that it has, and forks.
+
+    A fork is one of several last migrations of an application: Django applies none then.
 
     By `manage.py showmigrations --plan`, in the shadow: a database in a file is a copy there. Raises BuildError if
     Django does not answer.
     """
     django = find_django(site, shadow.project)
-    words: list[str | Path] = [venv / "bin" / "python", *django.call("showmigrations", "--plan")]
+    words: list[str | Path] = [venv / "bin" / "python", *django.call("showmigrations", "--plan", "--verbosity=2")]
     env = site.tool_environment(venv, mark) | shadow.map_values(site.service) | django.variables
     finished = run_in_shadow(site, shadow, words, env=env, timeout=_TIMEOUT, check=False, directory=django.directory)
     if finished.status != 0 and _NO_DATABASE in finished.output:
-        return [], []
+        return [], [], []
     if finished.status != 0:
         reason = find_error_line(finished.output)
         reason += advise_on_variables(finished.output)
@@ -48,7 +53,17 @@ def list_migrations(site: Site, shadow: Shadow, venv: Path, *, mark: str) -> tup
         raise BuildError(message, shadow.advise_on_read_only(finished.output) or advice, output=finished.output)
     lines = [line.strip() for line in finished.stdout.splitlines()]
     unapplied, applied = (
-        [line.removeprefix(box).split("(")[0].strip() for line in lines if line.startswith(box)]
-        for box in (_UNAPPLIED, _APPLIED)
+        [line.removeprefix(box).split()[0] for line in lines if line.startswith(box)] for box in (_UNAPPLIED, _APPLIED)
     )
-    return unapplied, applied
+    return unapplied, applied, _find_forks(lines)
+
+
+def _find_forks(lines: Iterable[str]) -> list[str]:
+    """Return the last migrations of each application that has several; none from a plan without dependencies."""
+    last = dict[str, list[str]]()
+    found = [match.groups() for line in lines if (match := _PLANNED.match(line))]
+    needed = {(name.split(".")[0], need) for name, needs in found for need in (needs or "").split(", ")}
+    for name, _ in found:
+        if (name.split(".")[0], name) not in needed:
+            last.setdefault(name.split(".")[0], []).append(name)
+    return [name for names in last.values() if len(names) > 1 and len(needed) > 1 for name in names]
