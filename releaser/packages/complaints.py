@@ -55,9 +55,13 @@ def list_complaints(output: str, place: str = "") -> list[str]:
 
 
 def explain_refusal(output: str) -> tuple[str, str] | None:
-    """Return a sentence about an index that refuses user and password, and the advice; None if none does."""
+    """Return a sentence about an index that refuses user and password, or is not trusted, and the advice; else None."""
     advice = "Correct user and password of the index: `UV_INDEX_NAME_USERNAME` and `UV_INDEX_NAME_PASSWORD`, with its"
     advice += " name in capitals, in `../.env`. The next run tries again."
+    if "invalid peer certificate: UnknownIssuer" in output:
+        own = "Name the file of its authority in `SSL_CERT_FILE`, also in the crontab, or set `system-certs = true` in"
+        place = _URL.search(output)
+        return f"uv does not trust the certificate of {place[0] if place else 'an index'}.", f"{own} `[tool.uv]`."
     for line in output.splitlines():
         status, url = _REFUSED.search(line), _URL.search(line)
         if status and url:

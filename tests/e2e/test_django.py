@@ -141,7 +141,9 @@ def test_law_28_unapplied_migrations_are_named_and_wait_for_a_person(make_site: 
 @pytest.mark.slow
 def test_law_04_23_migrations_that_conflict_are_found_before_the_flip(make_site: SiteFactory) -> None:
     """Two branches have brought one each: `migrate` applies none, and tests that use no database see nothing."""
-    site = make_site.live(**SITE, dotenv={"RELEASER_MIGRATIONS": "run"})
+    manage = MANAGE.replace("globals()[", "def migrate():\n    pass\n\nglobals()[")
+    dotenv = {"RELEASER_MIGRATIONS": "run", "RELEASER_CULPRITS": "16"}
+    site = make_site.live(**SITE | {"files": FILES | {"manage.py": manage}}, dotenv=dotenv)
     (site.outer / "applied").write_text(MIGRATIONS[0], encoding="utf-8")
     publish_django(site, {}, [MIGRATIONS[0], *(f"tea.0002_{fork} ... ({MIGRATIONS[0]})" for fork in "ab")])
     site.publish("alpha", "1.1.0")

@@ -10,7 +10,7 @@ from urllib.parse import quote
 import pytest
 
 from releaser.system import text
-from releaser.system.text import escape, escape_lines, find_secrets, hide_secrets, redact
+from releaser.system.text import escape, escape_lines, find_error_line, find_secrets, hide_secrets, redact
 
 SECRET = "hunTer2xQ9kLmN4pRs7"
 #: What programs, servers and people print around a secret.
@@ -222,3 +222,16 @@ def test_law_28_what_could_control_a_terminal_or_forge_a_line_is_escaped() -> No
     assert escape("a\nb\x1b\x9b\u202e\udce9 é 日本 👍") == "a\\nb\\u001b\\u009b\\u202e\\udce9 é 日本 👍"
     assert escape_lines("a\r\nb\x1b") == "a\nb\\u001b"
     assert redact("caf\udce9") == "caf\\udce9"
+
+
+@pytest.mark.parametrize(
+    ("output", "reason"),
+    [("git-lfs filter-process: 1: git-lfs: not found\nfatal: the remote end hung up unexpectedly",
+      "git-lfs filter-process: 1: git-lfs: not found"),
+     ("git@a: Permission denied (publickey).\nfatal: Could not read from remote repository.\n\nPlease make sure",
+      "git@a: Permission denied (publickey)"),
+     ("fatal: the remote end hung up unexpectedly", "the remote end hung up unexpectedly"),
+     ("warning: x\nerror: Failed to fetch\n  cause: no route", "Failed to fetch: no route"), ("one\ntwo", "two")],
+)  # fmt: skip
+def test_law_28_the_line_that_says_why_is_found(output: str, reason: str) -> None:
+    assert find_error_line(output) == reason
