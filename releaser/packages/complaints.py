@@ -113,18 +113,23 @@ def require_fitting_lock(site: Site, tree: Path, python: str, *, mark: str) -> N
 
 
 def require_kept_bounds(text: str) -> None:
-    """Raise PreflightError if a lock has a version that its constraints or overrides exclude, which uv takes as it is.
+    """Raise PreflightError if a lock has a version that its own requirements exclude, which uv takes as it is.
 
     Two branches that merge without a conflict bring that.
     """
-    lock, manifest = parse_lock(text), tomllib.loads(text).get("manifest", {})
-    for bound in [*manifest.get("constraints", ()), *manifest.get("overrides", ())]:
-        versions = lock.versions.get(bound["name"], ()) if bound.keys() == {"name", "specifier"} else ()
-        for version in sorted(versions):
-            if " " not in version and not SpecifierSet(bound["specifier"]).contains(version, prereleases=True):
-                message = f"uv.lock has {bound['name']} {version}, but `[tool.uv]` of pyproject.toml wants"
-                message += f" {bound['name']}{bound['specifier']}."
-                raise refuse("stale-lock", message, f"Run `uv lock -P {bound['name']}`, and commit it.")
+    lock, content = parse_lock(text), tomllib.loads(text)
+    manifest = content.get("manifest", {})
+    bounds = [*manifest.get("constraints", ()), *manifest.get("overrides", ())]
+    overridden = {bound["name"] for bound in manifest.get("overrides", ())}
+    for package in content.get("package", ()):
+        wanted = package.get("metadata", {}).get("requires-dist", ())  # of the project, and of what lies beside it
+        bounds += [bound for bound in wanted if bound["name"] not in overridden]
+    for bound in bounds:
+        versions = lock.versions.get(bound["name"], ()) if {*bound} - {"extras"} == {"name", "specifier"} else ()
+        version = next(iter(versions)) if len(versions) == 1 else ""  # several are for several environments
+        if version and " " not in version and not SpecifierSet(bound["specifier"]).contains(version, prereleases=True):
+            message = f"uv.lock has {bound['name']} {version}, but pyproject.toml wants {bound['specifier']}."
+            raise refuse("stale-lock", message, f"Run `uv lock -P {bound['name']}`, and commit it.")
 
 
 def _find_facts(value: Any) -> Any:
