@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from datetime import datetime
 from pathlib import Path
@@ -31,15 +32,17 @@ from releaser.errors import BuildError
 from releaser.packages.changes import compare_releases
 from releaser.packages.lock import Lock, read_lock
 from releaser.packages.resolve import Plan
-from releaser.releases.lease import install_startup_module
+from releaser.releases.lease import install_startup_module, list_owners
 from releaser.releases.release import BUILT, Key, Manifest, NoVerdict, Release, State, list_products
 from releaser.releases.sealed import Sealed, find_differences
 from releaser.releases.store import SiteRun, begin_release, seal_release, write_state
+from releaser.releases.venv import find_python
 from releaser.site.django import advise_on_variables, find_django
+from releaser.site.owners import find_closed
 from releaser.site.site import Site
 from releaser.system.files import read_regular_file, replace_file
 from releaser.system.run import Run, now
-from releaser.system.text import count, escape_lines, join_few
+from releaser.system.text import count, escape_lines, join_few, word
 
 _LOGGED = 256 * 1024  # characters of the output of tests that are kept
 _WRITE_ELSEWHERE = "A release stays as it was built: let the tests write elsewhere, such as below `$TMPDIR`."
@@ -96,6 +99,7 @@ def try_candidate(
     Raises BuildError, ToolError and OSError.
     """
     site = attempt.site
+    _require_startable(site, attempt.plan, live)
     directory, began = directory or begin_release(site.paths), now()
     with make_shadow(site, repository, site.paths.shadow(run.id), attempt.target.commit, mark=run.id) as shadow:
         (shadow.project / "uv.lock").write_text(attempt.plan.lock.text, encoding="utf-8")
@@ -109,6 +113,23 @@ def try_candidate(
             replace_shadow_paths(shadow, place.venv)
             trial = msgspec.structs.replace(trial, sealed=close_venv(place, attempt.plan))
     return trial
+
+
+def _require_startable(site: Site, plan: Plan, live: Release | None) -> None:
+    """Raise BuildError if a user whose processes run the live release may start its Python, but not the new one.
+
+    Such as one that uv keeps in the home of its owner: the service would end with its restart.
+    """
+    if live is None or Path(plan.python).is_relative_to(live.venv):
+        return
+    earlier = Path(os.path.realpath(find_python(live.venv)))
+    for user in sorted(list_owners(live.directory, site.paths.link) - {0, os.geteuid()}):
+        place = find_closed(user, Path(plan.python))
+        if place and not find_closed(user, earlier):
+            message = f"The Python {plan.python_version} of the new release, `{plan.python}`, cannot be started by user"
+            message += f" {user}, whose processes run the site: `{place}` is closed to it."
+            advice = f"Run `chmod o+x {word(place)}`, or set `python` to one that everybody may start."
+            raise BuildError(message, advice)
 
 
 def _build(
@@ -171,9 +192,12 @@ def _test(run: Run, repository: Repository, place: Place, trial: Trial, live: Re
             result = _import_applications(run, repository, place, trial.attempt, live, result)
         asks = result.passed and site.settings.live.migrations != "ignore"
         asks = asks and is_django(site, shadow.project, plan.lock)
-        unapplied, applied = list_migrations(site, shadow, place.venv, mark=run.id) if asks else ([], [])
+        unapplied, applied, forks = list_migrations(site, shadow, place.venv, mark=run.id) if asks else ([], [], [])
         advice = "" if result.passed else _advise_on_writes(place, result.output)
-        if unapplied:
+        if unapplied and forks:
+            reason = f"the migrations {join_few(forks)} conflict: `python manage.py makemigrations --merge` joins them"
+            result, unapplied = msgspec.structs.replace(result, passed=False, reason=reason), []
+        elif unapplied:
             command = django_command(find_django(site, shadow.project), "migrate")
             advice = f"Run `releaser run --release {trial.directory.name} -- {command}`, then `releaser update`."
             advice += " Or `releaser setup --set migrations=run`: after the flip."

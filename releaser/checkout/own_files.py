@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import shlex
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from releaser.checkout.repository import CheckoutState, Repository, open_repository
@@ -23,6 +24,17 @@ def find_dirty_files(site: Site, state: CheckoutState, live: Release | None) -> 
     message = f"Tracked files of the checkout are changed: {join_few(dirty)}."
     advice = f"Commit or stash them: `git -C {word(site.paths.top)} status`."
     return [Problem("changed-files", message, advice)] if dirty else []
+
+
+def find_hidden_changes(site: Site, paths: Sequence[str], live: Release | None) -> list[Problem]:
+    """Return a problem that names the changed files which git was told to skip: a release is tested without them."""
+    paths = [path for path in paths if path != site.paths.lockfile_in_tree or not has_lock_of(site, live)]
+    names = join_few([f"`{path}`" for path in paths])
+    message = f"Tracked files of the checkout are changed, and git was told not to show it: {names}."
+    git = f"git -C {word(site.paths.top)} update-index"
+    shown = " && ".join(f"{git} --no-{flag} {shlex.join(paths)}" for flag in ("skip-worktree", "assume-unchanged"))
+    advice = f"Move what this host needs into files that git ignores, such as `.env`; then run `{shown}`."
+    return [Problem("changed-files", message, advice)] if paths else []
 
 
 def has_lock_of(site: Site, release: Release | None) -> bool:

@@ -55,6 +55,7 @@ def find_problems(site: Site, repository: Repository, state: CheckoutState, live
         return [_explain_other_branch(repository, branch, state.branch)]
     return [
         *repository.find_lock(),
+        *repository.find_unwritable(),
         *_find_upstream_problems(site, repository),
         *find_dirty_files(site, state, live),
         *find_export_problems(site, repository, state.changed),
@@ -93,7 +94,7 @@ def find_other_sites(
         message = f"The checkout has another site, with `{venv}`: its code would move without its tests."
         remote = word(upstream.remote if upstream else "origin")
         url = f'"$(git -C {word(site.paths.top)} remote get-url {remote})"'
-        clone = f"`git clone {url} {word(site.paths.top)}-{word(project.name)}`"
+        clone = f"`git clone {url} {word(f'{site.paths.top}-{project.name}')}`"
         advice = f"Give one of the two a checkout of its own: {clone}; then remove the venv here: `rm -r {word(venv)}`."
         advice += "" if moved is None else " Or leave the code as it is: `releaser rollback --keep-code`."
         problems.append(Problem("two-sites", message, advice))

@@ -19,7 +19,7 @@ from releaser.site.owners import find_git_directories
 from releaser.site.site import Site, choose_path
 from releaser.system import proc, process
 from releaser.system.files import replace_file, walk
-from releaser.system.text import clip, hide_secrets, word
+from releaser.system.text import clip, hide_secrets, join_few, word
 
 QUICK, NETWORK = 120.0, 1800.0  # seconds
 _SOON = 5.0  # seconds, after which it is asked what keeps git
@@ -59,7 +59,8 @@ _HELPER = '!f() { test "$1" = get && printf \'username=%s\\npassword=%s\\n\' "$_
 _BUNDLES = "bundle"  # what stands for the remote of a branch whose commits come by bundles
 #: Commands of git that change nothing.
 _QUESTIONS = {"cat-file", "diff", "for-each-ref", "log", "ls-files", "ls-tree", "merge-base", "rev-list", "rev-parse"}
-_QUESTIONS |= {"describe", "grep", "status"}
+_QUESTIONS |= {"describe", "grep", "hash-object", "status"}
+_AT_ONCE = 1000  # paths as arguments
 #: Commands of git that need no object, so that a partial clone fetches none.
 _LOCAL = {"config", "remote"}
 #: The beginnings of lines of `git status` about a changed file, and the number of spaces before its path.
@@ -211,6 +212,20 @@ class Repository:
         """Return True if git tracks the path."""
         return self.run("ls-files", "--error-unmatch", "--", path, check=False).status == 0
 
+    def find_hidden_changes(self) -> list[str]:
+        """Return the paths of changed files that a person has told git to skip, by `git update-index`.
+
+        A sparse checkout lacks files; that is none.
+        """
+        entries = self.run("ls-files", "--stage", "-v", "-z").stdout.split("\0")
+        skipped = (entry.partition("\t") for entry in entries if entry[:1] == "S" or entry[:1].islower())
+        hashes = {path: facts.split()[2] for facts, _, path in skipped}
+        paths = [path for path in hashes if os.path.isfile(self.top / path) and not os.path.islink(self.top / path)]
+        found = list[str]()
+        for start in range(0, len(paths), _AT_ONCE):
+            found += self.run("hash-object", "--", *paths[start : start + _AT_ONCE]).stdout.split()
+        return [path for path, digest in zip(paths, found, strict=True) if hashes[path] != digest]
+
     def is_ancestor(self, first: str, second: str) -> bool:
         """Return True if `second` has `first` in its history, or is `first`."""
         return first == second or self.run("merge-base", "--is-ancestor", first, second, check=False).status == 0
@@ -317,6 +332,16 @@ class Repository:
         message = f"`{lock}` exists: a git works in the checkout, or was killed."
         advice = f"If no git works there, run `rm {word(lock)}`; then run releaser again."
         return [Problem("git-lock", message, advice)] if is_locked else []
+
+    def find_unwritable(self) -> list[Problem]:
+        """Return a problem if git may not write in its own directory, where a git of another user has worked."""
+        own, common = self.directories
+        places = [own, own / "FETCH_HEAD", own / "logs" / "HEAD", common, common / "refs" / "heads", common / "objects"]
+        places += [*(common / "refs" / "remotes").glob("*/"), *(common / "objects").glob("*/")]
+        closed = [f"`{place}`" for place in places if place.exists() and not os.access(place, os.W_OK)]
+        message = f"git may not write to {join_few(closed)}: a git of another user has worked here."
+        advice = f'Run `sudo chown -R "$(id -un)" {word(common)}`, and each git as this user.'
+        return [Problem("git-owner", message, advice)] if closed else []
 
     def fetch(self, upstream: Upstream, *options: str) -> None:
         """Fetch a branch, with the tags of what is fetched. Raises ToolError, also if the remote has it no more."""

@@ -152,7 +152,15 @@ def fetch_upstream(site: Site, run: Run, repository: Repository, *options: str) 
         except ToolError as error:
             message = f"The remote `{upstream.remote}` could not be fetched: {error.message}"
             branch = upstream.branch.removeprefix("refs/heads/")
-            advice = f"Run `git -C {word(site.paths.top)} fetch {word(upstream.remote)} {word(branch)}` to see why."
+            git = f"git -C {word(site.paths.top)}"
+            advice = f"Run `{git} fetch {word(upstream.remote)} {word(branch)}` to see why."
+            if "couldn't find remote ref" in error.output:
+                message = f"The remote `{upstream.remote}` has no branch `{branch}` any more."
+                steps = f"{git} fetch {word(upstream.remote)} && {git} branch -m {word(branch)} NEW"
+                advice = (
+                    f"If it is called `NEW` now, run `{steps} && {git} branch -u {word(upstream.remote)}/NEW`, and "
+                )
+                advice += "set `branch` to `NEW`."
             raise BuildError(message, advice, output=error.output) from error
 
 

@@ -8,6 +8,8 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
+from packaging.specifiers import SpecifierSet
+
 from releaser.errors import BuildError, Problem, refuse
 from releaser.packages.changes import compare_locks, describe_changes
 from releaser.packages.lock import parse_lock
@@ -62,9 +64,13 @@ def _read_detail(line: str) -> str:
 
 
 def explain_refusal(output: str) -> tuple[str, str] | None:
-    """Return a sentence about an index that refuses user and password, and the advice; None if none does."""
+    """Return a sentence about an index that refuses user and password, or is not trusted, and the advice; else None."""
     advice = "Correct user and password of the index: `UV_INDEX_NAME_USERNAME` and `UV_INDEX_NAME_PASSWORD`, with its"
     advice += " name in capitals, in `../.env`. The next run tries again."
+    if "invalid peer certificate: UnknownIssuer" in output:
+        own = "Name the file of its authority in `SSL_CERT_FILE`, also in the crontab, or set `system-certs = true` in"
+        place = _URL.search(output)
+        return f"uv does not trust the certificate of {place[0] if place else 'an index'}.", f"{own} `[tool.uv]`."
     for line in output.splitlines():
         status, url = _REFUSED.search(line), _URL.search(line)
         if status and url:
@@ -85,6 +91,7 @@ def require_fitting_lock(site: Site, tree: Path, python: str, *, mark: str) -> N
     """
     path = tree / "uv.lock"
     before = path.read_bytes()
+    require_kept_bounds(before.decode())
     try:
         locked = site.run_uv("lock", "--python", python, cwd=tree, mark=mark, check=False)
         after = path.read_bytes()
@@ -104,6 +111,26 @@ def require_fitting_lock(site: Site, tree: Path, python: str, *, mark: str) -> N
         reason = f"`uv lock` would change {changes}" if changes else "its requirements differ"
     message = f"uv.lock does not fit pyproject.toml: {reason}."
     raise refuse("stale-lock", message, "Run `uv lock`, and commit it.")
+
+
+def require_kept_bounds(text: str) -> None:
+    """Raise PreflightError if a lock has a version that its own requirements exclude, which uv takes as it is.
+
+    Two branches that merge without a conflict bring that.
+    """
+    lock, content = parse_lock(text), tomllib.loads(text)
+    manifest = content.get("manifest", {})
+    bounds = [*manifest.get("constraints", ()), *manifest.get("overrides", ())]
+    overridden = {bound["name"] for bound in manifest.get("overrides", ())}
+    for package in content.get("package", ()):
+        wanted = package.get("metadata", {}).get("requires-dist", ())  # of the project, and of what lies beside it
+        bounds += [bound for bound in wanted if bound["name"] not in overridden]
+    for bound in bounds:
+        versions = lock.versions.get(bound["name"], ()) if {*bound} - {"extras"} == {"name", "specifier"} else ()
+        version = next(iter(versions)) if len(versions) == 1 else ""  # several are for several environments
+        if version and " " not in version and not SpecifierSet(bound["specifier"]).contains(version, prereleases=True):
+            message = f"uv.lock has {bound['name']} {version}, but pyproject.toml wants {bound['specifier']}."
+            raise refuse("stale-lock", message, f"Run `uv lock -P {bound['name']}`, and commit it.")
 
 
 def _find_facts(value: Any) -> Any:

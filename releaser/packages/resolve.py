@@ -10,10 +10,17 @@ from pathlib import Path
 
 import msgspec
 from packaging.requirements import InvalidRequirement, Requirement
+from packaging.utils import InvalidSdistFilename, InvalidWheelFilename, parse_sdist_filename, parse_wheel_filename
 
 from releaser.errors import BuildError, ToolError, refuse
 from releaser.packages.changes import compare_locks, compare_versions, find_newest
-from releaser.packages.complaints import NOT_FOUND, explain_refusal, is_conflict, require_fitting_lock
+from releaser.packages.complaints import (
+    NOT_FOUND,
+    explain_refusal,
+    is_conflict,
+    require_fitting_lock,
+    require_kept_bounds,
+)
 from releaser.packages.holds import VersionHold
 from releaser.packages.lock import Lock, parse_lock, read_lock
 from releaser.packages.lost import pack_wheel, put_back
@@ -43,14 +50,19 @@ from releaser.system.text import join_few, normalize_name, word
 
 _RETRY = "The next run tries again."
 DOES_NOT_BUILD = "does not build here"
+NOT_GIVEN = "has a file that its index does not give"
 _QUESTIONS = 30  # to uv, for one update
-_MANY = 3  # packages that one index lacks at once: then it has moved, and lost nothing
+_MANY = 3  # packages that one index lacks or refuses at once: then it has moved, and lost nothing
 _NO_FILE = re.compile(r"Distribution `([\w.-]+)==([^`\s]+)[^`]*` can't be installed")
-_NO_BUILD = re.compile(r"Failed to (?:download and )?build `([\w.-]+)==([^`\s]+)`")
+_NO_BUILD = re.compile(r"Failed to (?:(?:download and )?build|download|install:)[^`(\n]*[`(]([\w.-]+)==([^`)\s]+)[`)]")
 _NO_COMMIT = re.compile(r"Failed to (?:download and )?build `([\w.-]+) @ git\+")
 _YANKED = re.compile(r"`([\w.-]+)==([^`\s]+)` is yanked")
 #: A build failed for a reason that the next try has, too; a download may succeed then.
-_LASTING = re.compile(r"build backend returned an error|No solution found when resolving: |Failed to extract archive")
+_LASTING = re.compile(
+    r"build backend returned an error|No solution found when resolving: |Failed to extract archive|Hash mismatch for|"
+    r"The wheel is invalid|which indicates a malformed wheel|/RECORD`: No such file"
+)
+_NOT_GIVEN = re.compile(r"HTTP status client error \((40[34]) .*?\) for url \([^)\s]*?/([^/)\s?#]+\.(?:whl|tar\.gz))\b")
 
 
 class Plan(msgspec.Struct, frozen=True):
@@ -228,6 +240,8 @@ def resolve(site: Site, tree: Path, live: LiveVenv, rules: Rules, *, mark: str) 
     is_deployed = rules.choose(before.committed.names) == frozenset()
     if is_deployed:
         require_fitting_lock(site, tree, python, mark=mark)
+    else:
+        require_kept_bounds(before.committed.text)
     if is_deployed and rules.level == "none" and not rules.holders and not rules.stays:
         changes, skipped = _compare(task), tuple[Skipped, ...]()
     else:
@@ -267,6 +281,8 @@ def _upgrade(task: _Task, rules: Rules) -> tuple[Rules, tuple[PackageChange, ...
                 rules = msgspec.structs.replace(rules, lowered={**rules.lowered, **required}, floors={})
             elif unfit and any(version not in rules.unfit.get(name, {}) for name, version, _ in unfit):
                 rules = rules.without(unfit)
+                if sum(NOT_GIVEN in " ".join(reasons.values()) for reasons in rules.unfit.values()) >= _MANY:
+                    raise  # the index is at fault, and no version
             elif rules.unfit:
                 raise _explain_unfit(rules, error) from error
             else:
@@ -488,13 +504,23 @@ def find_unfit(output: str) -> list[tuple[str, str, str]]:
     only = re.search(r"only has wheels \w+ the following [\w ]+: (.+?)(?:;|$)", output, re.MULTILINE)
     reason = f"has no file for this host{f', only for {only[1]}' if only else ''}"
     unfit = [(name, version, reason) for name, version in _NO_FILE.findall(output)]
+    unfit += [(*_parse_file_name(file), f"{NOT_GIVEN} ({status})") for status, file in {*_NOT_GIVEN.findall(output)}]
     unbuilt = dict.fromkeys(_NO_BUILD.findall(output)) if _LASTING.search(output) else {}
     return unfit + [(name, version, DOES_NOT_BUILD) for name, version in unbuilt]
 
 
+def _parse_file_name(name: str) -> tuple[str, str]:
+    """Return the package and the version of a wheel or sdist."""
+    try:
+        package, version = (parse_wheel_filename if name.endswith(".whl") else parse_sdist_filename)(name)[:2]
+    except (InvalidWheelFilename, InvalidSdistFilename):
+        return name, ""
+    return package, str(version)
+
+
 def find_unbuilt(changes: Sequence[PackageChange], output: str) -> list[tuple[str, str]]:
     """Return those of the new versions that do not build here, from what uv wrote. A commit of git is one, too."""
-    unbuilt = {(name, version) for name, version, reason in find_unfit(output) if reason == DOES_NOT_BUILD}
+    unbuilt = {(name, version) for name, version, _ in find_unfit(output)}
     names = _NO_COMMIT.findall(output) if _LASTING.search(output) else []
     news = [(change.name, change.new) for change in changes if change.new]
     return [(name, new) for name, new in news if (name, new) in unbuilt or (name in names and " " in new)]

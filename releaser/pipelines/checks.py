@@ -12,7 +12,7 @@ from packaging.requirements import InvalidRequirement, Requirement
 from releaser.candidate import tests
 from releaser.candidate.namespace import can_mount_shadow
 from releaser.checkout import problems as checkout
-from releaser.checkout.own_files import find_stale_export
+from releaser.checkout.own_files import find_hidden_changes, find_stale_export
 from releaser.checkout.problems import explain_git_error, read_checkout
 from releaser.checkout.repository import CheckoutState, Repository, open_repository
 from releaser.checkout.snapshot import Snapshot, take_snapshot
@@ -65,7 +65,7 @@ def look(
     if state is not None:
         try:
             problems += checkout.find_problems(site, repository, state, store.live)
-            problems += _find_tracked_problems(site, repository, state.head) if state.head else []
+            problems += _find_tracked_problems(site, repository, store, state.head) if state.head else []
         except ToolError as error:
             problems.append(explain_git_error(site, error))
     if not is_first or (store.link.kind == "foreign" and store.link.is_symlink):
@@ -102,8 +102,9 @@ def _find_lock_problems(site: Site) -> list[Problem]:
     return [*tests.find_problems(site, lock), *(django.find_problems(site) if "django" in lock.versions else ())]
 
 
-def _find_tracked_problems(site: Site, repository: Repository, head: str) -> list[Problem]:
+def _find_tracked_problems(site: Site, repository: Repository, store: Store, head: str) -> list[Problem]:
     problems = checkout.explain_submodules(site, repository.find_submodules(head))
+    problems += find_hidden_changes(site, repository.find_hidden_changes(), store.live)
     if site.paths.lockfile_in_tree not in repository.list_files(head) and site.paths.lockfile.exists():
         advice = "Run `git add --force uv.lock`, and commit it."
         problems.append(Problem("untracked-lock", "uv.lock is not in git.", advice))

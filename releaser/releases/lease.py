@@ -116,6 +116,16 @@ def list_users(release: Path) -> tuple[int, ...]:
     return tuple(sorted(users))
 
 
+def list_owners(release: Path, link: Path) -> set[int]:
+    """Return the users whose processes run a release, by their leases or their command lines, as far as seen."""
+    found, owners = set(list_users(release)), set[int]()
+    for pid in map(int, filter(str.isdigit, os.listdir("/proc"))):
+        is_named = any(word.startswith((f"{link}/", f"{release}/")) for word in proc.read_words(pid)[:2])
+        with contextlib.suppress(OSError):
+            owners |= {os.stat(f"/proc/{pid}").st_uid} if is_named or pid in found else set()
+    return owners
+
+
 def _holds(process: Path, path: str) -> bool:
     """Return True if a process has mapped or opened a file. Compares paths: on btrfs, device numbers differ."""
     if os.fsencode(path) in (process / "maps").read_bytes():

@@ -35,6 +35,7 @@ _READ_ABOVE = (
 _OF_USER = (".gitconfig", ".config/git/config", ".config/uv/uv.toml")
 _OF_ENVIRONMENT = ("GIT_CONFIG_GLOBAL", "GIT_CONFIG_SYSTEM", "UV_CONFIG_FILE")
 _OBJECTS = re.compile(r"/objects/([0-9a-f]{2}|pack)$")
+_ACCESS_LIST = "system.posix_acl_access"
 _ANYBODY = -1  # no user has this number
 _MOST_LINKS = 40  # on the way to a path, as on Linux
 _INCLUDED = re.compile(r"(?:^|\])[ \t]*path[ \t]*=[ \t]*\"?([^\"\n#;]+)", re.IGNORECASE | re.MULTILINE)
@@ -115,6 +116,21 @@ def is_member(user: int, gid: int) -> bool:
     except KeyError:
         return False
     return gid in os.getgrouplist(own.pw_name, own.pw_gid)
+
+
+def find_closed(user: int, path: Path) -> str:
+    """Return what keeps a user from starting a program: itself, or a directory above it or above what it links to.
+
+    Empty if nothing does, as far as modes say it; what does not exist, or has a list of its own, keeps nobody away.
+    """
+    real = Path(os.path.realpath(path))
+    for place in dict.fromkeys([*reversed(path.parents), *reversed(real.parents), real]):
+        with contextlib.suppress(OSError):
+            status, names = place.stat(), os.listxattr(place)
+            group = stat.S_IXGRP if is_member(user, status.st_gid) else stat.S_IXOTH
+            if not status.st_mode & (stat.S_IXUSR if status.st_uid == user else group) and _ACCESS_LIST not in names:
+                return str(place)
+    return ""
 
 
 def find_strangers(trust: Trust, paths: Iterable[Path | str]) -> list[Problem]:

@@ -9,6 +9,7 @@ import tomllib
 import unicodedata
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +48,23 @@ def find_project(start: Path, *, makes_project: bool = False) -> tuple[Path, Pat
     if top is None:
         message = f"`{project}` is not in a git repository."
         raise refuse("no-git", message, f"Run `git -C {word(project)} init`, and commit the project with its uv.lock.")
+    _require_own_lock(project, top)
     return project, top
+
+
+def _require_own_lock(project: Path, top: Path) -> None:
+    """Raise PreflightError for a member of a workspace, whose lock and venv are those of the root."""
+    if os.path.lexists(project / "uv.lock") or project == top:
+        return
+    for root in project.parents[: len(project.relative_to(top).parts)]:
+        workspace = get_table(read_pyproject(read_text(root / "pyproject.toml")[0], "")[0], "tool", "uv", "workspace")
+        patterns = workspace.get("members") if isinstance(workspace, dict) else None
+        if isinstance(patterns, list) and any(fnmatch(str(project.relative_to(root)), str(each)) for each in patterns):
+            message = f"`{project}` is a member of the workspace `{root}`, and has no uv.lock of its own."
+            table = read_pyproject(read_text(project / "pyproject.toml")[0], "")[0].get("project", {})
+            name = table.get("name", project.name) if isinstance(table, dict) else project.name
+            advice = f'Run releaser in `{root}`; set `members = ["{name}"]` in `[tool.releaser]` of its pyproject.toml.'
+            raise refuse("workspace-member", message, advice)
 
 
 def read_pyproject(text: str, source: str) -> tuple[dict[str, Any], list[Problem]]:

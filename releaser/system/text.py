@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import itertools
 import json
 import os
 import re
@@ -15,6 +16,7 @@ from typing import Any
 from urllib.parse import quote, quote_plus, unquote
 
 _OF_COMPILER = re.compile(r"\S+:\d+: (?:fatal )?error: ")  # a path, line and column; an excerpt follows
+_VAGUE = ("the remote end hung up", "Could not read from remote repository")
 _MARKED = re.compile(r"^\s*(?:error|fatal|hint)\s*:\s+(.+)", re.IGNORECASE)
 #: Characters of a line that somebody else has written, and of a sentence with several of them.
 LONGEST_LINE, LONGEST_SENTENCE = 300, 4000
@@ -130,6 +132,9 @@ def find_error_line(output: str) -> str:
     marked = [match.group(1) for line in lines if (match := _MARKED.match(line)) and not line.startswith("hint")]
     marked = marked or [line for line in lines if _OF_COMPILER.match(line)]
     causes = [line.removeprefix("cause: ") for line in lines if line.startswith("cause: ")]
+    if marked and marked[0].startswith(_VAGUE):  # ssh, or a filter, has said why in the line before
+        before = [line for line, after in itertools.pairwise(lines) if after.endswith(marked[0])]
+        marked = [line.rstrip(".") for line in before[:1]] or marked
     return clip(": ".join([marked[0], *causes[-1:]]) if marked else lines[-1] if lines else "", LONGEST_LINE)
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.scenes import mostly_slow, no_change, refused, says, silent, step_names
+from tests.e2e.scenes import changes, mostly_slow, no_change, refused, says, silent, step_names
 from tests.e2e.test_going_live import served
 from tests.support.sites import SampleSite, SiteFactory
 
@@ -136,6 +136,20 @@ def test_law_28_unapplied_migrations_are_named_and_wait_for_a_person(make_site: 
     site.releaser("unhold", "--all", check=0)
     site.releaser("update", check=5)
     assert site.version("django") == "5.0", "not the good release again, whose table is gone"
+
+
+@pytest.mark.slow
+def test_law_04_23_migrations_that_conflict_are_found_before_the_flip(make_site: SiteFactory) -> None:
+    """Two branches have brought one each: `migrate` applies none, and tests that use no database see nothing."""
+    manage = MANAGE.replace("globals()[", "def migrate():\n    pass\n\nglobals()[")
+    dotenv = {"RELEASER_MIGRATIONS": "run", "RELEASER_CULPRITS": "16"}
+    site = make_site.live(**SITE | {"files": FILES | {"manage.py": manage}}, dotenv=dotenv)
+    (site.outer / "applied").write_text(MIGRATIONS[0], encoding="utf-8")
+    publish_django(site, {}, [MIGRATIONS[0], *(f"tea.0002_{fork} ... ({MIGRATIONS[0]})" for fork in "ab")])
+    site.publish("alpha", "1.1.0")
+    answer = site.json("update")
+    assert changes(answer) == {"alpha": ("1.0.0", "1.1.0")}
+    assert ["tea.0002_a, tea.0002_b conflict" in hold["reason"] for hold in answer["on_hold"]] == [True]
 
 
 @pytest.mark.slow

@@ -226,6 +226,18 @@ def offer_young(site: SampleSite, index: Index) -> None:
     site.write_dotenv({"RELEASER_MIN_AGE": "3d", **dict(_dotenv(site))})
 
 
+def forge(site: SampleSite, index: Index) -> None:
+    """Offer a version whose file was replaced after the index had read it."""
+    index.forged.add("alpha-1.2.0-py3-none-any.whl")
+    site.publish("alpha", "1.2.0")
+
+
+def refuse_file(site: SampleSite, index: Index, version: str = "1.2.0") -> None:
+    """Offer a version that the index lists, and whose file it gives to nobody, as a firewall for packages does."""
+    index.refusal, index.refused = 403, {f"files/alpha-{version}-py3-none-any.whl"}
+    site.publish("alpha", version)
+
+
 def hold(site: SampleSite, index: Index) -> None:
     """Hold alpha, and offer a newer one."""
     site.releaser("hold", "alpha", check=0)
@@ -294,6 +306,11 @@ NIGHTS = {
     "a version that does not build": Night(
         act=lambda site, index: build_sdist(index.directory, "alpha", "1.2.0", "raise OSError('no compiler')\n"),
         held="alpha 1.2.0",
+    ),
+    "a version whose file is another one than its index says": Night(act=forge, held="alpha 1.2.0"),
+    "a version whose file its index refuses": Night(act=refuse_file, held="alpha 1.2.0"),
+    "the live version, whose file its index refuses from now on": Night(
+        act=lambda site, index: refuse_file(site, index, "1.1.0")
     ),
     'a version of today, with `min_age = "3d"`': Night(act=offer_young),
     "a version of a package that a person holds": Night(act=hold, held="alpha"),

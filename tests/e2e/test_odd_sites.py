@@ -86,6 +86,17 @@ def test_law_03_the_code_of_another_site_in_the_checkout_does_not_move(make_site
     site.releaser("update", check=0)
 
 
+def test_law_28_a_member_of_a_workspace_names_its_root(make_site: SiteFactory) -> None:
+    """Its lock and its venv are those of the root, which is no other site."""
+    site = make_site()
+    site.replace("pyproject.toml", "[tool.uv]", '[tool.uv.workspace]\nmembers = ["apps/*"]\n\n[tool.uv]')
+    site.edit("apps/web/pyproject.toml", '[project]\nname = "shop-web"\nversion = "0"\nrequires-python = ">=3.11"\n')
+    for command in ("check", "init"):
+        finished = site.releaser(command, project=site.path / "apps" / "web", check=3)
+        says(finished, f"workspace `{site.path}`", 'members = ["shop-web"]')
+        assert "rm -r" not in finished.stderr
+
+
 def test_law_09_a_state_directory_in_the_repository_is_named(make_site: SiteFactory) -> None:
     site = make_site(settings={"state_dir": ".state"})
     says(site.releaser("init", check=0), "git clean -fdx", site.path / ".state")

@@ -175,6 +175,20 @@ def test_law_14_a_rollback_with_code_refuses_a_changed_file_by_name(site: Sample
     says(refused(site, "rollback"), "run_tests.py")
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("flag", ["--skip-worktree", "--assume-unchanged"])
+def test_law_03_14_a_change_that_git_was_told_to_skip_is_refused_by_name(site: SampleSite, flag: str) -> None:
+    site.git("update-index", flag, "shop.py")
+    site.releaser("check", check=0)
+    edit("shop.py")(site)
+    assert site.status() == "", "git does not show it"
+    says(refused(site, "update"), "`shop.py`", "update-index")
+    for each in ("--no-skip-worktree", "--no-assume-unchanged"):
+        site.git("update-index", each, "shop.py")
+    site.git("checkout", "--quiet", "shop.py")
+    site.releaser("check", check=0)
+
+
 def replaced_by_a_directory(site: SampleSite) -> None:
     venv = site.link.resolve()
     site.link.unlink()
@@ -251,6 +265,17 @@ def test_law_31_another_user_makes_nothing(user_site: SampleSite) -> None:
         for command in ("update", "update --dry-run", "init", "check", "status", "list", "logs", "prune", "hold alpha"):
             says(site.releaser(command, check=3), f"user {owner.user}", f"sudo -u '#{owner.user}'")
     assert times_of_tree(site.base) == before
+
+
+@pytest.mark.slow
+def test_law_28_37_what_a_git_of_root_has_left_is_named_before_it_is_met(user_site: SampleSite) -> None:
+    """Objects go into one of 256 directories by their hash: without a look at all, some night fails."""
+    require(user_site.user, "root may write everywhere")
+    place = next((user_site.path / ".git" / "objects").glob("[0-9a-f][0-9a-f]"))
+    shutil.chown(place, "root")
+    for command in ("check", "update", "update --dry-run"):
+        says(user_site.releaser(*command.split(), check=3), place, "sudo chown -R")
+    assert "sudo chown -R" in " ".join(user_site.releaser("status", check=10).stdout.split())
 
 
 @pytest.mark.slow

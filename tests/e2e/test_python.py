@@ -1,14 +1,15 @@
 """Another Python: given by a path, replaced or removed by the system, or asked for by `rebuild`."""
 
 import base64
+import os
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.e2e.scenes import changes, mostly_slow, no_change, refused, says, silent
-from tests.support.commands import require
+from tests.e2e.scenes import changes, eventually, mostly_slow, no_change, refused, says, silent
+from tests.support.commands import reachable_python, require, started
 from tests.support.sites import SampleSite, SiteFactory
 from tests.support.smtp import mail_server, read_mail
 from tests.support.wheels import build_sdist
@@ -82,6 +83,25 @@ def test_law_27_a_python_given_by_path_is_no_news_each_night(make_site: SiteFact
 def give_next_python(site: SampleSite, python: Path) -> None:
     """Offer an interpreter, before others, to what looks for one."""
     site.env["PATH"] = f"{python.parent}:{site.env['PATH']}"
+
+
+@pytest.mark.slow
+def test_law_11_30_a_python_that_the_users_of_the_site_cannot_start_does_not_go_live(make_site: SiteFactory) -> None:
+    """Such as one in the home of the owner, while the web server runs the site."""
+    require(os.geteuid() == 0, "only root can be another user")
+    site = make_site()
+    site.write_dotenv(python=str(reachable_python()))
+    site.releaser("init", check=0)
+    live, private = site.live(), site.outer / "private"
+    private.mkdir(0o700)
+    (private / "python").symlink_to(other_python())
+    words = ["setpriv", "--reuid=65534", "bash", "-c", f"exec -a {site.link}/bin/python sleep 600"]
+    with started(words, cwd=Path("/"), env=site.env) as web:
+        eventually(lambda: "sleep" in Path(f"/proc/{web.pid}/comm").read_text(encoding="utf-8"), "the service runs")
+        site.write_dotenv(python=str(private / "python"))
+        says(refused(site, "update", code=4), "user 65534, whose processes run the site", "chmod o+x")
+    site.releaser("update", check=0)
+    assert site.live() != live
 
 
 @pytest.mark.slow

@@ -35,6 +35,18 @@ def test_law_15_an_upstream_with_another_name_is_refused(make_site: SiteFactory)
     site.releaser("update", check=0)
 
 
+@pytest.mark.slow
+def test_law_28_a_branch_that_the_remote_calls_otherwise_is_named_with_the_way_on(make_site: SiteFactory) -> None:
+    site = make_site.live(due="1.1.0")
+    site.git("branch", "--move", "main", "trunk", cwd=site.remote)
+    finished = site.releaser("update", check=4)
+    says(finished, "`origin` has no branch `main` any more")
+    site.run("sh", "-c", finished.stderr.partition("now, run `")[2].partition("`")[0].replace("NEW", "trunk"))
+    site.write_dotenv(branch="trunk")
+    assert site.json("update")["result"] == "updated"
+    silent(site.releaser("update"))
+
+
 @pytest.mark.parametrize("push", mostly_slow(["on", "off"], "on"))
 def test_a_branch_without_upstream_is_refused_unless_nothing_is_pulled_or_pushed(
     make_site: SiteFactory, push: str

@@ -99,6 +99,29 @@ def test_law_37_40_a_lock_that_does_not_fit_is_refused_where_it_is_deployed(make
     assert (site.version("alpha"), site.version("gamma")) == ("1.1.0", "1.0.0")
 
 
+CONSTRAINT = '[tool.uv]\nconstraint-dependencies = ["alpha<1.1"]'
+ALPHA = 'name = "alpha"\nversion = "1.0.0"'
+
+
+BOUNDS = {"dependencies": ('"alpha"', '"alpha<1.1"'), "constraint": ("[tool.uv]", CONSTRAINT)}
+BOUNDS["override"] = ("[tool.uv]", CONSTRAINT.replace("constraint", "override"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("bound", "upgrade"), [("constraint", "none"), ("override", "all"), ("dependencies", "all")])
+def test_law_40_a_lock_that_its_own_project_excludes_is_refused(
+    make_site: SiteFactory, bound: str, upgrade: str
+) -> None:
+    """One branch brings the bound, another one the version, and git merges both without a conflict."""
+    site = make_site.live(settings={"upgrade": upgrade})
+    site.replace("pyproject.toml", *BOUNDS[bound])
+    site.push_commit("A bound", lock=True)
+    site.publish("alpha", "1.1.0")
+    newer = site.lock().replace("alpha-1.0.0-", "alpha-1.1.0-").replace(ALPHA, ALPHA.replace("1.0.0", "1.1.0"))
+    site.push_from_elsewhere({"uv.lock": newer})
+    says(refused(site, "update"), "uv.lock has alpha 1.1.0, but pyproject.toml wants <1.1", "uv lock -P alpha")
+
+
 @pytest.fixture
 def index(make_site: SiteFactory) -> Iterator[tuple[SampleSite, str, list[str]]]:
     """A site on an index with a password, which is in `.env`, beside a public one; the index and whom it lets in."""

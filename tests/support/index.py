@@ -19,6 +19,7 @@ class Index:
     """The wheels of a directory, and of those in it; `yanked` are reasons and `ages` days, by how a file's name begins.
 
     `server` is its address. A `refusal` is the status with which it answers everything, or those that are `refused`.
+    Of a `forged` file it has another hash.
     """
 
     server: str
@@ -27,6 +28,7 @@ class Index:
     ages: dict[str, float] = field(default_factory=dict)
     refusal: int = 0
     refused: set[str] = field(default_factory=set)
+    forged: set[str] = field(default_factory=set)
 
     @property
     def url(self) -> str:
@@ -46,10 +48,11 @@ class Index:
     def _describe_file(self, wheel: Path) -> dict[str, object]:
         days = next((days for stem, days in self.ages.items() if wheel.name.startswith(stem)), 100.0)
         uploaded = datetime.now(UTC) - timedelta(days=days)
+        content = b"another one" if wheel.name in self.forged else wheel.read_bytes()
         return {
             "filename": wheel.name,
             "url": f"../../files/{wheel.name}",
-            "hashes": {"sha256": hashlib.sha256(wheel.read_bytes()).hexdigest()},
+            "hashes": {"sha256": hashlib.sha256(content).hexdigest()},
             "upload-time": f"{uploaded:%Y-%m-%dT00:00:00Z}",
             "yanked": next((reason for stem, reason in self.yanked.items() if wheel.name.startswith(stem)), False),
         }
@@ -65,7 +68,7 @@ def serve_index(directory: Path, is_open: Callable[[str], bool] = lambda authori
             place, kind, name = match.groups("") if match else ("", "", "")
             if not is_open(self.headers["Authorization"] or ""):
                 self.answer(401, WWW_Authenticate='Basic realm="index"')
-            elif index.refusal and (not index.refused or name in index.refused):
+            elif index.refusal and (not index.refused or not index.refused.isdisjoint((name, f"{kind}/{name}"))):
                 self.answer(index.refusal)
             elif kind == "simple" and ((files := index.list_files(name, place)) or not place):
                 self.answer(200, index.describe(name, files), Content_Type=_JSON, Cache_Control="no-store")

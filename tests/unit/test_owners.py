@@ -1,12 +1,13 @@
 """Whom a run trusts: each place of a site, by who may write it and by who runs."""
 
 import os
+import tempfile
 from pathlib import Path
 
 import pytest
 
 from releaser.site import owners
-from releaser.site.owners import Trust, find_intruders, find_strangers
+from releaser.site.owners import Trust, find_closed, find_intruders, find_strangers
 from releaser.site.paths import Paths, make_paths
 from releaser.site.state import find_foreign_state, name_project_in_state
 from tests.e2e.scenes import mostly_slow
@@ -171,3 +172,21 @@ def test_law_30_whose_state_directory_it_is(paths: Paths, tmp_path: Path, name: 
         state.mkdir(parents=True, exist_ok=True)
         name_project_in_state(moved)
         assert find_foreign_state(moved) == []
+
+
+def test_law_11_30_what_keeps_another_user_from_a_program_is_found() -> None:
+    with tempfile.TemporaryDirectory(dir="/tmp") as name:
+        top, stranger = Path(name), os.getuid() + 1
+        top.chmod(0o755)
+        home, program, link = top / "home", top / "home" / "bin" / "python", top / "python"
+        program.parent.mkdir(parents=True)
+        program.write_text("")
+        program.chmod(0o755)
+        link.symlink_to(program)
+        assert [find_closed(stranger, way) for way in (program, link)] == ["", ""]
+        home.chmod(0o700)
+        assert [find_closed(stranger, way) for way in (program, link)] == [str(home), str(home)]
+        assert find_closed(os.getuid(), link) == find_closed(stranger, top / "removed") == ""
+        home.chmod(0o711)
+        program.chmod(0o700)
+        assert find_closed(stranger, link) == str(program)

@@ -411,6 +411,8 @@ NO_FILE = """\
 error: Distribution `tea==1.2 @ registry+../wheels` can't be installed because it doesn't have a source distribution
 hint: You're on Linux (`manylinux_2_36_x86_64`), but `tea` (v1.2) only has wheels for the following platform: `any`; see
 """
+NOT_GIVEN = "has a file that its index does not give (403)"
+REFUSED = "HTTP status client error (403 Forbidden) for url"
 
 
 @pytest.mark.parametrize(
@@ -423,7 +425,16 @@ hint: You're on Linux (`manylinux_2_36_x86_64`), but `tea` (v1.2) only has wheel
      ("Failed to download and build `tea==1.2`\n  cause: Failed to fetch", []),  # the network
      (f"Failed to download and build `tea==1.2`{NO_BACKEND}", [("tea", "1.2", "does not build here")]),
      (f"Failed to build `tea @ git+file:///srv/tea@1a2b`{BACKEND}", []),
-     (f"Failed to build `tea @ file:///srv/tea`{BACKEND}", [])],
+     (f"Failed to build `tea @ file:///srv/tea`{BACKEND}", []),
+     ("Failed to download `tea==1.2`\n  cause: Hash mismatch for `tea==1.2`", [("tea", "1.2", "does not build here")]),
+     ("Failed to download `tea==1.2`\n  cause: The wheel is invalid: no", [("tea", "1.2", "does not build here")]),
+     ("Failed to install: tea-1.2-py3-none-any.whl (tea==1.2)\n  cause: The wheel is invalid: bad script",
+      [("tea", "1.2", "does not build here")]),
+     ("Failed to download `tea==1.2`\n  cause: HTTP status server error (503 No) for url (a/tea-1.2.tar.gz)", []),
+     (f"cause: {REFUSED} (https://a/files/big_tea-1.2-py3-none-any.whl.metadata#sha256=1)",
+      [("big-tea", "1.2", NOT_GIVEN)]),
+     (f"cause: {REFUSED} (https://a/tea-1.2.tar.gz)", [("tea", "1.2", NOT_GIVEN)]),
+     (f"cause: {REFUSED} (https://a/simple/tea/)", [])],
 )  # fmt: skip
 def test_law_23_uv_names_what_cannot_be_installed(output: str, unfit: object) -> None:
     assert find_unfit(output) == unfit

@@ -106,6 +106,13 @@ def test_a_refusal_of_an_index_is_told_from_others(output: str, refusal: tuple[s
     assert (answer and answer[0]) == (refusal and f"The index {refusal[0]} refused ({words}")
 
 
+def test_law_28_a_certificate_that_uv_does_not_trust_has_the_setting() -> None:
+    output = "error: Failed to fetch: https://a/tea/\n  cause: invalid peer certificate: UnknownIssuer"
+    message, advice = explain_refusal(output) or ("", "")
+    assert message == "uv does not trust the certificate of https://a/tea/."
+    assert "SSL_CERT_FILE" in advice
+
+
 @pytest.mark.parametrize(
     ("known", "committed", "lock", "moves"),
     [

@@ -232,6 +232,15 @@ FAILURES = {
     "a.c:1:10: fatal error: Python.h: No such file\ncompilation terminated.\n": (
         "a.c:1:10: fatal error: Python.h: No such file"
     ),
+    "git-lfs filter-process: 1: git-lfs: not found\nfatal: the remote end hung up unexpectedly": (
+        "git-lfs filter-process: 1: git-lfs: not found"
+    ),
+    "git@a: Permission denied (publickey).\nfatal: Could not read from remote repository.\n\nPlease make sure": (
+        "git@a: Permission denied (publickey)"
+    ),
+    "fatal: the remote end hung up unexpectedly": ("the remote end hung up unexpectedly"),
+    "warning: x\nerror: Failed to fetch\n  cause: no route": ("Failed to fetch: no route"),
+    "one\ntwo": ("two"),
     "\n": "",
 }
 
