@@ -218,22 +218,28 @@ def _import_applications(
 ) -> TestResult:
     """Return passed tests with what importing the applications says; it is no failure if the live one fails alike.
 
-    Nor is a variable that only the service may have. That is a note, and in the output, so that it is not said again
-    once the release is live.
+    Nor is a new file beside all that the live one has, which no service uses yet, or a variable that only the service
+    may have. That is a note, and in the output, so that it is not said again once the release is live.
     """
     site, mark, lock = place.site, run.id, attempt.plan.lock
-    earlier: dict[Path, tuple[str, str]] = {}
+    used, earlier = set[Path](), dict[Path, tuple[str, str]]()
     errors = find_import_errors(site, place.shadow, place.venv, lock, mark=mark)
     if errors and live:
         directory = site.paths.shadow(f"{run.id}-live")
         with make_shadow(site, repository, directory, attempt.target.head, mark=mark) as shadow:
             shadow = _complete_shadow(site, shadow, live.venv, live)
+            known, files = (
+                find_django(site, shadow.project).applications,
+                {path: shadow.project / path for path in errors},
+            )
+            has_moved = not all((place.shadow.project / path).is_file() for path in known)
+            used = {path for path, file in files.items() if has_moved or (file.is_file() and file.stat().st_size)}
             earlier = find_import_errors(site, shadow, live.venv, read_lock(live.lock), mark=mark)
     log = (read_regular_file(live.tests_log) or b"").decode(errors="replace") if live else ""
     for path, (reason, output) in errors.items():
         advice = advise_on_variables(output)
         is_news = NUMBER.sub("", reason) != NUMBER.sub("", earlier.get(path, ("", ""))[0])
-        if live and is_news and not advice:
+        if path in used and is_news and not advice:
             reason = f"{path} cannot be imported: {reason}"
             return msgspec.structs.replace(result, passed=False, reason=reason, output=output)
         note = f"{path} cannot be imported here, so updates go on without that test: {reason.rstrip('.')}{advice}"
