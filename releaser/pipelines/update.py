@@ -115,7 +115,12 @@ def _take_live_what_builds(site: Site, run: SiteRun, decision: Ready | Build, op
     try:
         return take_live(site, run, decision, options)
     except BuildError as error:
-        unfit = (*options.unfit, *(find_unfit(error.output) if decision.prospect.python else ()))
+        found, plan = find_unfit(error.output) if decision.prospect.python else [], decision.prospect.attempt.plan
+        if held := [f"{name} {version}" for name, version, _ in found if name in plan.held]:
+            message = f"On hold, but not to be had for Python {plan.python_version}: {join_few(held)}. {error.message}"
+            advice = f"Run `releaser unhold {held[0].split()[0]}`, or take it out of `ignore`; then `releaser update`."
+            raise BuildError(message, advice, output=error.output) from error
+        unfit = (*options.unfit, *found)
         if not _hold_unbuilt(site, run, decision.prospect, error) and {*unfit} == {*options.unfit}:
             raise
         return update(site, run, msgspec.structs.replace(options, unfit=unfit))

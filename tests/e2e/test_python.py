@@ -214,6 +214,12 @@ def build_wheel(directory, *arguments):
     site.publish("alpha", "1.1.0")
     says(site.releaser("rebuild", "--python", other, check=4), "beta")
     site.publish("beta", "1.1.0")
+    says(
+        site.releaser("update", env={"RELEASER_PYTHON": str(other), "RELEASER_IGNORE": "beta"}, check=4),
+        "On hold",
+        "beta 1.0.0",
+        "`ignore`",
+    )
     assert changes(site.json("rebuild", "--python", other)) == {"beta": ("1.0.0", "1.1.0")}
     assert changes(site.json("update")) == {"alpha": ("1.0.0", "1.1.0")}
 
