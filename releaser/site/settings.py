@@ -6,6 +6,7 @@ the default. A variable is `RELEASER_` and the name of the setting in capitals.
 
 from __future__ import annotations
 
+import contextlib
 import re
 import shlex
 from collections.abc import Callable, Iterator, Mapping
@@ -31,6 +32,7 @@ ALIASES = {
 _PORT_ALIAS = "AUTO_UPDTR__EMAIL_HOST_PORT"
 
 Seconds = NewType("Seconds", float)
+Count = NewType("Count", int)  # 1 or more
 Command = NewType("Command", tuple[str, ...])  # a list of arguments; empty if there is none
 Words = NewType("Words", tuple[str, ...])
 Level = Literal["all", "minor", "patch", "security", "none"]
@@ -126,7 +128,7 @@ class TestSettings(msgspec.Struct, frozen=True):
     culprits: Annotated[
         int, "Maximum of test runs that find what breaks the tests, so that the rest goes live; 0: none."
     ] = 16
-    test_jobs: Annotated[int, "Candidates that are tested at once in a search for a culprit."] = 1
+    test_jobs: Annotated[Count, "Candidates that are tested at once in a search for a culprit."] = Count(1)
 
 
 class LiveSettings(msgspec.Struct, frozen=True):
@@ -372,6 +374,13 @@ def _read_int(value: Any) -> int:
     return value
 
 
+def _read_count(value: Any) -> Count:
+    with contextlib.suppress(ValueError):
+        if number := _read_int(value):
+            return Count(number)
+    raise ValueError("a whole number, 1 or more")
+
+
 def read_seconds(value: Any) -> Seconds:
     """Return a time in seconds. Raises ValueError that says what it must be."""
     if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
@@ -484,6 +493,7 @@ _BY_TYPE: dict[Any, Callable[[Any], Any]] = {
     str: _read_text,
     bool: _read_bool,
     int: _read_int,
+    Count: _read_count,
     Seconds: read_seconds,
     Command: _read_command,
     Words: _read_words,

@@ -104,10 +104,10 @@ def test_settings_come_from_the_strongest_source_and_all_errors_at_once() -> Non
     assert (settings.keep.keep, settings.git.git_push, float(settings.tests.test_timeout)) == (3, False, 120.0)
     assert (settings.live.restart, problems) == (("a", "b"), [])
     assert load_settings({}, {"AUTO_UPDTR__UV_PATH": "/opt/uv"}, {})[0].site.uv == "/opt/uv"
-    _, problems = load_settings({"RELEASER_KEEEP": "3"}, {"RELEASER_KEEP": "-1"}, {"upgrade": "al"})
+    _, problems = load_settings({"RELEASER_KEEEP": "3"}, {"RELEASER_KEEP": "-1"}, {"upgrade": "al", "test_jobs": 0})
     text = str(problems)
     assert len(problems) == 3
-    assert all(word in text for word in ("`RELEASER_KEEP`?", "'-1'", "`all`?", ".env", "pyproject.toml"))
+    assert all(word in text for word in ("`RELEASER_KEEP`?", "'-1'", "`all`?", ".env", "pyproject.toml", "1 or more"))
 
 
 @pytest.mark.parametrize("words", ["updat", "update --frce", "pin", "unhold", "run", "status words", "update --wait x"])
