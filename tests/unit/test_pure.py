@@ -106,7 +106,7 @@ def test_settings_come_from_the_strongest_source_and_all_errors_at_once() -> Non
     assert load_settings({}, {"AUTO_UPDTR__UV_PATH": "/opt/uv"}, {})[0].site.uv == "/opt/uv"
     _, problems = load_settings({"RELEASER_KEEEP": "3"}, {"RELEASER_KEEP": "-1"}, {"upgrade": "al", "test_jobs": 0})
     text = str(problems)
-    assert len(problems) == 3
+    assert len(problems) == 4
     assert all(word in text for word in ("`RELEASER_KEEP`?", "'-1'", "`all`?", ".env", "pyproject.toml", "1 or more"))
 
 
