@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 HOUSE = Path(__file__).resolve().parents[1]
-MIRROR = "http://deb.debian.org/debian"
 #: Makes a directory the root of a shell's own mounts: unlike chroot, it leaves the kernel no reason against namespaces.
 _PIVOT = """\
 mount --rbind "$1" "$1"
@@ -52,6 +51,11 @@ class Host:
             sys.exit(f"`{command}` ended with {done.returncode}.\n{done.stdout}{done.stderr}")
         return done.returncode
 
+    def read(self, command: str) -> str:
+        """Return what a line of a shell prints on the host, also if it fails."""
+        words = ["chroot", str(self.root), "sh", "-ec", f"exec 2>&1\n{command}"]
+        return subprocess.run(words, env=self.env, capture_output=True, text=True, check=False).stdout.strip()
+
     def write(self, path: str, text: str) -> None:
         """Write a file of the host."""
         target = self.root / path.lstrip("/")
@@ -74,8 +78,8 @@ class Host:
 
 
 def install_debian(root: Path, suite: str, packages: str) -> None:
-    """Make a small Debian with these packages."""
-    words = ["debootstrap", "--variant=minbase", f"--include=ca-certificates,{packages}", suite, str(root), MIRROR]
+    """Make a small Debian with these packages, from debootstrap's own mirror."""
+    words = ["debootstrap", "--variant=minbase", f"--include=ca-certificates,{packages}", suite, str(root)]
     subprocess.run(words, check=True, stdout=subprocess.DEVNULL)
     shutil.copy("/etc/resolv.conf", root / "etc/resolv.conf")
     (root / "etc/hosts").write_text("127.0.0.1 localhost\n", encoding="utf-8")
