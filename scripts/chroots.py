@@ -48,7 +48,7 @@ class Host:
         words = [*change, str(self.root), *words]
         done = subprocess.run(words, env=self.env, capture_output=not loud, text=True, check=False)
         if check and done.returncode:
-            sys.exit(f"`{command}` ended with {done.returncode}.\n{done.stdout}{done.stderr}")
+            sys.exit(f"`{command}` ended with {done.returncode}.\n{done.stdout or ''}{done.stderr or ''}")
         return done.returncode
 
     def read(self, command: str) -> str:
@@ -77,9 +77,9 @@ class Host:
                 subprocess.run(["umount", "--recursive", str(self.root / name)], check=False)
 
 
-def install_debian(root: Path, suite: str, packages: str) -> None:
-    """Make a small Debian with these packages, from debootstrap's own mirror."""
-    words = ["debootstrap", "--variant=minbase", f"--include=ca-certificates,{packages}", suite, str(root)]
+def install_debian(root: Path, suite: str) -> None:
+    """Make a small Debian, from debootstrap's own mirror."""
+    words = ["debootstrap", "--variant=minbase", "--include=ca-certificates", suite, str(root)]
     subprocess.run(words, check=True, stdout=subprocess.DEVNULL)
     shutil.copy("/etc/resolv.conf", root / "etc/resolv.conf")
     (root / "etc/hosts").write_text("127.0.0.1 localhost\n", encoding="utf-8")
@@ -94,15 +94,17 @@ def copy_python(host: Host, base: Path) -> None:
 
 @contextlib.contextmanager
 def debian_host(suite: str, packages: str) -> Iterator[Host]:
-    """Make a host in a temporary directory, which goes away at the end unless KEEP=1."""
+    """Make a host with these packages in a temporary directory, which goes away at the end unless KEEP=1."""
     if os.geteuid() != 0 or not shutil.which("debootstrap"):
         sys.exit("This needs root, and debootstrap: `apt install debootstrap`.")
     root = Path(tempfile.mkdtemp(prefix="releaser-os-"))
     root.chmod(0o755)
     host = Host(root)
     try:
-        install_debian(root, suite, packages)
+        install_debian(root, suite)
         with host.mounted():
+            # By apt: debootstrap does not find an order for all packages of sid.
+            host.run(f"apt-get -qq update\napt-get -qq -y --no-install-recommends install {packages}")
             yield host
     finally:
         if os.environ.get("KEEP"):

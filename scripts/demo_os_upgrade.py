@@ -116,7 +116,7 @@ def tell_story(host: Host, server: MailServer) -> None:
 
 def main() -> None:
     """Tell the story in a temporary directory."""
-    packages = "git,python3,python3-venv,python3-pip,python3-django"
+    packages = "git python3 python3-venv python3-pip python3-django"
     with debian_host("bookworm", packages) as host, mail_server() as server:
         tell_story(host, server)
 
