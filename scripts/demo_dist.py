@@ -73,7 +73,7 @@ def tell_story(suite: str, wheel: Path) -> list[str]:
                 began = time.monotonic()
                 host.run(f"cd {place}\n{command}", USER, loud=True, has_namespaces=has_namespaces)
                 rows.append(f"| {SUITES[suite]} | {name} | {shadow} | {time.monotonic() - began:.0f} s |")
-            command = f"cd {place}/shop_stuff/shop\nreleaser check | grep -i 'tests run'"
+            command = f"cd {place}/shop_stuff/shop\nreleaser check"
             host.run(command, USER, loud=True, has_namespaces=has_namespaces)
     return rows
 
