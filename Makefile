@@ -14,7 +14,7 @@ export PYTEST_DEBUG_TEMPROOT ?= $(shell [ -w /dev/shm ] && [ "$$(df -m --output=
 unexport PYTHONDONTWRITEBYTECODE VIRTUAL_ENV
 
 .PHONY: help demo demo-gunicorn demo-passenger demo-ansible demo-os-upgrade servers test test-slow faults field laws size figures check docs reference pictures bench requirements \
-	clean
+	dist demo-dist versions clean
 
 help: ## Show this help
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -81,6 +81,21 @@ pictures: $(DEV)/.ready ## Make docs/pictures/ from real runs; installs chromium
 
 bench: $(DEV)/.ready ## Measure disk, updates, quiet nights and searches against bare steps; ARGS=bundles: beside pex and shiv
 	@$(DEV)/bin/python scripts/bench.py $(ARGS)
+
+# From a clone, so that nothing uncommitted is in it; uv makes the wheel from the sdist. The same commit makes the same bytes.
+dist: $(DEV)/.ready ## Build wheel, sdist and SHA256SUMS of the last commit into dist/
+	rm -rf dist
+	git clone --quiet --no-local . dist/clone
+	cd dist/clone && SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct) $(abspath $(DEV))/bin/uv build --quiet \
+		--build-constraints requirements/development.txt --no-create-gitignore --out-dir ..
+	rm -rf dist/clone
+	cd dist && sha256sum *.whl *.tar.gz | tee SHA256SUMS
+
+demo-dist: dist ## Install the wheel of `make dist` on a bare Debian 12 and 13, run demo and tutorial there; as root
+	@$(DEV)/bin/python -u scripts/demo_dist.py
+
+versions: $(DEV)/.ready ## Run quick tests with each Python, git and uv that releaser is for, in chroots, as root (ARGS: names of rows)
+	@$(DEV)/bin/python -u scripts/versions.py $(ARGS)
 
 requirements: $(DEV)/.ready ## Pin the newest versions again
 	$(DEV)/bin/uv pip compile $(PINS) --upgrade --group test --group check --output-file requirements/development.txt

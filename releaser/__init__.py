@@ -3,4 +3,4 @@
 import logging
 
 logging.getLogger(__name__).addHandler(logging.NullHandler())
-__version__ = "1.0.0"
+__version__ = "1.1.0"

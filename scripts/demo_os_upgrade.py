@@ -5,25 +5,20 @@ The chroot goes away at the end unless KEEP=1. releaser runs on a Python that th
 this script, or, where that is the system's, one of `uv python install`.
 """
 
-import contextlib
-import os
 import re
 import shutil
 import subprocess
 import sys
-import tempfile
 import textwrap
-from collections.abc import Iterator
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from chroots import HOUSE, Host, copy_python, debian_host
 from demo import FILES
 
 from tests.support.smtp import MailServer, mail_server, read_mail
 
-HOUSE = Path(__file__).resolve().parents[1]
-MIRROR = "http://deb.debian.org/debian"
 #: For 3.11 and 3.12 alone: the upgrade has to move it.
 BOUND = "psycopg2-binary==2.9.9"
 PYPROJECT = """\
@@ -43,61 +38,6 @@ git_push = false
 TOOLS = "UV_TOOL_DIR=/opt/uv/tools UV_TOOL_BIN_DIR=/usr/local/bin UV_PYTHON_INSTALL_DIR=/opt/uv/python"
 
 
-class Host:
-    """A chroot with Debian, its users and their sites."""
-
-    def __init__(self, root: Path) -> None:
-        self.root = root
-        self.env = {
-            "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-            "HOME": "/root",
-            "LC_ALL": "C.UTF-8",
-            "DEBIAN_FRONTEND": "noninteractive",
-            "SSL_CERT_FILE": "/opt/ca-certificates.crt",
-            "PIP_CERT": "/opt/ca-certificates.crt",
-        }
-
-    def run(self, command: str, user: str = "", *, check: bool = True, loud: bool = False) -> int:
-        """Run a line of a shell on the host; return its exit status. A `loud` one is shown with its output."""
-        words = ["chroot", str(self.root), *(["runuser", "-u", user, "--"] if user else []), "sh", "-ec", command]
-        if loud:
-            print(f"\n# {command}", flush=True)
-        done = subprocess.run(words, env=self.env, capture_output=not loud, text=True, check=False)
-        if check and done.returncode:
-            sys.exit(f"`{command}` ended with {done.returncode}.\n{done.stdout}{done.stderr}")
-        return done.returncode
-
-    def write(self, path: str, text: str) -> None:
-        """Write a file of the host."""
-        target = self.root / path.lstrip("/")
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_text(text, encoding="utf-8")
-
-    @contextlib.contextmanager
-    def mounted(self) -> Iterator[None]:
-        """Mount what programs need, and take it away at the end."""
-        places = [("proc", "-t", "proc"), ("sys", "--rbind", ""), ("dev", "--rbind", "")]
-        try:
-            for name, option, kind in places:
-                source = [option, kind, name] if kind else [option, f"/{name}"]
-                subprocess.run(["mount", *source, str(self.root / name)], check=True)
-                subprocess.run(["mount", "--make-rslave", str(self.root / name)], check=True)
-            yield
-        finally:
-            for name, _, _ in reversed(places):
-                subprocess.run(["umount", "--recursive", str(self.root / name)], check=False)
-
-
-def install_debian(root: Path) -> None:
-    """Make a Debian 12 with a Python of its own."""
-    packages = "ca-certificates,git,python3,python3-venv,python3-pip,python3-django"
-    words = ["debootstrap", "--variant=minbase", f"--include={packages}", "bookworm", str(root), MIRROR]
-    subprocess.run(words, check=True, stdout=subprocess.DEVNULL)
-    shutil.copy("/etc/resolv.conf", root / "etc/resolv.conf")
-    (root / "etc/hosts").write_text("127.0.0.1 localhost\n", encoding="utf-8")
-    shutil.copy("/etc/ssl/certs/ca-certificates.crt", root / "opt/ca-certificates.crt")
-
-
 def install_releaser(host: Host) -> None:
     """Install releaser for all users, on a Python that the OS does not own."""
     uv = Path(sys.executable).parent / "uv"
@@ -105,10 +45,7 @@ def install_releaser(host: Host) -> None:
     subprocess.run([uv, "build", "--quiet", "--wheel", "--out-dir", host.root / "opt/wheel", HOUSE], check=True)
     python, base = "3.13", Path(sys.base_prefix)
     if not base.is_relative_to("/usr"):
-        shutil.copytree(
-            base, host.root / "opt/python", symlinks=True, ignore=shutil.ignore_patterns("test", "__pycache__")
-        )
-        host.run("echo /opt/python/lib >/etc/ld.so.conf.d/python.conf && ldconfig")
+        copy_python(host, base)
         python = f"/opt/python/bin/python{sys.version_info.major}.{sys.version_info.minor}"
     host.run(f"{TOOLS} uv tool install --quiet --python {python} /opt/wheel/*.whl")
 
@@ -181,20 +118,9 @@ def tell_story(host: Host, server: MailServer) -> None:
 
 def main() -> None:
     """Tell the story in a temporary directory."""
-    if os.geteuid() != 0 or not shutil.which("debootstrap"):
-        sys.exit("This needs root, and debootstrap: `apt install debootstrap`.")
-    root = Path(tempfile.mkdtemp(prefix="releaser-os-"))
-    root.chmod(0o755)
-    host = Host(root)
-    try:
-        install_debian(root)
-        with host.mounted(), mail_server() as server:
-            tell_story(host, server)
-    finally:
-        if os.environ.get("KEEP"):
-            print(f"The host is in {root}.")
-        elif not any(str(root) in line for line in Path("/proc/mounts").read_text().splitlines()):
-            shutil.rmtree(root)
+    packages = "git python3 python3-venv python3-pip python3-django"
+    with debian_host("bookworm", packages) as host, mail_server() as server:
+        tell_story(host, server)
 
 
 if __name__ == "__main__":

@@ -1,10 +1,11 @@
 """Fixtures for tests without a site on disk."""
 
+from pathlib import Path
+
 import pytest
 from pyfakefs.fake_filesystem import FakeFilesystem
 
-from releaser.site.paths import Paths
-from tests.unit.samples import SHOP
+from releaser.site.paths import Paths, make_paths
 
 
 @pytest.fixture
@@ -13,4 +14,5 @@ def paths(fs: FakeFilesystem) -> Paths:
     fs.create_dir("/srv/shop/.git")
     fs.create_file("/srv/shop/pyproject.toml")
     fs.create_dir("/srv/.releaser/shop/releases")
-    return SHOP
+    # Made here: since Python 3.13 a path of the file system in memory lies in none from outside of it.
+    return make_paths(Path("/srv/shop"), Path("/srv/shop"), Path("/srv/shop/.venv"), Path("/srv/.releaser/shop"))
