@@ -10,9 +10,11 @@ from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
 import msgspec
+from packaging.requirements import Requirement
 
 from releaser.errors import BuildError, PreflightError, Problem
 from releaser.packages.changes import find_edits
+from releaser.packages.requirements import loosen
 from releaser.packages.resolve import compare_with_venv
 from releaser.releases.journal import read_entry
 from releaser.releases.release import PackageChange, Release
@@ -102,17 +104,22 @@ def find_losses(site: Site, *, mark: str) -> list[Problem]:
     return problems
 
 
-def _name_addition(venv: Path, names: Iterable[str]) -> str:
-    """Return the command that adds packages from where they were installed: a name alone would be that of an index."""
+def _name_addition(venv: Path, packages: dict[str, str]) -> str:
+    """Return the command that adds packages from where they were installed, in their versions.
+
+    A name alone would be the newest of an index, and uv would install it into the running site at once.
+    """
     sources, editable, installed = list_sources(venv), list_editable(venv), list_installed(venv)
+    addition = ["uv", "add", "--no-sync"]
     words, commands = [], list[list[str]]()
-    for name in names:
+    for name, version in packages.items():
         source = f"git+{sources[name]}" if " (" in installed.get(name, "") else sources.get(name, "")
         if name in editable:
-            commands.append(["uv", "add", "--editable", str(editable[name])])
+            commands.append([*addition, "--editable", str(editable[name])])
         else:
-            words.append(f"{name} @ {source}" if source == redact(source) != "" else name)
-    return " && ".join(map(shlex.join, [*([["uv", "add", *words]] if words else []), *commands]))
+            exact = Requirement(f"{name}=={version.split()[0]}")
+            words.append(f"{name} @ {source}" if source == redact(source) != "" else loosen(exact))
+    return " && ".join(map(shlex.join, [*([[*addition, *words]] if words else []), *commands]))
 
 
 def _find_exports(script: Path) -> list[str]:

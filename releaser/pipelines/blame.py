@@ -293,7 +293,11 @@ def _search(bench: _Bench, suspects: Sequence[str], suspicion: Findings) -> Find
         culprits.append(item if item == bench.commit else f"{item} {changes[item].new}")
         sentences.append(f"On hold: {names[item]}, since {reason}.")
     if found.is_cut_off and (holds or bench.passed):
-        sentences.append("More may be wrong: the next update goes on.")
+        taken = {change.name for change in bench.passed.attempt.plan.changes or ()} if bench.passed else set[str]()
+        taken |= {hold.name for hold in holds if isinstance(hold, VersionHold)}
+        left = [change for change in bench.whole.plan.changes or () if change.name not in taken]
+        reason = f" {describe_changes(left)} did not go live, since {bench.failed.tests.reason}." if left else ""
+        sentences.append(f"More may be wrong: the next update goes on.{reason}")
     elif found.is_cut_off and bench.is_unfinished:
         return bench.give_up(suspicion)
     elif found.is_cut_off:

@@ -54,7 +54,7 @@ KINDS = {
         toml='\n[tool.uv.workspace]\nmembers = ["web"]\n',
         files={"web/pyproject.toml": MEMBER, "web/src/web/__init__.py": ""},
     ),
-    "a package by hand": Kind(named=("nu 1.0.0", "uv add nu", "uv pip uninstall"), by_hand="nu"),
+    "a package by hand": Kind(named=("nu 1.0.0", "uv add --no-sync 'nu~=1.0.0'", "uv pip uninstall"), by_hand="nu"),
     "a path file": Kind(named=("site paths.pth",), stray="site paths.pth"),
     "a module": Kind(named=("local_settings.py",), stray="local_settings.py"),
 }  # fmt: skip
@@ -139,10 +139,12 @@ def test_law_19_a_library_by_hand_is_added_from_its_place(make_site: SiteFactory
 def test_law_19_a_package_by_hand_stays_after_the_command_that_adds_it(make_site: SiteFactory) -> None:
     site = make_site()
     make_venv(site, [KINDS["a package by hand"]])
+    site.publish("nu", "2.0.0")
+    before = site.versions()
     (command,) = re.findall(r"Run `(uv add .+?)` and commit", refused(site, "init").stderr)
     site.run("sh", "-c", command)
+    assert site.versions() == before, "the running site has the same packages"
     site.push_commit("Keep nu")
-    before = site.versions()
     site.releaser("init", check=0)
     site.update_to("1.1.0")
     assert (site.versions(), before["nu"]) == (before | {"alpha": "1.1.0"}, "1.0.0")
