@@ -120,7 +120,8 @@ class Bench(blame._Bench):
             self.left -= 1
             names = {change.name for change in attempt.plan.changes}
             results.append(FAILED if names & {*self.broken} else PASSED)
-            self.passed = make_trial(PASSED) if names and not names & {*self.broken} else self.passed
+            if names and not names & {*self.broken}:
+                self.passed = make_trial(PASSED, changes=attempt.plan.changes)
         return results
 
 
@@ -151,6 +152,14 @@ def test_law_22_24_a_search_that_an_outage_has_cut_off_is_no_verdict_and_the_ser
     assert (found.no_verdict, len(tried)) == (verdict, series)
     text = " ".join(found.blame.sentences)
     assert ("did not find" in text, "The index is away." in text) == (runs == 2, most == 0)
+
+
+def test_law_20_23_a_search_that_is_cut_off_names_what_it_leaves_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(blame, "_try_series", lambda bench, findings: findings)
+    found = [blame._search(Bench("b", most=2, runs=runs), (), Findings()) for runs in range(1, 6)]
+    texts = [" ".join(each.blame.sentences) for each in found if each.passed and not each.holds]
+    assert texts
+    assert all("b 1 → 2 did not go live" in text and "a 1" not in text for text in texts)
 
 
 def test_law_22_what_can_be_tried_is_tried_beside_what_cannot() -> None:
