@@ -285,6 +285,27 @@ def test_law_04_28_a_persons_work_in_the_way_back_keeps_the_new_release_whole(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    ("act", "code"), [("rm .venv; mkdir .venv; exit 4", 7), ("rm .venv; mkdir .venv", 7), ("rm .venv; exit 4", 6)]
+)
+def test_law_04_19_21_what_takes_the_place_of_the_link_during_a_restart_is_a_persons(
+    make_site: SiteFactory, act: str, code: int
+) -> None:
+    site = make_site.live(due="1.1.0")
+    first, before, after = site.live(), site.head(), site.push_from_elsewhere(CODE)
+    site.write_dotenv(restart=f"sh -c 'readlink .venv | grep -q {first} || {{ {act}; }}'")
+    finished = site.releaser("update", check=code)
+    if code == 6:  # a link that is gone is nobody's work
+        assert (site.live(), site.head(), site.version("alpha")) == (first, before, "1.0.0")
+        return
+    says(finished, f"`{site.link}` was changed during this run.", "The code of ")
+    assert "is live" not in finished.stdout + finished.stderr
+    assert (site.link.is_symlink(), site.head()) == (False, after)
+    site.releaser("rollback", first)
+    assert (site.live(), site.head(), site.version("alpha")) == (first, before, "1.0.0")
+
+
+@pytest.mark.slow
 def test_law_09_a_lock_of_git_is_named_and_one_that_our_git_left_is_removed(make_site: SiteFactory) -> None:
     site = make_site.live(due="1.1.0")
     lock = site.path / ".git" / "index.lock"
