@@ -8,7 +8,7 @@ import hashlib
 import os
 import stat
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from urllib.parse import SplitResult, unquote, urlsplit
 
@@ -212,10 +212,10 @@ class Repository:
         """Return True if git tracks the path."""
         return self.run("ls-files", "--error-unmatch", "--", path, check=False).status == 0
 
-    def find_hidden_changes(self) -> list[str]:
+    def find_hidden_changes(self, even_unchanged: Collection[str] = ()) -> list[str]:
         """Return the paths of changed files that a person has told git to skip, by `git update-index`.
 
-        A sparse checkout lacks files; that is none.
+        Those `even_unchanged` are also named as they are committed. A sparse checkout lacks files; that is none.
         """
         entries = self.run("ls-files", "--stage", "-v", "-z").stdout.split("\0")
         skipped = (entry.partition("\t") for entry in entries if entry[:1] == "S" or entry[:1].islower())
@@ -224,7 +224,8 @@ class Repository:
         found = list[str]()
         for start in range(0, len(paths), _AT_ONCE):
             found += self.run("hash-object", "--", *paths[start : start + _AT_ONCE]).stdout.split()
-        return [path for path, digest in zip(paths, found, strict=True) if hashes[path] != digest]
+        digests = zip(paths, found, strict=True)
+        return [path for path, digest in digests if hashes[path] != digest or path in even_unchanged]
 
     def is_ancestor(self, first: str, second: str) -> bool:
         """Return True if `second` has `first` in its history, or is `first`."""
