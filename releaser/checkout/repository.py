@@ -325,14 +325,16 @@ class Repository:
         workers = (pid for pid in proc.list_processes() if proc.find_directory(pid).is_relative_to(self.top))
         return any(Path(proc.read_words(pid)[0]).name.startswith("git") for pid in workers)
 
-    def find_lock(self) -> list[Problem]:
-        """Return a problem if something holds the index of git, or was killed while it did."""
-        lock, ends_at = self.directories[0] / "index.lock", time.monotonic() + _DYING
-        while (is_locked := os.path.lexists(lock)) and time.monotonic() < ends_at:
+    def find_lock(self, *refs: str) -> list[Problem]:
+        """Return a problem for each file by which git holds the index or one of these refs, or held it when killed."""
+        own, common = self.directories
+        places = [own / "index.lock", *((common if "/" in ref else own) / f"{ref}.lock" for ref in refs)]
+        ends_at = time.monotonic() + _DYING
+        while (locks := [*filter(os.path.lexists, places)]) and time.monotonic() < ends_at:
             time.sleep(_PAUSE)
-        message = f"`{lock}` exists: a git works in the checkout, or was killed."
-        advice = f"If no git works there, run `rm {word(lock)}`; then run releaser again."
-        return [Problem("git-lock", message, advice)] if is_locked else []
+        says = "exists: a git works in the checkout, or was killed."
+        advice = "If no git works there, run `rm {}`; then run releaser again."
+        return [Problem("git-lock", f"`{lock}` {says}", advice.format(word(lock))) for lock in locks]
 
     def find_unwritable(self) -> list[Problem]:
         """Return a problem if git may not write in its own directory, where a git of another user has worked."""
