@@ -50,8 +50,8 @@ ACTS: dict[str, tuple[Act, str]] = {
     "edits code": (edit("shop.py"), "shop.py"),
     "edits uv.lock": (edit("uv.lock"), "uv.lock"),
     "hides an edit": (
-        lambda site: (site.git("update-index", "--skip-worktree", "shop.py"), edit("shop.py")(site)),
-        "shop.py",
+        lambda site: (site.git("update-index", "--skip-worktree", "run_tests.py"), edit("run_tests.py")(site)),
+        "run_tests.py",
     ),
     "stages a change": (lambda site: (edit("shop.py")(site), site.git("add", "shop.py")), "shop.py"),
     "commits": (lambda site: site.commit("Mine", {"mine.txt": "mine"}), "HEAD"),
