@@ -340,6 +340,7 @@ def let_go_of_ready(run: SiteRun, attempt: Attempt, chosen: Release) -> None:
     """Let prune have the ready releases whose place another one takes, which is tested by now; the run says why."""
     for release in run.store.releases:
         if release.state.state == "ready" and release.id != chosen.id:
-            reason = explain_outdated(attempt.site, release, attempt.key, attempt.target) or "a newer one is"
+            reason = explain_outdated(attempt.site, release, attempt.key, attempt.target)
+            reason = reason or ("the live one has the same" if chosen == run.store.live else "a newer one is")
             run.store = run.store.having(write_state(release, state="outdated"))
             run.note(f"Release {release.id} was prepared, but {reason}. It does not go live.")

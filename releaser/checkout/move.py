@@ -80,7 +80,7 @@ def move_checkout(site: Site, repository: Repository, entry: Entry, *, back: boo
         message = f"The checkout was moved to {ref if state.branch else 'no branch'} at {head[:12]} during this run."
         advice = f"Look at `git -C {word(site.paths.top)} log`, then run releaser again."
         raise refuse("moved-checkout", message, advice)
-    require(repository.find_lock())
+    require(repository.find_lock(*(["HEAD", ref] if head != commit else [])))
     _restore_committed_lock(site, repository, state, entry)
     products = plan_products(site, repository, entry, back=back)
     require([*find_obstacles(repository, head, commit, products=products.deleted), *products.problems])

@@ -26,15 +26,18 @@ def find_dirty_files(site: Site, state: CheckoutState, live: Release | None) -> 
     return [Problem("changed-files", message, advice)] if dirty else []
 
 
-def find_hidden_changes(site: Site, paths: Sequence[str], live: Release | None) -> list[Problem]:
-    """Return a problem that names the changed files which git was told to skip: a release is tested without them."""
-    paths = [path for path in paths if path != site.paths.lockfile_in_tree or not has_lock_of(site, live)]
-    names = join_few([f"`{path}`" for path in paths])
+def find_hidden_changes(site: Site, paths: Sequence[str]) -> list[Problem]:
+    """Return a problem that names the changed files which git was told to skip: a release is tested without them.
+
+    uv.lock and the export are named as such: git would commit none of what an update writes there.
+    """
+    names, own = join_few([f"`{path}`" for path in paths]), {*site.committed_paths}.issuperset(paths)
     message = f"Tracked files of the checkout are changed, and git was told not to show it: {names}."
+    message = f"git was told to skip {names}, so updates could not commit what they write there." if own else message
     git = f"git -C {word(site.paths.top)} update-index"
     shown = " && ".join(f"{git} --no-{flag} {shlex.join(paths)}" for flag in ("skip-worktree", "assume-unchanged"))
-    advice = f"Move what this host needs into files that git ignores, such as `.env`; then run `{shown}`."
-    return [Problem("changed-files", message, advice)] if paths else []
+    move = "" if own else "Move what this host needs into files that git ignores, such as `.env`; then run "
+    return [Problem("changed-files", message, f"{move or 'Run '}`{shown}`.")] if paths else []
 
 
 def has_lock_of(site: Site, release: Release | None) -> bool:

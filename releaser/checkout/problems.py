@@ -53,8 +53,9 @@ def find_problems(site: Site, repository: Repository, state: CheckoutState, live
             return [Problem("under-way", message, advice)]
     if state.branch != branch:
         return [_explain_other_branch(repository, branch, state.branch)]
+    upstream = repository.upstream(branch)
     return [
-        *repository.find_lock(),
+        *repository.find_lock("HEAD", f"refs/heads/{branch}", *([f"refs/remotes/{upstream.name}"] if upstream else [])),
         *repository.find_unwritable(),
         *_find_upstream_problems(site, repository),
         *find_dirty_files(site, state, live),

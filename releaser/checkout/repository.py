@@ -8,7 +8,7 @@ import hashlib
 import os
 import stat
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from urllib.parse import SplitResult, unquote, urlsplit
 
@@ -212,10 +212,10 @@ class Repository:
         """Return True if git tracks the path."""
         return self.run("ls-files", "--error-unmatch", "--", path, check=False).status == 0
 
-    def find_hidden_changes(self) -> list[str]:
+    def find_hidden_changes(self, even_unchanged: Collection[str] = ()) -> list[str]:
         """Return the paths of changed files that a person has told git to skip, by `git update-index`.
 
-        A sparse checkout lacks files; that is none.
+        Those `even_unchanged` are also named as they are committed. A sparse checkout lacks files; that is none.
         """
         entries = self.run("ls-files", "--stage", "-v", "-z").stdout.split("\0")
         skipped = (entry.partition("\t") for entry in entries if entry[:1] == "S" or entry[:1].islower())
@@ -224,7 +224,8 @@ class Repository:
         found = list[str]()
         for start in range(0, len(paths), _AT_ONCE):
             found += self.run("hash-object", "--", *paths[start : start + _AT_ONCE]).stdout.split()
-        return [path for path, digest in zip(paths, found, strict=True) if hashes[path] != digest]
+        digests = zip(paths, found, strict=True)
+        return [path for path, digest in digests if hashes[path] != digest or path in even_unchanged]
 
     def is_ancestor(self, first: str, second: str) -> bool:
         """Return True if `second` has `first` in its history, or is `first`."""
@@ -324,14 +325,16 @@ class Repository:
         workers = (pid for pid in proc.list_processes() if proc.find_directory(pid).is_relative_to(self.top))
         return any(Path(proc.read_words(pid)[0]).name.startswith("git") for pid in workers)
 
-    def find_lock(self) -> list[Problem]:
-        """Return a problem if something holds the index of git, or was killed while it did."""
-        lock, ends_at = self.directories[0] / "index.lock", time.monotonic() + _DYING
-        while (is_locked := os.path.lexists(lock)) and time.monotonic() < ends_at:
+    def find_lock(self, *refs: str) -> list[Problem]:
+        """Return a problem for each file by which git holds the index or one of these refs, or held it when killed."""
+        own, common = self.directories
+        places = [own / "index.lock", *((common if "/" in ref else own) / f"{ref}.lock" for ref in refs)]
+        ends_at = time.monotonic() + _DYING
+        while (locks := [*filter(os.path.lexists, places)]) and time.monotonic() < ends_at:
             time.sleep(_PAUSE)
-        message = f"`{lock}` exists: a git works in the checkout, or was killed."
-        advice = f"If no git works there, run `rm {word(lock)}`; then run releaser again."
-        return [Problem("git-lock", message, advice)] if is_locked else []
+        says = "exists: a git works in the checkout, or was killed."
+        advice = "If no git works there, run `rm {}`; then run releaser again."
+        return [Problem("git-lock", f"`{lock}` {says}", advice.format(word(lock))) for lock in locks]
 
     def find_unwritable(self) -> list[Problem]:
         """Return a problem if git may not write in its own directory, where a git of another user has worked."""

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import msgspec
 
 from releaser.checkout.repository import CheckoutState, Repository, hash_text
 from releaser.errors import Problem, require
 from releaser.releases.link import Link, read_link
 from releaser.site.site import Site
+from releaser.system.files import LARGEST_STATE
 from releaser.system.text import word
 
 
@@ -25,9 +28,14 @@ def take_snapshot(site: Site, checkout: CheckoutState, link: Link) -> Snapshot:
     """Return the state of the site, with what git and the link have said of it. Raises OSError."""
     files = (site.paths.lockfile, site.paths.dotenv, site.environment_file)
     lock, dotenv, environment_file = (
-        hash_text(path.read_text(errors="surrogateescape")) if path.is_file() else "" for path in files
+        hash_text(path.read_text(errors="surrogateescape")) if _is_readable(path) else "" for path in files
     )
     return Snapshot(checkout, lock, dotenv, environment_file, link)
+
+
+def _is_readable(path: Path) -> bool:
+    """Return True for a file of a size that a file of settings has; another one is refused elsewhere."""
+    return path.is_file() and path.stat().st_size <= LARGEST_STATE
 
 
 def require_unchanged(site: Site, repository: Repository, before: Snapshot) -> None:

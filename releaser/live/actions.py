@@ -70,7 +70,7 @@ def _undo_checkout(site: Site, repository: Repository, entry: Entry) -> str:
 def _flip(site: Site, repository: Repository, entry: Entry) -> str:
     link, before, release = read_link(site.paths), entry.link, str(entry.final)
     if entry.goes_back and entry.release:
-        before = make_link_text(site.paths, entry.release, other_than=entry.link)
+        before = make_link_text(site.paths, entry.release, other_than=entry.link) if link.text else None  # or is gone
     if entry.plain:
         exchange_for_directory(site.paths, Path(entry.plain), before=None if entry.goes_back else entry.link)
     elif link.kind == "foreign" and not link.is_symlink and entry.replaces:

@@ -34,7 +34,7 @@ from releaser.live.programs import may_restart
 from releaser.live.restart import advise_start
 from releaser.releases.journal import Entry, drop_entry, read_journal_time, write_entry
 from releaser.releases.lease import list_holders, list_sentences
-from releaser.releases.link import read_link
+from releaser.releases.link import explain_changed_link, read_link
 from releaser.releases.release import Release
 from releaser.releases.reserve import release_reserve
 from releaser.releases.store import SiteRun
@@ -140,6 +140,8 @@ def _finish(site: Site, run: Run, repository: Repository, entry: Entry, actions:
         problem = find_unused_release(site, entry, read_journal_time(site.paths))
     except (ChangeError, OSError) as error:
         return _go_back(site, run, repository, entry, error, action)
+    if moved := _find_moved_link(site, entry, entry.release):
+        return _let_stay(site, _keep_code(site, repository, entry), moved[0].message, moved[0].advice)
     if problem is None and entry.release and (stayed := list_old_processes(site, entry.release)):
         run.note(f"Still on an earlier release: {join_few(list_sentences(stayed))}.")
     run_after_live(site, run, repository, entry)  # before the journal says so: recovery runs it again
@@ -183,6 +185,13 @@ def _go_back(
     return msgspec.structs.replace(go_back(site, run, repository, entry), advice=advice)
 
 
+def _find_moved_link(site: Site, entry: Entry, *releases: str | None) -> list[Problem]:
+    """Return a problem if what is in the place of the link leads to none of these releases: a person put it there."""
+    link = read_link(site.paths)
+    is_ours = link.release in releases if link.kind == "release" else link.kind == "missing" and len(releases) > 1
+    return [] if is_ours or entry.plain else list(explain_changed_link(site.paths).problems)
+
+
 def may_go_back(entry: Entry) -> bool:
     """Return True if a failure goes back: always for an update; for a rollback, if the release it left was healthy."""
     return not entry.is_way_back or entry.was_healthy is True
@@ -195,6 +204,8 @@ def go_back(site: Site, run: Run, repository: Repository, entry: Entry) -> Chang
     checkout or flip stop half-way: the journal stays, and the next run goes on.
     """
     release_reserve(site.paths.reserve)
+    if obstacles := _find_moved_link(site, entry, entry.release, entry.earlier):
+        return _stay_whole(site, run, repository, entry, obstacles)
     problem, is_well, may_be_down = None, False, False
     for action in ACTIONS:
         is_flipped = not entry.has_flipped(read_link(site.paths))
@@ -225,15 +236,21 @@ def _stay_whole(
     site: Site, run: Run, repository: Repository, entry: Entry, obstacles: Sequence[Problem]
 ) -> ChangeResult:
     """Let the new release stay live with its checkout, as a person's work is in the way of going back."""
-    entry = msgspec.structs.replace(entry, phase="changing", commits_lock=False)  # not for other hosts
-    with contextlib.suppress(PreflightError):  # that work stays, too
-        move_again(site, repository, entry, back=False)
+    entry = _keep_code(site, repository, entry)
     for action in FROM_FLIP[:-1]:
         with contextlib.suppress(ReleaserError, OSError):  # why it goes back is said
             do_action(site, run, repository, action, entry)
     messages, advice = " ".join(each.message for each in obstacles), dict.fromkeys(each.advice for each in obstacles)
     reason = f"{entry.reason} It could not be rolled back: {messages}"
     return _let_stay(site, entry, reason, f"{' '.join(advice)} To go back, run `releaser rollback` then.")
+
+
+def _keep_code(site: Site, repository: Repository, entry: Entry) -> Entry:
+    """Let the checkout have the code of the new release, with the committed lock: the other is not for other hosts."""
+    entry = msgspec.structs.replace(entry, phase="changing", commits_lock=False)
+    with contextlib.suppress(PreflightError):  # a person's work stays, too
+        move_again(site, repository, entry, back=False)
+    return entry
 
 
 def _let_stay(
@@ -243,7 +260,9 @@ def _let_stay(
 
     `is_old` says that the site runs on the earlier release, which ends once something serves the new one.
     """
-    message = f"{reason} Release {entry.release} stays live, with its code."
+    is_live = read_link(site.paths).release == entry.release
+    stays = f"Release {entry.release} stays live, with its code." if is_live else f"The code of {entry.release} stays."
+    message = f"{reason} {stays}"
     is_restarted = failed in (None, HEALTH) or not may_restart(site)
     problem = Problem("not-restarted" if is_old else "not-gone-back", message, advice)
     staying = write_entry(site.paths, msgspec.structs.replace(entry, phase="publishing"))

@@ -104,7 +104,7 @@ def _find_lock_problems(site: Site) -> list[Problem]:
 
 def _find_tracked_problems(site: Site, repository: Repository, store: Store, head: str) -> list[Problem]:
     problems = checkout.explain_submodules(site, repository.find_submodules(head))
-    problems += find_hidden_changes(site, repository.find_hidden_changes(), store.live)
+    problems += find_hidden_changes(site, repository.find_hidden_changes(site.committed_paths))
     if site.paths.lockfile_in_tree not in repository.list_files(head) and site.paths.lockfile.exists():
         advice = "Run `git add --force uv.lock`, and commit it."
         problems.append(Problem("untracked-lock", "uv.lock is not in git.", advice))

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import msgspec
 
 from releaser.checkout.move import find_missing_room_for_move, require_free_way
+from releaser.checkout.own_files import find_hidden_changes
 from releaser.checkout.publish import Published, publish, remember_remote
 from releaser.checkout.repository import Repository
 from releaser.checkout.snapshot import Snapshot, require_unchanged
@@ -47,6 +48,7 @@ def go_live(
     `edits` are what is known of that venv. Raises PreflightError, BuildError, ToolError and OSError before the flip.
     """
     require_unchanged(site, repository, snapshot)
+    require(find_hidden_changes(site, repository.find_hidden_changes()))
     if run.store.live is not None:
         require(find_new_work(run.store.live, edits))
     require_free_way(site, repository, entry)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import msgspec
 
 from releaser.checkout.move import find_missing_room_for_move, require_free_way
-from releaser.checkout.own_files import find_dirty_files
+from releaser.checkout.own_files import find_dirty_files, find_hidden_changes
 from releaser.checkout.problems import find_other_sites
 from releaser.checkout.publish import is_worth_commit
 from releaser.checkout.repository import Repository, open_repository
@@ -162,6 +162,8 @@ def plan_rollback(site: Site, run: SiteRun, repository: Repository, release: Rel
         require_no_submodules(repository, release, head, commit)
         require(find_other_sites(site, repository, head, repository.changed_paths(head, commit)))
         require(find_dirty_files(site, state, live))
+        moved = {*repository.changed_paths(head, commit)}
+        require(find_hidden_changes(site, [path for path in repository.find_hidden_changes() if path in moved]))
         if missing := find_missing_room_for_move(repository, head, commit):
             advice = f"Free that much, or leave the code as it is: `releaser rollback {release.id} --keep-code`."
             raise refuse("no-room", f"{missing} Nothing was changed.", advice)

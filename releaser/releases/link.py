@@ -56,8 +56,9 @@ def make_link_text(paths: Paths, release: str, other_than: str | None = None) ->
     return f"./{text}" if text == other_than else text
 
 
-def _explain_changed_link(paths: Paths) -> PreflightError:
-    message = f"`{paths.link}` was changed during this run. Nothing went live."
+def explain_changed_link(paths: Paths) -> PreflightError:
+    """Return the refusal to overrule what a person has put into the link's place."""
+    message = f"`{paths.link}` was changed during this run."
     return refuse("link-changed", message, f"Look at it with `ls -l {word(paths.link)}`, then run releaser again.")
 
 
@@ -69,7 +70,7 @@ def flip(paths: Paths, release: str, *, before: str | None) -> None:
     """
     current = read_link(paths)
     if (current.kind == "foreign" and not current.is_symlink) or current.text != before:
-        raise _explain_changed_link(paths)
+        raise explain_changed_link(paths)
     replace_symlink(paths.link, make_link_text(paths, release, other_than=before))
 
 
@@ -79,7 +80,7 @@ def exchange_for_directory(paths: Paths, directory: Path, *, before: str | None)
     `before` is the text that the link must still have. Raises PreflightError if a person changed it, and OSError.
     """
     if read_link(paths).text != before:
-        raise _explain_changed_link(paths)
+        raise explain_changed_link(paths)
     exchange(directory, paths.link)
 
 

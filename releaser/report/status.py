@@ -223,7 +223,7 @@ def _find_failed_steps(store: Store, history: list[Record]) -> list[Problem]:
     if change is None or store.live is None:
         return []
     names = _LASTING if Users(list_holders(store.live.directory), ()).listen() else (*_LASTING, *_UNTIL_USED)
-    return [problem for problem in change.problems if problem.name in names]
+    return [_advise_anew(problem, change) for problem in change.problems if problem.name in names]
 
 
 def _find_old_preparations(history: list[Record]) -> list[Problem]:

@@ -285,11 +285,35 @@ def test_law_04_28_a_persons_work_in_the_way_back_keeps_the_new_release_whole(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    ("act", "code"), [("rm .venv; mkdir .venv; exit 4", 7), ("rm .venv; mkdir .venv", 7), ("rm .venv; exit 4", 6)]
+)
+def test_law_04_19_21_what_takes_the_place_of_the_link_during_a_restart_is_a_persons(
+    make_site: SiteFactory, act: str, code: int
+) -> None:
+    site = make_site.live(due="1.1.0")
+    first, before, after = site.live(), site.head(), site.push_from_elsewhere(CODE)
+    site.write_dotenv(restart=f"sh -c 'readlink .venv | grep -q {first} || {{ {act}; }}'")
+    finished = site.releaser("update", check=code)
+    if code == 6:  # a link that is gone is nobody's work
+        assert (site.live(), site.head(), site.version("alpha")) == (first, before, "1.0.0")
+        return
+    says(finished, f"`{site.link}` was changed during this run.", "The code of ")
+    assert "is live" not in finished.stdout + finished.stderr
+    assert (site.link.is_symlink(), site.head()) == (False, after)
+    site.releaser("rollback", first)
+    assert (site.live(), site.head(), site.version("alpha")) == (first, before, "1.0.0")
+
+
+@pytest.mark.slow
 def test_law_09_a_lock_of_git_is_named_and_one_that_our_git_left_is_removed(make_site: SiteFactory) -> None:
     site = make_site.live(due="1.1.0")
-    lock = site.path / ".git" / "index.lock"
-    lock.touch()
-    says(site.releaser("update", check=3), f"rm {lock}")
+    for name in ("HEAD", "refs/heads/main", "refs/remotes/origin/main", "index"):
+        lock = site.path / ".git" / f"{name}.lock"
+        lock.touch()
+        says(site.releaser("update", check=3), f"rm {lock}")
+        if name != "index":
+            lock.unlink()
     entry = {"phase": "building", "command": "update", "run": site.live()}
     (site.state / "journal.json").write_text(json.dumps(entry), encoding="utf-8")
     for path, hours in ((site.state / "journal.json", 1), (lock, -1)):  # the clock was set back since
@@ -336,6 +360,11 @@ def test_a_first_release_that_is_unhealthy_stays_and_says_so(make_site: SiteFact
     site = make_site(dotenv={"RELEASER_HEALTH_CHECK": "false", "RELEASER_HEALTH_TIMEOUT": "1s"})
     says(site.releaser("init", check=7), "health")
     assert site.version("alpha") == "1.0.0"
+    site.releaser("update", check=0)
+    run = next(record["run"] for record in site.json("history") if record["command"] == "init")
+    assert f"Run `releaser logs {run}`." in [
+        problem["advice"] for problem in site.json("status", check=10)["attention"]
+    ]
 
 
 @pytest.mark.slow

@@ -53,6 +53,11 @@ def put_pipe(path: Path) -> None:
     by_stranger("mkfifo", "-m", "666", path)
 
 
+def test_law_09_42_a_huge_file_of_settings_is_refused_and_not_read(site: SampleSite) -> None:
+    os.truncate(site.outer / ".env", 1 << 40)
+    says(site.releaser("check", check=3), f"`{site.outer / '.env'}` is larger than 16 MiB.")
+
+
 @pytest.mark.slow
 def test_law_05_09_42_a_pipe_at_the_restart_file(user_site: SampleSite, ordinary_user: Identity | None) -> None:
     """A stranger puts it there during the tests; then it is in the way of recovery and of a rollback."""

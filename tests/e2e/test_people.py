@@ -49,6 +49,10 @@ def edit(name: str, line: str = "# mine\n") -> Act:
 ACTS: dict[str, tuple[Act, str]] = {
     "edits code": (edit("shop.py"), "shop.py"),
     "edits uv.lock": (edit("uv.lock"), "uv.lock"),
+    "hides an edit": (
+        lambda site: (site.git("update-index", "--skip-worktree", "run_tests.py"), edit("run_tests.py")(site)),
+        "run_tests.py",
+    ),
     "stages a change": (lambda site: (edit("shop.py")(site), site.git("add", "shop.py")), "shop.py"),
     "commits": (lambda site: site.commit("Mine", {"mine.txt": "mine"}), "HEAD"),
     "switches the branch": (lambda site: site.git("switch", "--quiet", "--create", "mine"), "mine"),
@@ -187,6 +191,19 @@ def test_law_03_14_a_change_that_git_was_told_to_skip_is_refused_by_name(site: S
         site.git("update-index", each, "shop.py")
     site.git("checkout", "--quiet", "shop.py")
     site.releaser("check", check=0)
+    site.git("update-index", flag, "uv.lock")  # git would commit nothing of it
+    says(refused(site, "update"), "git was told to skip `uv.lock`", "--no-skip-worktree uv.lock")
+
+
+@pytest.mark.slow
+def test_law_13_37_a_rollback_over_a_change_that_git_does_not_show_is_refused_by_name(make_site: SiteFactory) -> None:
+    site = make_site.live()
+    site.push_from_elsewhere(CODE)
+    site.releaser("update", check=0)
+    site.git("update-index", "--skip-worktree", "shop.py")
+    edit("shop.py")(site)
+    for command in ("rollback --dry-run", "rollback"):
+        says(refused(site, command), "`shop.py`", "update-index")
 
 
 def replaced_by_a_directory(site: SampleSite) -> None:
