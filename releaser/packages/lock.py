@@ -133,11 +133,20 @@ def parse_lock(text: str, source: str = "uv.lock") -> Lock:
     try:
         return _parse(text)
     except (tomllib.TOMLDecodeError, KeyError, TypeError, AttributeError, ValueError) as error:
-        marked = [number for number, line in enumerate(text.splitlines(), 1) if _CONFLICT.match(line)]
-        reason = f"line {marked[0]} is a conflict marker of git" if marked else error if text.strip() else "it is empty"
-        message = f"{source} is not a lock of uv: {reason}."
+        message = f"{source} is not a lock of uv: {_explain_text(text) or error}."
         advice = "Take an earlier one, run `uv lock`, and commit: `git checkout HEAD~ -- uv.lock`."
         raise refuse("wrong-lock", message, advice) from error
+
+
+def _explain_text(text: str) -> str:
+    """Return what a text is that people commit in the place of a lock; empty if that is not known."""
+    if marked := [number for number, line in enumerate(text.splitlines(), 1) if _CONFLICT.match(line)]:
+        return f"line {marked[0]} is a conflict marker of git"
+    if text.startswith("version https://git-lfs"):
+        return "it is a pointer of git-lfs, which has to be installed here, or must not track it"
+    if text.startswith("\ufeff"):
+        return "line 1 begins with a byte order mark"
+    return "" if text.strip() else "it is empty"
 
 
 @functools.lru_cache(maxsize=8)

@@ -217,6 +217,8 @@ def test_all_packages_of_an_index_are_one_problem_that_names_a_mirror() -> None:
     ("text", "reason"),
     [
         ("version = 1\n<<<<<<< HEAD\n", "line 2 is a conflict marker of git"),
+        ("version https://git-lfs.github.com/spec/v1\n", "it is a pointer of git-lfs"),
+        ("\ufeffversion = 1\n", "line 1 begins with a byte order mark"),
         (" \n", "it is empty"),
         ("requires-python = '>=3.11'\n", "it has no version"),
         ('[[package]]\nname = "a"\nname = "b"\n', "line 3"),
