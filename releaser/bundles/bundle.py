@@ -134,8 +134,14 @@ class Bundle(msgspec.Struct, frozen=True):
                 target.parent.mkdir(parents=True, exist_ok=True)
                 descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, mode)
                 with open(descriptor, "wb") as file, place.open("rb") if place else archive.open(name) as source:
-                    made = apply_patch(source.read(), archive.read(PATCH), member.size) if before else None
+                    made = self._patch(source.read(), archive.read(PATCH), member.size) if before else None
                     _compare(self.path, name, member, source if made is None else io.BytesIO(made), file)
+
+    def _patch(self, before: bytes, patch: bytes, most: int) -> bytes:
+        try:
+            return apply_patch(before, patch, most)
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+            raise BundleError(self.path, f"has a `{PATCH}` that cannot be read: {error}") from error
 
 
 def open_bundle(path: Path, signers: Path | None) -> Bundle:
@@ -235,7 +241,8 @@ def _check_manifest(path: Path, manifest: Manifest) -> None:
         raise BundleError(path, f"has a manifest without {join_few(sorted(missing))}")
     if (manifest.base is None) != (manifest.base_commit is None) or (omitted and manifest.base is None):
         raise BundleError(path, "leaves members out, and names no base")
-    if (manifest.base_lock is not None) != (PATCH in members) or (PATCH in members and LOCK not in omitted):
+    has_patch = PATCH in {*members} - omitted
+    if (manifest.base_lock is not None) != has_patch or (has_patch and LOCK not in omitted) or PATCH in omitted:
         raise BundleError(path, f"has a `{PATCH}` without its base, or none where it needs one")
     if members[LOCK].sha256 != manifest.lock_sha256:
         raise BundleError(path, f"has another {LOCK} than its manifest says")

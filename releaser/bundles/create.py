@@ -130,7 +130,11 @@ def _collect(
         members |= pack_tools(place) | {MAIN: Path(__file__).with_name("main.py")}
     facts = {name: hash_member(path) for name, path in members.items()}
     known = base.manifest.members if base else {}
-    omitted = [name for name, member in facts.items() if known.get(name) == member or (base_lock and name == LOCK)]
+    omitted = [
+        name
+        for name, member in facts.items()
+        if (known.get(name) == member and name != PATCH) or (base_lock and name == LOCK)
+    ]
     manifest = Manifest(
         project=site.paths.project.name,
         directory=directory.as_posix(),

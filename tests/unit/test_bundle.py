@@ -369,3 +369,17 @@ def test_a_patch_makes_the_text_and_no_more_than_it_may(before: str, after: str)
     patch = make_patch(before, after)
     assert apply_patch(before.encode(), patch, 1000).decode() == after
     assert len(apply_patch(b"a\n" * 1000, b"[[0,1000],[0,1000]]", 100)) == 2000
+
+
+def test_law_28_32_a_patch_of_a_lock_that_is_none_is_refused(signers: Signers, tmp_path: Path) -> None:
+    key, files = signers.key("ada"), put(tmp_path / "1", CONTENTS | {PATCH: b"[[0,", CODE: b"2"})
+    kept = tuple(name for name in CONTENTS if name != CODE)
+    sent = {PATCH: files[PATCH], CODE: files[CODE]}
+    facts = {"base": "0" * 64, "base_commit": "1" * 40, "base_lock": "0" * 64, "omitted": kept}
+    write_bundle(tmp_path / "delta", manifest(files, commit="2" * 40, **facts), sent, key)
+    with pytest.raises(PreflightError, match=r"uv.lock.patch` that cannot be read"):
+        open_bundle(tmp_path / "delta", signers.file).unpack(tmp_path, lambda digest: files[LOCK], only={LOCK})
+    lost = manifest(files, commit="2" * 40, **facts | {"base_lock": None})
+    write_bundle(tmp_path / "delta", lost, sent, key)
+    with pytest.raises(PreflightError, match="without its base"):
+        open_bundle(tmp_path / "delta", signers.file)
