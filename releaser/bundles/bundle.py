@@ -109,6 +109,7 @@ class Bundle(msgspec.Struct, frozen=True):
     manifest: Manifest
     sha256: str  # of its manifest.json
     signer: str = ""
+    base: Bundle | None = None
 
     @property
     def headline(self) -> str:
@@ -118,7 +119,7 @@ class Bundle(msgspec.Struct, frozen=True):
         return f"`{self.path.name}` is whole, and has {kind} release {self.manifest.release}: {size}."
 
     def unpack(self, directory: Path, find: Find = lambda digest: None, *, only: Collection[str] | None = None) -> None:
-        """Write all members, or those `only`, into a directory that exists; omitted ones are those that `find` returns.
+        """Write all members, or those `only`, into a directory that exists; omitted ones from the base, or `find`.
 
         Each is hashed again as it is written. Raises BundleError for one that is nowhere, and OSError.
         """
@@ -127,15 +128,29 @@ class Bundle(msgspec.Struct, frozen=True):
                 if only is not None and name not in only:
                     continue
                 before = self.manifest.base_lock if name == LOCK else None
-                place = find(before or member.sha256) if name in self.manifest.omitted else None
-                if name in self.manifest.omitted and place is None:
-                    raise BundleError(self.path, f"is a delta, and `{name}` of its base is not here", MAKE_FULL)
                 target, mode = directory / name, 0o755 if member.executable else 0o644
                 target.parent.mkdir(parents=True, exist_ok=True)
                 descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, mode)
-                with open(descriptor, "wb") as file, place.open("rb") if place else archive.open(name) as source:
+                with open(descriptor, "wb") as file, self._open(archive, name, before or member.sha256, find) as source:
                     made = self._patch(source.read(), archive.read(PATCH), member.size) if before else None
                     _compare(self.path, name, member, source if made is None else io.BytesIO(made), file)
+
+    @contextlib.contextmanager
+    def _open(self, archive: zipfile.ZipFile, name: str, digest: str, find: Find) -> Iterator[IO[bytes]]:
+        """Open a member, or the file with this hash in the base or that `find` returns."""
+        base = self.base
+        if name not in self.manifest.omitted:
+            with archive.open(name) as file:
+                yield file
+        elif base and name not in base.manifest.omitted and base.manifest.members[name].sha256 == digest:
+            with _open_zip(base.path) as there, there.open(name) as file:
+                yield file
+        elif path := find(digest):
+            with path.open("rb") as file:
+                yield file
+        else:
+            advice = f"Name the bundle that it was made from: `--base BUNDLE`. Or: {MAKE_FULL}"
+            raise BundleError(self.path, f"is a delta, and `{name}` of its base is not here", advice)
 
     def _patch(self, before: bytes, patch: bytes, most: int) -> bytes:
         try:
@@ -144,11 +159,12 @@ class Bundle(msgspec.Struct, frozen=True):
             raise BundleError(self.path, f"has a `{PATCH}` that cannot be read: {error}") from error
 
 
-def open_bundle(path: Path, signers: Path | None) -> Bundle:
+def open_bundle(path: Path, signers: Path | None, base: Path | None = None) -> Bundle:
     """Return a bundle once all of it is verified: signature, manifest, names, sizes and hashes, in this order.
 
-    `signers` is a file of allowed signers as ssh-keygen(1) has it; None passes the signature over. Raises BundleError,
-    and PreflightError if others could write `signers`.
+    `signers` is a file of allowed signers as ssh-keygen(1) has it; None passes the signature over. `base` is the bundle
+    that a delta was made from, verified in the same way. Raises BundleError, and PreflightError if others could write
+    `signers`.
     """
     path = Path(os.path.abspath(path))
     with _open_zip(path) as archive:
@@ -169,7 +185,20 @@ def open_bundle(path: Path, signers: Path | None) -> Bundle:
         for name in {*manifest.members} - {*manifest.omitted}:
             with archive.open(name) as source:
                 _compare(path, name, manifest.members[name], source)
-    return Bundle(path, manifest, hashlib.sha256(data).hexdigest(), signer)
+    bundle = Bundle(path, manifest, hashlib.sha256(data).hexdigest(), signer)
+    return bundle if base is None else _join_base(bundle, open_bundle(base, signers))
+
+
+def _join_base(bundle: Bundle, base: Bundle) -> Bundle:
+    """Return a delta with its base. Raises BundleError if it was made from another one, or lies about it."""
+    manifest, there = bundle.manifest, base.manifest.members
+    if manifest.base != base.sha256:
+        reason = f"was made from another bundle than `{base.path}`" if manifest.base else "is no delta"
+        raise BundleError(bundle.path, reason, "Name the bundle that it was made from, or none.")
+    wrong = [name for name in manifest.omitted if there.get(name) != manifest.members[name] and name != LOCK]
+    if wrong or base.manifest.lock_sha256 != (manifest.base_lock or base.manifest.lock_sha256):
+        raise BundleError(bundle.path, f"says that its base has {join_few(wrong or [LOCK])}, which it has not")
+    return msgspec.structs.replace(bundle, base=base)
 
 
 def _decode(path: Path, data: bytes) -> Manifest:

@@ -8,7 +8,7 @@ import hashlib
 import os
 import stat
 import time
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from urllib.parse import SplitResult, unquote, urlsplit
 
@@ -32,6 +32,7 @@ _LOCKS = ("index.lock", "HEAD.lock", "ORIG_HEAD.lock", "packed-refs.lock", "shal
 _SETTINGS = {
     "core.fsync": "all",
     "core.hooksPath": "/dev/null",
+    "core.ignoreStat": "false",
     "core.fsmonitor": "false",
     "core.quotePath": "false",
     "core.safecrlf": "false",
@@ -218,14 +219,20 @@ class Repository:
         Those `even_unchanged` are also named as they are committed. A sparse checkout lacks files; that is none.
         """
         entries = self.run("ls-files", "--stage", "-v", "-z").stdout.split("\0")
-        skipped = (entry.partition("\t") for entry in entries if entry[:1] == "S" or entry[:1].islower())
+        skipped = [entry.partition("\t") for entry in entries if entry[:1] == "S" or entry[:1].islower()]
         hashes = {path: facts.split()[2] for facts, _, path in skipped}
-        paths = [path for path in hashes if os.path.isfile(self.top / path) and not os.path.islink(self.top / path)]
+        links = [path for path in hashes if os.path.islink(self.top / path)]
+        gone = [path for facts, _, path in skipped if facts[0] not in "Ss" and not os.path.lexists(self.top / path)]
+        files = [path for path in hashes if os.path.isfile(self.top / path) and path not in links]
+        changed = self._find_other_files(self._find_other_files(files, hashes), hashes, "--no-filters")  # as committed
+        changed += [path for path in links if _hash_link(self.top / path, hashes[path]) != hashes[path]]
+        return sorted({*changed, *gone} | ({*hashes} & {*even_unchanged}))
+
+    def _find_other_files(self, paths: Sequence[str], hashes: Mapping[str, str], *options: str) -> list[str]:
         found = list[str]()
         for start in range(0, len(paths), _AT_ONCE):
-            found += self.run("hash-object", "--", *paths[start : start + _AT_ONCE]).stdout.split()
-        digests = zip(paths, found, strict=True)
-        return [path for path, digest in digests if hashes[path] != digest or path in even_unchanged]
+            found += self.run("hash-object", *options, "--", *paths[start : start + _AT_ONCE]).stdout.split()
+        return [path for path, digest in zip(paths, found, strict=True) if hashes[path] != digest]
 
     def is_ancestor(self, first: str, second: str) -> bool:
         """Return True if `second` has `first` in its history, or is `first`."""
@@ -457,6 +464,12 @@ def _configure(settings: Iterable[tuple[str, str]]) -> dict[str, str]:
     for number, (name, value) in enumerate(pairs):
         variables |= {f"GIT_CONFIG_KEY_{number}": name, f"GIT_CONFIG_VALUE_{number}": value}
     return variables
+
+
+def _hash_link(path: Path, like: str) -> str:
+    """Return the hash that git has for a link, in the form of another one: SHA-1 or SHA-256."""
+    target = os.fsencode(os.readlink(path))
+    return hashlib.new("sha1" if len(like) == 40 else "sha256", b"blob %d\0%s" % (len(target), target)).hexdigest()
 
 
 def hash_text(text: str) -> str:

@@ -11,6 +11,7 @@ from pathlib import Path
 from releaser.checkout.repository import Repository
 from releaser.errors import refuse
 from releaser.site.site import Site
+from releaser.system.files import replace_file
 
 #: What is large, and never written again: of git, git-lfs and git-annex.
 _LINKED = ("objects", "lfs/objects", "annex/objects")
@@ -41,6 +42,7 @@ def copy_repository(site: Site, source: Repository, directory: Path, *, mark: st
     for name in _LINKED:
         if not os.path.lexists(copy / name):  # by a link above it
             _link_files(place / name, copy / name)
+    _copy_alternates(place / "objects", copy / "objects")
     if (config := source.directories[0] / "config.worktree").is_file():
         shutil.copyfile(config, copy / "config.worktree")
     repository = Repository(site, directory, mark=mark)
@@ -72,6 +74,21 @@ def _copy_readable_files(source: Path, target: Path, *, is_around: bool) -> None
         names[:] = [name for name in names if os.path.relpath(os.path.join(place, name), source) not in _LEFT_OUT]
         if is_around and place == str(source):
             names[:] = [name for name in names if name in _OWN]
+
+
+def _copy_alternates(source: Path, target: Path) -> None:
+    """Put the file that names further directories of objects into a copy; relative paths begin at the first one."""
+    path = target / "info" / "alternates"
+    if path.is_file():
+        lines = path.read_bytes().splitlines()
+        place = os.fsencode(os.path.realpath(source))
+        replace_file(path, b"".join(_complete(line, place) + b"\n" for line in lines), mode=0o644)
+
+
+def _complete(line: bytes, place: bytes) -> bytes:
+    is_quoted = line.startswith(b'"')
+    path = line[is_quoted:]
+    return line if path[:1] in b"/#" else line[:is_quoted] + place + b"/" + path
 
 
 def _link_files(source: Path, target: Path) -> None:

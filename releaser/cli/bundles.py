@@ -68,21 +68,23 @@ def show_command(common: Common, file: Path) -> None:
 
 @bundle_group.command("verify")
 @click.argument("file", type=FILE)
+@click.option("--base", type=FILE, metavar="BUNDLE", help="The bundle that FILE was made from.")
 @click.option("--unsigned", is_flag=True, help="Do not ask who signed it.")
 @common_options(takes_lock=False)
-def verify_command(common: Common, file: Path, unsigned: bool) -> None:
+def verify_command(common: Common, file: Path, base: Path | None, unsigned: bool) -> None:
     """Verify the signature of FILE, then all else; exit 3 if anything is wrong."""
-    _print(common, open_bundle(file, None if unsigned else choose_signers(common.project, os.environ)))
+    _print(common, open_bundle(file, None if unsigned else choose_signers(common.project, os.environ), base))
 
 
 @bundle_group.command("install")
 @click.argument("file", type=FILE)
 @click.option("--into", type=click.Path(path_type=Path), metavar="DIR", help="Make the checkout in DIR, on a new host.")
+@click.option("--base", type=FILE, metavar="BUNDLE", help="The bundle that FILE was made from, if it is not here.")
 @click.option("--unsigned", is_flag=True, help="Do not ask who signed it.")
 @common_options(takes_lock=True)
-def install_command(common: Common, file: Path, into: Path | None, unsigned: bool) -> None:
+def install_command(common: Common, file: Path, into: Path | None, base: Path | None, unsigned: bool) -> None:
     """Test the release in FILE, and take it live, without a network."""
-    bundle = open_bundle(file, None if unsigned else choose_signers(into or common.project, os.environ))
+    bundle = open_bundle(file, None if unsigned else choose_signers(into or common.project, os.environ), base)
     if into is not None:
         common = msgspec.structs.replace(common, project=make_checkout(bundle, into, os.environ))
     run_and_exit(common, INSTALL, lambda site, run, recovery: install(site, run, bundle))

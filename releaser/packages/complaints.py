@@ -8,7 +8,7 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
-from packaging.specifiers import SpecifierSet
+from packaging.specifiers import Specifier, SpecifierSet
 
 from releaser.errors import BuildError, Problem, refuse
 from releaser.packages.changes import compare_locks, describe_changes
@@ -113,24 +113,41 @@ def require_fitting_lock(site: Site, tree: Path, python: str, *, mark: str) -> N
     raise refuse("stale-lock", message, "Run `uv lock`, and commit it.")
 
 
-def require_kept_bounds(text: str) -> None:
+def require_kept_bounds(text: str, *, may_rise: bool = False) -> None:
     """Raise PreflightError if a lock has a version that its own requirements exclude, which uv takes as it is.
 
-    Two branches that merge without a conflict bring that.
+    Two branches that merge without a conflict bring that. With `may_rise`, a version that is too low is none: an
+    upgrade cures it. Bounds for some environments alone are passed over.
     """
     lock, content = parse_lock(text), tomllib.loads(text)
+    try:
+        for bound in _list_bounds(content):
+            versions = lock.versions.get(bound["name"], ()) if {*bound} - {"extras"} == {"name", "specifier"} else ()
+            version = next(iter(versions)) if len(versions) == 1 else ""  # several are for several environments
+            broken = [] if not version or " " in version else _find_broken(bound["specifier"], version)
+            if broken and not (may_rise and all(each.operator in (">=", ">") for each in broken)):
+                message = f"uv.lock has {bound['name']} {version}, but pyproject.toml wants {bound['specifier']}."
+                raise refuse("stale-lock", message, f"Run `uv lock -P {bound['name']}`, and commit it.")
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        message = f"The requirements in uv.lock cannot be read: {type(error).__name__}: {error}."
+        raise refuse("stale-lock", message, "Run `uv lock`, and commit it.") from error
+
+
+def _list_bounds(content: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the constraints and overrides of a lock, and what its projects require, but for what is overridden."""
     manifest = content.get("manifest", {})
-    bounds = [*manifest.get("constraints", ()), *manifest.get("overrides", ())]
-    overridden = {bound["name"] for bound in manifest.get("overrides", ())}
-    for package in content.get("package", ()):
-        wanted = package.get("metadata", {}).get("requires-dist", ())  # of the project, and of what lies beside it
-        bounds += [bound for bound in wanted if bound["name"] not in overridden]
-    for bound in bounds:
-        versions = lock.versions.get(bound["name"], ()) if {*bound} - {"extras"} == {"name", "specifier"} else ()
-        version = next(iter(versions)) if len(versions) == 1 else ""  # several are for several environments
-        if version and " " not in version and not SpecifierSet(bound["specifier"]).contains(version, prereleases=True):
-            message = f"uv.lock has {bound['name']} {version}, but pyproject.toml wants {bound['specifier']}."
-            raise refuse("stale-lock", message, f"Run `uv lock -P {bound['name']}`, and commit it.")
+    overrides = manifest.get("overrides", [])
+    overridden = {bound["name"] for bound in overrides}
+    wanted = list[dict[str, Any]]()
+    for package in content.get("package", ()):  # the project, and what lies beside it
+        metadata = package.get("metadata", {})
+        for bounds in (metadata.get("requires-dist", ()), *metadata.get("requires-dev", {}).values()):
+            wanted += [bound for bound in bounds if bound["name"] not in overridden]
+    return [*manifest.get("constraints", ()), *overrides, *wanted]
+
+
+def _find_broken(specifier: str, version: str) -> list[Specifier]:
+    return [each for each in SpecifierSet(specifier) if not each.contains(version, prereleases=True)]
 
 
 def _find_facts(value: Any) -> Any:

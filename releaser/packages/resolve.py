@@ -241,7 +241,7 @@ def resolve(site: Site, tree: Path, live: LiveVenv, rules: Rules, *, mark: str) 
     if is_deployed:
         require_fitting_lock(site, tree, python, mark=mark)
     else:
-        require_kept_bounds(before.committed.text)
+        require_kept_bounds(before.committed.text, may_rise=True)
     if is_deployed and rules.level == "none" and not rules.holders and not rules.stays:
         changes, skipped = _compare(task), tuple[Skipped, ...]()
     else:

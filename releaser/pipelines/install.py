@@ -226,6 +226,7 @@ def _try(run: SiteRun, repository: Repository, bundle: Bundle, candidate: _Candi
         name
         for name, (package, version) in ((name, name_package(name)) for name, _ in list_wheels(manifest))
         if name in manifest.omitted
+        and bundle.base is None
         and find_kept(run.store, manifest.members[name].sha256) is None
         and package not in candidate.changed
         and installed.get(package) == version

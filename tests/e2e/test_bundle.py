@@ -88,7 +88,7 @@ def test_a_delta_has_what_its_base_has_not(site: SampleSite) -> None:
     site.push_from_elsewhere({"shop.py": "EDITION = 2\nBROKEN = False\n"})
     site.update_to("1.1.0")
     site.releaser("bundle create", "-o", bundle, "--base", base, check=0)
-    members, shown = read_members(bundle), site.json("bundle verify", bundle, "--unsigned")
+    members, shown = read_members(bundle), site.json("bundle verify", bundle, "--unsigned", "--base", base)
     assert {*members} == {
         *("code.bundle", "requirements.txt", "uv.lock.patch", "wheels/alpha-1.1.0-py3-none-any.whl", "manifest.json")
     }

@@ -181,12 +181,12 @@ class Asking(unittest.TestCase):
 
 
 def test_law_33_a_run_by_a_hook_of_git_asks_the_own_repository(make_site: SiteFactory) -> None:
-    """It takes its old objects from another directory, and has a pipe of a daemon of git."""
+    """It takes its old objects from another directory, by a relative path, and has a pipe of a daemon of git."""
     site = make_site.live(files={"site_tests.py": ASKING}, due="1.1.0")
     objects = site.path / ".git" / "objects"
     objects.rename(site.base / "objects")
     (objects / "info").mkdir(parents=True)
-    (objects / "info" / "alternates").write_text(f"# shared\n{site.base}/objects\n", "utf-8")
+    (objects / "info" / "alternates").write_text("# shared\n../../../../objects\n", "utf-8")
     os.mkfifo(site.path / ".git" / "fsmonitor--daemon.ipc")
     other = site.elsewhere()
     env = {

@@ -196,6 +196,22 @@ def test_law_03_14_a_change_that_git_was_told_to_skip_is_refused_by_name(site: S
 
 
 @pytest.mark.slow
+def test_law_03_33_what_git_calls_unchanged_is_none_of_the_hidden_changes(make_site: SiteFactory) -> None:
+    """Line ends of a commit under `core.autocrlf`, and marks by `core.ignoreStat`; but a link in a file's place is."""
+    site = make_site.live(files={"notes.txt": "one\r\n"})
+    site.git("config", "core.autocrlf", "input")
+    site.git("config", "core.ignoreStat", "true")
+    site.git("update-index", "--assume-unchanged", "notes.txt")
+    for version in ("1.1.0", "1.2.0"):
+        site.update_to(version)
+    (site.path / "notes.txt").unlink()
+    says(refused(site, "update"), "`notes.txt`")
+    (site.path / "notes.txt").symlink_to("../mine.txt")
+    (site.outer / "mine.txt").write_bytes(b"one\r\n")
+    says(refused(site, "check"), "`notes.txt`")
+
+
+@pytest.mark.slow
 def test_law_13_37_a_rollback_over_a_change_that_git_does_not_show_is_refused_by_name(make_site: SiteFactory) -> None:
     site = make_site.live()
     site.push_from_elsewhere(CODE)

@@ -341,6 +341,9 @@ def test_law_32_a_delta_is_unpacked_with_what_the_host_has(signers: Signers, tmp
     made, sent = manifest(newer, commit="2" * 40, base_lock=full.lock_sha256, **facts), (PATCH, CODE)
     write_bundle(tmp_path / "delta", made, {name: newer[name] for name in sent}, key)
     delta, place = open_bundle(tmp_path / "delta", signers.file), tmp_path / "out"
+    (tmp_path / "joined").mkdir()
+    open_bundle(tmp_path / "delta", signers.file, tmp_path / "full").unpack(tmp_path / "joined")
+    assert all((tmp_path / "joined" / name).read_bytes() == path.read_bytes() for name, path in newer.items())
     here = {hash_member(path).sha256: path for path in files.values()}
     place.mkdir()
     delta.unpack(place, here.get)
@@ -383,3 +386,20 @@ def test_law_28_32_a_patch_of_a_lock_that_is_none_is_refused(signers: Signers, t
     write_bundle(tmp_path / "delta", lost, sent, key)
     with pytest.raises(PreflightError, match="without its base"):
         open_bundle(tmp_path / "delta", signers.file)
+
+
+def test_law_32_a_base_that_lies_is_refused(signers: Signers, tmp_path: Path) -> None:
+    key, files = signers.key("ada"), put(tmp_path / "1", CONTENTS | {CODE: b"2"})
+    full = manifest(files)
+    for name, each in (("full", full), ("other", msgspec.structs.replace(full, branch="other"))):
+        write_bundle(tmp_path / name, each, files, key)
+    base = open_bundle(tmp_path / "full", signers.file)
+    kept = tuple(name for name in files if name != CODE)
+    delta = manifest(files, commit="2" * 40, base=base.sha256, base_commit="1" * 40, omitted=kept)
+    lie = msgspec.structs.replace(delta, members=delta.members | {WHEEL: hash_member(files[CODE])})
+    for name, each in (("delta", delta), ("lie", lie)):
+        write_bundle(tmp_path / name, each, {CODE: files[CODE]}, key)
+    cases = [("delta", "other", "from another bundle"), ("other", "full", "is no delta"), ("lie", "full", "has not")]
+    for name, other, words in cases:
+        with pytest.raises(PreflightError, match=words):
+            open_bundle(tmp_path / name, signers.file, tmp_path / other)
