@@ -7,6 +7,7 @@ program alone; it and all it starts, daemons included, end with it. See namespac
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -29,6 +30,7 @@ _USER = [] if _IS_ROOT else ["--user", "--map-root-user"]
 _UNSHARE = ["unshare", *_USER, "--mount", "--pid", "--fork", "--kill-child", "sh", "-s", "--"]
 _DROP = "" if _IS_ROOT else f"unshare --user --map-user={os.geteuid()} --map-group={os.getegid()} -- "
 #: In a user namespace root's files belong to nobody, and ssh refuses what it includes: this user gets copies of that.
+_ESCAPED = re.compile(r"\\([0-7]{3})")  # a character of a path, in /proc/self/mountinfo
 _SSH = "/etc/ssh/ssh_config.d"
 _COPY_SSH = f"if cd {_SSH} && mount -t tmpfs -o mode=755 tmpfs {_SSH}; then cp -rL --preserve=mode . {_SSH} || true; fi"
 _RUN = f'trap - EXIT; {_DROP}"$@" </dev/null && exit 0 || exit $?'  # the shell stays, as process 1
@@ -101,7 +103,7 @@ def _bind(source: Path, target: Path, *, is_read_only: bool = False) -> list[str
     lines = [shlex.join(["mount", "--rbind", str(source), str(target)])]
     if is_read_only:  # takes a second call, for each mount
         words = [line.split() for line in Path("/proc/self/mountinfo").read_text(encoding="utf-8").splitlines()]
-        mounts = {Path(fields[4].replace("\\040", " ")) for fields in words} - {source}
+        mounts = {Path(_ESCAPED.sub(lambda found: chr(int(found[1], 8)), fields[4])) for fields in words} - {source}
         for mount in (source, *sorted(mount for mount in mounts if mount.is_relative_to(source))):
             lines.append(shlex.join(["mount", "-o", "remount,bind,ro", str(target / mount.relative_to(source))]))
     return lines

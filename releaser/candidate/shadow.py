@@ -21,7 +21,7 @@ from releaser.checkout.tree import make_tree
 from releaser.errors import refuse
 from releaser.site.owners import Trust
 from releaser.site.site import SOURCES, Site
-from releaser.system.files import is_too_deep, measure, remove_path, walk
+from releaser.system.files import FULL, is_too_deep, measure, remove_path, walk
 from releaser.system.signals import check_signals
 from releaser.system.space import require_room
 
@@ -321,8 +321,12 @@ def _copy_entry(source: Path, target: Path, copy: Copier, products: frozenset[Pa
 
     if is_left_out(source):
         return
-    with contextlib.suppress(shutil.Error):
+    try:
         shutil.copytree(source, target, symlinks=True, ignore=ignore, copy_function=copy)
+    except shutil.Error as error:  # of which only texts are left
+        for _, place, reason in error.args[0]:
+            if code := next((code for code in FULL if reason.startswith(f"[Errno {code}]")), 0):
+                raise OSError(code, os.strerror(code), place) from error
     for path in strange:
         (target / path.relative_to(source)).mkdir()
 

@@ -128,7 +128,7 @@ def _ask(site: Site, django: Django, venv: Path, *words: str, timeout: float = _
 def explain_kept_migrations(releases: Sequence[Release]) -> str:
     """Return a sentence about the migrations of releases, which a rollback leaves as they are; empty without any."""
     names = [*dict.fromkeys(name for release in releases for name in release.manifest.migrations)]
-    return f"A rollback does not undo these migrations: {join_few(names)}." if names else ""
+    return f"A rollback does not undo these migrations, if they were applied: {join_few(names)}." if names else ""
 
 
 def describe_django(site: Site) -> tuple[str, ...]:

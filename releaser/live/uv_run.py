@@ -19,6 +19,7 @@ from releaser.releases.release import Release
 from releaser.releases.verify import find_damage
 from releaser.site.django import list_units
 from releaser.site.site import Site
+from releaser.system import proc
 from releaser.system.files import LARGEST_STATE
 from releaser.system.text import redact
 
@@ -53,10 +54,13 @@ def _find_uv_runs(lines: Iterable[tuple[str, str]]) -> list[Problem]:
 def require_no_sync(site: Site, tree: Path, lock: Lock, checkout_lock: Lock) -> None:
     """Raise PreflightError if a `uv run` would put another lock than its own, that of the checkout, into a release.
 
-    Scripts are read in `tree`. A process is no reason: it has done that already, or is of an earlier script.
+    Scripts are read in `tree`. A process is a reason only where none of them has `uv run`: else it is of an old one.
     """
-    changes = describe_changes(compare_locks(lock, checkout_lock))
-    lines = itertools.chain(_list_unit_lines(site), _list_script_lines(site, tree)) if changes else ()
+    if not (changes := describe_changes(compare_locks(lock, checkout_lock))):
+        return
+    lines = [*_list_unit_lines(site), *_list_script_lines(site, tree)]
+    if not any(_UV_RUN.search(line) for _, line in lines):
+        lines = [*_list_processes(site, has_terminal=False)]
     problems = _find_uv_runs(lines)
     require([msgspec.structs.replace(each, message=f"{each.message[:-1]}: {changes}.") for each in problems])
 
@@ -82,13 +86,15 @@ def _list_script_lines(site: Site, tree: Path) -> Iterator[tuple[str, str]]:
                 yield from ((str(place), line) for line in text.replace("\\\n", " ").splitlines())
 
 
-def _list_processes(site: Site) -> Iterator[tuple[str, str]]:
+def _list_processes(site: Site, *, has_terminal: bool = True) -> Iterator[tuple[str, str]]:
     for entry in os.scandir("/proc"):
         with contextlib.suppress(OSError):
             process = Path(entry.path)
             if not entry.name.isdigit() or not Path(os.readlink(process / "cwd")).is_relative_to(site.paths.project):
                 continue
             words = (process / "cmdline").read_text(encoding="utf-8", errors="replace").rstrip("\0").split("\0")
+            if not has_terminal and proc.has_terminal(int(entry.name)):
+                continue
             if Path(words[0]).name == "uv" and not _VARIABLE.search((process / "environ").read_text(errors="replace")):
                 yield f"Process {entry.name}", shlex.join(words)
 

@@ -660,9 +660,6 @@ def compare_with_venv(
         is_of_default = "enabled by default" in error.message  # a group that conflicts with that of the site
         advice = "Leave that group out: `default_groups = false` in `[tool.releaser]`." if is_of_default else _RETRY
         raise BuildError(f"The lock cannot be installed here: {error.message}", advice, output=error.output) from error
-    except msgspec.MsgspecError as error:
-        message = f"uv did not say what the lock changes ({error})."
-        raise BuildError(message, f"Check `{site.uv} --version`: releaser needs 0.13 or newer.") from error
     lock, changes, installed = read_lock(tree / "uv.lock"), sync.changes, list_installed(venv)
     gone = {change.name: change.version or "" for change in changes if change.action == "uninstalled"}
     before = {name: installed.get(name, version) for name, version in gone.items()}
@@ -677,14 +674,21 @@ def compare_with_venv(
 
 
 def list_synced(site: Site, tree: Path, python: str, *, mark: str) -> dict[str, str]:
-    """Return what a lock installs into a new venv, with versions; empty for one to be built. Raises ToolError."""
+    """Return what a lock installs into a new venv, with versions; empty for one to be built.
+
+    Raises ToolError and BuildError.
+    """
     changes = _preview_sync(site, tree, tree / ".no-venv", python, mark=mark).changes
     return {change.name: change.version or "" for change in changes}
 
 
 def _preview_sync(site: Site, tree: Path, venv: Path, python: str, more: Sequence[str] = (), *, mark: str) -> _Sync:
-    """Return what uv would do to a venv. Raises ToolError and MsgspecError."""
+    """Return what uv would do to a venv. Raises ToolError, and BuildError if uv does not say it."""
     words = ["sync", "--frozen", "--dry-run", "--output-format", "json", *group_arguments(site), *more]
     variables = {"UV_PROJECT_ENVIRONMENT": str(venv)}
     finished = site.run_uv(*words, "--python", python, cwd=tree, mark=mark, variables=variables)
-    return msgspec.json.decode(finished.stdout, type=_SyncReport).sync
+    try:
+        return msgspec.json.decode(finished.stdout, type=_SyncReport).sync
+    except msgspec.MsgspecError as error:
+        message = f"uv did not say what the lock changes ({error})."
+        raise BuildError(message, f"Check `{site.uv} --version`: releaser needs 0.13 or newer.") from error

@@ -11,7 +11,7 @@ from pathlib import Path
 from releaser.system.text import LONGEST_LINE, clip, escape, redact
 
 _LISTENING = {"tcp": (3, "0A", 9), "tcp6": (3, "0A", 9), "unix": (3, "00010000", 6)}  # column, its text, the inode's
-_PARENT, _START = 1, 19  # fields of /proc/PID/stat after the name
+_PARENT, _TERMINAL, _START = 1, 4, 19  # fields of /proc/PID/stat after the name
 _UNIT = re.compile(r"/([^/]+\.service)(?:/[^/]*)?$", re.MULTILINE)
 
 
@@ -38,6 +38,11 @@ def is_running(pid: int) -> bool:
 def find_parent(pid: int) -> int:
     """Return the parent of a process; 0 if there is none."""
     return int(next(iter(_read_stat(pid)[_PARENT:]), 0))
+
+
+def has_terminal(pid: int) -> bool:
+    """Return True if a process has a controlling terminal: a person has started it."""
+    return _read_stat(pid)[_TERMINAL : _TERMINAL + 1] not in ([], ["0"])
 
 
 def find_session(pid: int) -> int:

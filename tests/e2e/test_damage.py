@@ -271,6 +271,11 @@ def test_law_20_39_a_service_that_uv_run_starts_is_named_and_puts_no_other_lock_
         site.push_from_elsewhere({"restart.sh": RESTART.replace("uv run", "uv run --no-sync")})
         site.releaser("update", check=0)
         assert (site.version("alpha"), site.version("beta"), site.json("verify")["well"]) == ("1.0.0", "1.2.0", True)
+        site.write_dotenv(restart="true")  # as if a supervisor, whose settings nobody reads, had started it
+        site.run("sh", "-c", RESTART.replace("VIRTUAL_ENV", "VIRTUAL_ENV UV_PROJECT_ENVIRONMENT=../other"))
+        site.publish("beta", "1.3.0")
+        says(site.releaser("update", check=3), "Process ", "starts the site by `uv run`", ": alpha 1.0.0 → 1.2.0")
+        site.write_dotenv(restart="sh restart.sh")
         site.run("sh", "-c", RESTART.replace("--frozen", "-P alpha"))  # by a person
         assert "uv-run" in [problem["code"] for problem in site.json("status", check=10)["attention"]]
         says(site.releaser("check", check=3), "Process ", "starts the site by `uv run`", "uv run --no-sync -P alpha")

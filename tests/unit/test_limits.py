@@ -1,6 +1,9 @@
 """Limits of what is pure: patterns in time, texts in length, answers in size."""
 
+import contextlib
+import errno
 import os
+import shutil
 import smtplib
 import time
 from collections.abc import Callable
@@ -8,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from releaser.candidate import tests
+from releaser.candidate import namespace, shadow, tests
 from releaser.checkout import publish, tree
 from releaser.errors import ToolError
 from releaser.report import mail
@@ -157,3 +160,30 @@ def test_law_09_26_a_mail_is_kept_whatever_stands_in_the_place_of_the_outbox(tmp
     (paths.outbox / "new" / "mine").mkdir()
     assert len(list_waiting(paths.outbox)) == 1
     assert paths.outbox.with_name("outbox.broken").read_text() == "mine"
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT, errno.EIO])
+def test_law_08_12_a_shadow_whose_copy_has_no_room_is_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    """One file of many that could not be read is left out, as one that the site deletes meanwhile."""
+    (tmp_path / "site/uploads").mkdir(parents=True)
+    (tmp_path / "site/uploads/a.jpg").write_text("live")
+
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(code, os.strerror(code), "a.jpg")
+
+    monkeypatch.setattr(shutil, "copy2", fail)
+    is_full = code != errno.EIO
+    with pytest.raises(OSError, match=os.strerror(code)) if is_full else contextlib.nullcontext():
+        shadow._copy_entry(tmp_path / "site", tmp_path / "copy", shadow._copy_file, frozenset(), None)
+
+
+def test_the_mounts_below_a_directory_are_found_by_their_real_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mounted = tmp_path / "a b\\c\td"
+    escaped = str(mounted).replace("\\", "\\134").replace(" ", "\\040").replace("\t", "\\011")
+    monkeypatch.setattr(Path, "read_text", lambda *_, **__: f"1 2 0:3 / {escaped} rw - tmpfs tmpfs rw\n")
+    lines = namespace._bind(tmp_path, Path("/target"), is_read_only=True)
+    assert str(Path("/target") / mounted.name) in lines[-1]
