@@ -208,6 +208,8 @@ def find_link_problems(store: Store, *, force: bool) -> list[Problem]:
         advice = f"{back}; {adoption}." if back else f"{adoption}."
         return [Problem("foreign-venv", message, advice)]
     message = f"`{path}` does not lead to a release that exists."
+    if link.release is not None and (store.paths.releases / link.release).is_dir():
+        message = f"The live release {link.release} has a broken manifest, or another uv.lock than it says."
     return [Problem("no-live-release", message, f"{back}." if back else "Run `releaser init`.")]
 
 
