@@ -307,7 +307,8 @@ def print_status(status: Status) -> None:
         "last run": f"{last.command}, {format_time(last.ended_at)}: {last.result}. {last.headline}" if last else "",
     }
     if decision:
-        rows["decided"] = f"{decision.kind}, {format_time(decision.at)}. {decision.sentence}"
+        if last is None or decision.sentence != last.headline:
+            rows["decided"] = f"{decision.kind}, {format_time(decision.at)}. {decision.sentence}"
         rows["skipped"] = "; ".join(skipped.sentence for skipped in decision.skipped)
         unpublished = decision.unpublished.rstrip(".")
         rows["uv.lock"] = f"is not committed: {unpublished}" if unpublished else ""
