@@ -79,7 +79,7 @@ pictures: $(DEV)/.ready ## Make docs/pictures/ from real runs; installs chromium
 	@command -v chromium >/dev/null || { apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium; }
 	@$(DEV)/bin/python scripts/pictures.py
 
-bench: $(DEV)/.ready ## Measure disk, updates, quiet nights and searches against bare steps; ARGS=bundles: beside pex and shiv
+bench: $(DEV)/.ready ## Measure everything beside what people run instead, and print a table with aims (ARGS: the name of a part)
 	@$(DEV)/bin/python scripts/bench.py $(ARGS)
 
 # From a clone, so that nothing uncommitted is in it; uv makes the wheel from the sdist. The same commit makes the same bytes.

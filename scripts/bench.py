@@ -1,8 +1,8 @@
-"""Measure ten releases on disk, an update, a quiet night, a search for culprits, and a start; needs no network.
+"""Measure updates, rollbacks, quiet nights and commands beside what people run instead; a table ends it.
 
-As root the sites belong to an ordinary user, for whom releases are clones by hard links. Say `updates`, `quiet`,
-`search`, `starter` or `sites` for a part of it; `sites` takes the number of sites, and makes a user, as root.
-`sites` and `bundles`, which needs the network, are measured by their names alone.
+As root the sites belong to an ordinary user, for whom releases are clones by hard links. The name of a part measures it
+alone; `sites` takes the number of sites, and makes a user, as root. `bundles` alone needs the network, and `rollbacks`
+Debian's capistrano and nix-bin.
 """
 
 import argparse
@@ -12,9 +12,7 @@ import hashlib
 import json
 import os
 import pwd
-import resource
 import shutil
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -26,6 +24,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from bench_bundles import STARTS, make_program, measure_bundles, megabytes
+from bench_rows import print_rows, report, time_acts, watch_memory
 from figures import ONE, QUIET, STATUS, count_commands, print_counts
 
 from tests.support.commands import (
@@ -36,17 +35,20 @@ from tests.support.commands import (
     named_users,
     reachable_python,
     run,
+    started,
+    uv_executable,
 )
 from tests.support.sites import SampleSite, SiteOptions
 from tests.support.smtp import mail_server, read_mail
 
 RELEASES = 10
 CHANGED = 3  # packages of each release but the first
-PACKAGES = [f"package{number:03}" for number in range(150)]
+PACKAGES = [f"package{number:03}" for number in range(60)]
+WHOLE = 3  # updates of all of them
 CODE_FILES, DATA_FILES = 24, 29  # of a package
 IMPORTED = 10  # of the code files: what the site's tests import
 SMALL = [f"small{number:02}" for number in range(30)]  # packages of one module, for the quiet nights
-NIGHTS = 11
+NIGHTS, ROLLBACKS, COMMANDS = 11, 7, 21  # rounds
 SEARCHED, CULPRITS, LONG = 22, ("small06", "small15"), 20  # packages, those that break the tests, seconds of tests
 LONG_TESTS = f"""\
 import runpy, time
@@ -94,12 +96,12 @@ def make_site(place: Path, user: Identity | None, options: SiteOptions, *, is_sm
 
 
 def run_bare_steps(bare: SampleSite) -> None:
-    """Do what an administrator would do with uv alone: lock, a new venv, sync, the tests."""
+    """Do what an administrator would do with uv alone: lock, a new venv with byte code, the tests."""
     venv = bare.base / "new-venv"
     bare.env["UV_PROJECT_ENVIRONMENT"] = str(venv)
     bare.uv("lock", "--quiet", "--upgrade")
     bare.uv("venv", "--quiet", venv)
-    bare.uv("sync", "--quiet", "--frozen", "--group", "local")
+    bare.uv("sync", "--quiet", "--frozen", "--compile-bytecode", "--group", "local")
     bare.run(venv / "bin/python", "run_tests.py")
 
 
@@ -111,8 +113,14 @@ def seconds(act: Callable[[], object]) -> float:
     return time.monotonic() - began
 
 
+def publish_large(site: SampleSite, names: Sequence[str], version: str) -> None:
+    """Offer a new version of large packages."""
+    for name in names:
+        site.publish(name, version, modules=modules(name, version))
+
+
 def measure_updates(place: Path, user: Identity | None) -> None:
-    """Print the disk of ten releases, and the time of an update beside that of the bare steps."""
+    """Measure the disk of ten releases, and updates of few and of all packages beside the bare steps."""
     options = SiteOptions(packages=dict.fromkeys(PACKAGES, "1.0"), settings={"keep": RELEASES + 5})
     site = make_site(place, user, options, is_small=False)
     releases = site.state / "releases"
@@ -121,61 +129,188 @@ def measure_updates(place: Path, user: Identity | None) -> None:
     print(f"one release: {one:.0f} MB, {len(PACKAGES)} packages", flush=True)
     bare = site.second_host()
     run_bare_steps(bare)  # fills uv's cache, as releaser's is now
-    pairs, answers = [], list[dict[str, Any]]()
-    for number in range(1, RELEASES):
-        for name in PACKAGES[CHANGED * number : CHANGED * (number + 1)]:
-            site.publish(name, "2.0", modules=modules(name, "2.0"))
-        shutil.rmtree(bare.base / "new-venv")
-        acts = [lambda: run_bare_steps(bare), lambda: answers.append(site.json("update"))]
-        if number % 2:
-            steps, update = (seconds(act) for act in acts)
-        else:
-            update, steps = (seconds(act) for act in reversed(acts))
-        pairs.append(update / steps)
-        parts = ", ".join(f"{step['step']} {step['seconds']:.1f}" for step in answers[-1]["steps"])
-        print(f"update {number}: {update:.1f} s ({parts}); uv's bare steps and the tests {steps:.1f} s", flush=True)
+    answers = list[dict[str, Any]]()
+
+    def measure(what: str, rounds: Sequence[tuple[Sequence[str], str]], aim: float) -> None:
+        times, processor = list[float](), list[float]()
+        for number, (names, version) in enumerate(rounds):
+            publish_large(site, names, version)
+            shutil.rmtree(bare.base / "new-venv")
+            update, steps = time_acts(number, lambda: answers.append(site.json("update")), lambda: run_bare_steps(bare))
+            times.append(update.seconds / steps.seconds)
+            processor.append(update.processor / steps.processor)
+            parts = ", ".join(f"{step['step']} {step['seconds']:.1f}" for step in answers[-1]["steps"])
+            print(f"{what}: {update} ({parts}); bare steps {steps}", flush=True)
+        report(f"{what}: time beside uv's bare steps and the tests", times, aim)
+        report("the same: processor time", processor, aim)
+
+    few = [(PACKAGES[CHANGED * number : CHANGED * (number + 1)], "2.0") for number in range(1, RELEASES)]
+    measure(f"an update of {CHANGED} of {len(PACKAGES)} packages", few, 0.35)
     count = len(site.json("list"))
     if count != RELEASES:
         sys.exit(f"There are {count} releases, not {RELEASES}.")
-    total = megabytes(releases)
-    print(f"disk of {RELEASES} releases, {CHANGED} packages changed in each: {total:.0f} MB, {total / one:.2f} of one")
-    print(
-        f"update of {CHANGED} packages beside uv's bare steps: {statistics.median(pairs):.2f} (median of {len(pairs)})"
-    )
+    report(f"disk of {RELEASES} releases beside one, {CHANGED} packages new in each", [megabytes(releases) / one], 1.6)
+    measure("an update of all packages", [(PACKAGES, f"{number}.0") for number in range(3, 3 + WHOLE)], 0.8)
+
+    publish_large(site, PACKAGES, "20.0")
+    own, most = watch_memory(lambda: site.starting("update"))
+    shutil.rmtree(bare.base / "new-venv")
+    bare.uv("lock", "--quiet", "--upgrade")
+    uv: list[str | Path] = [*(user.prefix if user else ()), user.programs / "uv" if user else uv_executable()]
+    sync: list[str | Path] = [*uv, "sync", "--quiet", "--frozen", "--compile-bytecode", "--group", "local"]
+    _, largest = watch_memory(lambda: started(sync, cwd=bare.path, env=bare.env))
+    report("the same: memory of its largest program beside that of `uv sync`", [most / largest], 1.1)
+    report("the same: memory of releaser itself in MB", [own], 50)
 
 
-def processor_seconds(act: Callable[[], Finished]) -> float:
-    """Return the processor time of a program, and of those that it starts; it must have nothing to say."""
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+CAPISTRANO = {
+    "Capfile": """\
+require "capistrano/setup"
+require "capistrano/deploy"
+require "capistrano/scm/git"
+install_plugin Capistrano::SCM::Git
+""",
+    "config/deploy.rb": """\
+set :application, "shop"
+set :branch, "main"
+set :format, :simpletext
+set :log_level, :error
+set :repo_url, ENV["REMOTE"]
+set :deploy_to, ENV["TARGET"]
+namespace :deploy do
+  task(:restart) { on(roles(:all)) { execute :touch, release_path.join("restart.txt") } }
+  after :publishing, :restart
+end
+""",
+    "config/deploy/production.rb": "role :app, :local\n",
+}
+
+
+def make_capistrano(site: SampleSite) -> Path:
+    """Return a directory of Capistrano, for a host that needs no ssh, with two releases of the site's code alone."""
+    place = site.base / "capistrano"
+    for name, text in CAPISTRANO.items():
+        (place / name).parent.mkdir(parents=True, exist_ok=True)
+        (place / name).write_text(text)
+    if site.user:
+        site.user.own(place)
+    site.env |= {"REMOTE": str(site.remote), "TARGET": str(place / "target")}
+    site.run("cap", "production", "deploy", cwd=place)
+    return place
+
+
+def make_profile(site: SampleSite) -> Path:
+    """Return a profile of Nix with two generations, in a store of its own."""
+    place = site.base / "nix"
+    for name in ("conf", "one", "two"):
+        (place / name).mkdir(parents=True)
+        (place / name / "nix.conf").write_text("build-users-group =\n")
+    if site.user:
+        site.user.own(place)
+    site.env["USER"] = "shop"  # the number of the user has no name
+    for name in ("store", "state", "log", "conf"):
+        site.env[f"NIX_{name.upper()}_DIR"] = str(place / name)
+    for name in ("one", "two"):
+        stored = site.run("nix-store", "--add", place / name).stdout.strip()
+        site.run("nix-env", "--profile", place / "profile", "--set", stored)
+    return place / "profile"
+
+
+def measure_rollbacks(place: Path, user: Identity | None) -> None:
+    """Measure the rollback of an update of all packages beside uv's way, Capistrano's and Nix's."""
+    for program, package in (("cap", "capistrano"), ("nix-env", "nix-bin")):
+        if shutil.which(program) is None:
+            print(f"No rollback is measured without Debian's {package}.")
+            return
+    site = make_site(place, user, SiteOptions(packages=dict.fromkeys(PACKAGES, "1.0")), is_small=False)
+    site.releaser("init", check=0)
+    bare = site.second_host()
+    bare.make_venv()
+    publish_large(site, PACKAGES, "2.0")
+    site.releaser("update", check=0)
+    bare.git("pull", "--quiet")
+    sync = ["sync", "--quiet", "--frozen", "--compile-bytecode", "--group", "local"]
+    bare.uv(*sync)
+    releases = [entry["id"] for entry in site.json("list")]
+    locks = [site.git("rev-parse", revision) for revision in ("HEAD", "HEAD~1")]
+    capistrano, profile = make_capistrano(site), make_profile(site)
+
+    def restore_lock(number: int) -> None:
+        bare.git("checkout", "--quiet", locks[number % 2], "--", "uv.lock")
+        bare.uv(*sync)
+
+    ratios: dict[str, list[float]] = {"a lock restored and `uv sync`": [], "Capistrano's": [], "`nix-env`'s": []}
+    for number in range(1, ROLLBACKS + 1):
+        site.run("cap", "production", "deploy", cwd=capistrano)
+        site.run("nix-env", "--profile", profile, "--switch-generation", "2")
+        own, *others = time_acts(
+            number,
+            functools.partial(site.releaser, "rollback", releases[number % 2], check=0),
+            functools.partial(restore_lock, number),
+            functools.partial(site.run, "cap", "production", "deploy:rollback", cwd=capistrano),
+            functools.partial(site.run, "nix-env", "--profile", profile, "--rollback"),
+        )
+        print(f"rollback {number}: {own}; {'; '.join(map(str, others))}", flush=True)
+        for values, other in zip(ratios.values(), others, strict=True):
+            values.append(own.processor / other.processor)
+    for (name, values), aim in zip(ratios.items(), (0.1, 1, None), strict=True):
+        report(f"a rollback: processor time beside {name}", values, aim)
+
+
+def run_quietly(act: Callable[[], Finished]) -> None:
+    """Run a program that has to have nothing to say."""
     finished = act()
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
     if finished.stdout or finished.stderr:
         sys.exit(f"This should be quiet.\n{finished}")
-    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
 def measure_quiet_nights(place: Path, user: Identity | None) -> None:
-    """Print the processor time of a quiet night beside that of the bare steps, and what commands start."""
+    """Measure a quiet night beside the bare steps, and count what commands start."""
     site = make_site(place, user, SiteOptions(packages=dict.fromkeys(SMALL, "1.0")), is_small=True)
     site.releaser("init", check=0)
     bare = site.second_host()
     bare.make_venv()
     steps = ("git fetch", "uv lock --upgrade", "uv sync --dry-run --frozen --group local")
     script = " && ".join(f"{step} --quiet" for step in steps)
-    acts = [lambda: bare.run("sh", "-c", script), lambda: site.releaser("update", check=0)]
-    for act in acts:
-        processor_seconds(act)  # fills the caches
-    pairs = []
+    acts = [lambda: site.releaser("update", check=0), lambda: bare.run("sh", "-c", script)]
+    timed = [functools.partial(run_quietly, act) for act in acts]
+    time_acts(0, *timed)  # fills the caches
+    ratios, more = list[float](), list[float]()
     for number in range(1, NIGHTS + 1):
-        if number % 2:
-            alone, night = (processor_seconds(act) for act in acts)
-        else:
-            night, alone = (processor_seconds(act) for act in reversed(acts))
-        pairs.append(night / alone)
-        print(f"quiet night {number}: {night:.3f} s of a processor; the bare steps {alone:.3f} s", flush=True)
-    ratio = statistics.median(pairs)
-    print(f"quiet night of {len(SMALL)} packages beside {', '.join(steps)}: {ratio:.2f} (median of {len(pairs)})")
+        night, alone = time_acts(number, *timed)
+        print(f"quiet night {number}: {night}; the bare steps {alone}", flush=True)
+        ratios.append(night.processor / alone.processor)
+        more.append(night.processor - alone.processor)
+    print(f"the bare steps: {', '.join(steps)}")
+    report(f"a quiet night of {len(SMALL)} packages: processor time beside bare steps", ratios)
+    report("the same: seconds of a processor more", more, 0.15)
     print_counts(count_commands(site, SMALL[0], QUIET, ONE, STATUS))
+
+
+def measure_commands(place: Path, user: Identity | None) -> None:
+    """Measure `list` and `status` of five releases beside what an administrator would run instead."""
+    site = make_site(place, user, SiteOptions(packages=dict.fromkeys(SMALL, "1.0")), is_small=True)
+    site.releaser("init", check=0)
+    for name in SMALL[:4]:
+        site.publish(name, "2.0")
+        site.releaser("update", check=0)
+    instead = "git status && uv pip list --python .venv"
+    rows = dict[str, list[float]]()
+    for number in range(COMMANDS):
+        start, listed, looked, status = time_acts(
+            number,
+            lambda: site.run(reachable_python(), "-c", "pass"),
+            lambda: site.releaser("list", check=0),
+            lambda: site.run("sh", "-c", instead),
+            lambda: site.releaser("status", check=0),
+        )
+        for name, ratio in {
+            "`list`: processor time beside `python -c pass`": listed.processor / start.processor,
+            f"`status`: processor time beside `{instead}`": status.processor / looked.processor,
+        }.items():
+            rows.setdefault(name, []).append(ratio)
+    for (name, values), aim in zip(rows.items(), (6, 2), strict=True):
+        report(name, values, aim)
 
 
 def update_at_length(site: SampleSite, answers: list[dict[str, Any]]) -> None:
@@ -186,7 +321,7 @@ def update_at_length(site: SampleSite, answers: list[dict[str, Any]]) -> None:
 
 def measure_search(place: Path, user: Identity | None) -> None:
     """Print how many test runs find two culprits among 22, and the ratio of the times with two jobs and with one."""
-    searches, updates = [], []
+    searches, updates, runs = [], [], list[int]()
     for jobs in (1, 2):
         settings = {"test_command": "python long_tests.py", "test_jobs": jobs, "culprits": 16}
         packages = dict.fromkeys(SMALL[:SEARCHED], "1.0")
@@ -200,23 +335,23 @@ def measure_search(place: Path, user: Identity | None) -> None:
         updates.append(seconds(functools.partial(update_at_length, site, answers)))
         steps = [step["seconds"] for step in answers[0]["steps"] if step["step"] == "test"]
         searches.append(sum(steps[1:]))
-        runs = len(site.test_runs()) - before - 2  # the first, and that of the live release
+        runs.append(len(site.test_runs()) - before - 2)  # the first, and that of the live release
         found = ", ".join(answers[0]["culprits"])
-        print(f"test_jobs = {jobs}: {found} after {runs} runs; search {searches[-1]:.0f} s", flush=True)
+        print(f"test_jobs = {jobs}: {found} after {runs[-1]} runs; search {searches[-1]:.0f} s", flush=True)
+    report("test runs of this search", runs[:1], 18)
     for name, (alone, both) in {"search": searches, "whole update": updates}.items():
-        print(f"{name} for {len(CULPRITS)} culprits among {SEARCHED}, two jobs beside one: {both / alone:.2f}")
+        report(f"{name} for {len(CULPRITS)} culprits among {SEARCHED}: time with two jobs beside one", [both / alone])
 
 
 def measure_starter(place: Path, user: Identity | None) -> None:
-    """Print the processor time of a start with nothing new by the starter, beside that of its Python alone."""
+    """Measure a start with nothing new by the starter beside its Python alone."""
     program = make_program(place)
     live = program.place / "project/.venv/bin/python"
-    bare, starts = [], []
-    for _ in range(STARTS):
-        bare.append(processor_seconds(lambda: run([live, "-c", "pass"], cwd=place, env=program.env)))
-        starts.append(processor_seconds(program.start))
-    ratio = statistics.median(starts) / statistics.median(bare)
-    print(f"a start with nothing new by the starter beside `python -c pass`: {ratio:.2f} (median of {STARTS})")
+    bare = functools.partial(run, [live, "-c", "pass"], cwd=place, env=program.env)
+    timed = [functools.partial(run_quietly, act) for act in (program.start, bare)]
+    pairs = [time_acts(number, *timed) for number in range(STARTS)]
+    ratios = [start.processor / alone.processor for start, alone in pairs]
+    report("a start with nothing new by the starter: processor time beside `python -c pass`", ratios, 1.6)
 
 
 def run_each(sites: Sequence[SampleSite], command: str) -> float:
@@ -287,11 +422,9 @@ def measure_sites(place: Path, user: Identity | None, number: int) -> None:
                 print(f"{alone_wall:.1f} s of time, --all {wall:.1f} s, --jobs 2 {two:.1f} s", flush=True)
                 ratios.append(together / alone)
                 walls.append(two / alone_wall)
-            print(
-                f"{command} --all beside {number} single ones: {statistics.median(ratios):.2f} of processor time;",
-                end=" ",
-            )
-            print(f"--jobs 2: {statistics.median(walls):.2f} of wall time")
+            what = f"`{command} --all` of {number} sites"
+            report(f"{what}: processor time beside single ones", ratios, 1.1)
+            report(f"{what}: time of `--jobs 2` beside single ones", walls, 0.7 if command == "update" else 0.65)
         for site, text in zip(sites, (HANGS, HANGS, FLOODS), strict=False):
             program = site.outer / "program"
             program.write_text(f"#!/bin/sh\n{text}\n")
@@ -306,15 +439,18 @@ def measure_sites(place: Path, user: Identity | None, number: int) -> None:
         began = time.monotonic()
         finished, processor, memory = run_all(place, user.programs, "update", "--jobs", "2")
         print(f"\ntwo hang, one prints 1 GB, one is broken: exit {finished.returncode}, ", end="")
-        print(f"{time.monotonic() - began:.0f} s, {processor:.1f} s of processor, {memory / 1024:.0f} MiB at most")
+        print(f"{time.monotonic() - began:.0f} s, {processor:.1f} s of processor")
+        report("the same: memory of `--all` in MiB, while a site prints 1 GB", [memory / 1024], 60)
         print("\n".join(finished.stdout.splitlines()[:8]), finished.stderr, sep="\n")
         for _, message, _ in server.mails:
             print(message["Subject"], read_mail(message), sep="\n")
 
 
-SECTIONS = {
+SECTIONS: dict[str, Callable[[Path, Identity | None], None]] = {
     "updates": measure_updates,
+    "rollbacks": measure_rollbacks,
     "quiet": measure_quiet_nights,
+    "commands": measure_commands,
     "search": measure_search,
     "starter": measure_starter,
     "bundles": measure_bundles,
@@ -327,7 +463,6 @@ def main() -> None:
     parser.add_argument("section", nargs="?", choices=[*SECTIONS, "sites"], help="measure this alone")
     parser.add_argument("number", nargs="?", type=int, default=20, help="how many sites")
     options = parser.parse_args()
-    chosen = options.section
     with tempfile.TemporaryDirectory(prefix="releaser-bench-", ignore_cleanup_errors=True) as directory:
         place, user = Path(directory), None
         place.chmod(0o755)
@@ -336,11 +471,13 @@ def main() -> None:
             # The user cannot write byte code there, and would compile everything in each run.
             subprocess.run([reachable_python(), "-m", "compileall", "-q", place / "programs/lib"], check=True)
             user = Identity(user=ORDINARY, group=ORDINARY, programs=place / "programs/bin")
-        for section in [chosen] if chosen else (name for name in SECTIONS if name != "bundles"):
-            if section == "sites":
-                measure_sites(place / section, user, options.number)
-            else:
-                SECTIONS[section](place / section, user)
+        sections = SECTIONS | {"sites": functools.partial(measure_sites, number=options.number)}
+        chosen = [options.section] if options.section else [name for name in sections if user or name != "sites"]
+        try:
+            for section in chosen:
+                sections[section](place / section, user)
+        finally:
+            print_rows()
 
 
 if __name__ == "__main__":

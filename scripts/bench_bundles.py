@@ -5,14 +5,12 @@ Each first start is one of a fresh host: a new home, and so empty caches of uv, 
 
 import json
 import os
-import resource
-import statistics
 import subprocess
 import sys
-import time
 import zipfile
-from collections.abc import Callable
 from pathlib import Path
+
+from bench_rows import report, time_acts, time_program
 
 from tests.e2e.test_starter import Program
 from tests.support.commands import HOUSE, Identity, reachable_python, run, uv_executable
@@ -110,14 +108,6 @@ def count_bytes(bundle: Path, top: str = "") -> int:
         return sum(entry.compress_size for entry in archive.infolist() if entry.filename.startswith(top))
 
 
-def time_program(act: Callable[[], object]) -> tuple[float, float]:
-    """Return how long a program takes, and its processor time."""
-    before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
-    act()
-    took, after = time.monotonic() - began, resource.getrusage(resource.RUSAGE_CHILDREN)
-    return took, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-
-
 def list_steps(answer: str) -> dict[str, float]:
     """Return the seconds of each step, by the JSON of an installation; tests are `test`."""
     return {step["step"]: step["seconds"] for step in json.loads(answer)["steps"]}
@@ -150,13 +140,12 @@ def measure_round(host: Host, number: int, full: Path, delta: Path) -> dict[str,
     }
     figures = {}
     for name, act in acts.items():
-        os.sync()  # so that nothing waits for the disk
-        took, processor = time_program(act)
+        times = time_program(act)
         steps = list_steps(answers[-1]) if act in (acts["install"], acts["second"]) else {}
-        figures[name] = took - steps.get("test", 0)
+        figures[name] = times.seconds - steps.get("test", 0)
         figures[f"disk of {name}"] = megabytes(site.parent) - figures.get("disk of install", 0)
         parts = ", ".join(f"{step} {seconds:.2f}" for step, seconds in steps.items())
-        print(f"round {number}: {name} {took:.2f} s, of a processor {processor:.2f} s {parts}".rstrip(), flush=True)
+        print(f"round {number}: {name} {times} {parts}".rstrip(), flush=True)
     return figures
 
 
@@ -179,25 +168,29 @@ def measure_bundles(place: Path, user: Identity | None) -> None:
     print(f"megabytes: {sizes}; in the full bundle, releaser and uv are {count_bytes(full, 'tools/') / 1e6:.2f}")
     wheels, upgraded = count_bytes(full, "wheels/"), count_bytes(delta, "wheels/")
     ratio = (full.stat().st_size - count_bytes(full, "tools/")) / (wheels + code.stat().st_size)
-    print(f"full bundle without releaser and uv, beside its wheels and a git bundle: {ratio:.3f} (aim 1.02)")
+    report("bytes of a full bundle without releaser and uv, beside its wheels and a git bundle", [ratio], 1.02)
     ratio = delta.stat().st_size / (1.1 * upgraded + 65536)
-    print(f"delta of a file and a package, beside 1.1 times the wheel and 64 KiB: {ratio:.2f} (aim 1)", flush=True)
+    report("bytes of a delta of a file and a package, beside 1.1 times the wheel and 64 KiB", [ratio], 1)
 
     rounds = [measure_round(host, number, full, delta) for number in range(ROUNDS)]
     for name, aim, values in (
         (
-            "a fresh host to the first import, tests aside, beside the better of pex and shiv",
+            "a bundle on a fresh host to the first import, tests aside, beside the better of pex and shiv",
             1.2,
             [figures["install"] / min(figures["pex"], figures["shiv"]) for figures in rounds],
         ),
-        ("the second version beside that", 0.5, [figures["second"] / figures["install"] for figures in rounds]),
         (
-            "disk of the second version beside the first",
+            "a delta of a second version: time beside that",
+            0.5,
+            [figures["second"] / figures["install"] for figures in rounds],
+        ),
+        (
+            "the same: disk beside the first version",
             0.3,
             [figures["disk of second"] / figures["disk of install"] for figures in rounds],
         ),
     ):
-        print(f"{name}: {statistics.median(values):.2f} (aim {aim}; median of {ROUNDS})")
+        report(name, values, aim)
     measure_warm_starts(host, make_program(place), host.home / "shiv0")
 
 
@@ -212,11 +205,10 @@ def make_program(place: Path) -> Program:
 
 def measure_warm_starts(host: Host, program: Program, home: Path) -> None:
     """Print the processor time of a start with nothing new by the starter, beside that of a warm start by shiv."""
-    shiv, starts = list[float](), list[float]()
-    for _ in range(STARTS):
-        shiv.append(time_program(lambda: host.run(host.python, host.home / "shop.pyz", "-c", "pass", home=home))[1])
-        starts.append(time_program(program.start)[1])
-    ratio = statistics.median(starts) / statistics.median(shiv)
-    print(
-        f"a start with nothing new by the starter beside a warm one by shiv: {ratio:.2f} (aim 0.5; median of {STARTS})"
-    )
+    ratios = []
+    for number in range(STARTS):
+        start, shiv = time_acts(
+            number, program.start, lambda: host.run(host.python, host.home / "shop.pyz", "-c", "pass", home=home)
+        )
+        ratios.append(start.processor / shiv.processor)
+    report("a start with nothing new by the starter: processor time beside a warm one by shiv", ratios, 0.5)
