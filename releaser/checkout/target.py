@@ -39,6 +39,10 @@ class Target(msgspec.Struct, frozen=True):
     advice: str = ""
     is_rewritten: bool = False
     moves_code: bool = False
+    #: True if HEAD has commits of people that are not pushed.
+    is_unpushed: bool = False
+    #: That the newest commit of the upstream is on hold; empty if it is not.
+    held: str = ""
 
     @property
     def problem(self) -> Problem | None:
@@ -92,8 +96,9 @@ def choose_target(
         commit = head if base == remote else remote
         is_held = bool(held_code) and repository.code_key(commit, *site.committed_paths) in held_code
         if is_held and commit != head:
-            message = f"Commit {commit[:12]} of `{upstream.name}` is on hold; packages are updated without it."
-            return target(head, message)
+            held = f"commit {commit[:12]} of `{upstream.name}` is on hold"
+            without = target(head, f"C{held[1:]}; packages are updated without it.")
+            return msgspec.structs.replace(without, held=held)
         return target(commit)
     if pending.remote_head and (was_left or repository.is_ancestor(base, pending.remote_head)):
         message = f"The remote branch `{upstream.name}` moved back or was rewritten; it is not followed."
@@ -102,7 +107,8 @@ def choose_target(
     ahead = repository.commits_between(remote, base)
     if repository.is_ancestor(remote, base):
         message = f"The checkout has {count(len(ahead), 'unpushed commit')}; the lock is not committed on top."
-        return target(head, message, f"Run `git -C {word(site.paths.top)} push`.")
+        advice = f"Run `git -C {word(site.paths.top)} push`."
+        return msgspec.structs.replace(target(head, message, advice), is_unpushed=True)
     message = f"`{branch}` and `{upstream.name}` have diverged: {count(len(ahead), 'commit')} only here."
     raise refuse("diverged", message, f"Run `git -C {word(site.paths.top)} pull --rebase`, then push.")
 

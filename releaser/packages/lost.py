@@ -8,6 +8,7 @@ import re
 import stat
 import zipfile
 from collections.abc import Iterable, Mapping
+from datetime import datetime, timedelta
 from pathlib import Path
 from urllib.parse import quote
 
@@ -15,6 +16,10 @@ from releaser.releases.venv import find_info
 
 _ENTRY = re.compile(r"^\[\[package\]\]\n.*?(?=^\[\[package\]\]|\Z)", re.MULTILINE | re.DOTALL)
 _OPTIONS = re.compile(r"^\[options(?:\.[\w-]+)?\]\n.*?(?=^\[)", re.MULTILINE | re.DOTALL)
+_SPAN = re.compile(
+    r'^exclude-newer-span = "P(?:(\d+)W)?(?:(\d+)D)?(?:T(?:(\d+)H)?(?:(\d+)M)?(?:(\d+)S)?)?"', re.MULTILINE
+)
+_TIME = re.compile(r'^exclude-newer = "([^"]*)"', re.MULTILINE)
 _IDENTITY = re.compile(r'^name = "([^"]*)"\nversion = "([^"]*)"', re.MULTILINE)
 _METADATA = re.compile(r"\n\[package\.metadata\]\n.*", re.DOTALL)
 _INDEX = re.compile(r', index = "[^"]*"')
@@ -81,12 +86,27 @@ def _place(path: str, stem: str, points: str) -> str:
     return "" if is_made else "/".join([f"{stem}.data", "scripts", *inner[1:]])
 
 
-def put_back(text: str, before: Iterable[str], directory: str) -> str:
+def read_options(text: str) -> str:
+    """Return the options of a lock, as it has them."""
+    return "".join(_OPTIONS.findall(text))
+
+
+def read_cutoff(options: str, now: datetime) -> datetime | None:
+    """Return the time of `exclude-newer` in the options of a lock, also as a span before `now`; None without it."""
+    if span := _SPAN.search(options):
+        weeks, days, hours, minutes, seconds = (int(each or 0) for each in span.groups())
+        return now - timedelta(weeks=weeks, days=days, hours=hours, minutes=minutes, seconds=seconds)
+    time = _TIME.search(options)
+    return datetime.fromisoformat(time[1]) if time else None
+
+
+def put_back(text: str, before: Iterable[str], directory: str, options: str | None = None) -> str:
     """Return a lock with the entries of earlier locks in the place of those from an index of such wheels.
 
-    Its options are those of the first one: an age that was given for one call must not stay.
+    Its options are those given, or of the first one: an age that was given for one call must not stay.
     """
     before = list(before)
+    options = read_options(before[0]) if options is None else options
     entries: dict[tuple[str, str], str] = {}
     for entry in (entry for lock in before for entry in _ENTRY.findall(lock)):
         if identity := _IDENTITY.search(entry):
@@ -104,4 +124,4 @@ def put_back(text: str, before: Iterable[str], directory: str) -> str:
         return entry if f"/{directory}" in match[0] else match[0]
 
     head, mark, rest = _ENTRY.sub(choose, _OPTIONS.sub("", text)).partition("\n[")
-    return f"{head}\n{''.join(_OPTIONS.findall(before[0]))}{mark[1:]}{rest}"
+    return f"{head}\n{options}{mark[1:]}{rest}"

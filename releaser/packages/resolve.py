@@ -6,6 +6,7 @@ import os
 import re
 import tempfile
 from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 
 import msgspec
@@ -23,7 +24,7 @@ from releaser.packages.complaints import (
 )
 from releaser.packages.holds import VersionHold
 from releaser.packages.lock import Lock, parse_lock, read_lock
-from releaser.packages.lost import pack_wheel, put_back
+from releaser.packages.lost import pack_wheel, put_back, read_cutoff, read_options
 from releaser.packages.rules import (
     AS_LOCKED,
     Baseline,
@@ -266,6 +267,7 @@ def _upgrade(task: _Task, rules: Rules) -> tuple[Rules, tuple[PackageChange, ...
     No package is lowered, and a version that cannot be installed here is left out: uv is asked again. Raises
     BuildError.
     """
+    rules = msgspec.structs.replace(rules, cutoff=_find_cutoff(task, rules))
     while True:
         try:
             _lock_within(task, rules)
@@ -387,9 +389,14 @@ def _lock(task: _Task, lock: Lock, bounds: dict[str, Bound], rules: Rules) -> No
             raise explain_resolution(finished, rules)
         task.stays.update(_YANKED.findall(finished.output))  # by a hold, or by `==` in pyproject.toml
         if age:
-            text = task.path.read_text(encoding="utf-8")
-            task.path.write_text(put_back(text, [lock.text, task.live.lock.text], index.name), encoding="utf-8")
+            text, before = task.path.read_text(encoding="utf-8"), [lock.text, task.live.lock.text]
+            task.path.write_text(put_back(text, before, index.name), encoding="utf-8")
             finished = task.ask("lock")  # it takes the lock as it is, or says why not
+            options = read_options(task.path.read_text(encoding="utf-8"))
+            if finished.status == 0 and options != read_options(lock.text):
+                # The project has another `exclude-newer` than its lock: then uv chooses anew, and lowers what is newer.
+                task.path.write_text(put_back(text, before, index.name, options), encoding="utf-8")
+                finished = task.ask("lock")
             if finished.status != 0:
                 raise explain_resolution(finished, rules)
 
@@ -401,6 +408,18 @@ def _find_stuck(task: _Task, output: str, bounds: Mapping[str, Bound]) -> dict[s
     names = [name for name in _NO_COMMIT.findall(output) if live.get(name) in locked.get(name, ())]
     stuck = [name for name in names if bounds.get(name, ("",)) is not AS_LOCKED]
     return {name: Skipped(name, live[name], f"stays: {reason}", is_live=True) for name in stuck}
+
+
+def _find_cutoff(task: _Task, rules: Rules) -> datetime | None:
+    """Return the age limit: `min_age`, or `exclude-newer` of the project where that is stricter; uv takes one alone."""
+    committed = task.before.committed.text
+    project = (task.tree / "pyproject.toml").read_text(encoding="utf-8")
+    if rules.cutoff is None or "exclude-newer" not in committed + project:
+        return rules.cutoff
+    task.path.write_text(committed, encoding="utf-8")
+    is_known = task.ask("lock").status == 0  # it writes the limit into the lock, wherever that is set
+    own = read_cutoff(read_options(task.path.read_text(encoding="utf-8")), now()) if is_known else None
+    return min(rules.cutoff, own or rules.cutoff)
 
 
 def _bound_by_age(task: _Task, bounds: dict[str, Bound], rules: Rules) -> tuple[dict[str, Bound], list[str]]:

@@ -177,12 +177,13 @@ def _name_news(prospect: Prospect) -> str:
 
 
 def explain_nothing(decision: Nothing | LockNews) -> str:
-    """Return why no package changes, in a sentence."""
-    skipped = decision.prospect.skipped
+    """Return why nothing changes, in a sentence."""
+    skipped = [each.sentence for each in decision.prospect.skipped]
+    skipped = [*filter(None, [decision.prospect.target.held]), *skipped]
     if not skipped:
         return "Everything is up to date."
     rest = f"; {count(len(skipped) - 3, 'more is', 'more are')} skipped" if len(skipped) > 3 else ""
-    return f"Everything is up to date, but for this: {'; '.join(each.sentence for each in skipped[:3])}{rest}."
+    return f"Everything is up to date, but for this: {'; '.join(skipped[:3])}{rest}."
 
 
 class LastDecision(msgspec.Struct, frozen=True):

@@ -4,6 +4,7 @@ import re
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -133,6 +134,42 @@ def test_law_23_a_version_waits_until_it_has_an_age_and_what_is_live_stays(site:
     silent(site.releaser("update"))
     site.write_dotenv(min_age="12h")
     assert changes(site.json("update")) == {"alpha": ("1.1.0", "1.2.0"), "beta": ("1.1.0", "1.2.0")}
+
+
+#: Ages that a commit asks for, without a new lock: alpha 1.1.0 is two days old.
+AGES = ['exclude-newer = "3 days"', f'exclude-newer = "{datetime.now(UTC) - timedelta(days=3):%Y-%m-%d}T00:00:00Z"']
+AGES += ['exclude-newer-package = { alpha = "3 days" }']
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("age", AGES, ids=["span", "time", "package"])
+def test_law_23_an_age_that_a_commit_asks_for_lowers_nothing_and_holds_nothing_back(
+    site: SampleSite, index: Index, age: str
+) -> None:
+    index.ages["alpha-1.1.0"] = 2
+    site.replace("pyproject.toml", "[[tool.uv.index]]", f"[tool.uv]\n{age}\n\n[[tool.uv.index]]")
+    site.push_commit("An age")
+    site.publish("beta", "1.1.0")
+    assert changes(site.json("update")) == {"beta": ("1.0.0", "1.1.0")}
+    assert "alpha 1.1.0 is too new for `min_age` or `exclude-newer`, and stays" in shown(site)
+    site.uv("lock", "--check")
+    assert site.status() == ""
+    silent(site.releaser("update"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("min_age", "own"), [("1d", "3 days"), ("3d", "1 day"), ("1d", "1 week")])
+def test_law_23_of_two_ages_the_stricter_one_holds(site: SampleSite, index: Index, min_age: str, own: str) -> None:
+    site.replace("pyproject.toml", "[[tool.uv.index]]", f'[tool.uv]\nexclude-newer = "{own}"\n\n[[tool.uv.index]]')
+    site.push_commit("An age", lock=True)
+    site.write_dotenv(min_age=min_age)
+    site.releaser("update", check=0)
+    index.ages |= {"alpha-1.2.0": 2, "beta-1.1.0": 9}
+    site.publish("alpha", "1.2.0")
+    site.publish("beta", "1.1.0")
+    assert changes(site.json("update")) == {"beta": ("1.0.0", "1.1.0")}
+    assert re.search(r"exclude-newer-span = \"P\w+\"", site.lock())
+    silent(site.releaser("update"))
 
 
 @pytest.mark.slow

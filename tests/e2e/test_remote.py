@@ -203,6 +203,29 @@ def test_law_15_commits_of_people_are_not_pushed_or_rewritten(make_site: SiteFac
     silent(site.releaser("update"))
 
 
+def test_law_15_20_an_unpushed_commit_is_named_each_night_also_if_no_lock_waits(make_site: SiteFactory) -> None:
+    site = make_site.live()
+    site.commit("Mine", CODE)
+    for _ in range(2):
+        problem, *others = site.json("update", check=7)["problems"]
+        assert (problem["code"], "1 unpushed commit" in problem["message"], others) == ("not-published", True, [])
+        assert [each["code"] for each in site.json("status", check=10)["attention"]] == ["not-published"]
+    site.push()
+    silent(site.releaser("update"))
+
+
+def test_law_20_23_a_quiet_night_names_the_commit_that_is_on_hold(make_site: SiteFactory) -> None:
+    site = make_site.live()
+    commit = site.push_from_elsewhere(CODE)
+    site.releaser("update", check=0)
+    site.releaser("rollback", check=0)
+    words = f"Everything is up to date, but for this: commit {commit[:12]} of `origin/main` is on hold."
+    says(site.releaser("update", "--dry-run", check=0), words)
+    silent(site.releaser("update"))
+    assert site.json("status")["decision"]["sentence"] == words
+    assert site.json("outdated")["headline"] == words
+
+
 def test_law_15_a_diverged_branch_is_refused(make_site: SiteFactory) -> None:
     site = make_site.live(due="1.1.0")
     site.commit("Mine", {"mine.txt": "mine"})
