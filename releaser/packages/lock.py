@@ -16,6 +16,7 @@ import msgspec
 
 from releaser.errors import refuse
 from releaser.releases.venv import label_version
+from releaser.system.text import word
 
 #: The kinds of sources that uv.lock knows (uv 0.13); the last four are directories and files beside the project.
 SourceKind = Literal["registry", "git", "url", "virtual", "editable", "directory", "path"]
@@ -189,7 +190,8 @@ def read_lock(path: Path, name: str = "") -> Lock:
     """Return the packages of a lock file, which messages call by its path, or by a name. Raises PreflightError."""
     if not os.path.lexists(path):
         message = f"{name or f'`{path}`'} does not exist."
-        advice = "Revert that commit." if name else f"{FIRST_LOCK} The newest ones: `uv lock`; commit it."
+        back = f"If git has it: `git -C {word(path.parent)} checkout HEAD -- {path.name}`."
+        advice = "Revert that commit." if name else f"{back} {FIRST_LOCK} The newest ones: `uv lock`; commit it."
         raise refuse("no-lock", message, advice)
     try:
         if path.exists() and not path.is_file():

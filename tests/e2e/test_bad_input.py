@@ -167,6 +167,7 @@ ROWS: dict[str, Row] = {
     "an edit": Row(lambda site: append(site, "shop.py", "# mine\n"), ("`shop.py`", "git -C")),
     "a staged file": Row(all_of(file("new.txt", b"mine"), git("add new.txt")), ("`new.txt`",)),
     "a deleted file": Row(lambda site: (site.path / "shop.py").unlink(), ("`shop.py`",)),
+    "a deleted lock": Row(lambda site: (site.path / "uv.lock").unlink(), ("git -C", "checkout HEAD -- uv.lock")),
     "an edited lock": Row(lambda site: append(site, "uv.lock", "# mine\n"), ("`uv.lock`", "git -C")),
     "a conflict": Row(all_of(work, git("merge -q mine")), ("`git merge`", "merge --abort")),
     "a merge without changes": Row(all_of(work, git("merge -q --no-commit -s ours mine")), ("`git merge`",)),
