@@ -13,6 +13,7 @@ from releaser.checkout.publish import explain_waiting, list_unpushed
 from releaser.checkout.repository import open_repository
 from releaser.errors import BuildError, PreflightError, Problem, ToolError
 from releaser.live.health import Users, find_illness, list_old_processes
+from releaser.live.restart import find_failed
 from releaser.live.uv_run import find_changed_release
 from releaser.packages.audit import Audit, read_audit
 from releaser.packages.changes import compare_locks, describe_changes
@@ -187,11 +188,11 @@ def find_attention(
 
 
 def _find_old_processes(site: Site, store: Store) -> list[Problem]:
-    """Return a problem if the site fails its health check, or runs on another release than the live one."""
+    """Return a problem if a unit failed, or the site fails its health check or runs on another than the live release."""
     live = store.live
     if live is None:
         return []
-    problems = []
+    problems = find_failed(site)
     if illness := find_illness(site):
         advice = "Look at the log of the site; `releaser rollback` goes back."
         problems.append(Problem("unhealthy", illness, advice))

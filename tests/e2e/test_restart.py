@@ -316,6 +316,47 @@ def test_units_of_systemd_are_restarted_and_their_sockets_stay(make_site: SiteFa
     assert done[-1] == f"{system} start shop.socket", "a restart would refuse requests"
 
 
+ENDING = """#!/bin/sh
+case "$*" in
+    *LoadState*) echo loaded;;
+    *Type*worker*) echo simple;;
+    *Type*) echo notify;;
+    *{property}*worker*) test "$(readlink {link})" = {well} || echo {value};;
+    *SubState*) echo running;;
+esac
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "value"), [("SubState", "failed"), ("SubState", "auto-restart"), ("NRestarts", "2")], ids=str
+)
+def test_law_04_a_worker_that_systemd_has_started_and_that_ends_again_goes_back(
+    make_site: SiteFactory, name: str, value: str
+) -> None:
+    """systemd calls a simple service started before it is; no health check asks a worker."""
+    site = make_site.live(due="1.1.0")
+    site.write_dotenv(restart="systemd:shop", restart_workers="systemd:beat,worker", health_check="true")
+    text = ENDING.replace("{link}", str(site.link)).replace("{well}", os.readlink(site.link))
+    with fake_program(site, "systemctl", text.replace("{property}", name).replace("{value}", value)):
+        finished = site.releaser("update", check=6)
+        says(finished, "by `restart_workers`: After its start, `worker.service` failed.", "status worker.service`")
+        assert "beat" not in finished.stderr
+        assert (site.version("alpha"), len(site.json("status", check=10)["on_hold"])) == ("1.0.0", 1)
+
+
+@pytest.mark.slow
+def test_law_20_a_site_is_not_well_while_a_unit_of_it_has_failed(make_site: SiteFactory) -> None:
+    site = make_site.live(dotenv={"RELEASER_RESTART_WORKERS": "systemd:beat,worker"})
+    text = ENDING.replace("{link}", "/").replace("{well}", "/").replace("{property}", "SubState")
+    with fake_program(site, "systemctl", text.replace("{value}", "running")):
+        site.releaser("status", check=0)
+    with fake_program(site, "systemctl", text.replace("{value}", "failed")):
+        assert "`worker.service` has failed" in site.releaser("status", check=10).stdout
+        says(site.releaser("check", "--live", check=4), "`worker.service` has failed")
+        site.releaser("check", check=0)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("state", "word"), [("not-found", "list-units"), ("", "enable-linger")])
 def test_law_28_a_unit_that_systemd_does_not_know_is_refused(user_site: SampleSite, state: str, word: str) -> None:
