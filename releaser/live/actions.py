@@ -95,6 +95,7 @@ def _restart(site: Site, repository: Repository, entry: Entry) -> str:
         signals.wait(_PAUSE)
     if may_restart(site) and not site.settings.live.health_check:
         health.wait_for_start(site, entry.change)
+    health.wait_for_workers(site, entry.change)
     return words
 
 

@@ -8,7 +8,7 @@ import time
 import msgspec
 
 from releaser.errors import ChangeError, Problem, ToolError
-from releaser.live.programs import RELOAD, find_missing_program, is_at_next_request, may_restart
+from releaser.live.programs import NONE, RELOAD, find_missing_program, is_at_next_request, may_restart
 from releaser.releases.journal import Entry
 from releaser.releases.lease import HIDDEN, Process, list_holders, list_processes, list_sentences
 from releaser.releases.release import ID
@@ -59,7 +59,12 @@ class Users(msgspec.Struct, frozen=True):
         """Return True if the site runs, but not on the release, and does not wait for its next visitor."""
         have_stayed = bool(_list_addresses(self.stayed) - {""}) and not _list_addresses(self.new)
         is_over = have_stayed and may_restart(site) and not self.wait_for_visitor(site)
-        return is_over or (is_url_asked(site) and (have_stayed or not self.new))
+        return is_over or self.are_old_workers(site) or (is_url_asked(site) and (have_stayed or not self.new))
+
+    def are_old_workers(self, site: Site) -> bool:
+        """Return True if all that runs of a site of workers alone has stayed."""
+        is_of_workers = site.settings.live.restart_workers not in NONE and not may_restart(site)
+        return is_of_workers and bool(self.stayed) and not self.new
 
 
 def _list_addresses(pids: tuple[int, ...]) -> set[str]:
@@ -123,6 +128,13 @@ def wait_for_start(site: Site, entry: Entry) -> None:
             raise ChangeError(message, f"See the log of the site.{advice}")
 
 
+def wait_for_workers(site: Site, entry: Entry) -> None:
+    """Wait until a process of a site of workers alone uses the release, or none uses the earlier one."""
+    deadline = time.monotonic() + site.settings.live.health_timeout
+    while find_users(site, entry).are_old_workers(site) and time.monotonic() < signals.limit(deadline):
+        signals.wait(_POLL_INTERVAL)
+
+
 def is_healthy_now(site: Site) -> bool | None:
     """Return True if the site passes its health check, asked once; None if it has none."""
     return not find_illness(site) if site.settings.live.health_check else None
@@ -153,7 +165,8 @@ def find_unused_release(site: Site, entry: Entry, began: float) -> Problem | Non
     earlier = list_processes(site.paths.releases / str(entry.earlier))
     stayed = list_sentences([each for each in earlier if each.pid in users.stayed])
     message += f" On the earlier release: {join_few(stayed)}." if stayed else ""
-    advice = f"Restart the site by hand, with `{site.paths.link}/bin/python`, and correct `restart`."
+    setting = "restart" if may_restart(site) else "restart_workers"
+    advice = f"Restart the site by hand, with `{site.paths.link}/bin/python`, and correct `{setting}`."
     if new_workers:
         advice = f"A reload keeps the release. {advice} `releaser check` names a way that starts the process anew."
     return Problem("not-restarted", message, advice)

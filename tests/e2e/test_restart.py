@@ -413,6 +413,36 @@ def test_a_worker_on_an_old_release_is_named_and_restarted_if_that_is_set(make_s
             worker.kill()
 
 
+@pytest.mark.slow
+def test_law_21_workers_that_all_stay_are_seen_where_nothing_but_workers_runs(make_site: SiteFactory) -> None:
+    site = make_site.live(due="1.1.0", files={"worker.py": WORKER})
+    site.write_dotenv(restart="none", restart_workers="true", health_timeout="0s")
+    words = [".venv/bin/python", "worker.py"]
+    with started(words, cwd=site.path, env=site.env) as old:
+        assert old.stdout is not None
+        assert old.stdout.readline()
+        earlier = site.live()
+        finished = site.releaser("update", check=7)
+        says(finished, "No process uses release", f"process {old.pid}", "correct `restart_workers`")
+        assert site.json("update", check=0)["result"] == "no-changes"
+        says_of_status = site.releaser("status", check=10).stdout
+        assert f"No process uses the live release; {earlier} is in use" in says_of_status
+        with started(words, cwd=site.path, env=site.env) as new:  # the old one ends its task meanwhile
+            assert new.stdout is not None
+            assert new.stdout.readline()
+            assert str(old.pid) in site.releaser("status", check=0).stdout
+    again = site.outer / "again"  # like a supervisor, which does not wait
+    again.write_text("kill $1; (sleep 1; exec .venv/bin/python worker.py) & echo $! > ../pid", encoding="utf-8")
+    with started(words, cwd=site.path, env=site.env) as old:
+        site.write_dotenv(restart="none", restart_workers=f"sh ../again {old.pid}")
+        assert old.stdout is not None
+        assert old.stdout.readline()
+        try:
+            site.update_to("1.2.0")
+        finally:
+            os.kill(int((site.outer / "pid").read_text(encoding="utf-8")), signal.SIGKILL)
+
+
 @pytest.mark.met(*MET_NEVER_WORKED)
 @pytest.mark.slow
 def test_law_06_a_restart_that_never_worked_holds_nothing_and_is_tried_again(make_site: SiteFactory) -> None:
