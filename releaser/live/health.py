@@ -87,13 +87,14 @@ def check_health(site: Site, entry: Entry | None = None) -> str:
     After the change of an `entry`, an answer counts once no process of the earlier release can have given it, or when
     `health_timeout` is over, or a longer time that such processes may take. Raises ChangeError with the last answer.
     """
-    began = time.monotonic()
+    began, least = time.monotonic(), 1.0  # seconds for an answer
     while site.settings.live.health_check:
         limit: float = site.settings.live.health_timeout
         users = find_users(site, entry) if entry is not None else Users((), ())
         may_mislead, is_unused = users.may_mislead(), not users.new and entry is not None and bool(entry.release)
         limit = max(limit, _THROTTLE) if may_mislead and is_at_next_request(site) else limit
-        is_healthy, answer = _ask(site, max(1.0, began + limit - time.monotonic()))
+        is_healthy, answer = _ask(site, max(least, began + limit - time.monotonic()))
+        least = limit if is_healthy else least  # who has answered well is not ill for want of time
         if is_healthy and not may_mislead and not (is_unused and is_url_asked(site)):
             return answer
         if time.monotonic() + _POLL_INTERVAL >= signals.limit(began + limit):

@@ -443,6 +443,21 @@ def test_law_21_workers_that_all_stay_are_seen_where_nothing_but_workers_runs(ma
             os.kill(int((site.outer / "pid").read_text(encoding="utf-8")), signal.SIGKILL)
 
 
+def answer_slowly() -> int:
+    """Take half of the time that the health check below has."""
+    time.sleep(1.6)
+    return 200
+
+
+@pytest.mark.slow
+def test_law_06_a_slow_page_is_not_ill_for_want_of_time(make_site: SiteFactory) -> None:
+    site = make_site.live(due="1.1.0")
+    with web_site(answer_slowly) as web:
+        site.write_dotenv(health_check=web.url, restart="true", health_timeout="3s")
+        assert site.json("update", check=7)["result"] == "updated-not-restarted"
+    assert (site.version("alpha"), site.json("status", check=10)["on_hold"]) == ("1.1.0", [])
+
+
 @pytest.mark.met(*MET_NEVER_WORKED)
 @pytest.mark.slow
 def test_law_06_a_restart_that_never_worked_holds_nothing_and_is_tried_again(make_site: SiteFactory) -> None:
