@@ -59,12 +59,13 @@ class Users(msgspec.Struct, frozen=True):
         """Return True if the site runs, but not on the release, and does not wait for its next visitor."""
         have_stayed = bool(_list_addresses(self.stayed) - {""}) and not _list_addresses(self.new)
         is_over = have_stayed and may_restart(site) and not self.wait_for_visitor(site)
-        return is_over or self.are_old_workers(site) or (is_url_asked(site) and (have_stayed or not self.new))
+        return is_over or self.have_all_stayed(site) or (is_url_asked(site) and (have_stayed or not self.new))
 
-    def are_old_workers(self, site: Site) -> bool:
-        """Return True if all that runs of a site of workers alone has stayed."""
+    def have_all_stayed(self, site: Site) -> bool:
+        """Return True if nothing uses the release, where what stayed should: workers alone, or what others run."""
         is_of_workers = site.settings.live.restart_workers not in NONE and not may_restart(site)
-        return is_of_workers and bool(self.stayed) and not self.new
+        is_of_others = HIDDEN in self.stayed and may_restart(site) and not is_at_next_request(site)
+        return bool(self.stayed) and not self.new and (is_of_workers or is_of_others)
 
 
 def _list_addresses(pids: tuple[int, ...]) -> set[str]:
@@ -129,10 +130,10 @@ def wait_for_start(site: Site, entry: Entry) -> None:
             raise ChangeError(message, f"See the log of the site.{advice}")
 
 
-def wait_for_workers(site: Site, entry: Entry) -> None:
-    """Wait until a process of a site of workers alone uses the release, or none uses the earlier one."""
+def wait_for_first(site: Site, entry: Entry) -> None:
+    """Wait until a process uses the release, or none the earlier one, where no other sign can be waited for."""
     deadline = time.monotonic() + site.settings.live.health_timeout
-    while find_users(site, entry).are_old_workers(site) and time.monotonic() < signals.limit(deadline):
+    while find_users(site, entry).have_all_stayed(site) and time.monotonic() < signals.limit(deadline):
         signals.wait(_POLL_INTERVAL)
 
 

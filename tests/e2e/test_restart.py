@@ -443,6 +443,23 @@ def test_law_21_workers_that_all_stay_are_seen_where_nothing_but_workers_runs(ma
             os.kill(int((site.outer / "pid").read_text(encoding="utf-8")), signal.SIGKILL)
 
 
+@pytest.mark.slow
+def test_law_21_a_process_of_another_user_that_stays_alone_is_seen_without_a_health_check(
+    user_site: SampleSite,
+) -> None:
+    site = user_site
+    if site.user is None:
+        pytest.skip("only root starts a process of another user")
+    site.edit("../waits.py", "import alpha, time\nprint(alpha.__version__, flush=True)\ntime.sleep(600)\n")
+    site.publish("alpha", "1.1.0")
+    site.write_dotenv(restart="true", health_timeout="0s")
+    with started([".venv/bin/python", "../waits.py"], cwd=site.path, env=site.env) as old:
+        assert old.stdout is not None
+        assert old.stdout.readline()
+        says(site.releaser("update", check=7), "No process uses release", "a process of another user", "`restart`")
+        assert "is in use" in site.releaser("status", check=10).stdout
+
+
 def answer_slowly() -> int:
     """Take half of the time that the health check below has."""
     time.sleep(1.6)
