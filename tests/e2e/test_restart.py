@@ -184,6 +184,19 @@ def test_law_06_21_a_release_that_needs_to_warm_up_takes_over(gunicorn_site: Sam
         assert (visitors.ask(), site.json("status", check=0)["on_hold"]) == ("1.2.0", [])
 
 
+@pytest.mark.slow
+@pytest.mark.network
+def test_law_42_a_gunicorn_that_ends_before_it_has_a_pid_file_is_not_waited_for(gunicorn_site: SampleSite) -> None:
+    """As by `--preload`."""
+    site = gunicorn_site
+    with under_gunicorn(site, *SCRIPT, "--preload") as visitors:
+        site.publish("alpha", "1.2.0", modules={"alpha/__init__.py": DEAD})
+        answer = site.json("update", check=6, env={"RELEASER_RESTART_TIMEOUT": "10m"})
+        assert "did not come to work" in answer["headline"]
+        assert visitors.ask() == "1.0.0"
+    assert visitors.failed == []
+
+
 SLOW = '__version__ = "1.2.0"\nimport os, time\n"SERVER_SOFTWARE" in os.environ and time.sleep(600)\n'
 
 
