@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+from pathlib import Path
 
 import msgspec
 
@@ -63,9 +64,18 @@ class Users(msgspec.Struct, frozen=True):
 
     def have_all_stayed(self, site: Site) -> bool:
         """Return True if nothing uses the release, where what stayed should: workers alone, or what others run."""
-        is_of_workers = site.settings.live.restart_workers not in NONE and not may_restart(site)
         is_of_others = HIDDEN in self.stayed and may_restart(site) and not is_at_next_request(site)
-        return bool(self.stayed) and not self.new and (is_of_workers or is_of_others)
+        return bool(self.stayed) and not self.new and (_is_of_workers(site) or is_of_others)
+
+
+def _is_of_workers(site: Site) -> bool:
+    return site.settings.live.restart_workers not in NONE and not may_restart(site)
+
+
+def is_serving(site: Site, release: Path) -> bool:
+    """Return True if a process on a release listens, or, of a site of workers alone, runs."""
+    holders = list_holders(release)
+    return bool(holders if _is_of_workers(site) else _list_addresses(holders) - {""})
 
 
 def _list_addresses(pids: tuple[int, ...]) -> set[str]:
@@ -131,10 +141,23 @@ def wait_for_start(site: Site, entry: Entry) -> None:
 
 
 def wait_for_first(site: Site, entry: Entry) -> None:
-    """Wait until a process uses the release, or none the earlier one, where no other sign can be waited for."""
+    """Wait until a process uses the release, or none the earlier one, where no other sign can be waited for.
+
+    Raises ChangeError if no worker of a site of workers alone stays, such as if it is started again and again.
+    """
     deadline = time.monotonic() + site.settings.live.health_timeout
-    while find_users(site, entry).have_all_stayed(site) and time.monotonic() < signals.limit(deadline):
+    while (users := find_users(site, entry)).have_all_stayed(site) and time.monotonic() < signals.limit(deadline):
         signals.wait(_POLL_INTERVAL)
+    while entry.was_serving and _is_of_workers(site) and not users.stayed:
+        is_last = time.monotonic() >= signals.limit(deadline)
+        signals.wait(_SETTLE)
+        earlier, users = users, find_users(site, entry)
+        if {*earlier.new} & {*users.new}:
+            return
+        if is_last:
+            error = ChangeError("The restart failed: no worker of the site keeps running.", "See the workers' log.")
+            error.is_of_workers = True
+            raise error
 
 
 def is_healthy_now(site: Site) -> bool | None:

@@ -4,6 +4,7 @@ import contextlib
 import http.server
 import json
 import os
+import shlex
 import shutil
 import signal
 import socket
@@ -452,6 +453,29 @@ def test_law_21_workers_that_all_stay_are_seen_where_nothing_but_workers_runs(ma
         assert old.stdout.readline()
         try:
             site.update_to("1.2.0")
+        finally:
+            os.kill(int((site.outer / "pid").read_text(encoding="utf-8")), signal.SIGKILL)
+
+
+DYING = "import alpha, time\nprint(alpha.__version__, flush=True)\ntime.sleep(600 * (alpha.__version__ == '1.0.0'))\n"
+KEEPER = ".venv/bin/python worker.py & echo $! > ../pid; wait"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("keeper", [KEEPER, f"while :; do {KEEPER}; sleep 0.2; done"], ids=["ended", "kept"])
+def test_law_04_workers_alone_that_end_again_go_back(make_site: SiteFactory, keeper: str) -> None:
+    """Whether or not something starts them again and again."""
+    site = make_site.live(due="1.1.0", files={"worker.py": DYING})
+    (site.outer / "keeper").write_text(f"({keeper}) > /dev/null 2>&1 &", encoding="utf-8")
+    (site.outer / "again").write_text("kill $(cat ../pid) 2> /dev/null; sh ../keeper", encoding="utf-8")
+    command = "kill $(cat ../pid) 2> /dev/null || true" if keeper != KEEPER else "sh ../again"
+    site.write_dotenv(restart="none", restart_workers=shlex.join(["sh", "-c", command]), health_timeout="2s")
+    with started(["sh", "-c", keeper], cwd=site.path, env=site.env) as old:
+        assert old.stdout is not None
+        assert old.stdout.readline()
+        try:
+            says(site.releaser("update", check=6), "no worker of the site keeps running")
+            assert (site.version("alpha"), len(site.json("status", check=10)["on_hold"])) == ("1.0.0", 1)
         finally:
             os.kill(int((site.outer / "pid").read_text(encoding="utf-8")), signal.SIGKILL)
 
