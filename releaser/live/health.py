@@ -22,6 +22,7 @@ _THROTTLE = 15.0  # seconds: Passenger looks at its file at most once in ten
 _SETTLE = 2.0  # seconds in which a server that cannot start ends
 _WAITING = re.compile("assenger|[(]wsgi:")  # servers that restart at the next request: Passenger, mod_wsgi
 _SOCKET = "unix:"
+_FRESH = {"Cache-Control": "no-cache"}  # a cache would answer for a site that does not
 _SCHEMES = ("http://", "https://", _SOCKET)
 
 
@@ -233,7 +234,7 @@ def _ask_url(site: Site, url: str, timeout: float) -> tuple[bool, str]:
         try:
             with (
                 httpx.Client(transport=transport, timeout=timeout, follow_redirects=True) as client,
-                client.stream("GET", address) as response,
+                client.stream("GET", address, headers=_FRESH) as response,
             ):
                 return response.is_success, f"{url} answered {response.status_code}"
         except (httpx.HTTPError, httpx.InvalidURL, ValueError, ImportError) as error:

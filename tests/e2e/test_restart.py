@@ -512,6 +512,26 @@ def test_law_06_a_slow_page_is_not_ill_for_want_of_time(make_site: SiteFactory) 
     assert (site.version("alpha"), site.json("status", check=10)["on_hold"]) == ("1.1.0", [])
 
 
+class Cache(http.server.BaseHTTPRequestHandler):
+    """Answers from what it remembers, unless it is asked not to; the site behind it is ill."""
+
+    def do_GET(self) -> None:
+        self.send_response(503 if "no-cache" in (self.headers["Cache-Control"] or "") else 200)
+        self.end_headers()
+
+
+@pytest.mark.slow
+def test_law_20_a_health_page_of_a_cache_is_not_asked_for(make_site: SiteFactory) -> None:
+    site = make_site.live()
+    with socketserver.TCPServer(("127.0.0.1", 0), Cache) as cache:
+        threading.Thread(target=cache.serve_forever).start()
+        try:
+            site.write_dotenv(health_check=f"http://127.0.0.1:{cache.server_address[1]}/", health_timeout="2s")
+            says(site.releaser("check", "--live", check=10), "answered 503")
+        finally:
+            cache.shutdown()
+
+
 @pytest.mark.met(*MET_NEVER_WORKED)
 @pytest.mark.slow
 def test_law_06_a_restart_that_never_worked_holds_nothing_and_is_tried_again(make_site: SiteFactory) -> None:
