@@ -93,6 +93,8 @@ def _restart(site: Site, repository: Repository, entry: Entry) -> str:
             if time.monotonic() + _PAUSE >= signals.limit(deadline):
                 raise
         signals.wait(_PAUSE)
+    if not (may_restart(site) and site.settings.live.health_check):
+        health.wait_for_first(site, entry.change)
     if may_restart(site) and not site.settings.live.health_check:
         health.wait_for_start(site, entry.change)
     return words

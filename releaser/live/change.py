@@ -28,7 +28,7 @@ from releaser.live.actions import (
     Action,
     move_again,
 )
-from releaser.live.health import find_unused_release, is_healthy_now, list_old_processes
+from releaser.live.health import find_unused_release, is_healthy_now, is_serving, list_old_processes
 from releaser.live.hooks import run_after_live
 from releaser.live.programs import may_restart
 from releaser.live.restart import advise_start
@@ -39,7 +39,6 @@ from releaser.releases.release import Release
 from releaser.releases.reserve import release_reserve
 from releaser.releases.store import SiteRun
 from releaser.site.site import Site, open_site
-from releaser.system import proc
 from releaser.system.run import Run
 from releaser.system.signals import check_signals, defer_signals, find_signal
 from releaser.system.text import end_sentence, join_few, redact
@@ -93,7 +92,7 @@ def make_live(site: Site, run: Run, repository: Repository, entry: Entry) -> Cha
     once. A signal before the flip undoes, one after it is raised when all is finished. The journal stays, in the phase
     `publishing` (or `going-back`, if that is not whole), until the caller has recorded the result.
     """
-    was_serving = any(map(proc.list_addresses, list_holders(site.paths.releases / str(entry.earlier))))
+    was_serving = is_serving(site, site.paths.releases / str(entry.earlier))
     was_healthy = _ask_before(_read_settings(site), run)
     entry = msgspec.structs.replace(entry, phase="changing", was_healthy=was_healthy, was_serving=was_serving)
     if not entry.is_way_back:  # a release that was live may rightly be in use

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 import time
+from pathlib import Path
 
 import msgspec
 
 from releaser.errors import ChangeError, Problem, ToolError
-from releaser.live.programs import RELOAD, find_missing_program, is_at_next_request, may_restart
+from releaser.live.programs import NONE, RELOAD, find_missing_program, is_at_next_request, may_restart
 from releaser.releases.journal import Entry
 from releaser.releases.lease import HIDDEN, Process, list_holders, list_processes, list_sentences
 from releaser.releases.release import ID
@@ -21,6 +22,7 @@ _THROTTLE = 15.0  # seconds: Passenger looks at its file at most once in ten
 _SETTLE = 2.0  # seconds in which a server that cannot start ends
 _WAITING = re.compile("assenger|[(]wsgi:")  # servers that restart at the next request: Passenger, mod_wsgi
 _SOCKET = "unix:"
+_FRESH = {"Cache-Control": "no-cache"}  # a cache would answer for a site that does not
 _SCHEMES = ("http://", "https://", _SOCKET)
 
 
@@ -59,7 +61,22 @@ class Users(msgspec.Struct, frozen=True):
         """Return True if the site runs, but not on the release, and does not wait for its next visitor."""
         have_stayed = bool(_list_addresses(self.stayed) - {""}) and not _list_addresses(self.new)
         is_over = have_stayed and may_restart(site) and not self.wait_for_visitor(site)
-        return is_over or (is_url_asked(site) and (have_stayed or not self.new))
+        return is_over or self.have_all_stayed(site) or (is_url_asked(site) and (have_stayed or not self.new))
+
+    def have_all_stayed(self, site: Site) -> bool:
+        """Return True if nothing uses the release, where what stayed should: workers alone, or what others run."""
+        is_of_others = HIDDEN in self.stayed and may_restart(site) and not is_at_next_request(site)
+        return bool(self.stayed) and not self.new and (_is_of_workers(site) or is_of_others)
+
+
+def _is_of_workers(site: Site) -> bool:
+    return site.settings.live.restart_workers not in NONE and not may_restart(site)
+
+
+def is_serving(site: Site, release: Path) -> bool:
+    """Return True if a process on a release listens, or, of a site of workers alone, runs."""
+    holders = list_holders(release)
+    return bool(holders if _is_of_workers(site) else _list_addresses(holders) - {""})
 
 
 def _list_addresses(pids: tuple[int, ...]) -> set[str]:
@@ -82,13 +99,14 @@ def check_health(site: Site, entry: Entry | None = None) -> str:
     After the change of an `entry`, an answer counts once no process of the earlier release can have given it, or when
     `health_timeout` is over, or a longer time that such processes may take. Raises ChangeError with the last answer.
     """
-    began = time.monotonic()
+    began, least = time.monotonic(), 1.0  # seconds for an answer
     while site.settings.live.health_check:
         limit: float = site.settings.live.health_timeout
         users = find_users(site, entry) if entry is not None else Users((), ())
         may_mislead, is_unused = users.may_mislead(), not users.new and entry is not None and bool(entry.release)
         limit = max(limit, _THROTTLE) if may_mislead and is_at_next_request(site) else limit
-        is_healthy, answer = _ask(site, max(1.0, began + limit - time.monotonic()))
+        is_healthy, answer = _ask(site, max(least, began + limit - time.monotonic()))
+        least = limit if is_healthy else least  # who has answered well is not ill for want of time
         if is_healthy and not may_mislead and not (is_unused and is_url_asked(site)):
             return answer
         if time.monotonic() + _POLL_INTERVAL >= signals.limit(began + limit):
@@ -123,6 +141,26 @@ def wait_for_start(site: Site, entry: Entry) -> None:
             raise ChangeError(message, f"See the log of the site.{advice}")
 
 
+def wait_for_first(site: Site, entry: Entry) -> None:
+    """Wait until a process uses the release, or none the earlier one, where no other sign can be waited for.
+
+    Raises ChangeError if no worker of a site of workers alone stays, such as if it is started again and again.
+    """
+    deadline = time.monotonic() + site.settings.live.health_timeout
+    while (users := find_users(site, entry)).have_all_stayed(site) and time.monotonic() < signals.limit(deadline):
+        signals.wait(_POLL_INTERVAL)
+    while entry.was_serving and _is_of_workers(site) and not users.stayed:
+        is_last = time.monotonic() >= signals.limit(deadline)
+        signals.wait(_SETTLE)
+        earlier, users = users, find_users(site, entry)
+        if {*earlier.new} & {*users.new}:
+            return
+        if is_last:
+            error = ChangeError("The restart failed: no worker of the site keeps running.", "See the workers' log.")
+            error.is_of_workers = True
+            raise error
+
+
 def is_healthy_now(site: Site) -> bool | None:
     """Return True if the site passes its health check, asked once; None if it has none."""
     return not find_illness(site) if site.settings.live.health_check else None
@@ -153,7 +191,8 @@ def find_unused_release(site: Site, entry: Entry, began: float) -> Problem | Non
     earlier = list_processes(site.paths.releases / str(entry.earlier))
     stayed = list_sentences([each for each in earlier if each.pid in users.stayed])
     message += f" On the earlier release: {join_few(stayed)}." if stayed else ""
-    advice = f"Restart the site by hand, with `{site.paths.link}/bin/python`, and correct `restart`."
+    setting = "restart" if may_restart(site) else "restart_workers"
+    advice = f"Restart the site by hand, with `{site.paths.link}/bin/python`, and correct `{setting}`."
     if new_workers:
         advice = f"A reload keeps the release. {advice} `releaser check` names a way that starts the process anew."
     return Problem("not-restarted", message, advice)
@@ -195,7 +234,7 @@ def _ask_url(site: Site, url: str, timeout: float) -> tuple[bool, str]:
         try:
             with (
                 httpx.Client(transport=transport, timeout=timeout, follow_redirects=True) as client,
-                client.stream("GET", address) as response,
+                client.stream("GET", address, headers=_FRESH) as response,
             ):
                 return response.is_success, f"{url} answered {response.status_code}"
         except (httpx.HTTPError, httpx.InvalidURL, ValueError, ImportError) as error:

@@ -23,7 +23,7 @@ from releaser.live.django import describe_django
 from releaser.live.health import find_illness
 from releaser.live.outlook import foresee
 from releaser.live.programs import find_forbidden
-from releaser.live.restart import recommend
+from releaser.live.restart import find_failed, recommend
 from releaser.packages.complaints import require_fitting_lock
 from releaser.packages.hand_made import EDITED, describe_new_packages, describe_patches
 from releaser.packages.holds import Pause
@@ -100,7 +100,7 @@ def check(site: Site, *, sends_mail: bool, asks_live: bool = False) -> Check:
     hints += [f"{problem.message} {problem.advice}" for problem in damage if problem.name != EDITED]
     hints += describe_django(site) if asks_live else ()
     hints.append(recommend(site))
-    failures += tuple(find_forbidden(site)) if asks_live else ()
+    failures += (*find_forbidden(site), *find_failed(site)) if asks_live else ()
     code = PreflightError.exit_code if problems else BuildError.exit_code if failures else 0
     if asks_live and site.settings.live.health_check:
         illness = find_illness(site)

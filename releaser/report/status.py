@@ -13,6 +13,8 @@ from releaser.checkout.publish import explain_waiting, list_unpushed
 from releaser.checkout.repository import open_repository
 from releaser.errors import BuildError, PreflightError, Problem, ToolError
 from releaser.live.health import Users, find_illness, list_old_processes
+from releaser.live.programs import may_restart
+from releaser.live.restart import find_failed
 from releaser.live.uv_run import find_changed_release
 from releaser.packages.audit import Audit, read_audit
 from releaser.packages.changes import compare_locks, describe_changes
@@ -175,7 +177,7 @@ def find_attention(
             message = f"Updates do not know what to fix: {audit.headline}"
             attention.append(Problem("unknown-audit", message, "Run `releaser audit`."))
     names = {problem.name for problem in attention}
-    attention += [problem for problem in _find_failed_steps(store, history) if problem.name not in names]
+    attention += [problem for problem in _find_failed_steps(site, store, history) if problem.name not in names]
     try:
         require_room(site.paths.releases)
     except (BuildError, OSError) as error:
@@ -187,11 +189,11 @@ def find_attention(
 
 
 def _find_old_processes(site: Site, store: Store) -> list[Problem]:
-    """Return a problem if the site fails its health check, or runs on another release than the live one."""
+    """Return a problem if a unit failed, the site fails its health check, or runs on another than the live release."""
     live = store.live
     if live is None:
         return []
-    problems = []
+    problems = find_failed(site)
     if illness := find_illness(site):
         advice = "Look at the log of the site; `releaser rollback` goes back."
         problems.append(Problem("unhealthy", illness, advice))
@@ -199,7 +201,8 @@ def _find_old_processes(site: Site, store: Store) -> list[Problem]:
     users = Users(list_holders(live.directory), tuple(process.pid for process in old))
     if old and users.are_old(site):
         used = join_few([*dict.fromkeys(process.release for process in old)])
-        message = f"No process that listens uses the live release; {used} is in use."
+        listens = "that listens " if may_restart(site) else ""
+        message = f"No process {listens}uses the live release; {used} is in use."
         advice = "Restart the site: `releaser list --json` names the processes."
         problems.append(Problem("not-restarted", message, advice))
     return problems
@@ -217,12 +220,14 @@ def _find_missing_updates(updates: list[Record]) -> list[Problem]:
 _LASTING, _UNTIL_USED = ("after_live", "not-gone-back"), ("automatic-rollback", "not-restarted")
 
 
-def _find_failed_steps(store: Store, history: list[Record]) -> list[Problem]:
+def _find_failed_steps(site: Site, store: Store, history: list[Record]) -> list[Problem]:
     """Return the problems of the last change that no quiet night has cured."""
     change = next((record for record in history if record.is_change), None)
     if change is None or store.live is None:
         return []
-    names = _LASTING if Users(list_holders(store.live.directory), ()).listen() else (*_LASTING, *_UNTIL_USED)
+    users = Users(list_holders(store.live.directory), ())
+    is_used = users.listen() if may_restart(site) else bool(users.new)
+    names = _LASTING if is_used else (*_LASTING, *_UNTIL_USED)
     return [_advise_anew(problem, change) for problem in change.problems if problem.name in names]
 
 

@@ -4,6 +4,7 @@ import contextlib
 import http.server
 import json
 import os
+import shlex
 import shutil
 import signal
 import socket
@@ -184,6 +185,19 @@ def test_law_06_21_a_release_that_needs_to_warm_up_takes_over(gunicorn_site: Sam
         assert (visitors.ask(), site.json("status", check=0)["on_hold"]) == ("1.2.0", [])
 
 
+@pytest.mark.slow
+@pytest.mark.network
+def test_law_42_a_gunicorn_that_ends_before_it_has_a_pid_file_is_not_waited_for(gunicorn_site: SampleSite) -> None:
+    """As by `--preload`."""
+    site = gunicorn_site
+    with under_gunicorn(site, *SCRIPT, "--preload") as visitors:
+        site.publish("alpha", "1.2.0", modules={"alpha/__init__.py": DEAD})
+        answer = site.json("update", check=6, env={"RELEASER_RESTART_TIMEOUT": "10m"})
+        assert "did not come to work" in answer["headline"]
+        assert visitors.ask() == "1.0.0"
+    assert visitors.failed == []
+
+
 SLOW = '__version__ = "1.2.0"\nimport os, time\n"SERVER_SOFTWARE" in os.environ and time.sleep(600)\n'
 
 
@@ -316,6 +330,47 @@ def test_units_of_systemd_are_restarted_and_their_sockets_stay(make_site: SiteFa
     assert done[-1] == f"{system} start shop.socket", "a restart would refuse requests"
 
 
+ENDING = """#!/bin/sh
+case "$*" in
+    *LoadState*) echo loaded;;
+    *Type*worker*) echo simple;;
+    *Type*) echo notify;;
+    *{property}*worker*) test "$(readlink {link})" = {well} || echo {value};;
+    *SubState*) echo running;;
+esac
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "value"), [("SubState", "failed"), ("SubState", "auto-restart"), ("NRestarts", "2")], ids=str
+)
+def test_law_04_a_worker_that_systemd_has_started_and_that_ends_again_goes_back(
+    make_site: SiteFactory, name: str, value: str
+) -> None:
+    """systemd calls a simple service started before it is; no health check asks a worker."""
+    site = make_site.live(due="1.1.0")
+    site.write_dotenv(restart="systemd:shop", restart_workers="systemd:beat,worker", health_check="true")
+    text = ENDING.replace("{link}", str(site.link)).replace("{well}", os.readlink(site.link))
+    with fake_program(site, "systemctl", text.replace("{property}", name).replace("{value}", value)):
+        finished = site.releaser("update", check=6)
+        says(finished, "by `restart_workers`: After its start, `worker.service` failed.", "status worker.service`")
+        assert "beat" not in finished.stderr
+        assert (site.version("alpha"), len(site.json("status", check=10)["on_hold"])) == ("1.0.0", 1)
+
+
+@pytest.mark.slow
+def test_law_20_a_site_is_not_well_while_a_unit_of_it_has_failed(make_site: SiteFactory) -> None:
+    site = make_site.live(dotenv={"RELEASER_RESTART_WORKERS": "systemd:beat,worker"})
+    text = ENDING.replace("{link}", "/").replace("{well}", "/").replace("{property}", "SubState")
+    with fake_program(site, "systemctl", text.replace("{value}", "running")):
+        site.releaser("status", check=0)
+    with fake_program(site, "systemctl", text.replace("{value}", "failed")):
+        assert "`worker.service` has failed" in site.releaser("status", check=10).stdout
+        says(site.releaser("check", "--live", check=4), "`worker.service` has failed")
+        site.releaser("check", check=0)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("state", "word"), [("not-found", "list-units"), ("", "enable-linger")])
 def test_law_28_a_unit_that_systemd_does_not_know_is_refused(user_site: SampleSite, state: str, word: str) -> None:
@@ -370,6 +425,111 @@ def test_a_worker_on_an_old_release_is_named_and_restarted_if_that_is_set(make_s
             assert site.json("status")["old_processes"] == []
         finally:
             worker.kill()
+
+
+@pytest.mark.slow
+def test_law_21_workers_that_all_stay_are_seen_where_nothing_but_workers_runs(make_site: SiteFactory) -> None:
+    site = make_site.live(due="1.1.0", files={"worker.py": WORKER})
+    site.write_dotenv(restart="none", restart_workers="true", health_timeout="0s")
+    words = [".venv/bin/python", "worker.py"]
+    with started(words, cwd=site.path, env=site.env) as old:
+        assert old.stdout is not None
+        assert old.stdout.readline()
+        earlier = site.live()
+        finished = site.releaser("update", check=7)
+        says(finished, "No process uses release", f"process {old.pid}", "correct `restart_workers`")
+        assert site.json("update", check=0)["result"] == "no-changes"
+        says_of_status = site.releaser("status", check=10).stdout
+        assert f"No process uses the live release; {earlier} is in use" in says_of_status
+        with started(words, cwd=site.path, env=site.env) as new:  # the old one ends its task meanwhile
+            assert new.stdout is not None
+            assert new.stdout.readline()
+            assert str(old.pid) in site.releaser("status", check=0).stdout
+    again = site.outer / "again"  # like a supervisor, which does not wait
+    again.write_text("kill $1; (sleep 1; exec .venv/bin/python worker.py) & echo $! > ../pid", encoding="utf-8")
+    with started(words, cwd=site.path, env=site.env) as old:
+        site.write_dotenv(restart="none", restart_workers=f"sh ../again {old.pid}")
+        assert old.stdout is not None
+        assert old.stdout.readline()
+        try:
+            site.update_to("1.2.0")
+        finally:
+            os.kill(int((site.outer / "pid").read_text(encoding="utf-8")), signal.SIGKILL)
+
+
+DYING = "import alpha, time\nprint(alpha.__version__, flush=True)\ntime.sleep(600 * (alpha.__version__ == '1.0.0'))\n"
+KEEPER = ".venv/bin/python worker.py & echo $! > ../pid; wait"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("keeper", [KEEPER, f"while :; do {KEEPER}; sleep 0.2; done"], ids=["ended", "kept"])
+def test_law_04_workers_alone_that_end_again_go_back(make_site: SiteFactory, keeper: str) -> None:
+    """Whether or not something starts them again and again."""
+    site = make_site.live(due="1.1.0", files={"worker.py": DYING})
+    (site.outer / "keeper").write_text(f"({keeper}) > /dev/null 2>&1 &", encoding="utf-8")
+    (site.outer / "again").write_text("kill $(cat ../pid) 2> /dev/null; sh ../keeper", encoding="utf-8")
+    command = "kill $(cat ../pid) 2> /dev/null || true" if keeper != KEEPER else "sh ../again"
+    site.write_dotenv(restart="none", restart_workers=shlex.join(["sh", "-c", command]), health_timeout="2s")
+    with started(["sh", "-c", keeper], cwd=site.path, env=site.env) as old:
+        assert old.stdout is not None
+        assert old.stdout.readline()
+        try:
+            says(site.releaser("update", check=6), "no worker of the site keeps running")
+            assert (site.version("alpha"), len(site.json("status", check=10)["on_hold"])) == ("1.0.0", 1)
+        finally:
+            os.kill(int((site.outer / "pid").read_text(encoding="utf-8")), signal.SIGKILL)
+
+
+@pytest.mark.slow
+def test_law_21_a_process_of_another_user_that_stays_alone_is_seen_without_a_health_check(
+    user_site: SampleSite,
+) -> None:
+    site = user_site
+    if site.user is None:
+        pytest.skip("only root starts a process of another user")
+    site.edit("../waits.py", "import alpha, time\nprint(alpha.__version__, flush=True)\ntime.sleep(600)\n")
+    site.publish("alpha", "1.1.0")
+    site.write_dotenv(restart="true", health_timeout="0s")
+    with started([".venv/bin/python", "../waits.py"], cwd=site.path, env=site.env) as old:
+        assert old.stdout is not None
+        assert old.stdout.readline()
+        says(site.releaser("update", check=7), "No process uses release", "a process of another user", "`restart`")
+        assert "is in use" in site.releaser("status", check=10).stdout
+
+
+def answer_slowly() -> int:
+    """Take half of the time that the health check below has."""
+    time.sleep(1.6)
+    return 200
+
+
+@pytest.mark.slow
+def test_law_06_a_slow_page_is_not_ill_for_want_of_time(make_site: SiteFactory) -> None:
+    site = make_site.live(due="1.1.0")
+    with web_site(answer_slowly) as web:
+        site.write_dotenv(health_check=web.url, restart="true", health_timeout="3s")
+        assert site.json("update", check=7)["result"] == "updated-not-restarted"
+    assert (site.version("alpha"), site.json("status", check=10)["on_hold"]) == ("1.1.0", [])
+
+
+class Cache(http.server.BaseHTTPRequestHandler):
+    """Answers from what it remembers, unless it is asked not to; the site behind it is ill."""
+
+    def do_GET(self) -> None:
+        self.send_response(503 if "no-cache" in (self.headers["Cache-Control"] or "") else 200)
+        self.end_headers()
+
+
+@pytest.mark.slow
+def test_law_20_a_health_page_of_a_cache_is_not_asked_for(make_site: SiteFactory) -> None:
+    site = make_site.live()
+    with socketserver.TCPServer(("127.0.0.1", 0), Cache) as cache:
+        threading.Thread(target=cache.serve_forever).start()
+        try:
+            site.write_dotenv(health_check=f"http://127.0.0.1:{cache.server_address[1]}/", health_timeout="2s")
+            says(site.releaser("check", "--live", check=10), "answered 503")
+        finally:
+            cache.shutdown()
 
 
 @pytest.mark.met(*MET_NEVER_WORKED)

@@ -13,7 +13,7 @@ from releaser.live.restart import command, gunicorn, passenger, systemd, touch
 from releaser.releases.lease import list_users
 from releaser.site.site import Site
 from releaser.system import proc
-from releaser.system.text import escape
+from releaser.system.text import escape, join_few
 
 PID_FILE = re.compile("\0(?:-p\0?|--pid[=\0])([^\0]+)")  # in a command line, as /proc has it
 _RELOADING = re.compile("gunicorn|uvicorn|hypercorn|granian")
@@ -62,6 +62,17 @@ def restart(site: Site, release: Path) -> str:
             failure.is_of_workers = name == "restart_workers"
             raise failure from error
     return "; ".join(done)
+
+
+def find_failed(site: Site) -> list[Problem]:
+    """Return a problem for the units of each setting that have failed since their restart."""
+    failed = [systemd.find_failed(site, words) for _, words in _list_settings(site) if find_way(words) is systemd]
+    message = "`{}` has failed, and does not run."
+    return [
+        Problem("failed-unit", message.format(join_few(units)), systemd.advise_log(site, units))
+        for units in failed
+        if units
+    ]
 
 
 def advise_start(site: Site) -> str:

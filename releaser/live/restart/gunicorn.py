@@ -103,11 +103,12 @@ def restart(site: Site, words: tuple[str, ...], release: Path) -> str:
             with contextlib.suppress(OSError):
                 os.unlink(f"{file}.2")  # gunicorn does not start if it names a process of others
             is_well = is_healthy_now(site) is True
+            before = _list_children(first)
             # A Python that does not start must be found before the signal: the first master could be lost.
             trial = [*(str(site.paths.link / "bin" / name) for name in ("python", "gunicorn")), "--version"]
             run_restart(site, trial, site.service_environment(site.paths.link))
             os.kill(first, signal.SIGUSR2)
-        second = _wait(site, lambda: _read(site, f"{file}.2", first))
+            second = _wait_for_second(site, f"{file}.2", first, before)
         if second and (release / LEASE).exists() and second not in list_users(release):
             raise HostError("The new gunicorn has the Python of the old one.", _LINE.format(site.paths.link / "bin"))
         _wait(site, lambda: _does_work(second) or not proc.is_running(second))
@@ -122,6 +123,23 @@ def restart(site: Site, words: tuple[str, ...], release: Path) -> str:
     _end(site, first)
     _wait(site, lambda: _read(site, file))
     return f"gunicorn {second} took over from {first}"
+
+
+def _list_children(master: int) -> set[int]:
+    return {pid for pid in proc.list_processes() if proc.find_parent(pid) == master and proc.is_running(pid)}
+
+
+def _wait_for_second(site: Site, file: str, first: int, before: set[int]) -> int:
+    """Return the second master once it writes its file; 0 if it has ended before, as by its settings or a preload."""
+    has_begun = False
+
+    def look() -> int:
+        nonlocal has_begun
+        children = _list_children(first) - before
+        has_ended, has_begun = has_begun and not children, bool(children)
+        return _read(site, file, first) or (-1 if has_ended else 0)
+
+    return max(_wait(site, look), 0)
 
 
 def _require_health(site: Site) -> None:

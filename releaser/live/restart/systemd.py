@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import os
+import time
 from pathlib import Path
 
-from releaser.errors import Problem, ToolError
+from releaser.errors import ChangeError, Problem, ToolError
 from releaser.live.programs import find_missing_program, run_restart
 from releaser.site.site import Site
 from releaser.site.timer import make_environment
-from releaser.system import process
+from releaser.system import process, signals
+from releaser.system.text import join_few
 
 _LIMIT = 20.0  # seconds for a question
+_SETTLE = 3.0  # seconds in which a service ends that cannot start
+_STARTED = ("simple", "exec", "idle")  # types of services that systemd calls started before they are
 
 
 def list_units(words: tuple[str, ...]) -> list[str]:
@@ -61,11 +65,24 @@ def find_problems(site: Site, setting: str, words: tuple[str, ...]) -> list[Prob
     return problems
 
 
+def find_failed(site: Site, words: tuple[str, ...]) -> list[str]:
+    """Return the units that failed, or that systemd is about to start again."""
+    units = [(unit, make_command(site, unit)) for unit in list_units(words)]
+    return [unit for unit, command in units if ask(site, command, unit, "SubState") in ("failed", "auto-restart")]
+
+
+def advise_log(site: Site, units: list[str]) -> str:
+    """Return what shows why units failed."""
+    command = " ".join(make_command(site, units[0])).replace(" --no-ask-password", "")
+    return f"See `{command} status {' '.join(units)}`."
+
+
 def restart(site: Site, words: tuple[str, ...], release: Path) -> str:
     """Restart the units, but sockets are only started if they are down. Raises ChangeError.
 
     A unit that failed by too many starts in a short time, and its socket with it, would refuse each further one.
     """
+    started: list[str] = []
     for unit in list_units(words):
         command = make_command(site, unit)
         sockets = [name for name in ask(site, command, unit, "TriggeredBy").split() if name.endswith(".socket")]
@@ -73,4 +90,16 @@ def restart(site: Site, words: tuple[str, ...], release: Path) -> str:
         _run(site, [*command, "start", *sockets]) if sockets else None
         verb = "start" if unit.endswith(".socket") else "restart"
         run_restart(site, [*command, verb, unit], make_environment(site))
+        started += [unit] if ask(site, command, unit, "Type") in _STARTED else []
+    _require_running(site, words, started)
     return f"restarted {', '.join(list_units(words))}"
+
+
+def _require_running(site: Site, words: tuple[str, ...], started: list[str]) -> None:
+    """Wait for services that systemd calls started before they are. Raises ChangeError if one of the units failed."""
+    deadline = time.monotonic() + _SETTLE
+    while not (failed := find_failed(site, words)) and started and time.monotonic() < signals.limit(deadline):
+        signals.wait(_SETTLE / 6)
+    again = [unit for unit in started if ask(site, make_command(site, unit), unit, "NRestarts") not in ("", "0")]
+    if failed := [*dict.fromkeys([*failed, *again])]:
+        raise ChangeError(f"After its start, `{join_few(failed)}` failed.", advise_log(site, failed))
