@@ -21,7 +21,7 @@ from releaser.packages.changes import compare_locks, describe_changes
 from releaser.packages.hand_made import find_edited_venv
 from releaser.packages.holds import LONGEST, Hold, HoldRow, Pause, describe_hold, find_old_holds, find_pause, list_holds
 from releaser.packages.lock import read_lock
-from releaser.releases.lease import Process, list_holders
+from releaser.releases.lease import HIDDEN, Process, list_holders, list_sentences
 from releaser.releases.release import Release
 from releaser.releases.store import Store
 from releaser.releases.venv import list_installed
@@ -34,7 +34,7 @@ from releaser.site.site import Site
 from releaser.system.run import find_command, now
 from releaser.system.space import require_room
 from releaser.system.state import read_state
-from releaser.system.text import count, join_few
+from releaser.system.text import count, format_time, join_few
 
 
 class Status(msgspec.Struct, frozen=True):
@@ -168,7 +168,8 @@ def find_attention(
     """Return what needs attention on a site, whatever the last run has said."""
     history = [record for record in history if find_command(record.command).takes_live]
     installed = list_installed(store.live.venv) if store.live is not None else {}
-    attention = [*find_damage(site, store), *find_old_holds(holds, installed), *_find_old_processes(site, store)]
+    attention = [*find_damage(site, store), *find_old_holds(holds, installed)]
+    attention += _find_old_processes(site, store, history)
     attention += find_changed_release(site, store.live) if store.live is not None else []
     attention += _find_old_preparations(history) if find_pause(holds) is None else []
     if store.live is not None and (audit := read_audit(site, store.live.venv)):
@@ -188,8 +189,11 @@ def find_attention(
     return [*attention, *explain_waiting(site, open_repository(site), pending)]
 
 
-def _find_old_processes(site: Site, store: Store) -> list[Problem]:
-    """Return a problem if a unit failed, the site fails its health check, or runs on another than the live release."""
+def _find_old_processes(site: Site, store: Store, history: list[Record]) -> list[Problem]:
+    """Return a problem if a unit failed, the site fails its health check, or runs on another than the live release.
+
+    Beside new ones, an old process may end its work for a day.
+    """
     live = store.live
     if live is None:
         return []
@@ -205,6 +209,13 @@ def _find_old_processes(site: Site, store: Store) -> list[Problem]:
         message = f"No process {listens}uses the live release; {used} is in use."
         advice = "Restart the site: `releaser list --json` names the processes."
         problems.append(Problem("not-restarted", message, advice))
+        return problems
+    change = next((record for record in history if record.is_change), None)
+    if change is not None and may_restart(site) and now() - change.ended_at > _LONGEST_WORK:
+        seen = list_sentences([process for process in old if process.pid != HIDDEN])
+        since = format_time(change.ended_at)
+        message = f"This has run on an earlier release since the change of {since}: {'; '.join(seen[:3])}."
+        problems += [Problem("old-processes", message, "Restart it, or end it.")] if seen else []
     return problems
 
 
@@ -216,6 +227,7 @@ def _find_missing_updates(updates: list[Record]) -> list[Problem]:
     return [Problem("no-update", f"No update has run for {age.days} days.", "Look at `crontab -l` and cron's log.")]
 
 
+_LONGEST_WORK = timedelta(days=1)  # of a process on an earlier release, after a change
 #: Problems of a change that last until a later one, or, of a restart, until a process uses the live release.
 _LASTING, _UNTIL_USED = ("after_live", "not-gone-back"), ("automatic-rollback", "not-restarted")
 

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.scenes import MET_NEVER_WORKED, refused, says
+from tests.e2e.scenes import MET_NEVER_WORKED, make_old, refused, says
 from tests.e2e.test_going_live import SICK, served
 from tests.e2e.test_telling import setting_of
 from tests.support.commands import require, started
@@ -676,6 +676,9 @@ def test_law_20_21_a_web_server_that_stays_is_seen_beside_a_worker_that_does_not
             site.run("sh", script)  # on 1.1.0, and stays there
             site.write_dotenv(settings, restart=service.restart)
             site.update_to("1.2.0")
+            assert site.json("status")["attention"] == []
+            make_old(site.state / "history.jsonl", "ended_at", 2)
+            assert [each["code"] for each in site.json("status", check=10)["attention"]] == ["old-processes"]
             site.write_dotenv(settings, restart="true")
             assert site.json("rollback", check=7)["result"] == "updated-not-restarted"
             assert service.ask("alpha") == "1.2.0"
