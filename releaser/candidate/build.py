@@ -106,6 +106,7 @@ class LockInstaller(msgspec.Struct, frozen=True):
         again = sorted(self.plan.lock.local | self.plan.renewed)
         words = [*words, *(f"--reinstall-package={name}" for name in again)]
         variables = {"UV_PROJECT_ENVIRONMENT": str(venv), "UV_PYTHON": str(find_python(venv))}
+        variables["UV_PYTHON_PREFERENCE"] = "system"  # `only-managed` would replace the venv of a system Python
         variables["UV_LINK_MODE"] = "hardlink" if place.shares_files else "copy"  # never links into a cache
         command, env = site.uv_command(*words, mark=place.mark, variables=variables)
         run_in_shadow(site, place.shadow, command, env=env, timeout=UV_TIMEOUT, writable=site.paths.state)

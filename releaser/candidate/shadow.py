@@ -172,12 +172,12 @@ def _choose_strange(site: Site, entries: Sequence[Path], copiers: Collection[Pat
     trust = site.trust
 
     def is_strange(entry: Path) -> bool:
-        if not trust.trusts(entry.lstat()):
+        if not trust.trusts(entry):
             return True
         if entry in copiers or entry.is_symlink() or not entry.is_dir():
             return False
         with contextlib.suppress(FileNotFoundError):  # it is live
-            return any(not trust.trusts(os.lstat(place)) for place, _, _ in walk(entry))
+            return any(not trust.trusts(Path(place)) for place, _, _ in walk(entry))
         return True
 
     return [entry for entry in entries if entry.is_relative_to(site.paths.top) and is_strange(entry)]
@@ -310,7 +310,7 @@ def _copy_entry(source: Path, target: Path, copy: Copier, products: frozenset[Pa
         if path in products or path.name == BYTE_CODE or not is_kind:
             return True
         with contextlib.suppress(FileNotFoundError):
-            is_strange = trust is not None and not trust.trusts(path.lstat())
+            is_strange = trust is not None and not trust.trusts(path)
             strange.extend([path] * (is_strange and is_readable and not path.is_symlink()))
             return is_strange
         return True

@@ -73,7 +73,9 @@ def find_wrong_export(site: Site, project: Path) -> list[Problem]:
     if not name or not (site.export is None or path.is_symlink() or lies_behind_link(project, name) or path.is_dir()):
         return []
     message = f"The setting `requirements_export` is `{name}`, but must be a .txt file in the project, and no link."
-    return [Problem("wrong-export", message, f"Name another file, or look at `ls -ld {word(path)}`.")]
+    is_here = project == site.paths.project  # a shadow is gone when a person reads this
+    advice = f"Name another file, or look at `ls -ld {word(path)}`." if is_here else "Name another file, and commit."
+    return [Problem("wrong-export", message, advice)]
 
 
 def find_export_problems(site: Site, repository: Repository, changed: Collection[str]) -> list[Problem]:

@@ -157,7 +157,9 @@ def check_tests(site: Site, run: SiteRun) -> Outcome:
 
 
 def is_before_init(store: Store) -> bool:
-    """Return True if no release has ever been made."""
+    """Return True if no release has ever been live: the next update makes the first one, or adopts a venv."""
+    if store.link.kind == "missing":
+        return not any(release.state.order for release in store.releases)
     return store.link.kind != "release" and not store.releases
 
 

@@ -17,7 +17,7 @@ from releaser.candidate.identity import choose_ready, find_failed, make_key, may
 from releaser.candidate.shadow import Shadow, make_shadow
 from releaser.candidate.trial import Attempt
 from releaser.checkout.move import find_obstacles
-from releaser.checkout.own_files import has_lock_of
+from releaser.checkout.own_files import find_wrong_export, has_lock_of
 from releaser.checkout.pending import read_pending
 from releaser.checkout.products import find_deployed, find_missing_products, find_unchanged_products, plan_products
 from releaser.checkout.publish import is_news, is_worth_commit, may_push
@@ -196,6 +196,7 @@ def make_attempt(  # noqa: PLR0913 - all that an attempt is made of
         _require_programs(site, shadow)
         if target.commit != target.head:
             require(complaints.find_problems(site, shadow.project, mark=run.id, commit=target.commit))
+            require(find_wrong_export(site, shadow.project))
         committed = read_lock(shadow.project / "uv.lock", f"uv.lock of commit {target.commit[:12]}")
         require_names(committed, (*options.names, *options.accepted))
         ready = [each for each in run.store.releases if each.state.state == "ready"]

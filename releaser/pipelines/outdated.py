@@ -49,14 +49,17 @@ class _Tree(msgspec.Struct, frozen=True):
     def find_newest(self, names: Sequence[str], bounds: str = "", *words: str) -> tuple[dict[str, str], Finished]:
         """Return the newest version of each package that can be installed here, whatever it needs itself.
 
-        All are of one index, or of directories.
+        All are of one index, or of one directory: without uv's settings, which bound versions.
         """
         requirements = "\n".join(f"{name}{bounds}" for name in names)
         (self.path / "newer.in").write_text(requirements, encoding="utf-8")
-        index, rules = self.plan.lock.find(names[0])[0].source.location, self.facts.rules
+        source, rules = self.plan.lock.find(names[0])[0].source, self.facts.rules
         # No code of what is on hold runs for that.
         more = [*words, *(f"--only-binary={name}" for name in (*rules.kept, *rules.skipped))]
-        more += ["--default-index", index] if _is_url(index) else []
+        if _is_url(source.location):
+            more += ["--default-index", source.location]
+        elif source.kind == "registry":
+            more += ["--no-config", "--no-index", "--find-links", source.location]
         finished = self.run_uv(*_NEWEST.split(), *more)
         return dict(_PINNED.findall(finished.stdout)), finished
 
@@ -143,8 +146,11 @@ def _ask_newest(tree: _Tree) -> dict[str, str]:
         raise BuildError(message, "Run it again; see `uv tree --outdated`.") from error
     packages = [package for package in tree.plan.lock.packages if package.source.kind == "registry"]
     # `uv tree` does not look into directories.
-    names = {package.name for package in packages if not _is_url(package.source.location)} & tree.installed.keys()
-    return newest | (tree.find_newest(sorted(names))[0] if names else {})
+    places = {package.name: package.source.location for package in packages if package.name in tree.installed}
+    for place in sorted({*places.values()}):
+        if not _is_url(place):
+            newest |= tree.find_newest(sorted(name for name in places if places[name] == place))[0]
+    return newest
 
 
 def _is_url(index: str) -> bool:

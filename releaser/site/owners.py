@@ -12,13 +12,17 @@ import os
 import pwd
 import re
 import stat
+import struct
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
 
 import msgspec
 
 from releaser.errors import Problem
 from releaser.site.paths import Paths
+from releaser.site.project import get_table
 from releaser.system.files import read_regular_file, walk
 from releaser.system.text import word
 
@@ -32,12 +36,16 @@ _READ_ABOVE = (
     *("uv.toml", "pyproject.toml", ".python-version", ".python-versions"),
     *("pytest.ini", ".pytest.ini", "tox.ini", "setup.cfg", "conftest.py"),
 )
-_OF_USER = (".gitconfig", ".config/git/config", ".config/uv/uv.toml")
-_OF_ENVIRONMENT = ("GIT_CONFIG_GLOBAL", "GIT_CONFIG_SYSTEM", "UV_CONFIG_FILE")
+_OF_CONFIG = ("git/config", "uv/uv.toml")
+_OF_ENVIRONMENT = ("GIT_CONFIG_GLOBAL", "GIT_CONFIG_SYSTEM", "UV_CONFIG_FILE", "UV_PYTHON_INSTALL_DIR")
+#: What decides what the build of a directory runs, and what is installed from one.
+_OF_SOURCE, _PACKAGES = ("pyproject.toml", "setup.py", "setup.cfg", "src"), (".whl", ".tar.gz", ".zip")
 _OBJECTS = re.compile(r"/objects/([0-9a-f]{2}|pack)$")
 _ACCESS_LIST = "system.posix_acl_access"
+_NAMED_USER, _NAMED_GROUP, _MAY_WRITE = 2, 8, 2  # of acl(5)
 _ANYBODY = -1  # no user has this number
 _MOST_LINKS = 40  # on the way to a path, as on Linux
+_LOCKED_SOURCE = re.compile(r"^source = \{ (?:registry|directory|editable|virtual|path) = \"([^\"]+)\"", re.MULTILINE)
 _INCLUDED = re.compile(r"(?:^|\])[ \t]*path[ \t]*=[ \t]*\"?([^\"\n#;]+)", re.IGNORECASE | re.MULTILINE)
 
 
@@ -60,14 +68,27 @@ class Trust(msgspec.Struct, frozen=True):
             return True
         return any(self.trusts_user(user) and is_private_group(group, user) for user in _list_users(group))
 
-    def trusts(self, status: os.stat_result) -> bool:
-        """Return True if nobody else could have written a file, a link or what is in a directory."""
-        return self.trusts_user(status.st_uid) and not self.may_be_written(status)
+    def trusts(self, path: Path) -> bool:
+        """Return True if nobody else could have written a file, a link or what is in a directory. Raises OSError."""
+        status = path.lstat()
+        return self.trusts_user(status.st_uid) and not self.may_be_written(path, status)
 
-    def may_be_written(self, status: os.stat_result) -> bool:
-        """Return True if its mode lets somebody else write; that of a link is no matter."""
+    def may_be_written(self, path: Path | str, status: os.stat_result) -> bool:
+        """Return True if its mode or its access list lets somebody else write; that of a link is no matter."""
+        if stat.S_ISLNK(status.st_mode) or not status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+            return False  # the bits of the group bound an access list, too
         by_group = status.st_mode & stat.S_IWGRP and not self.trusts_group(status.st_gid)
-        return bool(status.st_mode & stat.S_IWOTH or by_group) and not stat.S_ISLNK(status.st_mode)
+        return bool(status.st_mode & stat.S_IWOTH or by_group) or self._is_listed(path)
+
+    def _is_listed(self, path: Path | str) -> bool:
+        """Return True if an access list names somebody else who may write."""
+        try:
+            content = os.getxattr(path, _ACCESS_LIST)
+        except OSError:
+            return False
+        entries = [entry[::2] for entry in struct.iter_unpack("<HHI", content[4:]) if entry[1] & _MAY_WRITE]
+        by_user = any(tag == _NAMED_USER and not self.trusts_user(number) for tag, number in entries)
+        return by_user or any(tag == _NAMED_GROUP and not self.trusts_group(number) for tag, number in entries)
 
 
 def find_trust(project: Path, unix_group: int | None = None) -> Trust:
@@ -148,7 +169,7 @@ def find_strangers(trust: Trust, paths: Iterable[Path | str]) -> list[Problem]:
             continue
         is_sticky = status.st_mode & stat.S_ISVTX and status.st_uid == 0 and path not in places
         is_strange = not trust.trusts_user(status.st_uid)
-        if not is_strange and (not trust.may_be_written(status) or is_sticky):
+        if not is_strange and (not trust.may_be_written(path, status) or is_sticky):
             continue
         key = status.st_uid if is_strange else _ANYBODY
         if not any((str(above), key) in named for above in Path(path).parents):
@@ -224,7 +245,9 @@ def list_project_places(paths: Paths) -> Iterator[Path | str]:
 def list_user_places(environ: Mapping[str, str]) -> list[Path]:
     """Return the files outside of the project in which git and uv find what to run; they need not exist."""
     home = environ.get("HOME") or os.path.expanduser("~")
-    places = [Path(home, name) for name in _OF_USER] if home.startswith("/") else []
+    configs = [f"{home}/.config", environ.get("XDG_CONFIG_HOME", ""), *environ.get("XDG_CONFIG_DIRS", "").split(":")]
+    places = [Path(home, name) for name in (".gitconfig", ".local/share/uv/python")] if home.startswith("/") else []
+    places += [Path(config, name) for config in configs if config.startswith("/") for name in _OF_CONFIG]
     places += [Path(environ[name]) for name in _OF_ENVIRONMENT if environ.get(name, "").startswith("/")]
     return [*_list_included(places)]
 
@@ -237,6 +260,39 @@ def _list_included(configs: Iterable[Path]) -> Iterator[Path]:
         for name in _INCLUDED.findall(read_small_file(config)):
             included = config.parent / os.path.expanduser(name.strip())
             found += [included] if included not in found else []
+
+
+def list_sources(paths: Paths, content: Mapping[str, Any]) -> Iterator[Path]:
+    """Yield the directories and files beside the repository from which uv installs, by pyproject.toml and uv.lock.
+
+    Those in the repository are the checkout: a build gets no untracked file of it that others could have written.
+    """
+    sources, links = get_table(content, "tool", "uv", "sources"), get_table(content, "tool", "uv", "find-links")
+    tables = [get_table(content, "tool", "uv", "index"), *(sources.values() if isinstance(sources, dict) else [])]
+    items = [item for table in tables for item in (table if isinstance(table, list) else [table])]
+    names = [item.get(key) for item in items if isinstance(item, dict) for key in ("url", "path")]
+    names += links if isinstance(links, list) else []
+    places = [paths.project / _to_path(name) for name in names if isinstance(name, str)]
+    locked = _LOCKED_SOURCE.findall(read_small_file(paths.lockfile))
+    places += [paths.lockfile.parent / _to_path(name) for name in locked]
+    for place in dict.fromkeys(Path(os.path.normpath(place)) for place in places):
+        if not place.is_relative_to(paths.top):
+            yield from (place, *(place / name for name in _OF_SOURCE))
+            yield from (path for path in _list(place) if path.name.endswith(_PACKAGES))
+
+
+def _to_path(name: str) -> str:
+    """Return the path that a source names; empty for a URL of the network."""
+    path = unquote(name.removeprefix("file://")) if name.startswith("file://") else name
+    return "" if "://" in path else path
+
+
+def list_pythons(paths: Paths, *names: str) -> Iterator[Path]:
+    """Yield the Pythons, or directories of one, that settings and `.python-version` name by a path."""
+    for file in (".python-version", ".python-versions"):
+        names += tuple(read_small_file(paths.project / file).split())
+    for path in (paths.project / os.path.expanduser(name) for name in names if "/" in name):
+        yield from (path, path / "bin/python")
 
 
 def _list_repository(directory: Path) -> Iterator[Path | str]:

@@ -21,7 +21,16 @@ from dotenv.parser import parse_stream
 from uv import find_uv_bin
 
 from releaser.errors import Problem, ToolError, explain_error, refuse, require
-from releaser.site.owners import Trust, find_intruders, find_strangers, find_trust, list_user_places, shares_with_group
+from releaser.site.owners import (
+    Trust,
+    find_intruders,
+    find_strangers,
+    find_trust,
+    list_pythons,
+    list_sources,
+    list_user_places,
+    shares_with_group,
+)
 from releaser.site.paths import Paths, make_paths
 from releaser.site.project import (
     choose_group,
@@ -298,7 +307,9 @@ def _make_site(
     unix_group, unknown = _find_unix_group(project, settings.site.unix_group)
     paths = _make_paths(project, top, settings)
     site = Site(paths, settings, environ, dotenv_values, group, unix_group, Path("uv"), unread=tuple(problems))
-    require(find_intruders(site.trust, paths, site.environment_file, *_list_programs(settings, project, environ)))
+    pythons = list_pythons(paths, settings.site.python, site.uv_variables.get("UV_PYTHON", ""))
+    named = (*_list_programs(settings, project, environ), *pythons, *list_sources(paths, content))
+    require(find_intruders(site.trust, paths, site.environment_file, *named))
     uv, no_uv = _find_uv(settings.site.uv, project, environ)  # the first program that is started
     service, unread = read_service(site)
     everything = (*problems, *wrong, *missing, *unknown, *no_uv, *_find_outside_file(site), *unread)

@@ -71,6 +71,7 @@ IN_THE_WAY: dict[str, tuple[str, Callable[[SampleSite], object], tuple[str, ...]
     "repository": (".git/info.txt", lambda site: None, (".git/info.txt", "in the project")),
     "link": (EXPORT, lambda site: link(site, EXPORT, "../../target.txt"), ("no link", "ls -ld")),
     "behind a link": (EXPORT, lambda site: link(site, "deploy", "../elsewhere"), ("no link", "ls -ld")),
+    "link of a commit to come": (EXPORT, lambda site: link_to_come(site), ("no link", "and commit")),
     "directory": (EXPORT, lambda site: (site.path / EXPORT).mkdir(parents=True), (".txt file", "ls -ld")),
 }
 
@@ -82,6 +83,12 @@ def link(site: SampleSite, path: str, target: str) -> None:
     (site.path / path).parent.mkdir(exist_ok=True)
     (site.path / path).symlink_to(target)
     site.push_commit("Lead away", lock=False)
+
+
+def link_to_come(site: SampleSite) -> None:
+    """Push a link that is not in the checkout yet."""
+    link(site, "deploy", "../elsewhere")
+    site.git("reset", "--quiet", "--hard", "HEAD~1")
 
 
 @pytest.mark.parametrize("name", mostly_slow(IN_THE_WAY, "untracked", "link"))

@@ -63,6 +63,18 @@ def test_law_23_each_newer_version_has_its_reason_and_the_way_to_allow_it(blocke
 
 
 @pytest.mark.slow
+def test_law_23_a_version_that_uv_bounds_is_named_with_that_bound(make_site: SiteFactory) -> None:
+    site = make_site.live()
+    site.replace("pyproject.toml", "no-index = true", 'no-index = true\nconstraint-dependencies = ["alpha<2"]')
+    site.push_commit("Bound a package", lock=True)
+    site.releaser("update", check=0)
+    site.publish("alpha", "2.0.0")
+    for names in ((), ("alpha",)):
+        row = _list_rows(site, *names)["alpha"]
+        assert (row["tonight"], [entry["version"] for entry in row["blocked"]]) == (None, ["2.0.0"])
+
+
+@pytest.mark.slow
 def test_law_37_outdated_says_what_a_dry_run_says(make_site: SiteFactory) -> None:
     """A candidate that failed, and a pause: the next update brings nothing, and the reason is the same."""
     site = make_site.live(due="1.1.0")

@@ -105,6 +105,15 @@ def test_law_11_30_a_python_that_the_users_of_the_site_cannot_start_does_not_go_
 
 
 @pytest.mark.slow
+def test_law_37_a_preference_for_pythons_of_uv_replaces_no_candidate(make_site: SiteFactory) -> None:
+    """As a setting of the user, of a commit, or in the environment: the live release stays on its own Python."""
+    site = make_site.live(due="1.1.0")
+    site.write_dotenv({"UV_PYTHON_PREFERENCE": "only-managed"})
+    says(site.releaser("update", "--dry-run", check=0), "1.1.0")
+    site.releaser("update", check=0)
+    assert site.version("alpha") == "1.1.0"
+
+
 def test_law_11_removed_python_is_replaced_with_the_same_versions(make_site: SiteFactory) -> None:
     """A version without a build for the other Python moves within the rules; what else is newer waits a night."""
     other, before = other_python(), version_of(RUNNING)

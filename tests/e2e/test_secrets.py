@@ -113,7 +113,7 @@ INTRUSIONS = (
     *(f".env {how}" for how in ("link", "owner", "group", "others")),
     *("journal.json owner", "site link", ".releaser owner", "outbox others", "venv owner", "python group"),
     *(".git group", "config group", "hooks owner", "uv.lock owner", "outer owner", "outer others", "outer sticky"),
-    *("program owner", "hook owner", "home owner"),
+    *("program owner", "hook owner", "home owner", "interpreter owner", "wheels owner"),
 )
 QUESTIONS = ("config", "list", "history", "status", "check", "update --dry-run", "verify")
 
@@ -135,13 +135,17 @@ def test_law_30_31_strangers(make_site: SiteFactory, ordinary_user: Identity | N
         "bin": venv,
     }
     places |= dict.fromkeys(("config", "hooks", "info"), git) | {"python": venv / "bin", "manifest.json": venv.parent}
-    places |= dict.fromkeys(("program", "hook"), site.outer) | {"home": site.base}
+    places |= dict.fromkeys(("program", "hook", "interpreter", "wheels"), site.outer) | {"home": site.base}
     path = places.get(name, site.state) / name
     path = site.path if name == "shop" else path
     for directory in (git / "hooks", git / "info", site.state / "outbox"):
         directory.mkdir(exist_ok=True)
-    site.write_dotenv(uv="../program", after_live="../hook")
-    for program in ("../program", "../hook"):
+    site.write_dotenv(uv="../program", after_live="../hook", python="../interpreter")
+    if name == "wheels":
+        path.mkdir()
+        with (site.path / "pyproject.toml").open("a", encoding="utf-8") as file:
+            file.write('\n[[tool.uv.index]]\nurl = "../wheels"\nformat = "flat"\n')
+    for program in ("../program", "../hook", "../interpreter"):
         site.edit(program, f"#!/bin/sh\ntouch {site.base}/evil\n").chmod(0o755)
     if name == "journal.json":
         path.write_text('{"phase": "building", "command": "update", "run": "20260101T000000Z"}', encoding="utf-8")

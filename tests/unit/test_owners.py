@@ -1,13 +1,22 @@
 """Whom a run trusts: each place of a site, by who may write it and by who runs."""
 
 import os
+import struct
 import tempfile
 from pathlib import Path
 
 import pytest
 
 from releaser.site import owners
-from releaser.site.owners import Trust, find_closed, find_intruders, find_strangers
+from releaser.site.owners import (
+    Trust,
+    find_closed,
+    find_intruders,
+    find_strangers,
+    list_pythons,
+    list_sources,
+    list_user_places,
+)
 from releaser.site.paths import Paths, make_paths
 from releaser.site.state import find_foreign_state, name_project_in_state
 from tests.e2e.scenes import mostly_slow
@@ -123,6 +132,69 @@ def test_law_30_a_link_counts_as_what_it_is_and_as_what_it_leads_to(paths: Paths
     (his / "python").unlink()
     (his / "python").symlink_to(python)
     assert find_intruders(trust, paths) == []  # a loop
+
+
+#: Whom an access list lets write: its entry (user 2, group 8), the bits of the group, and the answers as above.
+LISTED = {
+    "the owner": (2, OWNER, 0o60, (True, True, False)),
+    "root": (2, 0, 0o60, (True, True, True)),
+    "a stranger": (2, STRANGER, 0o60, (False, False, False)),
+    "a stranger, bounded by the mask": (2, STRANGER, 0o40, (True, True, True)),
+    "a member": (2, MEMBER, 0o60, (False, True, False)),
+    "the site's group": (8, SHARED, 0o60, (False, True, False)),
+    "another group": (8, OTHER, 0o60, (False, False, False)),
+}
+
+
+@pytest.mark.parametrize("who", LISTED)
+def test_law_30_31_who_may_write_by_an_access_list(paths: Paths, who: str) -> None:
+    tag, number, mask, answers = LISTED[who]
+    entries = [(1, 6, -1), (tag, 6, number), (4, 4, -1), (16, mask >> 3, -1), (32, 0, -1)]
+    content = struct.pack("<I", 2) + b"".join(struct.pack("<HHi", *entry) for entry in sorted(entries))
+    os.setxattr(paths.lockfile, "system.posix_acl_access", content)
+    assert paths.lockfile.stat().st_mode & 0o70 == mask
+    assert tuple(not find_intruders(trust, paths) for trust in TRUSTS) == answers
+    paths.lockfile.chmod(0o604)  # as the advice says
+    assert not any(find_intruders(trust, paths) for trust in TRUSTS)
+
+
+def test_law_30_what_uv_installs_from_a_directory_and_which_python_it_starts(paths: Paths, tmp_path: Path) -> None:
+    srv = tmp_path / "srv"
+    made: tuple[str, ...] = (
+        "wheels/a-1-py3-none-any.whl",
+        "lib/setup.py",
+        "flat/b-1.tar.gz",
+        "links/",
+        "py/bin/python",
+        "own/python3",
+    )
+    for name in made:
+        (srv / name).parent.mkdir(exist_ok=True, parents=True)
+        (srv / name).mkdir() if name.endswith("/") else (srv / name).touch()
+    (srv / "lib/logs").mkdir()
+    locked = ('registry = "../../../wheels"', 'editable = "../../../lib"', 'virtual = "."', 'registry = "https://a/"')
+    paths.lockfile.write_text("".join(f"source = {{ {source} }}\n" for source in locked))
+    (paths.project / ".python-version").write_text(f"{srv}/py\n")
+    index = [{"url": f"file://{srv}/flat", "format": "flat"}, {"url": "https://b/"}, 7]
+    table = {"index": index, "find-links": [f"{srv}/links"], "sources": {"c": [{"path": "c", "marker": ""}], "d": 7}}
+    broken = [{"tool": {"uv": value}} for value in (7, {"index": 7, "sources": 7, "find-links": 7})]
+    assert all(list_sources(paths, content) for content in broken)
+    named = [*list_sources(paths, {"tool": {"uv": table}}), *list_pythons(paths, "3.12", f"{srv}/own/python3")]
+    assert not [path for path in named if path.is_relative_to(paths.top) or "logs" in path.parts]
+    environ = {"HOME": f"{srv}/home", "XDG_CONFIG_HOME": f"{srv}/xdg", "XDG_CONFIG_DIRS": f"{srv}/etc:relative"}
+    for name in ("home/.config/git/config", "xdg/git/config", "xdg/uv/uv.toml", "etc/uv/uv.toml"):
+        (srv / name).parent.mkdir(exist_ok=True, parents=True)
+        (srv / name).touch()
+        made += (name,)
+    places = [*named, *list_user_places(environ)]
+    assert find_strangers(Trust(OWNER, OWNER), places) == []
+    for name in made:
+        for path in (srv / name, (srv / name).parent):
+            os.chown(path, STRANGER, OTHER)
+            assert str(path) in str(find_strangers(Trust(OWNER, OWNER), places)), name
+            os.chown(path, 0, 0)
+    os.chown(srv / "lib/logs", STRANGER, OTHER)
+    assert find_strangers(Trust(OWNER, OWNER), places) == []
 
 
 #: What is wrong about a state directory, by its path from the project, and what lies in it.
