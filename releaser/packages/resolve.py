@@ -50,6 +50,11 @@ from releaser.system.run import now
 from releaser.system.text import join_few, normalize_name, word
 
 _RETRY = "The next run tries again."
+#: What to do where uv says that a lock is not for this host or these groups.
+_UNFIT = {
+    "enabled by default": "Leave that group out: `default_groups = false` in `[tool.releaser]`.",
+    "supported environments": "Add this platform to `environments` in `[tool.uv]`, run `uv lock`, and commit both.",
+}
 DOES_NOT_BUILD = "does not build here"
 NOT_GIVEN = "has a file that its index does not give"
 _QUESTIONS = 30  # to uv, for one update
@@ -676,8 +681,7 @@ def compare_with_venv(
     try:  # without `--python`, a `.python-version` would be compared with a new venv
         sync = _preview_sync(site, tree, venv, python or str(venv), more, mark=mark)
     except ToolError as error:
-        is_of_default = "enabled by default" in error.message  # a group that conflicts with that of the site
-        advice = "Leave that group out: `default_groups = false` in `[tool.releaser]`." if is_of_default else _RETRY
+        advice = next((advice for words, advice in _UNFIT.items() if words in error.message), _RETRY)
         raise BuildError(f"The lock cannot be installed here: {error.message}", advice, output=error.output) from error
     lock, changes, installed = read_lock(tree / "uv.lock"), sync.changes, list_installed(venv)
     gone = {change.name: change.version or "" for change in changes if change.action == "uninstalled"}

@@ -340,12 +340,12 @@ def _variables(environ: Mapping[str, str]) -> Iterator[tuple[str, str, str]]:
         if variable in ALIASES and PREFIX + ALIASES[variable].upper() not in environ:
             port = environ.get(_PORT_ALIAS, "") if ALIASES[variable] == "smtp_host" else ""
             yield variable, ALIASES[variable], f"{value}:{port}" if port else value
-        elif variable.startswith(PREFIX) and variable not in OTHER_VARIABLES:
+        elif variable.upper().startswith(PREFIX) and variable not in OTHER_VARIABLES:
             yield variable, variable.removeprefix(PREFIX).lower(), value
 
 
 def _report_unknown(source: str, key: str, *, is_variable: bool) -> Problem:
-    name = key.removeprefix(PREFIX).lower() if is_variable else key.lower().replace("-", "_")
+    name = key.upper().removeprefix(PREFIX).lower() if is_variable else key.lower().replace("-", "_")
     close = find_close(name, _READERS)
     shown = (PREFIX + close.upper() if is_variable else close) if close else ""
     advice = f"Did you mean `{shown}`?" if close else f"Remove `{key}` from {source}."

@@ -346,7 +346,10 @@ def read_dotenv(path: Path) -> tuple[dict[str, str], list[Problem]]:
         line = binding.original.string
         is_assignment, is_lost = _ASSIGNMENT.match(line), bool(binding.key) and binding.value is None
         # Other lines may be for a shell.
-        if (binding.error and is_assignment) or ((binding.error or is_lost) and _OWN_NAME.match(line)):
+        if "\0" in (binding.value or ""):
+            message = f"Line {binding.original.line} of `{path}` has a character that no variable may have, NUL."
+            problems.append(Problem(BROKEN_LINE, message, f"Correct or remove it: `nano {word(path)}`."))
+        elif (binding.error and is_assignment) or ((binding.error or is_lost) and _OWN_NAME.match(line)):
             reason = "is a quote not closed?" if is_assignment else "a line must be NAME=value."
             message = f"Line {binding.original.line} of `{path}` cannot be read: {reason}"
             problems.append(Problem(BROKEN_LINE, message, f"Correct or remove it: `nano {word(path)}`."))

@@ -99,6 +99,7 @@ def make_link(text: str) -> Callable[[Path], object]:
     return lambda path: path.symlink_to(text)
 
 
+WINDOWS = "[tool.uv]\nenvironments = [\"sys_platform == 'win32'\"]\n"
 UNPRIVILEGED = "setpriv --bounding-set=-dac_override,-dac_read_search --" if os.geteuid() == 0 else ""
 
 #: Settings with a value that they cannot have. Some are found only by uv or a shell.
@@ -128,6 +129,7 @@ ROWS: dict[str, Row] = {
         "Did you mean `health_check`?")),
     "misspelt in the environment": Row(nothing, ("the environment: `RELEASER_GIT_PUSSH`", "`RELEASER_GIT_PUSH`?"),
         env={"RELEASER_GIT_PUSSH": "on"}),
+    "in small letters": Row(dotenv("releaser_keep=5"), (".env: `releaser_keep`", "Did you mean `RELEASER_KEEP`?")),
     "like no setting": Row(dotenv("RELEASER_XQZ=5"), ("Remove `RELEASER_XQZ` from .env",)),
     "misspelt value in .env": Row(dotenv("RELEASER_SHADOW=requird"), ("`RELEASER_SHADOW`", "did you mean `required`?")),
     "misspelt value in pyproject": Row(toml("", '[tool.releaser]\nmigrations = "ignor"'), ("`migrations`",
@@ -145,6 +147,7 @@ ROWS: dict[str, Row] = {
     ".env is closed": Row(lambda site: (site.outer / ".env").chmod(0), (".env: Permission denied", "ls -l"),
         before=UNPRIVILEGED),
     ".env is not UTF-8": Row(file("../.env", b"RELEASER_KEEP=\xff\n"), (".env", "utf-8", "Save it as UTF-8")),
+    ".env has NUL": Row(file("../.env", b"A=1\nB=x\0y\n"), ("Line 2 of", "NUL", "nano ")),
     ".env is a directory": Row(gone("../.env", Path.mkdir), (".env` is no file", "mv ")),
     ".env is a pipe": Row(gone("../.env", os.mkfifo), (".env` is no file", "mv ")),
     ".env is open": Row(lambda site: (site.outer / ".env").chmod(0o666), (".env", "chmod go-w")),
@@ -164,6 +167,8 @@ ROWS: dict[str, Row] = {
     "tests by tox": Row(dotenv("RELEASER_TEST_COMMAND=python -m tox -q"), ("calls tox, whose", "-m pytest")),
     "no tests": Row(commit(lambda site: (site.path / "run_tests.py").unlink()), ("`test_command`",)),
     # The checkout
+    "lock of another platform": Row(commit(all_of(toml("[tool.uv]\n", WINDOWS), lambda site: site.uv("lock"))),
+        ("supported environments", "Add this platform"), code=4),
     "an edit": Row(lambda site: append(site, "shop.py", "# mine\n"), ("`shop.py`", "git -C")),
     "a staged file": Row(all_of(file("new.txt", b"mine"), git("add new.txt")), ("`new.txt`",)),
     "a deleted file": Row(lambda site: (site.path / "shop.py").unlink(), ("`shop.py`",)),

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Protocol
 
 from releaser.errors import ChangeError, Problem
-from releaser.live.programs import NONE, RELOAD
+from releaser.live.programs import NONE, RELOAD, may_restart
 from releaser.live.restart import command, gunicorn, passenger, systemd, touch
 from releaser.releases.lease import list_users
 from releaser.site.site import Site
@@ -78,7 +78,7 @@ def find_failed(site: Site) -> list[Problem]:
 def advise_start(site: Site) -> str:
     """Return how a person starts a site that does not answer."""
     words = site.settings.live.restart
-    way = find_way(words)
+    way = find_way(words) if may_restart(site) else None
     if way in (systemd, command):  # a command may have secrets
         start = f"`{systemd.advise_start(site, words)}`" if way is systemd else "the command of `restart`"
         return f"Start the site: run {start}."
