@@ -66,9 +66,15 @@ def find_problems(site: Site, setting: str, words: tuple[str, ...]) -> list[Prob
 
 
 def find_failed(site: Site, words: tuple[str, ...]) -> list[str]:
-    """Return the units that failed, or that systemd is about to start again."""
-    units = [(unit, make_command(site, unit)) for unit in list_units(words)]
-    return [unit for unit, command in units if ask(site, command, unit, "SubState") in ("failed", "auto-restart")]
+    """Return the units that failed, or that systemd is about to start again after a failure."""
+    return [unit for unit in list_units(words) if _has_failed(site, make_command(site, unit), unit)]
+
+
+def _has_failed(site: Site, command: list[str], unit: str) -> bool:
+    state = ask(site, command, unit, "SubState")
+    # One that ends when its work is done, and is started again, is well.
+    is_again = state.startswith("auto-restart") and ask(site, command, unit, "Result") != "success"
+    return state == "failed" or is_again
 
 
 def advise_log(site: Site, units: list[str]) -> str:
