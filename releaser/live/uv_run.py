@@ -26,7 +26,7 @@ from releaser.system.text import redact
 #: `uv run`, also after options of uv with their values.
 _UV_RUN = re.compile(r"(?<![\w./-])(?:[\w./~-]*/)?uv(?:\s+-\S+(?:\s+(?!run\s|tool\s)[^\s-]\S*)?)*\s+run(?=\s)")
 _VARIABLE = re.compile(r"\bUV_NO_SYNC=(?:[1ty]|on)", re.IGNORECASE)
-_HARMLESS = re.compile(r"\s--(?:no-sync|no-project|isolated)(?=\s)")
+_HARMLESS = re.compile(r"\s--(?:no-sync|no-project|isolated|script)(?=\s)")
 
 
 def replace_uv_run(line: str) -> str:

@@ -360,6 +360,15 @@ def test_law_04_a_worker_that_systemd_has_started_and_that_ends_again_goes_back(
 
 
 @pytest.mark.slow
+def test_law_04_a_worker_that_ends_when_its_work_is_done_goes_not_back(make_site: SiteFactory) -> None:
+    site = make_site.live(due="1.1.0")
+    site.write_dotenv(restart="systemd:shop", restart_workers="systemd:worker", health_check="true")
+    text = ENDING.replace("{link}", "/").replace("{well}", "").replace("{property}", "NRestarts")
+    with fake_program(site, "systemctl", text.replace("{value}", "40")):
+        site.releaser("update", check=0)
+
+
+@pytest.mark.slow
 def test_law_20_a_site_is_not_well_while_a_unit_of_it_has_failed(make_site: SiteFactory) -> None:
     site = make_site.live(dotenv={"RELEASER_RESTART_WORKERS": "systemd:beat,worker"})
     text = ENDING.replace("{link}", "/").replace("{well}", "/").replace("{property}", "SubState")
