@@ -302,8 +302,9 @@ def _expand(name: str) -> str:
 
 def list_pythons(paths: Paths, *names: str) -> Iterator[Path]:
     """Yield the Pythons, or directories of one, that settings and `.python-version` name by a path."""
-    for file in (".python-version", ".python-versions"):
-        names += tuple(read_small_file(paths.project / file).split())
+    for directory in (paths.project, *paths.project.parents):  # where uv looks, too
+        for file in (".python-version", ".python-versions"):
+            names += tuple(read_small_file(directory / file).split())
     for path in (paths.project / _expand(name) for name in names if "/" in name):
         yield from (path, path / "bin/python")
 

@@ -179,7 +179,7 @@ def test_law_30_what_uv_installs_from_a_directory_and_which_python_it_starts(pat
     (srv / "lib/logs").mkdir()
     locked = ('registry = "../../../wheels"', 'editable = "../../../lib"', 'virtual = "."', 'registry = "https://a/"')
     paths.lockfile.write_text("".join(f"source = {{ {source} }}\n" for source in locked))
-    (paths.project / ".python-version").write_text(f"{srv}/py\n")
+    (paths.project.parent / ".python-version").write_text(f"{srv}/py\n")
     index = [{"url": f"file://{srv}/flat", "format": "flat"}, {"url": "https://b/"}, 7]
     table = {"index": index, "find-links": [f"{srv}/links"], "sources": {"c": [{"path": "c", "marker": ""}], "d": 7}}
     broken = [{"tool": {"uv": value}} for value in (7, {"index": 7, "sources": 7, "find-links": 7})]
