@@ -26,11 +26,11 @@ _NOT_MOUNTED, _MARK = 125, "releaser could not mount\n"
 _BEGIN = f"set -e; trap 'echo {_MARK.strip()} >&2; exit {_NOT_MOUNTED}' EXIT"
 _SIGNALLED = 128  # a shell reports a program that a signal ended by the sum of both
 _IS_ROOT = os.geteuid() == 0
+_ESCAPED = re.compile(rb"\\([0-7]{3})")  # a character of a path, in /proc/self/mountinfo
 _USER = [] if _IS_ROOT else ["--user", "--map-root-user"]
 _UNSHARE = ["unshare", *_USER, "--mount", "--pid", "--fork", "--kill-child", "sh", "-s", "--"]
 _DROP = "" if _IS_ROOT else f"unshare --user --map-user={os.geteuid()} --map-group={os.getegid()} -- "
 #: In a user namespace root's files belong to nobody, and ssh refuses what it includes: this user gets copies of that.
-_ESCAPED = re.compile(r"\\([0-7]{3})")  # a character of a path, in /proc/self/mountinfo
 _SSH = "/etc/ssh/ssh_config.d"
 _COPY_SSH = f"if cd {_SSH} && mount -t tmpfs -o mode=755 tmpfs {_SSH}; then cp -rL --preserve=mode . {_SSH} || true; fi"
 _RUN = f'trap - EXIT; {_DROP}"$@" </dev/null && exit 0 || exit $?'  # the shell stays, as process 1
@@ -102,8 +102,9 @@ def _bind(source: Path, target: Path, *, is_read_only: bool = False) -> list[str
     """Return the commands that mount a file or directory at another place; what is mounted below it comes along."""
     lines = [shlex.join(["mount", "--rbind", str(source), str(target)])]
     if is_read_only:  # takes a second call, for each mount
-        words = [line.split() for line in Path("/proc/self/mountinfo").read_text(encoding="utf-8").splitlines()]
-        mounts = {Path(_ESCAPED.sub(lambda found: chr(int(found[1], 8)), fields[4])) for fields in words} - {source}
+        lines_of_mounts = Path("/proc/self/mountinfo").read_bytes().split(b"\n")[:-1]  # names may have any byte
+        names = [_ESCAPED.sub(lambda found: bytes([int(found[1], 8)]), line.split(b" ")[4]) for line in lines_of_mounts]
+        mounts = {Path(os.fsdecode(name)) for name in names} - {source}
         for mount in (source, *sorted(mount for mount in mounts if mount.is_relative_to(source))):
             lines.append(shlex.join(["mount", "-o", "remount,bind,ro", str(target / mount.relative_to(source))]))
     return lines

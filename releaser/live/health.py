@@ -21,6 +21,7 @@ _POLL_INTERVAL = 0.5  # seconds between two attempts
 _THROTTLE = 15.0  # seconds: Passenger looks at its file at most once in ten
 _SETTLE = 2.0  # seconds in which a server that cannot start ends
 _WAITING = re.compile("assenger|[(]wsgi:")  # servers that restart at the next request: Passenger, mod_wsgi
+_TIMER = re.compile(r"\.timer\b")
 _SOCKET = "unix:"
 _FRESH = {"Cache-Control": "no-cache"}  # a cache would answer for a site that does not
 _SCHEMES = ("http://", "https://", _SOCKET)
@@ -70,7 +71,9 @@ class Users(msgspec.Struct, frozen=True):
 
 
 def _is_of_workers(site: Site) -> bool:
-    return site.settings.live.restart_workers not in NONE and not may_restart(site)
+    """Return True for a site of workers alone that stay: what a timer starts comes and goes."""
+    words = site.settings.live.restart_workers
+    return words not in NONE and not may_restart(site) and not _TIMER.search(" ".join(words))
 
 
 def is_serving(site: Site, release: Path) -> bool:

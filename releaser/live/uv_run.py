@@ -26,7 +26,8 @@ from releaser.system.text import redact
 #: `uv run`, also after options of uv with their values.
 _UV_RUN = re.compile(r"(?<![\w./-])(?:[\w./~-]*/)?uv(?:\s+-\S+(?:\s+(?!run\s|tool\s)[^\s-]\S*)?)*\s+run(?=\s)")
 _VARIABLE = re.compile(r"\bUV_NO_SYNC=(?:[1ty]|on)", re.IGNORECASE)
-_HARMLESS = re.compile(r"\s--(?:no-sync|no-project|isolated)(?=\s)")
+_VENV = re.compile("(?:^|\0)UV_PROJECT_ENVIRONMENT=([^\0]+)")
+_HARMLESS = re.compile(r"\s--(?:no-sync|no-project|isolated|script)(?=\s)")
 
 
 def replace_uv_run(line: str) -> str:
@@ -95,8 +96,19 @@ def _list_processes(site: Site, *, has_terminal: bool = True) -> Iterator[tuple[
             words = (process / "cmdline").read_text(encoding="utf-8", errors="replace").rstrip("\0").split("\0")
             if not has_terminal and proc.has_terminal(int(entry.name)):
                 continue
-            if Path(words[0]).name == "uv" and not _VARIABLE.search((process / "environ").read_text(errors="replace")):
+            if Path(words[0]).name != "uv":
+                continue
+            environ = (process / "environ").read_text(errors="replace")
+            if not (_VARIABLE.search(environ) or _is_elsewhere(site, environ)):
                 yield f"Process {entry.name}", shlex.join(words)
+
+
+def _is_elsewhere(site: Site, environ: str) -> bool:
+    """Return True if a process has another venv for the project, as developers do: it changes no release."""
+    name = next(iter(_VENV.findall(environ)), str(site.paths.link))
+    place = Path(os.path.realpath(site.paths.project / name))
+    venv = Path(os.path.realpath(site.paths.link))
+    return place != venv and not place.is_relative_to(os.path.realpath(site.paths.releases))
 
 
 def find_changed_release(site: Site, release: Release) -> list[Problem]:

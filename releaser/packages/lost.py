@@ -17,7 +17,7 @@ from releaser.releases.venv import find_info
 _ENTRY = re.compile(r"^\[\[package\]\]\n.*?(?=^\[\[package\]\]|\Z)", re.MULTILINE | re.DOTALL)
 _OPTIONS = re.compile(r"^\[options(?:\.[\w-]+)?\]\n.*?(?=^\[)", re.MULTILINE | re.DOTALL)
 _SPAN = re.compile(
-    r'^exclude-newer-span = "P(?:(\d+)W)?(?:(\d+)D)?(?:T(?:(\d+)H)?(?:(\d+)M)?(?:(\d+)S)?)?"', re.MULTILINE
+    r'^exclude-newer-span = "P(?:(\d+)W)?(?:(\d+)D)?(?:T(?:(\d+)H)?(?:(\d+)M)?(?:(\d+)(?:\.\d+)?S)?)?"', re.MULTILINE
 )
 _TIME = re.compile(r'^exclude-newer = "([^"]*)"', re.MULTILINE)
 _IDENTITY = re.compile(r'^name = "([^"]*)"\nversion = "([^"]*)"', re.MULTILINE)
@@ -92,11 +92,17 @@ def read_options(text: str) -> str:
 
 
 def read_cutoff(options: str, now: datetime) -> datetime | None:
-    """Return the time of `exclude-newer` in the options of a lock, also as a span before `now`; None without it."""
+    """Return the time of `exclude-newer` in the options of a lock, also as a span before `now`; None without it.
+
+    A span that leads into the future is none.
+    """
     if span := _SPAN.search(options):
         weeks, days, hours, minutes, seconds = (int(each or 0) for each in span.groups())
-        return now - timedelta(weeks=weeks, days=days, hours=hours, minutes=minutes, seconds=seconds)
-    time = _TIME.search(options)
+        try:
+            return now - timedelta(weeks=weeks, days=days, hours=hours, minutes=minutes, seconds=seconds)
+        except OverflowError:  # before the year 1
+            return datetime.min.replace(tzinfo=now.tzinfo)
+    time = None if "exclude-newer-span" in options else _TIME.search(options)
     return datetime.fromisoformat(time[1]) if time else None
 
 

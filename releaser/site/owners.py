@@ -40,9 +40,11 @@ _OF_CONFIG = ("git/config", "uv/uv.toml")
 _OF_ENVIRONMENT = ("GIT_CONFIG_GLOBAL", "GIT_CONFIG_SYSTEM", "UV_CONFIG_FILE", "UV_PYTHON_INSTALL_DIR")
 #: What decides what the build of a directory runs, and what is installed from one.
 _OF_SOURCE, _PACKAGES = ("pyproject.toml", "setup.py", "setup.cfg", "src"), (".whl", ".tar.gz", ".zip")
+_OF_UV, _INDEXES = ("UV_CONFIG_FILE", "UV_PYTHON_INSTALL_DIR"), ("UV_INDEX", "UV_DEFAULT_INDEX", "UV_EXTRA_INDEX_URL")
+_NAME = re.compile(r"^[\w.-]+=")  # of an index, before its URL
 _OBJECTS = re.compile(r"/objects/([0-9a-f]{2}|pack)$")
 _ACCESS_LIST = "system.posix_acl_access"
-_NAMED_USER, _NAMED_GROUP, _MAY_WRITE = 2, 8, 2  # of acl(5)
+_NAMED_USER, _GROUP, _NAMED_GROUP, _MAY_WRITE = 2, 4, 8, 2  # of acl(5)
 _ANYBODY = -1  # no user has this number
 _MOST_LINKS = 40  # on the way to a path, as on Linux
 _LOCKED_SOURCE = re.compile(r"^source = \{ (?:registry|directory|editable|virtual|path) = \"([^\"]+)\"", re.MULTILINE)
@@ -77,18 +79,16 @@ class Trust(msgspec.Struct, frozen=True):
         """Return True if its mode or its access list lets somebody else write; that of a link is no matter."""
         if stat.S_ISLNK(status.st_mode) or not status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
             return False  # the bits of the group bound an access list, too
-        by_group = status.st_mode & stat.S_IWGRP and not self.trusts_group(status.st_gid)
-        return bool(status.st_mode & stat.S_IWOTH or by_group) or self._is_listed(path)
-
-    def _is_listed(self, path: Path | str) -> bool:
-        """Return True if an access list names somebody else who may write."""
-        try:
-            content = os.getxattr(path, _ACCESS_LIST)
-        except OSError:
-            return False
-        entries = [entry[::2] for entry in struct.iter_unpack("<HHI", content[4:]) if entry[1] & _MAY_WRITE]
+        if status.st_mode & stat.S_IWOTH:
+            return True
+        entries = [(_GROUP, status.st_gid)]
+        with contextlib.suppress(OSError):  # most have none
+            listed = struct.iter_unpack("<HHI", os.getxattr(path, _ACCESS_LIST)[4:])
+            entries = [(tag, number) for tag, may, number in listed if may & _MAY_WRITE]
+            entries = [(tag, status.st_gid if tag == _GROUP else number) for tag, number in entries]
         by_user = any(tag == _NAMED_USER and not self.trusts_user(number) for tag, number in entries)
-        return by_user or any(tag == _NAMED_GROUP and not self.trusts_group(number) for tag, number in entries)
+        groups = {number for tag, number in entries if tag in (_GROUP, _NAMED_GROUP)}
+        return by_user or not all(map(self.trusts_group, groups))
 
 
 def find_trust(project: Path, unix_group: int | None = None) -> Trust:
@@ -204,7 +204,7 @@ def _look_at(path: str) -> tuple[os.stat_result | None, str]:
     try:
         status = os.lstat(path)
         return status, os.readlink(path) if stat.S_ISLNK(status.st_mode) else ""
-    except OSError:
+    except (OSError, ValueError):  # a path that another file names may have any character
         return None, ""
 
 
@@ -246,7 +246,9 @@ def list_user_places(environ: Mapping[str, str]) -> list[Path]:
     """Return the files outside of the project in which git and uv find what to run; they need not exist."""
     home = environ.get("HOME") or os.path.expanduser("~")
     configs = [f"{home}/.config", environ.get("XDG_CONFIG_HOME", ""), *environ.get("XDG_CONFIG_DIRS", "").split(":")]
-    places = [Path(home, name) for name in (".gitconfig", ".local/share/uv/python")] if home.startswith("/") else []
+    shares = [f"{home}/.local/share", environ.get("XDG_DATA_HOME", "")]
+    places = [Path(home, ".gitconfig")] if home.startswith("/") else []
+    places += [Path(share, "uv/python") for share in shares if share.startswith("/")]
     places += [Path(config, name) for config in configs if config.startswith("/") for name in _OF_CONFIG]
     places += [Path(environ[name]) for name in _OF_ENVIRONMENT if environ.get(name, "").startswith("/")]
     return [*_list_included(places)]
@@ -258,12 +260,14 @@ def _list_included(configs: Iterable[Path]) -> Iterator[Path]:
     for config in found:
         yield config
         for name in _INCLUDED.findall(read_small_file(config)):
-            included = config.parent / os.path.expanduser(name.strip())
+            included = config.parent / _expand(name.strip())
             found += [included] if included not in found else []
 
 
-def list_sources(paths: Paths, content: Mapping[str, Any]) -> Iterator[Path]:
-    """Yield the directories and files beside the repository from which uv installs, by pyproject.toml and uv.lock.
+def list_sources(paths: Paths, content: Mapping[str, Any], variables: Mapping[str, str] = {}) -> Iterator[Path]:
+    """Yield what is beside the repository from which uv installs, by pyproject.toml, uv.lock and variables of uv.
+
+    Of variables also the directory of uv's Pythons, and the file of its settings.
 
     Those in the repository are the checkout: a build gets no untracked file of it that others could have written.
     """
@@ -272,9 +276,12 @@ def list_sources(paths: Paths, content: Mapping[str, Any]) -> Iterator[Path]:
     items = [item for table in tables for item in (table if isinstance(table, list) else [table])]
     names = [item.get(key) for item in items if isinstance(item, dict) for key in ("url", "path")]
     names += links if isinstance(links, list) else []
+    names += variables.get("UV_FIND_LINKS", "").split(",")
+    names += [_NAME.sub("", word) for name in _INDEXES for word in variables.get(name, "").split()]
     places = [paths.project / _to_path(name) for name in names if isinstance(name, str)]
     locked = _LOCKED_SOURCE.findall(read_small_file(paths.lockfile))
     places += [paths.lockfile.parent / _to_path(name) for name in locked]
+    yield from (paths.project / variables[name] for name in _OF_UV if variables.get(name))
     for place in dict.fromkeys(Path(os.path.normpath(place)) for place in places):
         if not place.is_relative_to(paths.top):
             yield from (place, *(place / name for name in _OF_SOURCE))
@@ -287,11 +294,18 @@ def _to_path(name: str) -> str:
     return "" if "://" in path else path
 
 
+def _expand(name: str) -> str:
+    with contextlib.suppress(ValueError):
+        return os.path.expanduser(name)
+    return name
+
+
 def list_pythons(paths: Paths, *names: str) -> Iterator[Path]:
     """Yield the Pythons, or directories of one, that settings and `.python-version` name by a path."""
-    for file in (".python-version", ".python-versions"):
-        names += tuple(read_small_file(paths.project / file).split())
-    for path in (paths.project / os.path.expanduser(name) for name in names if "/" in name):
+    for directory in (paths.project, *paths.project.parents):  # where uv looks, too
+        for file in (".python-version", ".python-versions"):
+            names += tuple(read_small_file(directory / file).split())
+    for path in (paths.project / _expand(name) for name in names if "/" in name):
         yield from (path, path / "bin/python")
 
 
@@ -337,7 +351,7 @@ def list_state_places(paths: Paths) -> Iterator[Path]:
 def _list(directory: Path) -> list[Path]:
     try:
         return sorted(directory.iterdir())
-    except OSError:
+    except (OSError, ValueError):
         return []
 
 

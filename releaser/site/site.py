@@ -308,7 +308,7 @@ def _make_site(
     paths = _make_paths(project, top, settings)
     site = Site(paths, settings, environ, dotenv_values, group, unix_group, Path("uv"), unread=tuple(problems))
     pythons = list_pythons(paths, settings.site.python, site.uv_variables.get("UV_PYTHON", ""))
-    named = (*_list_programs(settings, project, environ), *pythons, *list_sources(paths, content))
+    named = (*_list_programs(settings, project, environ), *pythons, *list_sources(paths, content, site.uv_variables))
     require(find_intruders(site.trust, paths, site.environment_file, *named))
     uv, no_uv = _find_uv(settings.site.uv, project, environ)  # the first program that is started
     service, unread = read_service(site)

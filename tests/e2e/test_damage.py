@@ -273,6 +273,8 @@ def test_law_20_39_a_service_that_uv_run_starts_is_named_and_puts_no_other_lock_
         assert (site.version("alpha"), site.version("beta"), site.json("verify")["well"]) == ("1.0.0", "1.2.0", True)
         site.write_dotenv(restart="true")  # as if a supervisor, whose settings nobody reads, had started it
         site.run("sh", "-c", RESTART.replace("VIRTUAL_ENV", "VIRTUAL_ENV UV_PROJECT_ENVIRONMENT=../other"))
+        site.update_to("1.2.1", "beta")  # a developer's own venv
+        site.run("sh", "-c", RESTART.replace("uv run --frozen python serve.py", WAITING))
         site.publish("beta", "1.3.0")
         says(site.releaser("update", check=3), "Process ", "starts the site by `uv run`", ": alpha 1.0.0 → 1.2.0")
         site.write_dotenv(restart="sh restart.sh")
@@ -283,6 +285,8 @@ def test_law_20_39_a_service_that_uv_run_starts_is_named_and_puts_no_other_lock_
         site.run("sh", "restart.sh", "stop")
 
 
+#: Has the name and the words of uv, and leaves the venv as it is.
+WAITING = "bash -c 'mkfifo ../pipe; touch ../started; exec -a uv bash -s run serve <>../pipe'"
 SERVE = "import os, time\nopen('../started', 'w').close()\ntime.sleep(600)\n"
 RESTART = """\
 [ -e ../pid ] && kill "$(cat ../pid)"; rm -f ../started

@@ -360,11 +360,22 @@ def test_law_04_a_worker_that_systemd_has_started_and_that_ends_again_goes_back(
 
 
 @pytest.mark.slow
+def test_law_04_a_worker_that_ends_when_its_work_is_done_goes_not_back(make_site: SiteFactory) -> None:
+    site = make_site.live(due="1.1.0")
+    site.write_dotenv(restart="systemd:shop", restart_workers="systemd:worker", health_check="true")
+    text = ENDING.replace("{link}", "/").replace("{well}", "").replace("{property}", "NRestarts")
+    with fake_program(site, "systemctl", text.replace("{value}", "40")):
+        site.releaser("update", check=0)
+
+
+@pytest.mark.slow
 def test_law_20_a_site_is_not_well_while_a_unit_of_it_has_failed(make_site: SiteFactory) -> None:
     site = make_site.live(dotenv={"RELEASER_RESTART_WORKERS": "systemd:beat,worker"})
     text = ENDING.replace("{link}", "/").replace("{well}", "/").replace("{property}", "SubState")
-    with fake_program(site, "systemctl", text.replace("{value}", "running")):
-        site.releaser("status", check=0)
+    again = text.replace("esac", "    *Result*) echo success;;\nesac").replace("{value}", "auto-restart")
+    for well in (text.replace("{value}", "running"), again):  # its work is done, and it is started again later
+        with fake_program(site, "systemctl", well):
+            site.releaser("status", check=0)
     with fake_program(site, "systemctl", text.replace("{value}", "failed")):
         assert "`worker.service` has failed" in site.releaser("status", check=10).stdout
         says(site.releaser("check", "--live", check=4), "`worker.service` has failed")
@@ -455,6 +466,18 @@ def test_law_21_workers_that_all_stay_are_seen_where_nothing_but_workers_runs(ma
             site.update_to("1.2.0")
         finally:
             os.kill(int((site.outer / "pid").read_text(encoding="utf-8")), signal.SIGKILL)
+
+
+@pytest.mark.slow
+def test_law_04_21_what_a_timer_starts_comes_and_goes(make_site: SiteFactory) -> None:
+    site = make_site.live(due="1.1.0", files={"worker.py": WORKER})
+    (site.outer / "jobs.timer").write_text("kill $1", encoding="utf-8")
+    with started([".venv/bin/python", "worker.py"], cwd=site.path, env=site.env) as job:
+        site.write_dotenv(restart="none", restart_workers=f"sh ../jobs.timer {job.pid}", health_timeout="0s")
+        assert job.stdout is not None
+        assert job.stdout.readline()
+        site.releaser("update", check=0)
+        assert site.version("alpha") == "1.1.0"
 
 
 DYING = "import alpha, time\nprint(alpha.__version__, flush=True)\ntime.sleep(600 * (alpha.__version__ == '1.0.0'))\n"

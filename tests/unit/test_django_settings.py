@@ -178,6 +178,7 @@ def test_an_error_that_a_variable_may_cure_names_the_file_for_it(output: str, ha
         "uv run --no-sync gunicorn shop",
         "env UV_NO_SYNC=true uv run gunicorn shop",
         "uv run --isolated x",
+        "uv run --script x.py",
         "uv --quiet tool run x",
         "uvx gunicorn",
         "nuv run x",

@@ -182,8 +182,9 @@ def test_law_08_12_a_shadow_whose_copy_has_no_room_is_none(
 def test_the_mounts_below_a_directory_are_found_by_their_real_names(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    mounted = tmp_path / "a b\\c\td"
+    mounted = tmp_path / os.fsdecode(b"a b\\c\td\xe9\xc2\x85e")
     escaped = str(mounted).replace("\\", "\\134").replace(" ", "\\040").replace("\t", "\\011")
-    monkeypatch.setattr(Path, "read_text", lambda *_, **__: f"1 2 0:3 / {escaped} rw - tmpfs tmpfs rw\n")
+    line = os.fsencode(f"1 2 0:3 / {escaped} rw - tmpfs tmpfs rw\n")
+    monkeypatch.setattr(Path, "read_bytes", lambda _: line)
     lines = namespace._bind(tmp_path, Path("/target"), is_read_only=True)
     assert str(Path("/target") / mounted.name) in lines[-1]

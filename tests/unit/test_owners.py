@@ -143,13 +143,16 @@ LISTED = {
     "a member": (2, MEMBER, 0o60, (False, True, False)),
     "the site's group": (8, SHARED, 0o60, (False, True, False)),
     "another group": (8, OTHER, 0o60, (False, False, False)),
+    "the group that has the file": (4, -1, 0o60, (False, False, False)),
 }
 
 
 @pytest.mark.parametrize("who", LISTED)
 def test_law_30_31_who_may_write_by_an_access_list(paths: Paths, who: str) -> None:
     tag, number, mask, answers = LISTED[who]
-    entries = [(1, 6, -1), (tag, 6, number), (4, 4, -1), (16, mask >> 3, -1), (32, 0, -1)]
+    os.chown(paths.lockfile, 0, OTHER)  # the bits of whose group are those of the list
+    entries = [(1, 6, -1), (tag, 6, number), (4, 6 * (tag == 4), -1), (16, mask >> 3, -1), (32, 0, -1)]
+    entries = [*dict.fromkeys(entries)]
     content = struct.pack("<I", 2) + b"".join(struct.pack("<HHi", *entry) for entry in sorted(entries))
     os.setxattr(paths.lockfile, "system.posix_acl_access", content)
     assert paths.lockfile.stat().st_mode & 0o70 == mask
@@ -167,6 +170,8 @@ def test_law_30_what_uv_installs_from_a_directory_and_which_python_it_starts(pat
         "links/",
         "py/bin/python",
         "own/python3",
+        "index/c-1.zip",
+        "pythons/",
     )
     for name in made:
         (srv / name).parent.mkdir(exist_ok=True, parents=True)
@@ -174,15 +179,18 @@ def test_law_30_what_uv_installs_from_a_directory_and_which_python_it_starts(pat
     (srv / "lib/logs").mkdir()
     locked = ('registry = "../../../wheels"', 'editable = "../../../lib"', 'virtual = "."', 'registry = "https://a/"')
     paths.lockfile.write_text("".join(f"source = {{ {source} }}\n" for source in locked))
-    (paths.project / ".python-version").write_text(f"{srv}/py\n")
+    (paths.project.parent / ".python-version").write_text(f"{srv}/py\n")
     index = [{"url": f"file://{srv}/flat", "format": "flat"}, {"url": "https://b/"}, 7]
     table = {"index": index, "find-links": [f"{srv}/links"], "sources": {"c": [{"path": "c", "marker": ""}], "d": 7}}
     broken = [{"tool": {"uv": value}} for value in (7, {"index": 7, "sources": 7, "find-links": 7})]
     assert all(list_sources(paths, content) for content in broken)
-    named = [*list_sources(paths, {"tool": {"uv": table}}), *list_pythons(paths, "3.12", f"{srv}/own/python3")]
+    variables = {"UV_INDEX": f"https://c/ own={srv}/index", "UV_PYTHON_INSTALL_DIR": f"{srv}/pythons"}
+    sources = list_sources(paths, {"tool": {"uv": table}}, variables)
+    named = [*sources, *list_pythons(paths, "3.12", f"{srv}/own/python3")]
     assert not [path for path in named if path.is_relative_to(paths.top) or "logs" in path.parts]
     environ = {"HOME": f"{srv}/home", "XDG_CONFIG_HOME": f"{srv}/xdg", "XDG_CONFIG_DIRS": f"{srv}/etc:relative"}
-    for name in ("home/.config/git/config", "xdg/git/config", "xdg/uv/uv.toml", "etc/uv/uv.toml"):
+    environ["XDG_DATA_HOME"] = f"{srv}/data"
+    for name in ("home/.config/git/config", "xdg/git/config", "xdg/uv/uv.toml", "etc/uv/uv.toml", "data/uv/python"):
         (srv / name).parent.mkdir(exist_ok=True, parents=True)
         (srv / name).touch()
         made += (name,)
@@ -195,6 +203,14 @@ def test_law_30_what_uv_installs_from_a_directory_and_which_python_it_starts(pat
             os.chown(path, 0, 0)
     os.chown(srv / "lib/logs", STRANGER, OTHER)
     assert find_strangers(Trust(OWNER, OWNER), places) == []
+
+
+def test_law_28_a_path_that_a_file_names_may_have_any_character(paths: Paths) -> None:
+    for name in ("../a\0b", "~a\0b/c", "file:///a%00b", "../\udc80", "/" + 5000 * "a"):
+        (paths.project / ".python-version").write_text(f"/{name}", errors="surrogateescape")
+        (paths.top / ".git/config").write_text(f"[include]\npath = {name}\n", errors="surrogateescape")
+        sources = list_sources(paths, {"tool": {"uv": {"find-links": [name]}}}, {"UV_CONFIG_FILE": name})
+        assert find_intruders(Trust(OWNER, OWNER), paths, *sources, *list_pythons(paths, name)) == []
 
 
 #: What is wrong about a state directory, by its path from the project, and what lies in it.

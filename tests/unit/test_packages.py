@@ -14,7 +14,7 @@ from releaser.packages import holds, resolve, rules
 from releaser.packages.changes import compare_locks, compare_versions, find_older
 from releaser.packages.holds import CommitHold, Hold, HoldRow, PackageHold, Pause, VersionHold, read_holds, write_holds
 from releaser.packages.lock import Lock, Source, parse_lock
-from releaser.packages.lost import pack_wheel, put_back
+from releaser.packages.lost import pack_wheel, put_back, read_cutoff
 from releaser.packages.resolve import LiveVenv, Plan, find_unbuilt, find_unfit, read_constraints
 from releaser.packages.rules import AS_LOCKED, Baseline, Bound, Rules, make_rules
 from releaser.releases.release import Key, Manifest, PackageChange, Release, State
@@ -661,6 +661,21 @@ def test_law_23_a_wheel_made_from_a_venv_has_programs_and_modes_as_they_were(tmp
         "tea-1.0.data/data/share/tea.txt": (b"tea", 0o644), "tea-1.0.dist-info/METADATA": (b"Name: tea\n", 0o644),
         "tea-1.0.dist-info/entry_points.txt": (b"[console_scripts]\nmade = tea:made\n", 0o644),
     }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("span", "expected"),
+    [
+        ("P2W3D", NOW - timedelta(days=17)),
+        ("PT36H", NOW - timedelta(hours=36)),
+        ("P1DT1M0.5S", NOW - timedelta(days=1, minutes=1)),
+        ("P1000000D", datetime.min.replace(tzinfo=UTC)),
+        ("-P1D", None),
+    ],
+)
+def test_law_23_the_age_that_uv_writes_into_a_lock_is_read_in_each_form(span: str, expected: datetime | None) -> None:
+    options = f'[options]\nexclude-newer = "0001-01-01T00:00:00Z" # no effect\nexclude-newer-span = "{span}"\n'
+    assert read_cutoff(options, NOW) == expected
 
 
 @pytest.mark.parametrize(

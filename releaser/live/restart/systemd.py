@@ -16,6 +16,7 @@ from releaser.system.text import join_few
 
 _LIMIT = 20.0  # seconds for a question
 _SETTLE = 3.0  # seconds in which a service ends that cannot start
+_OFTEN = 10  # times that systemd starts what ends when its work is done, rather than what has failed now and then
 _STARTED = ("simple", "exec", "idle")  # types of services that systemd calls started before they are
 
 
@@ -66,9 +67,21 @@ def find_problems(site: Site, setting: str, words: tuple[str, ...]) -> list[Prob
 
 
 def find_failed(site: Site, words: tuple[str, ...]) -> list[str]:
-    """Return the units that failed, or that systemd is about to start again."""
-    units = [(unit, make_command(site, unit)) for unit in list_units(words)]
-    return [unit for unit, command in units if ask(site, command, unit, "SubState") in ("failed", "auto-restart")]
+    """Return the units that failed, or that systemd is about to start again after a failure."""
+    return [unit for unit in list_units(words) if _has_failed(site, make_command(site, unit), unit)]
+
+
+def _has_failed(site: Site, command: list[str], unit: str) -> bool:
+    state = ask(site, command, unit, "SubState")
+    # One that ends when its work is done, and is started again, is well.
+    is_again = state.startswith("auto-restart") and ask(site, command, unit, "Result") != "success"
+    return state == "failed" or is_again
+
+
+def _count_starts(site: Site, command: list[str], unit: str) -> int:
+    """Return how often systemd has started a unit again by itself."""
+    count = ask(site, command, unit, "NRestarts")
+    return int(count) if count.isdecimal() else 0
 
 
 def advise_log(site: Site, units: list[str]) -> str:
@@ -85,12 +98,13 @@ def restart(site: Site, words: tuple[str, ...], release: Path) -> str:
     started: list[str] = []
     for unit in list_units(words):
         command = make_command(site, unit)
+        ends_often = _count_starts(site, command, unit) >= _OFTEN
         sockets = [name for name in ask(site, command, unit, "TriggeredBy").split() if name.endswith(".socket")]
         _run(site, [*command, "reset-failed", unit, *sockets])
         _run(site, [*command, "start", *sockets]) if sockets else None
         verb = "start" if unit.endswith(".socket") else "restart"
         run_restart(site, [*command, verb, unit], make_environment(site))
-        started += [unit] if ask(site, command, unit, "Type") in _STARTED else []
+        started += [unit] if not ends_often and ask(site, command, unit, "Type") in _STARTED else []
     _require_running(site, words, started)
     return f"restarted {', '.join(list_units(words))}"
 
@@ -100,6 +114,6 @@ def _require_running(site: Site, words: tuple[str, ...], started: list[str]) -> 
     deadline = time.monotonic() + _SETTLE
     while not (failed := find_failed(site, words)) and started and time.monotonic() < signals.limit(deadline):
         signals.wait(_SETTLE / 6)
-    again = [unit for unit in started if ask(site, make_command(site, unit), unit, "NRestarts") not in ("", "0")]
+    again = [unit for unit in started if _count_starts(site, make_command(site, unit), unit)]
     if failed := [*dict.fromkeys([*failed, *again])]:
         raise ChangeError(f"After its start, `{join_few(failed)}` failed.", advise_log(site, failed))
