@@ -402,7 +402,8 @@ def _decide_on_lock(site: Site, outlook: Outlook, prospect: Prospect) -> Decisio
         and outlook.committed_lock != live.id
         and is_worth_commit(source, target.commit, path, live, prospect.attempt.plan.held)
     )
-    if (is_due or target.is_unpushed) and target.problem is not None:  # each night until it can be published
+    is_unpushed = target.is_unpushed and site.settings.git.git_push
+    if (is_due or is_unpushed) and target.problem is not None:  # each night until it can be published
         prospect = msgspec.structs.replace(prospect, problems=(*prospect.problems, target.problem))
     checkout = prospect.snapshot.checkout
     commits = is_due and target.publishes

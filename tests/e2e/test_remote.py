@@ -212,6 +212,10 @@ def test_law_15_20_an_unpushed_commit_is_named_each_night_also_if_no_lock_waits(
         assert [each["code"] for each in site.json("status", check=10)["attention"]] == ["not-published"]
     site.push()
     silent(site.releaser("update"))
+    site.commit("Mine", {"notes.txt": "of this host"})
+    site.write_dotenv(git_push="false")
+    site.releaser("update")
+    silent(site.releaser("update"))  # nothing of this host is pushed
 
 
 def test_law_20_23_a_quiet_night_names_the_commit_that_is_on_hold(make_site: SiteFactory) -> None:
