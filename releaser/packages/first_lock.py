@@ -132,6 +132,10 @@ class FirstLock:
         text, problems = read_text(site.paths.pyproject) if site.paths.pyproject.exists() else ("", [])
         require(problems)
         self.before, content = text, read_pyproject(text, "")[0]
+        ours = _list_poetry(content)
+        for number, entry in enumerate(self.asked.entries):
+            if entry.name in ours and entry.role != "bound":  # also if others need it: else no bound is left of it
+                self.asked.entries[number] = msgspec.structs.replace(entry, role="direct")
         self.project: Mapping[str, Any] = get_table(content, "project")
         self.start = self._complete(text, content, site.paths.project.name)
         self.site = site_at(site, self.start, "HEAD")
@@ -299,6 +303,15 @@ class FirstLock:
         if left:
             notes.append(f"Not locked, since no package needs it: {join_few(sorted(left), 20)}.")
         return notes
+
+
+def _list_poetry(content: Mapping[str, Any]) -> set[str]:
+    """Return the packages that a project lists for Poetry."""
+    poetry = get_table(content, "tool", "poetry")
+    groups = get_table(poetry, "group")
+    tables = [get_table(poetry, "dependencies"), get_table(poetry, "dev-dependencies")]
+    tables += [get_table(groups, group, "dependencies") for group in (groups if isinstance(groups, dict) else ())]
+    return {normalize_name(name) for table in tables if isinstance(table, dict) for name in table}
 
 
 def _make_name(text: str) -> str:

@@ -62,7 +62,7 @@ SHAPES = {
     "Poetry's export": Shape(
         requirements=f"alpha==1.0.0 {NEW}\nneeded==1.0.0 {NEW}\nbeta==0.9.0 {OLD}\nbeta==1.0.0 {NEW}\n",
         dependencies="alpha~=1.0.0 ; python_full_version >= '3.10' beta~=0.9.0 ; python_full_version < '3.10' "
-        "beta~=1.0.0 ; python_full_version >= '3.10'",
+        "beta~=1.0.0 ; python_full_version >= '3.10' needed~=1.0.0 ; python_full_version >= '3.10'",
         versions="alpha 1.0.0, beta 1.0.0, needed 1.0.0",
         pyproject=f'{INDEX}\n[tool.poetry.dependencies]\npython = "^3.9"\nneeded = "^1"\n\n{BUILD}',
     ),
