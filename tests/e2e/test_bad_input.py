@@ -164,6 +164,7 @@ ROWS: dict[str, Row] = {
     "tests by tox": Row(dotenv("RELEASER_TEST_COMMAND=python -m tox -q"), ("calls tox, whose", "-m pytest")),
     "no tests": Row(commit(lambda site: (site.path / "run_tests.py").unlink()), ("`test_command`",)),
     # The checkout
+    "a venv in git": Row(commit(git("add --force .venv")), ("git has `.venv`", "rm -r --quiet --cached .venv")),
     "an edit": Row(lambda site: append(site, "shop.py", "# mine\n"), ("`shop.py`", "git -C")),
     "a staged file": Row(all_of(file("new.txt", b"mine"), git("add new.txt")), ("`new.txt`",)),
     "a deleted file": Row(lambda site: (site.path / "shop.py").unlink(), ("`shop.py`",)),
