@@ -199,7 +199,8 @@ def _find_old_processes(site: Site, store: Store, history: list[Record]) -> list
         return []
     problems = find_failed(site)
     if illness := find_illness(site):
-        advice = "Look at the log of the site; `releaser rollback` goes back."
+        back = "; `releaser rollback` goes back" if store.previous is not None else ""
+        advice = f"Look at the log of the site{back}."
         problems.append(Problem("unhealthy", illness, advice))
     old = list_old_processes(site, live.id)
     users = Users(list_holders(live.directory), tuple(process.pid for process in old))
