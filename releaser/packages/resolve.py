@@ -57,6 +57,8 @@ _MANY = 3  # packages that one index lacks or refuses at once: then it has moved
 _NO_FILE = re.compile(r"Distribution `([\w.-]+)==([^`\s]+)[^`]*` can't be installed")
 _NO_BUILD = re.compile(r"Failed to (?:(?:download and )?build|download|install:)[^`(\n]*[`(]([\w.-]+)==([^`)\s]+)[`)]")
 _NO_COMMIT = re.compile(r"Failed to (?:download and )?build `([\w.-]+) @ git\+")
+#: An upper bound of the project, as uv explains a conflict.
+_BOUND = re.compile(r"\byour\s+project\s+depends\s+on\s+([\w.\[\]-]+[^\s<]*(?:<|==)\S*?),?\s")
 _YANKED = re.compile(r"`([\w.-]+)==([^`\s]+)` is yanked")
 #: A build failed for a reason that the next try has, too; a download may succeed then.
 _LASTING = re.compile(
@@ -296,7 +298,12 @@ def _upgrade(task: _Task, rules: Rules) -> tuple[Rules, tuple[PackageChange, ...
 def _explain_unfit(rules: Rules, error: BuildError) -> BuildError:
     """Return the error of a resolution without the versions that cannot be installed here."""
     names = [f"{name} {version} {why}" for name, found in rules.unfit.items() for version, why in found.items()]
+    bounds = [f"`{bound.removesuffix('.dev0')}`" for bound in dict.fromkeys(_BOUND.findall(error.output))]
     advice = f"Allow another version: see `upgrade` and `releaser status`. {error.advice}"
+    # uv takes such rules for bounds of the project, too; alone, it does not know what cannot be installed here
+    is_limited = rules.levels or rules.level in ("minor", "patch") or rules.constraints
+    if bounds and not is_limited:
+        advice = f"Raise {join_few(bounds)} in pyproject.toml, commit and push; then run `releaser update`."
     return BuildError(f"No other version fits: {join_few(names)}. {error.message}", advice, output=error.output)
 
 
