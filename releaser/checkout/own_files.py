@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from collections.abc import Collection, Sequence
 from pathlib import Path
@@ -20,10 +21,21 @@ def find_dirty_files(site: Site, state: CheckoutState, live: Release | None) -> 
     export, lock = site.committed_paths[-1], site.paths.lockfile_in_tree
     own = {export} if export in state.changed and has_own_export(site) else set()
     own |= {lock} if lock in state.changed and has_lock_of(site, live) else set()
+    if tracked := find_tracked_venv(site, state.changed):
+        return tracked
     dirty = [f"`{path}`" for path in state.changed if path not in own]
     message = f"Tracked files of the checkout are changed: {join_few(dirty)}."
     advice = f"Commit or stash them: `git -C {word(site.paths.top)} status`."
     return [Problem("changed-files", message, advice)] if dirty else []
+
+
+def find_tracked_venv(site: Site, paths: Collection[str]) -> list[Problem]:
+    """Return a problem if the venv, or a file in it, is one of these paths of git: a link takes its place."""
+    venv = os.path.relpath(site.paths.link, site.paths.top)
+    command = f"git -C {word(site.paths.top)} rm -r --quiet --cached {word(venv)}"
+    advice = f"Run `{command}`, write `/{venv}` into .gitignore, commit and push. Other clones lose theirs by a pull."
+    is_tracked = any(f"{path}/".startswith(f"{venv}/") for path in paths)
+    return [Problem("tracked-venv", f"git has `{venv}`, which a link replaces.", advice)] if is_tracked else []
 
 
 def find_hidden_changes(site: Site, paths: Sequence[str]) -> list[Problem]:

@@ -6,7 +6,7 @@ import os
 import shlex
 from collections.abc import Collection, Sequence
 
-from releaser.checkout.own_files import find_dirty_files, find_export_problems
+from releaser.checkout.own_files import find_dirty_files, find_export_problems, find_tracked_venv
 from releaser.checkout.repository import CheckoutState, Repository
 from releaser.errors import Problem, ToolError
 from releaser.releases.release import Release
@@ -58,7 +58,7 @@ def find_problems(site: Site, repository: Repository, state: CheckoutState, live
         *repository.find_lock("HEAD", f"refs/heads/{branch}", *([f"refs/remotes/{upstream.name}"] if upstream else [])),
         *repository.find_unwritable(),
         *_find_upstream_problems(site, repository),
-        *find_dirty_files(site, state, live),
+        *(find_tracked_venv(site, repository.list_files(state.head)) or find_dirty_files(site, state, live)),
         *find_export_problems(site, repository, state.changed),
     ]
 

@@ -62,6 +62,8 @@ _MANY = 3  # packages that one index lacks or refuses at once: then it has moved
 _NO_FILE = re.compile(r"Distribution `([\w.-]+)==([^`\s]+)[^`]*` can't be installed")
 _NO_BUILD = re.compile(r"Failed to (?:(?:download and )?build|download|install:)[^`(\n]*[`(]([\w.-]+)==([^`)\s]+)[`)]")
 _NO_COMMIT = re.compile(r"Failed to (?:download and )?build `([\w.-]+) @ git\+")
+#: An upper bound of the project, as uv explains a conflict.
+_BOUND = re.compile(r"\byour\s+project\s+depends\s+on\s+([\w.\[\]-]+[^\s<]*(?:<|==)\S*?),?\s")
 _YANKED = re.compile(r"`([\w.-]+)==([^`\s]+)` is yanked")
 #: A build failed for a reason that the next try has, too; a download may succeed then.
 _LASTING = re.compile(
@@ -290,6 +292,9 @@ def _upgrade(task: _Task, rules: Rules) -> tuple[Rules, tuple[PackageChange, ...
                 rules = rules.without(unfit)
                 if sum(NOT_GIVEN in " ".join(reasons.values()) for reasons in rules.unfit.values()) >= _MANY:
                     raise  # the index is at fault, and no version
+            elif pinning := {name for name in rules.stays if _needs(task.before.committed, name, rules.unfit)}:
+                stays = {name: version for name, version in rules.stays.items() if name not in pinning}
+                rules = msgspec.structs.replace(rules, stays=stays)  # they may need exactly what cannot be installed
             elif rules.unfit:
                 raise _explain_unfit(rules, error) from error
             else:
@@ -298,10 +303,19 @@ def _upgrade(task: _Task, rules: Rules) -> tuple[Rules, tuple[PackageChange, ...
             rules = msgspec.structs.replace(rules, floors={**rules.floors, **lowered})
 
 
+def _needs(lock: Lock, name: str, others: Collection[str]) -> bool:
+    return any(package.needs.intersection(others) for package in lock.find(name))
+
+
 def _explain_unfit(rules: Rules, error: BuildError) -> BuildError:
     """Return the error of a resolution without the versions that cannot be installed here."""
     names = [f"{name} {version} {why}" for name, found in rules.unfit.items() for version, why in found.items()]
+    bounds = [f"`{bound.removesuffix('.dev0')}`" for bound in dict.fromkeys(_BOUND.findall(error.output))]
     advice = f"Allow another version: see `upgrade` and `releaser status`. {error.advice}"
+    # uv takes such rules for bounds of the project, too; alone, it does not know what cannot be installed here
+    is_limited = rules.levels or rules.level in ("minor", "patch") or rules.constraints
+    if bounds and not is_limited:
+        advice = f"Raise {join_few(bounds)} in pyproject.toml, commit and push; then run `releaser update`."
     return BuildError(f"No other version fits: {join_few(names)}. {error.message}", advice, output=error.output)
 
 

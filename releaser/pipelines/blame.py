@@ -25,14 +25,13 @@ from releaser.packages.rules import sort_by_needs
 from releaser.pipelines.decide import UpdateOptions, decide_without_commit, make_attempt
 from releaser.releases.release import NoVerdict
 from releaser.releases.store import SiteRun, begin_release, delete_release
-from releaser.releases.venv import read_records, shorten
+from releaser.releases.venv import read_records, shorten, split_info
 from releaser.releases.verify import has_its_python
 from releaser.report.decision import Build
 from releaser.report.outcomes import Blame
 from releaser.site.site import Site
 from releaser.system.process import NoAnswer, call_at_once
 from releaser.system.run import now
-from releaser.system.text import normalize_name
 
 T = TypeVar("T")
 
@@ -219,7 +218,7 @@ def _list_owners(venv: Path) -> dict[str, str]:
     """Return the package of each file in a venv, and of each module, by paths in site-packages."""
     owners: dict[str, str] = {}
     for record, files in read_records(venv).items():
-        name = normalize_name(Path(record).parent.name.removesuffix(".dist-info").rpartition("-")[0])
+        name, _ = split_info(Path(record).parent)
         for path in map(shorten, files):
             owners[path] = name
             owners.setdefault(path.partition("/")[0].removesuffix(".py"), name)

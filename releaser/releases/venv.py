@@ -30,7 +30,12 @@ _PROJECT_URL = re.compile(
     re.MULTILINE | re.ASCII,
 )
 _SHORT = 7  # characters of a commit
-#: For each RECORD the files that it names, with their hashes; paths are relative to the venv.
+#: Of the directory that describes a package; an `.egg-info` is of `setup.py install`, which pip before 23.1 runs for a
+#: source without pyproject.toml in a venv without `wheel`.
+_INFO = re.compile(r"(.*)-((?!py\d)[^-]*)(?:-py[\d.]+)?\.(?:dist|egg)-info")
+_LISTS = ("*.dist-info/RECORD", "*.egg-info/installed-files.txt")
+#: For each RECORD, or list of `setup.py install`, the files that it names, with their hashes; paths are relative to the
+#: venv.
 Records: TypeAlias = dict[str, dict[str, str | None]]
 # Of Python, uv, virtualenv, setuptools and releaser; the paths are those that `shorten` returns.
 _STANDARD = re.compile(
@@ -70,7 +75,7 @@ def list_installed(venv: Path) -> dict[str, str]:
     """Return the version of each package in a venv, by its normalized name; with its commit if it came from git."""
     versions = {}
     for name, info in _list_infos(venv):
-        version = info.name.removesuffix(".dist-info").rpartition("-")[2]
+        _, version = split_info(info)
         versions[name] = label_version(version, _read_direct_url(info).vcs_info.commit_id)
     return versions
 
@@ -134,13 +139,20 @@ def list_editable(venv: Path) -> dict[str, Path]:
 
 
 def _list_infos(venv: Path) -> list[tuple[str, Path]]:
-    """Return the normalized name and the `.dist-info` directory of each package."""
-    infos = sorted(find_site_packages(venv).glob("*.dist-info"))
-    return [(normalize_name(info.name.removesuffix(".dist-info").rpartition("-")[0]), info) for info in infos]
+    """Return the normalized name and the `.dist-info` directory of each package, or its `.egg-info` one."""
+    place = find_site_packages(venv)
+    infos = [*sorted(path.parent for path in place.glob(_LISTS[1])), *sorted(place.glob("*.dist-info"))]
+    return [(split_info(info)[0], info) for info in infos]
+
+
+def split_info(info: Path) -> tuple[str, str]:
+    """Return the normalized name and the version of a package, by the name of the directory that describes it."""
+    match = _INFO.fullmatch(info.name)
+    return (normalize_name(match[1]), match[2]) if match else ("", info.stem)
 
 
 def find_info(venv: Path, name: str) -> Path | None:
-    """Return the `.dist-info` directory of a package; None if it is not installed."""
+    """Return the `.dist-info` or `.egg-info` directory of a package; None if it is not installed."""
     return dict(_list_infos(venv)).get(name)
 
 
@@ -150,12 +162,14 @@ def read_records(venv: Path) -> Records:
     Byte code does not count, nor does what lies outside of the venv, nor a RECORD that cannot be read.
     """
     records: Records = {}
-    for record in find_site_packages(venv).glob("*.dist-info/RECORD"):
+    for record in itertools.chain.from_iterable(map(find_site_packages(venv).glob, _LISTS)):
         with contextlib.suppress(OSError, csv.Error):
-            rows = list(csv.reader(record.read_text(encoding="utf-8", errors="replace").splitlines()))
+            lines = record.read_text(encoding="utf-8", errors="replace").splitlines()
+            is_wheel = record.name == "RECORD"  # else its lines are paths, relative to its directory
+            rows = list(csv.reader(lines)) if is_wheel else [[f"{record.parent.name}/{line}"] for line in lines]
             place = os.path.relpath(record.parent.parent, venv)
             files = {os.path.normpath(f"{place}/{row[0]}"): row for row in rows if row and "__pycache__/" not in row[0]}
-            records[f"{place}/{record.parent.name}/RECORD"] = {
+            records[f"{place}/{record.parent.name}/{record.name}"] = {
                 path: _decode_hash(row) for path, row in files.items() if not path.startswith("../")
             }
     return records
@@ -167,7 +181,7 @@ def list_unrecorded(venv: Path) -> list[str]:
     whole = {path for path, record in read_records(venv).items() if record and "\0" not in "".join(record)}
     records = set(map(os.path.dirname, whole))
     lost = [info for _, info in _list_infos(venv) if os.path.relpath(info, venv) not in records]
-    return ["==".join(info.name.removesuffix(".dist-info").rsplit("-", 1)) for info in lost]
+    return ["==".join(split_info(info)) for info in lost]
 
 
 def _decode_hash(row: list[str]) -> str | None:

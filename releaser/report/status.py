@@ -25,7 +25,7 @@ from releaser.releases.lease import HIDDEN, Process, list_holders, list_sentence
 from releaser.releases.release import Release
 from releaser.releases.store import Store
 from releaser.releases.venv import list_installed
-from releaser.releases.verify import DATA_ADVICE, find_product_faults, list_faults
+from releaser.releases.verify import DATA_ADVICE, find_product_faults, has_its_python, list_faults
 from releaser.report.decision import LastDecision
 from releaser.report.history import Record, read_history
 from releaser.report.outbox import list_waiting
@@ -199,7 +199,9 @@ def _find_old_processes(site: Site, store: Store, history: list[Record]) -> list
         return []
     problems = find_failed(site)
     if illness := find_illness(site):
-        advice = "Look at the log of the site; `releaser rollback` goes back."
+        may_return = store.previous is not None and has_its_python(site, store.previous)
+        back = "; `releaser rollback` goes back" if may_return else ""
+        advice = f"Look at the log of the site{back}."
         problems.append(Problem("unhealthy", illness, advice))
     old = list_old_processes(site, live.id)
     users = Users(list_holders(live.directory), tuple(process.pid for process in old))

@@ -202,7 +202,9 @@ def test_law_11_rebuild_makes_the_same_lock_anew_also_on_another_python(make_sit
 
 
 @pytest.mark.slow
-def test_law_11_what_does_not_build_on_another_python_moves(make_site: SiteFactory) -> None:
+@pytest.mark.parametrize("pins", [False, True])
+def test_law_11_what_does_not_build_on_another_python_moves(make_site: SiteFactory, *, pins: bool) -> None:
+    """With it moves what `pins` it, and nothing else."""
     site, other = make_site(), other_python()
     wheel = site.index / "beta-1.0.0-py3-none-any.whl"
     name = wheel.name.replace("py3", RUNNING.name.replace("python", "cp").replace(".", ""))
@@ -217,10 +219,13 @@ def build_wheel(directory, *arguments):
 """
     wheel.unlink()
     build_sdist(site.index, "beta", "1.0.0", backend)
+    if pins:
+        site.publish("alpha", "1.0.0", requires=["beta==1.0.0"])
     (site.path / "uv.lock").unlink()  # it names the wheel
     site.push_commit("Lock", lock=True)
     site.releaser("init", check=0)
-    site.publish("alpha", "1.1.0")
+    site.publish("alpha", "1.1.0", requires=["beta==1.1.0"] if pins else [])
+    site.publish("localtools", "1.1.0")
     says(site.releaser("rebuild", "--python", other, check=4), "beta")
     site.publish("beta", "1.1.0")
     says(
@@ -229,8 +234,10 @@ def build_wheel(directory, *arguments):
         "beta 1.0.0",
         "`ignore`",
     )
-    assert changes(site.json("rebuild", "--python", other)) == {"beta": ("1.0.0", "1.1.0")}
-    assert changes(site.json("update")) == {"alpha": ("1.0.0", "1.1.0")}
+    moves = {name: ("1.0.0", "1.1.0") for name in ("alpha", "beta", "localtools")}
+    before = {name: moves[name] for name in ("alpha", "beta")[not pins :]}
+    assert changes(site.json("rebuild", "--python", other)) == before
+    assert changes(site.json("update")) == {name: move for name, move in moves.items() if name not in before}
 
 
 @pytest.mark.slow

@@ -78,6 +78,9 @@ def test_law_05_a_rollback_goes_only_to_a_release_that_verifies_and_starts(updat
         for python in venv.glob("bin/python*"):
             python.unlink()
             python.symlink_to("/nowhere/python")
+        site.write_dotenv(health_check="false")
+        advice = [problem["advice"] for problem in site.json("status", check=10)["attention"]]
+        assert "Look at the log of the site." in advice, "no rollback to it is proposed"
     else:
         (module,) = venv.glob("lib/python*/site-packages/beta/__init__.py")
         module.unlink()

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from releaser.errors import PreflightError
+from releaser.errors import BuildError, PreflightError
 from releaser.packages import holds, resolve, rules
 from releaser.packages.changes import compare_locks, compare_versions, find_older
 from releaser.packages.holds import CommitHold, Hold, HoldRow, PackageHold, Pause, VersionHold, read_holds, write_holds
@@ -359,6 +359,26 @@ def test_law_20_23_what_levels_keep_back_is_explained(
     followed = make_rules(VersionSettings(upgrade=level, upgrade_packages=levels), [], alone.split())
     skipped = rules.explain_skipped(followed, make_lock("a 1.2, b 1.0"), make_lock(f"{newest}, b 1.0"))
     assert "; ".join(each.sentence for each in skipped) == sentences
+
+
+CONFLICT = "error: No solution found\n  cause: Because only the following are available:\n  tea<=1.4\n  tea>2\n"
+
+
+@pytest.mark.parametrize(
+    ("wanted", "need", "advice"),
+    [(Rules(), "tea>=1.4,<1.5.dev0, we can", "Raise `tea>=1.4,<1.5` in"),
+     (Rules(), "tea==1.4 and", "Raise `tea==1.4` in"),
+     (Rules(), "tea>=1.4, we can", "see `upgrade`"), (Rules(), "tea and", "see `upgrade`"),
+     (Rules(level="patch"), "tea>=1.4,<1.5.dev0, we can", "see `upgrade`"),
+     (Rules(constraints={"tea": "<1.5"}), "tea>=1.4,<1.5.dev0, we can", "see `upgrade`")],
+)  # fmt: skip
+def test_law_11_the_bound_that_another_python_needs_raised_is_named(wanted: Rules, need: str, advice: str) -> None:
+    error = BuildError("No versions fit.", "Look.", output=f"{CONFLICT} and your project depends on {need} conclude")
+    wanted = wanted.without([("tea", "1.4", "does not build here")])
+    explained = resolve._explain_unfit(wanted, error)
+    assert (explained.message, advice in explained.advice) == (
+        "No other version fits: tea 1.4 does not build here. No versions fit.", True,
+    )  # fmt: skip
 
 
 YOUNG, OLD = "2026-11-20T10:00:00Z", "2026-11-01T10:00:00Z"

@@ -10,7 +10,7 @@ from releaser import releases
 from releaser.packages.hand_made import list_work
 from releaser.releases.release import Manifest, Release, State
 from releaser.releases.sealed import list_differences, take_seal
-from releaser.releases.venv import find_unknown, list_unrecorded
+from releaser.releases.venv import find_unknown, list_installed, list_stray_files, list_unrecorded
 from releaser.releases.verify import list_damage, list_faults
 from releaser.site.settings import Settings
 from tests.support.wheels import build_wheel
@@ -145,3 +145,25 @@ def test_a_package_whose_record_is_lost_is_named(venv: Path) -> None:
     (venv / PACKAGES / "cup-1.0.dist-info" / "RECORD").unlink()
     (venv / PACKAGES / "tea-1.0.dist-info" / "RECORD").write_bytes(b"\0" * 99)
     assert list_unrecorded(venv) == ["cup==1.0", "tea==1.0"]
+
+
+@pytest.mark.parametrize("info", ["pot_lid-1.0.egg-info", "pot_lid-1.0-py3.11.egg-info"])
+def test_law_19_what_setup_py_has_installed_is_a_package(tmp_path: Path, venv: Path, info: str) -> None:
+    """By pip before 23.1, in a venv without `wheel`."""
+    place = venv / PACKAGES / info
+    before = list_stray_files(venv)
+    files = ["PKG-INFO", "../pot_lid/__init__.py", "../pot_lid/__pycache__/__init__.pyc", "../lid.so"]
+    files.append("../../../../share/pot, lid.txt")
+    for name in files:
+        write(f"{PACKAGES}/{info}/{name}", "1")(venv)
+    assert list_stray_files(venv) != before
+    (place / "installed-files.txt").write_text("".join(f"{name}\n" for name in files), encoding="utf-8")
+    assert list_stray_files(venv) == before
+    assert (list_installed(venv)["pot-lid"], list_unrecorded(venv)) == ("1.0", [])
+    sealed = take_seal(venv, tmp_path / "built", "3.11.2")
+    write(f"{PACKAGES}/pot_lid/__init__.py", "2")(venv)
+    (venv / PACKAGES / "lid.so").unlink()
+    differences = [(each.sentence, each.kind) for each in list_differences(venv, sealed)]
+    assert differences == [
+        ("lid.so is missing", "damage"), ("pot_lid/__init__.py is not as it was sealed", "hotfix"),
+    ]  # fmt: skip
