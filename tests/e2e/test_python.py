@@ -234,7 +234,7 @@ def build_wheel(directory, *arguments):
         "beta 1.0.0",
         "`ignore`",
     )
-    moves = {name: ("1.0.0", "1.1.0") for name in ("alpha", "beta", "localtools")}
+    moves = dict.fromkeys(("alpha", "beta", "localtools"), ("1.0.0", "1.1.0"))
     before = {name: moves[name] for name in ("alpha", "beta")[not pins :]}
     assert changes(site.json("rebuild", "--python", other)) == before
     assert changes(site.json("update")) == {name: move for name, move in moves.items() if name not in before}
