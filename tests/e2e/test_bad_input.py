@@ -167,12 +167,9 @@ ROWS: dict[str, Row] = {
     "tests by tox": Row(dotenv("RELEASER_TEST_COMMAND=python -m tox -q"), ("calls tox, whose", "-m pytest")),
     "no tests": Row(commit(lambda site: (site.path / "run_tests.py").unlink()), ("`test_command`",)),
     # The checkout
-<<<<<<< HEAD
     "lock of another platform": Row(commit(all_of(toml("[tool.uv]\n", WINDOWS), lambda site: site.uv("lock"))),
         ("supported environments", "Add this platform"), code=4),
-=======
     "a venv in git": Row(commit(git("add --force .venv")), ("git has `.venv`", "rm -r --quiet --cached .venv")),
->>>>>>> o66
     "an edit": Row(lambda site: append(site, "shop.py", "# mine\n"), ("`shop.py`", "git -C")),
     "a staged file": Row(all_of(file("new.txt", b"mine"), git("add new.txt")), ("`new.txt`",)),
     "a deleted file": Row(lambda site: (site.path / "shop.py").unlink(), ("`shop.py`",)),
