@@ -115,7 +115,7 @@ def test_law_07_a_release_that_a_process_uses_is_named_and_never_deleted(user_si
     if site.user:
         prefix = [word.replace(str(site.user.user), str(site.user.user + USERS[who])) for word in site.user.prefix]
     require(site.user or who == "its owner", "only root can start processes of another user")
-    site.write_dotenv(keep="0", keep_within="0s", restart="true")
+    site.write_dotenv(keep="0", keep_within="0s", restart="none")
     first, python = site.live(), site.link / "bin" / "python"
     with started([*prefix, python, "-c", SLEEP], cwd=site.path, env=site.env) as process:
         assert process.stdout is not None
