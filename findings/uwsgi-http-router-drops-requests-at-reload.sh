@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# A graceful reload of uWSGI by `touch-reload` drops requests that come by `--http`, and none that come by `--http-socket`.
+# A graceful reload of uWSGI by `touch-reload` drops requests that come by `--http`, and none by `--http-socket`.
 # Expected: the sockets stay open over the reload, for the HTTP router as for the workers.
 # Seen with uWSGI 2.0.31 and Python 3.11.7: the router is a process of its own, which ends with each reload, with the
 # requests that it has in hand, and while it starts again nobody accepts. Output:
