@@ -139,7 +139,7 @@ def _list_bounds(content: dict[str, Any]) -> list[dict[str, Any]]:
     overrides = manifest.get("overrides", [])
     overridden = {bound["name"] for bound in overrides}
     wanted = list[dict[str, Any]]()
-    for package in content.get("package", ()):  # the project, and what lies beside it
+    for package in content.get("package", ()):  # its metadata is there for local packages alone
         metadata = package.get("metadata", {})
         for bounds in (metadata.get("requires-dist", ()), *metadata.get("requires-dev", {}).values()):
             wanted += [bound for bound in bounds if bound["name"] not in overridden]

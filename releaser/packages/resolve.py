@@ -50,7 +50,7 @@ from releaser.system.run import now
 from releaser.system.text import join_few, normalize_name, word
 
 _RETRY = "The next run tries again."
-#: What to do where uv says that a lock is not for this host or these groups.
+#: Advice by a part of uv's message about a lock that it cannot install on this host, or with these groups.
 _UNFIT = {
     "enabled by default": "Leave that group out: `default_groups = false` in `[tool.releaser]`.",
     "supported environments": "Add this platform to `environments` in `[tool.uv]`, run `uv lock`, and commit both.",
@@ -413,7 +413,7 @@ def _lock(task: _Task, lock: Lock, bounds: dict[str, Bound], rules: Rules) -> No
             finished = task.ask("lock")  # it takes the lock as it is, or says why not
             options = read_options(task.path.read_text(encoding="utf-8"))
             if finished.status == 0 and options != read_options(lock.text):
-                # The project has another `exclude-newer` than its lock: then uv chooses anew, and lowers what is newer.
+                # `exclude-newer` has changed since the lock was made: uv would resolve from scratch, and lower versions.
                 task.path.write_text(put_back(text, before, index.name, options), encoding="utf-8")
                 finished = task.ask("lock")
             if finished.status != 0:

@@ -38,7 +38,7 @@ _READ_ABOVE = (
 )
 _OF_CONFIG = ("git/config", "uv/uv.toml")
 _OF_ENVIRONMENT = ("GIT_CONFIG_GLOBAL", "GIT_CONFIG_SYSTEM", "UV_CONFIG_FILE", "UV_PYTHON_INSTALL_DIR")
-#: What decides what the build of a directory runs, and what is installed from one.
+#: Files that the build of a source directory reads or runs, and the endings of packages in a flat index.
 _OF_SOURCE, _PACKAGES = ("pyproject.toml", "setup.py", "setup.cfg", "src"), (".whl", ".tar.gz", ".zip")
 _OF_UV, _INDEXES = ("UV_CONFIG_FILE", "UV_PYTHON_INSTALL_DIR"), ("UV_INDEX", "UV_DEFAULT_INDEX", "UV_EXTRA_INDEX_URL")
 _NAME = re.compile(r"^[\w.-]+=")  # of an index, before its URL

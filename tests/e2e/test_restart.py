@@ -366,6 +366,7 @@ def test_law_04_a_worker_that_ends_when_its_work_is_done_goes_not_back(make_site
     text = ENDING.replace("{link}", "/").replace("{well}", "").replace("{property}", "NRestarts")
     with fake_program(site, "systemctl", text.replace("{value}", "40")):
         site.releaser("update", check=0)
+    assert site.version("alpha") == "1.1.0"
 
 
 @pytest.mark.slow
@@ -508,8 +509,7 @@ def test_law_21_a_process_of_another_user_that_stays_alone_is_seen_without_a_hea
     user_site: SampleSite,
 ) -> None:
     site = user_site
-    if site.user is None:
-        pytest.skip("only root starts a process of another user")
+    require(site.user is not None, "only root starts a process of another user")
     site.edit("../waits.py", "import alpha, time\nprint(alpha.__version__, flush=True)\ntime.sleep(600)\n")
     site.publish("alpha", "1.1.0")
     site.write_dotenv(restart="true", health_timeout="0s")
@@ -521,7 +521,7 @@ def test_law_21_a_process_of_another_user_that_stays_alone_is_seen_without_a_hea
 
 
 def answer_slowly() -> int:
-    """Take half of the time that the health check below has."""
+    """Answer as a slow page does, after half of the time that the health check below has."""
     time.sleep(1.6)
     return 200
 
