@@ -55,7 +55,7 @@ def _find_uv_runs(lines: Iterable[tuple[str, str]]) -> list[Problem]:
 def require_no_sync(site: Site, tree: Path, lock: Lock, checkout_lock: Lock) -> None:
     """Raise PreflightError if a `uv run` would put another lock than its own, that of the checkout, into a release.
 
-    Scripts are read in `tree`. A process is a reason only where none of them has `uv run`: else it is of an old one.
+    Scripts are read in `tree`. A process counts only if no script has `uv run`: else an earlier script has started it.
     """
     if not (changes := describe_changes(compare_locks(lock, checkout_lock))):
         return

@@ -8,6 +8,7 @@ import os
 import re
 import tomllib
 from collections.abc import Mapping
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal, get_args
 from urllib.parse import urlsplit
@@ -22,6 +23,12 @@ from releaser.system.text import word
 SourceKind = Literal["registry", "git", "url", "virtual", "editable", "directory", "path"]
 _KINDS: tuple[SourceKind, ...] = get_args(SourceKind)
 #: The commands that make the first lock.
+#: The tables of options in the text of a lock.
+OPTIONS = re.compile(r"^\[options(?:\.[\w-]+)?\]\n.*?(?=^\[)", re.MULTILINE | re.DOTALL)
+_SPAN = re.compile(
+    r'^exclude-newer-span = "P(?:(\d+)W)?(?:(\d+)D)?(?:T(?:(\d+)H)?(?:(\d+)M)?(?:(\d+)(?:\.\d+)?S)?)?"', re.MULTILINE
+)
+_TIME = re.compile(r'^exclude-newer = "([^"]*)"', re.MULTILINE)
 FIRST_LOCK = "With the installed versions: `releaser init --from-venv`, or `releaser init --from-requirements FILE`."
 _CONFLICT = re.compile(r"(<{7}|={7}|>{7}|\|{7})( |$)")
 _USER = re.compile(r"(?<=://)[^/@]*@")
@@ -201,3 +208,23 @@ def read_lock(path: Path, name: str = "") -> Lock:
         message = f"{name or path} cannot be read: {getattr(error, 'strerror', None) or error}."
         raise refuse("no-lock", message, "Run `uv lock`, and commit it.") from error
     return parse_lock(text, name or str(path))
+
+
+def read_options(text: str) -> str:
+    """Return the options of a lock, as it has them."""
+    return "".join(OPTIONS.findall(text))
+
+
+def read_cutoff(options: str, now: datetime) -> datetime | None:
+    """Return the time of `exclude-newer` in the options of a lock, also as a span before `now`; None without it.
+
+    A span that leads into the future is none.
+    """
+    if span := _SPAN.search(options):
+        weeks, days, hours, minutes, seconds = (int(each or 0) for each in span.groups())
+        try:
+            return now - timedelta(weeks=weeks, days=days, hours=hours, minutes=minutes, seconds=seconds)
+        except OverflowError:  # before the year 1
+            return datetime.min.replace(tzinfo=now.tzinfo)
+    time = None if "exclude-newer-span" in options else _TIME.search(options)
+    return datetime.fromisoformat(time[1]) if time else None

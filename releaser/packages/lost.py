@@ -8,18 +8,13 @@ import re
 import stat
 import zipfile
 from collections.abc import Iterable, Mapping
-from datetime import datetime, timedelta
 from pathlib import Path
 from urllib.parse import quote
 
+from releaser.packages.lock import OPTIONS, read_options
 from releaser.releases.venv import find_info
 
 _ENTRY = re.compile(r"^\[\[package\]\]\n.*?(?=^\[\[package\]\]|\Z)", re.MULTILINE | re.DOTALL)
-_OPTIONS = re.compile(r"^\[options(?:\.[\w-]+)?\]\n.*?(?=^\[)", re.MULTILINE | re.DOTALL)
-_SPAN = re.compile(
-    r'^exclude-newer-span = "P(?:(\d+)W)?(?:(\d+)D)?(?:T(?:(\d+)H)?(?:(\d+)M)?(?:(\d+)(?:\.\d+)?S)?)?"', re.MULTILINE
-)
-_TIME = re.compile(r'^exclude-newer = "([^"]*)"', re.MULTILINE)
 _IDENTITY = re.compile(r'^name = "([^"]*)"\nversion = "([^"]*)"', re.MULTILINE)
 _METADATA = re.compile(r"\n\[package\.metadata\]\n.*", re.DOTALL)
 _INDEX = re.compile(r', index = "[^"]*"')
@@ -86,26 +81,6 @@ def _place(path: str, stem: str, points: str) -> str:
     return "" if is_made else "/".join([f"{stem}.data", "scripts", *inner[1:]])
 
 
-def read_options(text: str) -> str:
-    """Return the options of a lock, as it has them."""
-    return "".join(_OPTIONS.findall(text))
-
-
-def read_cutoff(options: str, now: datetime) -> datetime | None:
-    """Return the time of `exclude-newer` in the options of a lock, also as a span before `now`; None without it.
-
-    A span that leads into the future is none.
-    """
-    if span := _SPAN.search(options):
-        weeks, days, hours, minutes, seconds = (int(each or 0) for each in span.groups())
-        try:
-            return now - timedelta(weeks=weeks, days=days, hours=hours, minutes=minutes, seconds=seconds)
-        except OverflowError:  # before the year 1
-            return datetime.min.replace(tzinfo=now.tzinfo)
-    time = None if "exclude-newer-span" in options else _TIME.search(options)
-    return datetime.fromisoformat(time[1]) if time else None
-
-
 def put_back(text: str, before: Iterable[str], directory: str, options: str | None = None) -> str:
     """Return a lock with the entries of earlier locks in the place of those from an index of such wheels.
 
@@ -129,5 +104,5 @@ def put_back(text: str, before: Iterable[str], directory: str, options: str | No
             return match[0].replace(found[0], known[0])
         return entry if f"/{directory}" in match[0] else match[0]
 
-    head, mark, rest = _ENTRY.sub(choose, _OPTIONS.sub("", text)).partition("\n[")
+    head, mark, rest = _ENTRY.sub(choose, OPTIONS.sub("", text)).partition("\n[")
     return f"{head}\n{options}{mark[1:]}{rest}"

@@ -23,8 +23,8 @@ from releaser.packages.complaints import (
     require_kept_bounds,
 )
 from releaser.packages.holds import VersionHold
-from releaser.packages.lock import Lock, parse_lock, read_lock
-from releaser.packages.lost import pack_wheel, put_back, read_cutoff, read_options
+from releaser.packages.lock import Lock, parse_lock, read_cutoff, read_lock, read_options
+from releaser.packages.lost import pack_wheel, put_back
 from releaser.packages.rules import (
     AS_LOCKED,
     Baseline,

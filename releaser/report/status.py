@@ -214,10 +214,12 @@ def _find_old_processes(site: Site, store: Store, history: list[Record]) -> list
         return problems
     change = next((record for record in history if record.is_change), None)
     if change is not None and may_restart(site) and now() - change.ended_at > _LONGEST_WORK:
-        seen = list_sentences([process for process in old if process.pid != HIDDEN])
-        since = format_time(change.ended_at)
+        known = [process for process in old if process.pid != HIDDEN]
+        seen, since = list_sentences(known), format_time(change.ended_at)
         message = f"This has run on an earlier release since the change of {since}: {'; '.join(seen[:3])}."
-        problems += [Problem("old-processes", message, "Restart it, or end it.")] if seen else []
+        end = f"`kill {' '.join(str(process.pid) for process in known)}`"
+        advice = f"`restart_workers` restarts workers with each change. To end it: {end}."
+        problems += [Problem("old-processes", message, advice)] if seen else []
     return problems
 
 

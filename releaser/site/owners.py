@@ -265,11 +265,10 @@ def _list_included(configs: Iterable[Path]) -> Iterator[Path]:
 
 
 def list_sources(paths: Paths, content: Mapping[str, Any], variables: Mapping[str, str] = {}) -> Iterator[Path]:
-    """Yield what is beside the repository from which uv installs, by pyproject.toml, uv.lock and variables of uv.
+    """Yield the places outside of the repository that pyproject.toml, uv.lock and uv's variables name.
 
-    Of variables also the directory of uv's Pythons, and the file of its settings.
-
-    Those in the repository are the checkout: a build gets no untracked file of it that others could have written.
+    They are sources of packages, the directory of uv's Pythons, and the file of its settings. A build gets no untracked
+    file of the repository that others could have written.
     """
     sources, links = get_table(content, "tool", "uv", "sources"), get_table(content, "tool", "uv", "find-links")
     tables = [get_table(content, "tool", "uv", "index"), *(sources.values() if isinstance(sources, dict) else [])]
@@ -277,7 +276,7 @@ def list_sources(paths: Paths, content: Mapping[str, Any], variables: Mapping[st
     names = [item.get(key) for item in items if isinstance(item, dict) for key in ("url", "path")]
     names += links if isinstance(links, list) else []
     names += variables.get("UV_FIND_LINKS", "").split(",")
-    names += [_NAME.sub("", word) for name in _INDEXES for word in variables.get(name, "").split()]
+    names += [_NAME.sub("", index) for name in _INDEXES for index in variables.get(name, "").split()]
     places = [paths.project / _to_path(name) for name in names if isinstance(name, str)]
     locked = _LOCKED_SOURCE.findall(read_small_file(paths.lockfile))
     places += [paths.lockfile.parent / _to_path(name) for name in locked]

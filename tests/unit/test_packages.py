@@ -13,8 +13,8 @@ from releaser.errors import BuildError, PreflightError
 from releaser.packages import holds, resolve, rules
 from releaser.packages.changes import compare_locks, compare_versions, find_older
 from releaser.packages.holds import CommitHold, Hold, HoldRow, PackageHold, Pause, VersionHold, read_holds, write_holds
-from releaser.packages.lock import Lock, Source, parse_lock
-from releaser.packages.lost import pack_wheel, put_back, read_cutoff
+from releaser.packages.lock import Lock, Source, parse_lock, read_cutoff
+from releaser.packages.lost import pack_wheel, put_back
 from releaser.packages.resolve import LiveVenv, Plan, find_unbuilt, find_unfit, read_constraints
 from releaser.packages.rules import AS_LOCKED, Baseline, Bound, Rules, make_rules
 from releaser.releases.release import Key, Manifest, PackageChange, Release, State
