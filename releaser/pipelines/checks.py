@@ -18,6 +18,7 @@ from releaser.checkout.repository import CheckoutState, Repository, open_reposit
 from releaser.checkout.snapshot import Snapshot, take_snapshot
 from releaser.errors import PreflightError, Problem, ToolError, require
 from releaser.live.actions import find_problems
+from releaser.live.programs import find_missing_program
 from releaser.live.uv_run import list_uv_runs
 from releaser.packages import complaints, hand_made
 from releaser.packages.lock import read_lock
@@ -111,6 +112,12 @@ def _find_tracked_problems(site: Site, repository: Repository, store: Store, hea
     return [*problems, *checkout.find_other_sites(site, repository, head)]
 
 
+def _find_missing_tests(site: Site) -> list[Problem]:
+    """Return a problem if the program of `test_command` is missing; a package of the next release may bring it."""
+    command = site.settings.tests.test_command if site.paths.link.exists() else ()
+    return find_missing_program(site, "test_command", command[0]) if command else []
+
+
 def _find_open_secrets(site: Site) -> list[str]:
     """Return a hint about each environment file that has a secret, and that every user of the host may read."""
     hints = []
@@ -159,7 +166,7 @@ def list_hints(site: Site) -> list[str]:
     """Return what could be better, for `check` and `init`."""
     hints = [find_stale_export(site), *_find_open_secrets(site), *find_untrusted_programs(os.environ)]
     hints += [*_find_unused_settings(site), *_find_unknown_packages(site), *_find_exact_versions(site)]
-    hints += [f"{problem.message} {problem.advice}" for problem in list_uv_runs(site)]
+    hints += [f"{problem.message} {problem.advice}" for problem in (*list_uv_runs(site), *_find_missing_tests(site))]
     with contextlib.suppress(PreflightError):
         hints += django.list_hints(site) if "django" in read_lock(site.paths.lockfile).versions else []
     if site.paths.state.is_relative_to(site.paths.top):

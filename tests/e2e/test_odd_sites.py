@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.scenes import BROKEN_CODE, CODE, refused, says
-from tests.support.sites import SiteFactory
+from tests.support.sites import SampleSite, SiteFactory
 
 pytestmark = pytest.mark.slow
 
@@ -103,3 +103,12 @@ def test_law_09_a_state_directory_in_the_repository_is_named(make_site: SiteFact
     assert "git clean -fdx" in str(site.json("check")["hints"])
     site.git("clean", "-fdq")  # as it advises
     assert site.json("verify")["well"]
+
+
+def test_check_names_a_test_command_without_its_program(site: SampleSite) -> None:
+    """A hint, no refusal: a package of the next release may bring the program."""
+    site.write_dotenv(test_command="no-such-program --all")
+    assert "`test_command` calls the program `no-such-program`" in str(site.json("check", check=0)["hints"])
+    for there in ("sh run.sh", "python run_tests.py"):
+        site.write_dotenv(test_command=there)
+        assert "test_command" not in str(site.json("check", check=0)["hints"])
