@@ -39,7 +39,7 @@ servers: $(DEMO)/.ready ## Measure restarts of real servers and workers, each in
 test: $(DEV)/.ready ## Install what the tests need and run the quick ones
 	$(PYTEST) --ignore=tests/faults -m "not slow" $(ARGS)
 
-test-slow: $(DEV)/.ready ## Run the slow tests and a share of the faults; CI runs a tenth of the rows of large tables
+test-slow: $(DEV)/.ready ## Run the slow tests and a share of the faults
 	$(PYTEST) -m "slow or faults" $(ARGS)
 
 # These tests wait for disks and locks half of the time.

@@ -7,27 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.tally import turn
 from tests.support.commands import Identity, copy_for_every_user, reachable_python, require
 from tests.support.sites import SampleSite, SiteFactory, Templates, user_directory
 
-LARGE = 4  # rows of a table
 ORDINARY = 61234  # a number that no user has
-
-
-@pytest.hookimpl(trylast=True)  # after -m and -k
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Under CI, try a tenth of the slow rows of large tables: which one is the turn of the commit."""
-    if not os.environ.get("CI"):
-        return
-    tables: dict[str, list[pytest.Item]] = {}
-    for item in items:
-        if item.get_closest_marker("slow") and "[" in item.nodeid:
-            tables.setdefault(item.nodeid.partition("[")[0], []).append(item)
-    large = [table for table in tables.values() if len(table) >= LARGE]
-    left_out = [item for table in large for place, item in enumerate(table) if (place - turn()) % 10]
-    config.hook.pytest_deselected(items=left_out)
-    items[:] = [item for item in items if item not in left_out]
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
