@@ -55,13 +55,19 @@ class _Tree(msgspec.Struct, frozen=True):
         (self.path / "newer.in").write_text(requirements, encoding="utf-8")
         source, rules = self.plan.lock.find(names[0])[0].source, self.facts.rules
         # No code of what is on hold runs for that.
-        more = [*words, *(f"--only-binary={name}" for name in (*rules.kept, *rules.skipped))]
+        more = [*words] or [f"--exclude-newer-package={name}=false" for name in names if self.has_age]
+        more += [f"--only-binary={name}" for name in (*rules.kept, *rules.skipped)]
         if _is_url(source.location):
             more += ["--default-index", source.location]
         elif source.kind == "registry":
             more += ["--no-config", "--no-index", "--find-links", source.location]
         finished = self.run_uv(*_NEWEST.split(), *more)
         return dict(_PINNED.findall(finished.stdout)), finished
+
+    @property
+    def has_age(self) -> bool:
+        """Return True if the project has an `exclude-newer`, wherever that is set: uv writes it into the lock."""
+        return "exclude-newer" in self.plan.lock.text
 
 
 def list_outdated(site: Site, name: str) -> Outdated:
@@ -145,11 +151,12 @@ def _ask_newest(tree: _Tree) -> dict[str, str]:
         message = f"uv did not say what is newer: {failure(finished).message if finished.status else error}"
         raise BuildError(message, "Run it again; see `uv tree --outdated`.") from error
     packages = [package for package in tree.plan.lock.packages if package.source.kind == "registry"]
-    # `uv tree` does not look into directories.
+    # `uv tree` (0.13) does not look into directories, and with `--frozen` not beyond the `exclude-newer` of the lock.
     places = {package.name: package.source.location for package in packages if package.name in tree.installed}
     for place in sorted({*places.values()}):
-        if not _is_url(place):
-            newest |= tree.find_newest(sorted(name for name in places if places[name] == place))[0]
+        if tree.has_age or not _is_url(place):
+            found, _ = tree.find_newest(sorted(name for name in places if places[name] == place))
+            newest |= {name: find_newest([newest.get(name, ""), found[name]], tree.installed[name]) for name in found}
     return newest
 
 
@@ -180,6 +187,9 @@ def _find_reason(tree: _Tree, name: str, version: str, next_one: str | None) -> 
         return explain(tree.facts, skipped)
     if rules.cutoff and not tree.find_newest([name], f"=={version}", "--exclude-newer", rules.cutoff.isoformat())[0]:
         return explain(tree.facts, Skipped(name, version, "is too new for `min_age`", "age"))
+    if tree.has_age and not tree.find_newest([name], f"=={version}", "--quiet")[0]:
+        allow = "Wait, or set a shorter `exclude-newer`."
+        return Blocked(version, "age", "is too new for the project's `exclude-newer`", allow)
     if tree.new_python:
         return Blocked(version, "python", f"waits for the update after the next one: {tree.new_python.rstrip('.')}")
     others = {other: next(iter(lock.versions[other])) for other in lock.names if other != name}

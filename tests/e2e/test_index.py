@@ -158,6 +158,21 @@ def test_law_23_an_age_that_a_commit_asks_for_lowers_nothing_and_holds_nothing_b
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("age", AGES, ids=["span", "time", "package"])
+def test_law_23_what_the_age_of_a_project_keeps_back_is_named(site: SampleSite, index: Index, age: str) -> None:
+    site.replace("pyproject.toml", "[[tool.uv.index]]", f"[tool.uv]\n{age}\n\n[[tool.uv.index]]")
+    site.push_commit("An age", lock=True)
+    site.releaser("update", check=0)
+    index.ages["alpha-1.2.0"] = 1
+    site.publish("alpha", "1.2.0")
+    for names in ((), ("alpha",)):
+        (row,) = site.json("outdated", *names)["packages"]
+        (blocked,) = row["blocked"]
+        assert (row["tonight"], blocked["version"], blocked["by"]) == (None, "1.2.0", "age")
+        assert "`exclude-newer`" in blocked["reason"]
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(("min_age", "own"), [("1d", "3 days"), ("3d", "1 day"), ("1d", "1 week")])
 def test_law_23_of_two_ages_the_stricter_one_holds(site: SampleSite, index: Index, min_age: str, own: str) -> None:
     site.replace("pyproject.toml", "[[tool.uv.index]]", f'[tool.uv]\nexclude-newer = "{own}"\n\n[[tool.uv.index]]')
