@@ -16,7 +16,7 @@ from releaser.candidate.namespace import run_in_shadow
 from releaser.candidate.shadow import Shadow
 from releaser.checkout.products import copy_product
 from releaser.errors import BuildError, ToolError
-from releaser.packages.complaints import explain_refusal
+from releaser.packages.complaints import advise_on_lock, explain_refusal
 from releaser.packages.lost import pack_wheel
 from releaser.packages.resolve import Plan, group_arguments
 from releaser.releases.lease import install_startup_module, remove_startup_module
@@ -154,7 +154,7 @@ def build_venv(place: Place, plan: Plan, base: Release | None, install: Installe
             raise ToolError("uv has replaced the environment of the candidate by another one.")
         install_startup_module(venv)
     except ToolError as error:
-        message, advice = explain_refusal(error.output) or (error.message, "The next run tries again.")
+        message, advice = explain_refusal(error.output) or (error.message, advise_on_lock(error.message))
         raise explain_full_disk(venv.parent, error) or BuildError(
             f"The candidate could not be built: {message}",
             shadow.advise_on_read_only(error.output) or advice,

@@ -26,6 +26,11 @@ _EXCERPT = re.compile(r"\s*(?:\d+ )?\s*\|(?:\s*([\w-]+(?=\s*=)|\[+[\w.-]+\]+))?"
 #: A package that uv did not find in an index at all, in whichever version.
 NOT_FOUND = re.compile(r"([\w.-]+) was not found in the (?:package registry|provided package locations)")
 _REFUSED, _URL = re.compile(r"\b(401|403) (?:Unauthorized|Forbidden)"), re.compile(r"https?://[^\s()]+")
+#: Advice by a part of uv's message about a lock that it cannot install on this host, or with these groups.
+_UNFIT = {
+    "enabled by default": "Leave that group out: `default_groups = false` in `[tool.releaser]`.",
+    "supported environments": "Add this platform to `environments` in `[tool.uv]`, run `uv lock`, and commit both.",
+}
 _MADE = ("options", "revision", "sdist", "wheels")  # of a lock
 
 
@@ -77,6 +82,11 @@ def explain_refusal(output: str) -> tuple[str, str] | None:
             name = NOT_FOUND.search(output)
             return f"The index {url[0]} refused ({status[1]}){f' to give {name[1]}' if name else ''}.", advice
     return None
+
+
+def advise_on_lock(message: str) -> str:
+    """Return what to do if uv cannot install a lock, by its message; another run, if nothing better is known."""
+    return next((advice for words, advice in _UNFIT.items() if words in message), "The next run tries again.")
 
 
 def is_conflict(finished: Finished) -> bool:

@@ -17,6 +17,7 @@ from releaser.errors import BuildError, ToolError, refuse
 from releaser.packages.changes import compare_locks, compare_versions, find_newest
 from releaser.packages.complaints import (
     NOT_FOUND,
+    advise_on_lock,
     explain_refusal,
     is_conflict,
     require_fitting_lock,
@@ -50,11 +51,6 @@ from releaser.system.run import now
 from releaser.system.text import join_few, normalize_name, word
 
 _RETRY = "The next run tries again."
-#: Advice by a part of uv's message about a lock that it cannot install on this host, or with these groups.
-_UNFIT = {
-    "enabled by default": "Leave that group out: `default_groups = false` in `[tool.releaser]`.",
-    "supported environments": "Add this platform to `environments` in `[tool.uv]`, run `uv lock`, and commit both.",
-}
 DOES_NOT_BUILD = "does not build here"
 NOT_GIVEN = "has a file that its index does not give"
 _QUESTIONS = 30  # to uv, for one update
@@ -695,8 +691,8 @@ def compare_with_venv(
     try:  # without `--python`, a `.python-version` would be compared with a new venv
         sync = _preview_sync(site, tree, venv, python or str(venv), more, mark=mark)
     except ToolError as error:
-        advice = next((advice for words, advice in _UNFIT.items() if words in error.message), _RETRY)
-        raise BuildError(f"The lock cannot be installed here: {error.message}", advice, output=error.output) from error
+        message = f"The lock cannot be installed here: {error.message}"
+        raise BuildError(message, advise_on_lock(error.message), output=error.output) from error
     lock, changes, installed = read_lock(tree / "uv.lock"), sync.changes, list_installed(venv)
     gone = {change.name: change.version or "" for change in changes if change.action == "uninstalled"}
     before = {name: installed.get(name, version) for name, version in gone.items()}

@@ -28,7 +28,7 @@ from releaser.packages.complaints import require_fitting_lock
 from releaser.packages.hand_made import EDITED, describe_new_packages, describe_patches
 from releaser.packages.holds import Pause
 from releaser.packages.lock import read_lock
-from releaser.packages.resolve import choose_python
+from releaser.packages.resolve import choose_python, compare_with_venv
 from releaser.packages.sources import copy_sources
 from releaser.pipelines.checks import Look, list_hints, look
 from releaser.pipelines.decide import UpdateOptions, decide, make_workplace
@@ -126,8 +126,8 @@ def _ask_update(site: Site, store: Store) -> list[Problem]:
 def find_stale_lock(site: Site, store: Store, view: Look) -> list[Problem]:
     """Return a problem if the committed lock does not fit pyproject.toml, where it is deployed as it is.
 
-    That is by the setting `upgrade`, and by the first release, if that is built. Raises BuildError, ToolError and
-    OSError.
+    That is by the setting `upgrade`, and by the first release, if that is built. Raises BuildError, also if that one
+    cannot be installed here, ToolError and OSError.
     """
     levels = {site.settings.versions.upgrade, *site.settings.versions.upgrade_packages.values()}
     if levels != {"none"} and store.link.kind != "missing":
@@ -140,6 +140,8 @@ def find_stale_lock(site: Site, store: Store, view: Look) -> list[Problem]:
             with make_shadow(site, source, directory, head, mark="check") as shadow:
                 python, _ = choose_python(site, shadow.project, None, mark="check")
                 require_fitting_lock(site, shadow.project, python, mark="check")
+                if store.link.kind == "missing":  # else the next update asks, with the adopted venv
+                    compare_with_venv(site, shadow.project, shadow.project / ".no-venv", mark="check", python=python)
     except PreflightError as error:
         return list(error.problems)
     return []

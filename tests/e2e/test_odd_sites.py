@@ -112,3 +112,13 @@ def test_check_names_a_test_command_without_its_program(site: SampleSite) -> Non
     for there in ("sh run.sh", "python run_tests.py"):
         site.write_dotenv(test_command=there)
         assert "test_command" not in str(site.json("check", check=0)["hints"])
+
+
+@pytest.mark.slow
+def test_law_28_37_a_first_lock_of_another_platform_is_named_before_the_first_release(fresh: SampleSite) -> None:
+    fresh.replace("pyproject.toml", "[tool.uv]\n", "[tool.uv]\nenvironments = [\"sys_platform == 'win32'\"]\n")
+    fresh.push_commit("For Windows", lock=True)
+    for command in ("check", "init", "update"):
+        finished = fresh.releaser(command, check=4)
+        assert "supported environments" in finished.stdout + finished.stderr, finished
+        assert "Add this platform" in finished.stdout + finished.stderr, finished
