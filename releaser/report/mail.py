@@ -215,8 +215,10 @@ def _name_news(payload: Payload) -> str:
     words, commits = [], count(len(payload.new_commits), "new commit")
     for change in payload.changes[:1]:
         versions = " → ".join(filter(None, [change.old, change.new]))
-        before = "The removal of " if change.bump == "removed" else ""
-        words.append(f"{before}{change.name} {versions}{' (new)' if change.bump == 'added' else ''}")
+        is_alone = len(payload.changes) == 1 and not payload.python and not payload.new_commits
+        before = "The removal of " if change.bump == "removed" and is_alone else ""
+        after = " (new)" if change.bump == "added" else " (removed)" if change.bump == "removed" and not before else ""
+        words.append(f"{before}{change.name} {versions}{after}")
     words += [f"{len(payload.changes) - 1} more"] if payload.changes[1:] else []
     words += [payload.python] if payload.python else []
     if len(payload.new_commits) == 1 and not words:

@@ -380,6 +380,13 @@ def test_law_22_a_prepared_release_names_what_it_is_without(paths: Paths) -> Non
     assert describe_outcome(outcome)["culprits"] == ("bad 2.0",)
 
 
+def test_a_note_of_a_second_attempt_is_said_once() -> None:
+    run = Run("r", UPDATE)
+    for note in ("Python 3.11.2 was removed.", "Another one.", "Python 3.11.2 was removed."):
+        run.note(note)
+    assert run.notes == ["Python 3.11.2 was removed.", "Another one."]
+
+
 MAJOR, FIX = PackageChange("b", "1.0", "2.0", "major"), PackageChange("d", "1", "1.1", "minor", ("CVE-1",))
 ADDED, REMOVED = PackageChange("e", None, "1", "added"), PackageChange("f", "1", None, "removed")
 #: The command, the result, the news, and the headline of the mail.
@@ -392,6 +399,7 @@ HEADLINES = [
     (UPDATE, "updated", Payload((), ("a b", "c d")), "2 new commits are live."),
     (UPDATE, "updated", Payload((REMOVED, ADDED)), "e 1 (new) and 1 more are live."),
     (UPDATE, "updated", Payload((REMOVED,)), "The removal of f 1 is live."),
+    (UPDATE, "updated", Payload((REMOVED, REMOVED)), "f 1 (removed) and 1 more are live."),
     (UPDATE, "updated", Payload((MAJOR,), python="Python 3.13.1"), "B 1.0 → 2.0 and Python 3.13.1 are live."),
     (UPDATE, "updated", Payload((), python="Python 3.13.1"), "Python 3.13.1 is live."),
     (UPDATE, "updated-not-restarted", Payload((MAJOR,)), "B 1.0 → 2.0 is live, but the site was not restarted."),
