@@ -84,16 +84,19 @@ def _run_script(
 def _write_script(shadow: Shadow, state: Path, writable: Path | None, directory: Path) -> str:
     """Return the shell script that mounts a shadow on the site's paths, and runs its arguments in a directory.
 
-    Everything is prepared below the shadow, and comes into its place by the last mount.
+    Everything is prepared below the shadow, and comes into its place by the last mount; but a state directory elsewhere
+    is closed after it, since the shadow lies in it, and a mount of what is read-only is read-only.
     """
     lines = [_BEGIN, *([] if _IS_ROOT else [f"{{ {_COPY_SSH}; }} 2>/dev/null"])]
+    is_inside, closed = state.is_relative_to(shadow.original), list[str]()
     if state.is_dir():
-        place = shadow.map_path(state) if state.is_relative_to(shadow.original) else state
-        lines += _bind(state, place, is_read_only=writable != state)
-        lines += _bind(writable, place / writable.relative_to(state)) if writable not in (None, state) else []
+        closed += _bind(writable, writable) if writable not in (None, state) else []  # which comes along
+        closed += _bind(state, shadow.map_path(state) if is_inside else state, is_read_only=writable != state)
+    lines += closed if is_inside else []
     for entry in shadow.bound:
         lines += _bind(entry, shadow.map_path(entry), is_read_only=not entry.is_socket())
     lines += [shlex.join(["mount", "--rbind", str(shadow.root), str(shadow.original)])]
+    lines += [] if is_inside else closed
     lines += ["mount -t proc proc /proc 2>/dev/null || true", shlex.join(["cd", str(directory)])]
     return "\n".join([*lines, _RUN])
 

@@ -343,6 +343,30 @@ def test_law_03_18_22_a_build_sees_the_candidate_and_leaves_data_alone(make_site
     assert ((site.path / "shop.sqlite3").read_bytes(), read(site, "site.log")) == (b"", "live\n")
 
 
+#: Tests that write in the checkout, and in vain into the state directory.
+STATE_TESTS = """\
+import pathlib, unittest
+class State(unittest.TestCase):
+    def test_state(self):
+        pathlib.Path("uploads").mkdir()
+        self.assertTrue(pathlib.Path("built").exists())
+        with self.assertRaisesRegex(OSError, "Read-only"):
+            pathlib.Path(STATE, "written").touch()
+"""
+
+
+@pytest.mark.slow
+def test_law_18_builds_and_tests_write_in_a_shadow_whose_state_lies_elsewhere(make_site: SiteFactory) -> None:
+    site = make_site(files={"build.py": "open('built', 'w')"})
+    state = site.base / "state"
+    with_shadow(site, "auto", state_dir=str(state), before_build="python build.py")
+    site.releaser("init", check=0)
+    site.push_from_elsewhere({"site_tests.py": STATE_TESTS.replace("STATE", repr(str(state)))})
+    site.releaser("update", check=0)
+    assert (state / "releases").is_dir()
+    assert not (site.path / "uploads").exists()
+
+
 @pytest.mark.slow
 def test_law_13_34_files_behind_a_link_in_the_place_of_products_stay(site: SampleSite) -> None:
     site.write_dotenv(before_build="sh -c 'test -h assets || { mkdir -p assets; echo built > assets/made.ignored; }'")
