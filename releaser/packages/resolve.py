@@ -476,7 +476,8 @@ def _find_unavailable(
     named = {*re.findall(r"[\w.-]*\w", finished.output)} - {*done}
     lost = {name: version for name, version in stays.items() if name in named}
     for name, version in floors.items():
-        if name in named and task.ask("lock", "--dry-run", "-P", f"{name}>={version}", *age).status != 0:
+        bound = ",".join([f">={version}", *(bounds.get(name) or ())])  # a newer one may be on hold
+        if name in named and task.ask("lock", "--dry-run", "-P", f"{name}{bound}", *age).status != 0:
             lost[name] = version
     return lost
 
