@@ -472,7 +472,9 @@ def _find_unavailable(
     named = {*re.findall(r"[\w.-]*\w", finished.output)} - {*done}
     lost = {name: version for name, version in stays.items() if name in named}
     for name, version in floors.items():
-        if name in named and task.ask("lock", "--dry-run", "-P", f"{name}>={version}", *age).status != 0:
+        bound = bounds.get(name) or ()  # a newer one may be on hold
+        words = ",".join([f"{name}>={version}", *(bound if len(bound) == 1 else ())])  # several are for several forks
+        if name in named and task.ask("lock", "--dry-run", "-P", words, *age).status != 0:
             lost[name] = version
     return lost
 

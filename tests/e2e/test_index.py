@@ -460,6 +460,14 @@ def test_law_23_a_version_stays_also_where_the_project_allows_no_older_one(
     assert changes(site.json("update")) == {"beta": ("1.0.0", "1.1.0")}
     assert f"alpha 1.1.0 {BOUND[how]}, and stays" in shown(site)
     silent(site.releaser("update"))
+    if how == "yanked":  # and where the only newer one is on hold
+        site.publish("alpha", "1.1.1")
+        site.releaser("update", check=0)
+        site.releaser("rollback", check=0)
+        site.publish("beta", "1.2.0")
+        assert changes(site.json("update")) == {"beta": ("1.1.0", "1.2.0")}
+        assert f"alpha 1.1.0 {BOUND[how]}, and stays" in shown(site)
+        silent(site.releaser("update"))
 
 
 @pytest.mark.slow
