@@ -7,6 +7,7 @@ import pwd
 import re
 import shutil
 import stat
+import time
 from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import unquote
@@ -64,6 +65,7 @@ def test_law_29_a_password_appears_nowhere(make_site: SiteFactory, name: str) ->
         with site.starting("update", "--json", "-v", env=env) as process:
             while process.poll() is None:
                 note_processes(seen)
+                time.sleep(0.01)
             printed = {"update": "".join(process.communicate())}
         assert (process.returncode, server.logins) == (code, [("ada", SECRET)]), printed
         mails = [mail for _, mail, _ in server.mails]
