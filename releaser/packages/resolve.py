@@ -472,8 +472,9 @@ def _find_unavailable(
     named = {*re.findall(r"[\w.-]*\w", finished.output)} - {*done}
     lost = {name: version for name, version in stays.items() if name in named}
     for name, version in floors.items():
-        bound = bounds.get(name) or ()  # a newer one may be on hold
-        words = ",".join([f"{name}>={version}", *(bound if len(bound) == 1 else ())])  # several are for several forks
+        bound = bounds.get(name) or ()  # several are for several forks
+        limits = bound[0].split(",") if len(bound) == 1 else []  # a newer version may be on hold; a fix is only wanted
+        words = ",".join([f"{name}>={version}", *(limit for limit in limits if limit.startswith(("!", "<")))])
         if name in named and task.ask("lock", "--dry-run", "-P", words, *age).status != 0:
             lost[name] = version
     return lost
