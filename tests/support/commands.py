@@ -185,6 +185,8 @@ def copy_for_every_user(place: Path) -> None:
     script = programs / "releaser"
     script.write_text(f"#!{reachable_python()} -P\nimport sys\nsys.path[:0] = [{str(library)!r}]\n{_START}", "utf-8")
     script.chmod(0o755)
+    # Else each start of a user, who may not write here, compiles all of it.
+    subprocess.run([reachable_python(), "-m", "compileall", "-q", library], check=True)
     subprocess.run(["chmod", "-R", "go+rX", place], check=True)
 
 
