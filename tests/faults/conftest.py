@@ -22,6 +22,7 @@ MEMORY = Path("/dev/shm")
 def pytest_configure(config: pytest.Config) -> None:
     """Register the markers."""
     signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in the background of a shell
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # ignored under nohup, so that no run that ends would hear it
     config.addinivalue_line("markers", "faults: makes faults; `make faults` and, a share of them, CI run it")
 
 
