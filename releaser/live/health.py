@@ -107,8 +107,10 @@ def check_health(site: Site, entry: Entry | None = None) -> str:
         limit: float = site.settings.live.health_timeout
         users = find_users(site, entry) if entry is not None else Users((), ())
         may_mislead, is_unused = users.may_mislead(), not users.new and entry is not None and bool(entry.release)
-        limit = max(limit, _THROTTLE) if (may_mislead or is_unused) and is_at_next_request(site) else limit
+        longer = max(limit, _THROTTLE) if is_at_next_request(site) else limit
+        limit = longer if may_mislead else limit
         is_healthy, answer = _ask(site, max(least, began + limit - time.monotonic()))
+        limit = longer if is_healthy and is_unused else limit  # a process of before the earlier release has answered
         least = limit if is_healthy else least  # who has answered well is not ill for want of time
         if is_healthy and not may_mislead and not (is_unused and is_url_asked(site)):
             return answer

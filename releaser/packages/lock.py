@@ -22,13 +22,13 @@ from releaser.system.text import word
 #: The kinds of sources that uv.lock knows (uv 0.13); the last four are directories and files beside the project.
 SourceKind = Literal["registry", "git", "url", "virtual", "editable", "directory", "path"]
 _KINDS: tuple[SourceKind, ...] = get_args(SourceKind)
-#: The commands that make the first lock.
 #: The tables of options in the text of a lock.
 OPTIONS = re.compile(r"^\[options(?:\.[\w-]+)?\]\n.*?(?=^\[)", re.MULTILINE | re.DOTALL)
 _SPAN = re.compile(
     r'^exclude-newer-span = "P(?:(\d+)W)?(?:(\d+)D)?(?:T(?:(\d+)H)?(?:(\d+)M)?(?:(\d+)(?:\.\d+)?S)?)?"', re.MULTILINE
 )
 _TIME = re.compile(r'^exclude-newer = "([^"]*)"', re.MULTILINE)
+#: The commands that make the first lock.
 FIRST_LOCK = "With the installed versions: `releaser init --from-venv`, or `releaser init --from-requirements FILE`."
 _CONFLICT = re.compile(r"(<{7}|={7}|>{7}|\|{7})( |$)")
 _USER = re.compile(r"(?<=://)[^/@]*@")

@@ -409,7 +409,7 @@ def _lock(task: _Task, lock: Lock, bounds: dict[str, Bound], rules: Rules) -> No
             finished = task.ask("lock")  # it takes the lock as it is, or says why not
             options = read_options(task.path.read_text(encoding="utf-8"))
             if finished.status == 0 and options != read_options(lock.text):
-                # `exclude-newer` has changed since the lock was made: uv would resolve anew, and lower versions.
+                # `exclude-newer` is not that of the lock: uv would resolve from scratch, and lower versions.
                 task.path.write_text(put_back(text, before, index.name, options), encoding="utf-8")
                 finished = task.ask("lock")
             if finished.status != 0:

@@ -12,7 +12,7 @@ from releaser.errors import BuildError, ReleaserError, require
 from releaser.live.outlook import foresee
 from releaser.packages.blocked import Blocked, Facts, explain, read_answer, read_unfit
 from releaser.packages.changes import describe_changes, find_newest, name_bump
-from releaser.packages.lock import Package, Source
+from releaser.packages.lock import Package, Source, read_options
 from releaser.packages.resolve import Plan, explain_python, read_live_venv
 from releaser.packages.rules import Rules, Skipped, find_rule, is_pinnable
 from releaser.pipelines.decide import UpdateOptions, decide, require_names
@@ -46,17 +46,22 @@ class _Tree(msgspec.Struct, frozen=True):
         """Ask uv, whatever its exit code is."""
         return self.site.run_uv(*words, "--python", self.plan.python, cwd=self.path, mark="outdated", check=False)
 
-    def find_newest(self, names: Sequence[str], bounds: str = "", *words: str) -> tuple[dict[str, str], Finished]:
+    def find_newest(
+        self, names: Sequence[str], bounds: str = "", age: Sequence[str] | None = None
+    ) -> tuple[dict[str, str], Finished]:
         """Return the newest version of each package that can be installed here, whatever it needs itself.
 
-        All are of one index, or of one directory: without uv's settings, which bound versions.
+        All are of one index, or of one directory: without uv's settings, which bound versions. `age` are options of uv
+        about the age of versions, besides the project's own `exclude-newer`; without them, any age will do.
         """
         requirements = "\n".join(f"{name}{bounds}" for name in names)
         (self.path / "newer.in").write_text(requirements, encoding="utf-8")
         source, rules = self.plan.lock.find(names[0])[0].source, self.facts.rules
         # No code of what is on hold runs for that.
-        more = [*words] or [f"--exclude-newer-package={name}=false" for name in names if self.has_age]
-        more += [f"--only-binary={name}" for name in (*rules.kept, *rules.skipped)]
+        more = [f"--only-binary={name}" for name in (*rules.kept, *rules.skipped)]
+        if self.has_age and age is None:
+            age = [f"--exclude-newer-package={name}=false" for name in names]
+        more += age or ()
         if _is_url(source.location):
             more += ["--default-index", source.location]
         elif source.kind == "registry":
@@ -67,7 +72,7 @@ class _Tree(msgspec.Struct, frozen=True):
     @property
     def has_age(self) -> bool:
         """Return True if the project has an `exclude-newer`, wherever that is set: uv writes it into the lock."""
-        return "exclude-newer" in self.plan.lock.text
+        return "exclude-newer" in read_options(self.plan.lock.text)
 
 
 def list_outdated(site: Site, name: str) -> Outdated:
@@ -182,12 +187,12 @@ def _find_reason(tree: _Tree, name: str, version: str, next_one: str | None) -> 
     """Return what blocks a version: the next update, a rule, or what uv says of a lock with it."""
     if next_one and name_bump(next_one, version) == "other":
         return Blocked(version, "older", f"is older than {next_one}, which the next update takes")
-    rules, lock = tree.facts.rules, tree.plan.lock
+    rules, lock, exactly = tree.facts.rules, tree.plan.lock, f"=={version}"
     if skipped := find_rule(rules, lock, Package(name, version, Source("registry", ""))):
         return explain(tree.facts, skipped)
-    if rules.cutoff and not tree.find_newest([name], f"=={version}", "--exclude-newer", rules.cutoff.isoformat())[0]:
+    if rules.cutoff and not tree.find_newest([name], exactly, ["--exclude-newer", rules.cutoff.isoformat()])[0]:
         return explain(tree.facts, Skipped(name, version, "is too new for `min_age`", "age"))
-    if tree.has_age and not tree.find_newest([name], f"=={version}", "--quiet")[0]:
+    if tree.has_age and not tree.find_newest([name], exactly, [])[0]:
         allow = "Wait, or set a shorter `exclude-newer`."
         return Blocked(version, "age", "is too new for the project's `exclude-newer`", allow)
     if tree.new_python:

@@ -162,6 +162,8 @@ def _name_outcome(command: Command, outcome: Outcome) -> tuple[str, Colour]:
     return word, "amber" if outcome.result == "updated" and outcome.exit_code else colour
 
 
+#: What follows a package that is not changed, but comes or goes.
+_MARKS = {"added": " (new)", "removed": " (removed)"}
 #: What stopped a release, by the gate that it failed.
 _GATES = {
     "tests": "the tests failed",
@@ -215,15 +217,14 @@ def _name_news(payload: Payload) -> str:
     words, commits = [], count(len(payload.new_commits), "new commit")
     for change in payload.changes[:1]:
         versions = " → ".join(filter(None, [change.old, change.new]))
-        is_alone = len(payload.changes) == 1 and not payload.python and not payload.new_commits
-        before = "The removal of " if change.bump == "removed" and is_alone else ""
-        after = " (new)" if change.bump == "added" else " (removed)" if change.bump == "removed" and not before else ""
-        words.append(f"{before}{change.name} {versions}{after}")
+        words.append(f"{change.name} {versions}{_MARKS.get(change.bump, '')}")
     words += [f"{len(payload.changes) - 1} more"] if payload.changes[1:] else []
     words += [payload.python] if payload.python else []
     if len(payload.new_commits) == 1 and not words:
         commits = f"“{payload.new_commits[0].partition(' ')[2]}”"
     words += [commits] if payload.new_commits else []
+    if len(words) == 1 and words[0].endswith(_MARKS["removed"]):
+        return f"The removal of {words[0].removesuffix(_MARKS['removed'])}"
     return " and ".join(filter(None, [", ".join(words[:-1]), *words[-1:]]))
 
 

@@ -114,7 +114,9 @@ class Run:
     def note(self, sentence: str) -> None:
         """Say something that is news, but no problem; once, also if a second attempt has the same news."""
         logger.info("%s", sentence)
-        self.notes += [note for note in [redact(sentence)] if note not in self.notes]
+        note = redact(sentence)
+        if note not in self.notes:
+            self.notes.append(note)
 
     def add_problem(self, name: str, message: str, advice: str = "") -> None:
         """Record a problem that does not end the run."""

@@ -130,15 +130,15 @@ def test_law_09_broken_state_files_do_not_stop_the_next_update(make_site: SiteFa
     for path in paths:
         path.unlink(missing_ok=True)
         DAMAGE[damage](path)
-    # A history without a line says nothing that is missed; and a decision is made anew, whatever was in its file.
-    made_anew = {"history.jsonl"} | ({"decision.json"} if (site.state / "decision.json").is_file() else set())
+    # Each update writes these two: only what stands in the way of the file is kept as `.broken`.
+    rewritten = {"history.jsonl"} | ({"decision.json"} if (site.state / "decision.json").is_file() else set())
     for command in ("status", "list", "check"):
         assert site.releaser(command).returncode in {0, 3, 10}, command
     finished = site.releaser("update")
     assert finished.returncode in NEVER_BREAKS, str(finished)
     assert site.version("alpha") == "1.2.0"
     for path in paths:
-        if path.name not in made_anew and damage != "empty":
+        if path.name not in rewritten and damage != "empty":
             says(finished, f"{path.name}.broken")
             assert os.path.lexists(f"{path}.broken")
         assert path.is_file() or not os.path.lexists(path)

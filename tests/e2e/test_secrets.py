@@ -7,7 +7,6 @@ import pwd
 import re
 import shutil
 import stat
-import time
 from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import unquote
@@ -15,6 +14,7 @@ from urllib.parse import unquote
 import pytest
 
 from tests.e2e.scenes import during_tests, mostly_slow, refused, says, times_of_tree
+from tests.faults.tracing import run_under
 from tests.support.commands import Identity, require
 from tests.support.servers import WAITING_TESTS, git_server
 from tests.support.sites import SampleSite, SiteFactory, user_directory
@@ -56,23 +56,23 @@ def note_processes(seen: set[bytes]) -> None:
 
 @pytest.mark.parametrize("name", mostly_slow(PLACES, "all is well"))
 def test_law_29_a_password_appears_nowhere(make_site: SiteFactory, name: str) -> None:
-    site, (code, health_check, act), seen = make_site.live(due="1.1.0"), PLACES[name], set[bytes]()
+    require(shutil.which("strace"), "strace is needed to see the words of all processes")
+    site, (code, health_check, act) = make_site.live(due="1.1.0"), PLACES[name]
+    processes = site.base / "processes"  # the words of each program that the update starts, however short it lives
+    tracer = ["strace", "-qq", "-f", "--seccomp-bpf", "-s", "65536", "-e", "trace=execve", "-o", str(processes)]
     with mail_server() as server:
         dotenv = {"ADMINS_JSON": "ada@example.org", "RELEASER_SMTP_HOST": server.host, "RELEASER_SMTP_USER": "ada"}
         site.write_dotenv(dotenv, health_check=health_check, health_timeout="0s")
         act(site)
         env = {"RELEASER_SMTP_PASSWORD": SECRET, "UV_INDEX_SHOP_PASSWORD": SECRET}
-        with site.starting("update", "--json", "-v", env=env) as process:
-            while process.poll() is None:
-                note_processes(seen)
-                time.sleep(0.01)
-            printed = {"update": "".join(process.communicate())}
-        assert (process.returncode, server.logins) == (code, [("ada", SECRET)]), printed
+        finished = run_under(site, tracer, "update --json -v", env=env)
+        printed = {"update": finished.stdout + finished.stderr}
+        assert (finished.returncode, server.logins) == (code, [("ada", SECRET)]), printed
         mails = [mail for _, mail, _ in server.mails]
         printed["mail"] = "".join(mail["Subject"] + read_mail(mail) + read_mail(mail, "html") for mail in mails)
     for command in ("status", "status --json", "list --json", "logs", "show live --json", "check", "check --json"):
         printed[command] = str(site.releaser(command, env=env))
-    printed["processes"] = repr(seen)
+    printed["processes"] = processes.read_text(encoding="utf-8")
     printed |= {"commits": site.git("log", "-p"), "tests": repr(site.test_runs())}
     leaks = [place for place, text in printed.items() if SECRET in text or CODED in text]
     leaks += [str(path) for path in site.state.rglob("*") if path.is_file() and SECRET.encode() in path.read_bytes()]
