@@ -5,7 +5,6 @@ from __future__ import annotations
 import msgspec
 
 from releaser.candidate.namespace import describe_shadow
-from releaser.candidate.shadow import make_shadow
 from releaser.candidate.tests import TestResult
 from releaser.candidate.trial import run_live_tests, run_tests_alone
 from releaser.errors import (
@@ -24,14 +23,11 @@ from releaser.live.health import find_illness
 from releaser.live.outlook import foresee
 from releaser.live.programs import find_forbidden
 from releaser.live.restart import find_failed, recommend
-from releaser.packages.complaints import require_fitting_lock
 from releaser.packages.hand_made import EDITED, describe_new_packages, describe_patches
 from releaser.packages.holds import Pause
 from releaser.packages.lock import read_lock
-from releaser.packages.resolve import choose_python, compare_with_venv
-from releaser.packages.sources import copy_sources
 from releaser.pipelines.checks import Look, list_hints, look
-from releaser.pipelines.decide import UpdateOptions, decide, make_workplace
+from releaser.pipelines.decide import UpdateOptions, decide, make_workplace, require_first_lock
 from releaser.releases.store import SiteRun, Store
 from releaser.releases.verify import has_its_python
 from releaser.report.decision import Refused
@@ -132,16 +128,8 @@ def find_stale_lock(site: Site, store: Store, view: Look) -> list[Problem]:
     levels = {site.settings.versions.upgrade, *site.settings.versions.upgrade_packages.values()}
     if levels != {"none"} and store.link.kind != "missing":
         return []
-    head = view.require_fit().checkout.head
     try:
-        run = Run("check", CHECK)
-        with make_workplace(site, view.repository, run, is_dry=True) as (site, source, directory):
-            copy_sources(site, run)
-            with make_shadow(site, source, directory, head, mark="check") as shadow:
-                python, _ = choose_python(site, shadow.project, None, mark="check")
-                require_fitting_lock(site, shadow.project, python, mark="check")
-                if store.link.kind == "missing":  # else the next update asks, with the adopted venv
-                    compare_with_venv(site, shadow.project, shadow.project / ".no-venv", mark="check", python=python)
+        require_first_lock(site, Run("check", CHECK), view)
     except PreflightError as error:
         return list(error.problems)
     return []

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -38,6 +39,8 @@ from releaser.packages.lock import Lock, parse_lock, read_lock
 from releaser.packages.resolve import (
     LiveVenv,
     Plan,
+    choose_python,
+    compare_with_venv,
     explain_python,
     read_constraints,
     read_live_venv,
@@ -106,9 +109,12 @@ def decide(
             checks.look(site, store, mark=run.id, is_first=True).require_fit()
             return Adopt(str(site.paths.link))
         if store.link.kind == "missing" and not any(release.state.order for release in store.releases):
-            checks.look(site, store, mark=run.id, is_first=True).require_fit()
+            view = checks.look(site, store, mark=run.id, is_first=True)
+            view.require_fit()
             if options.prepare or options.names:
                 raise refuse("no-release", "No release is live yet.", "Run `releaser update` to make the first one.")
+            if options.dry_run:
+                require_first_lock(site, run, view, pulls=True, follow_remote=options.follow_remote)
             return First()
         view = checks.look(site, store, mark=run.id, force=options.force, instead=outlook.checkout)
         view.require_fit()
@@ -117,6 +123,38 @@ def decide(
             return _decide(site, run, options, outlook, view, source, directory, examine)
     except PreflightError as error:
         return Refused(error.problems)
+
+
+def require_first_lock(
+    site: Site, run: Run, view: checks.Look, *, pulls: bool = False, follow_remote: bool = False
+) -> None:
+    """Raise an error if the first release cannot be built: PreflightError if its lock does not fit pyproject.toml.
+
+    BuildError if it cannot be installed here. Writes nothing in the site. `pulls` asks the commit of the remote.
+    """
+    head = view.require_fit().checkout.head
+    with make_workplace(site, view.repository, run, is_dry=True) as (site, source, directory):
+        if pulls:
+            fetch_upstream(site, run, source, "--keep")
+        site, target = choose_first(site, view.repository, source, head, pulls=pulls, follow_remote=follow_remote)
+        copy_sources(site, run)
+        with make_shadow(site, source, directory, target.commit, mark=run.id) as shadow:
+            python, _ = choose_python(site, shadow.project, None, mark=run.id)
+            complaints.require_fitting_lock(site, shadow.project, python, mark=run.id)
+            if not os.path.lexists(site.paths.link):  # else the next update asks, with the adopted venv
+                compare_with_venv(site, shadow.project, shadow.project / ".no-venv", mark=run.id, python=python)
+
+
+def choose_first(
+    site: Site, repository: Repository, source: Repository, head: str, *, pulls: bool, follow_remote: bool
+) -> tuple[Site, Target]:
+    """Return what the first release is made of, with its settings: HEAD, or the commit that `source` has fetched."""
+    if not pulls:
+        return site, Target(head, head, source.code_key(head, *site.committed_paths), publishes=False)
+    pending, held_code = read_pending(site.paths), find_held_code(list_holds(site))
+    target = choose_target(site, source, head, pending, held_code, follow_remote=follow_remote)
+    require(find_obstacles(repository, head, target.commit, source))
+    return site_for_commit(site, source, target), target
 
 
 @contextlib.contextmanager

@@ -107,16 +107,20 @@ def write_variables(site: Site, variables: Mapping[str, str]) -> list[str]:
         with tempfile.TemporaryDirectory(prefix=site.paths.temporary_prefix) as place:
             copy = Path(place, ".env")
             shutil.copyfile(path, copy) if path.exists() else copy.touch()
+            old = copy.read_bytes()
+            is_dos = b"\r\n" in old and b"\n" not in old.replace(b"\r\n", b"")
             for name, value in variables.items():
                 if value:
                     dotenv.set_key(copy, name, value)
                 elif name in read_dotenv(copy)[0]:
                     dotenv.unset_key(copy, name)
-            values = read_dotenv(copy)[0]
+            values, text = read_dotenv(copy)[0], copy.read_bytes()
+            if is_dos:  # python-dotenv 1 writes "\n" alone
+                text = text.replace(b"\n", b"\r\n")
             if lost := [name for name, value in variables.items() if values.get(name, "") != value]:
                 message = f"`{lost[0]}` cannot be written: `{path}` would not give the same value back."
                 raise refuse("odd-value", message, f"Write it by hand: `nano {word(path)}`.")
-            replace_file(path, copy.read_bytes(), mode=mode)
+            replace_file(path, text, mode=mode)
     except OSError as error:
         raise refuse(
             "dotenv", f"`{path}` cannot be written: {explain_error(error)}", f"See `ls -l {word(path)}`."

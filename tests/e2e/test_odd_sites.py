@@ -1,6 +1,7 @@
 """Large, odd and half-done sites: each of these once went wrong."""
 
 import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -118,7 +119,12 @@ def test_check_names_a_test_command_without_its_program(site: SampleSite) -> Non
 def test_law_28_37_a_first_lock_of_another_platform_is_named_before_the_first_release(fresh: SampleSite) -> None:
     fresh.replace("pyproject.toml", "[tool.uv]\n", "[tool.uv]\nenvironments = [\"sys_platform == 'win32'\"]\n")
     fresh.push_commit("For Windows", lock=True)
-    for command in ("check", "init", "update"):
-        finished = fresh.releaser(command, check=4)
+    for command in ("check", "update --dry-run", "init", "update"):
+        finished = fresh.releaser(*command.split(), check=4)
         assert "supported environments" in finished.stdout + finished.stderr, finished
         assert "Add this platform" in finished.stdout + finished.stderr, finished
+    fresh.replace("pyproject.toml", "win32", sys.platform)
+    fresh.push_commit("For this one", lock=True)
+    fresh.git("reset", "--quiet", "--hard", "HEAD~1")  # as if somebody else had pushed it
+    says(fresh.releaser("update", "--dry-run", check=0), "first release from uv.lock")
+    says(fresh.releaser("update", check=0), "is live")

@@ -91,6 +91,9 @@ def test_setup_set_changes_that_setting_alone(fresh: SampleSite) -> None:
     for pair, word in (("restrat=none", "`restart`"), ("keep=x", "whole number"), ("keep", "--set keep=VALUE")):
         says(fresh.releaser("setup", "--set", pair, check=2), word)
     assert dotenv.read_bytes() == text
+    dotenv.write_bytes(b"A=1\r\nB=2\r\nRELEASER_KEEP=1\r\n")  # from an editor of another system
+    fresh.releaser("setup", "--set", "keep=3", check=0)
+    assert dotenv.read_bytes() == b"A=1\r\nB=2\r\nRELEASER_KEEP='3'\r\n"
 
 
 def test_a_timer_is_installed_once_and_uninstall_removes_it(site: SampleSite) -> None:
