@@ -227,6 +227,11 @@ def _ask(site: Site, timeout: float) -> tuple[bool, str]:
     return True, f"`{command[0]}` ended with 0"
 
 
+def _name_site(host: str) -> str:
+    """Return a host's name as it is the same for a site with and without `www`."""
+    return host.rstrip(".").removeprefix("www.")
+
+
 def _ask_url(site: Site, url: str, timeout: float) -> tuple[bool, str]:
     import httpx  # takes 50 ms
 
@@ -241,6 +246,9 @@ def _ask_url(site: Site, url: str, timeout: float) -> tuple[bool, str]:
                 httpx.Client(transport=transport, timeout=timeout, follow_redirects=True) as client,
                 client.stream("GET", address, headers=_FRESH) as response,
             ):
+                host = response.url.host
+                if not transport and _name_site(host) != _name_site(httpx.URL(address).host):
+                    return False, f"{url} leads to another host, {host}, which may answer for a site that does not"
                 return response.is_success, f"{url} answered {response.status_code}"
         except (httpx.HTTPError, httpx.InvalidURL, ValueError, ImportError) as error:
             reason = clip(str(error) or type(error).__name__, LONGEST_LINE)

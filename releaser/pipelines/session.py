@@ -12,6 +12,7 @@ from pathlib import Path
 import msgspec
 
 from releaser.errors import BuildError, Interrupted, Problem, ReleaserError, explain_error, refuse
+from releaser.packages.changes import compare_releases
 from releaser.pipelines.prune import clean_cache
 from releaser.pipelines.recover import Recovery, recover, sweep
 from releaser.releases.journal import drop_entry, read_entry
@@ -102,8 +103,7 @@ def _run_body(site: Site, run: SiteRun, body: Body) -> Outcome:
     except ReleaserError as error:
         outcome = _make_failure(explain_full_disk(site.paths.state, error) or error)
     except Interrupted as error:
-        live = Store(site.paths).live if _has_flipped(site, run) else None
-        outcome = make_interrupted(error, run.command.name, live, UNFINISHED if live else UNCHANGED)
+        outcome = _make_interrupted(site, run, error)
     except OSError as error:
         logger.exception("the system refused something")
         message = f"The system refused something: {explain_error(error)}"
@@ -138,6 +138,20 @@ def _has_flipped(site: Site, run: Run) -> bool:
     """Return True if this run has made a release live and left the rest to the next one."""
     entry = read_entry(site.paths, run)
     return entry is not None and entry.run == run.id and entry.has_flipped(read_link(site.paths))
+
+
+def _make_interrupted(site: Site, run: SiteRun, error: Interrupted) -> Outcome:
+    """Return the outcome of a run that a signal ended, with what it had made live, or had gone back from."""
+    entry, store, name = read_entry(site.paths, run), Store(site.paths), run.command.name
+    if entry is not None and entry.run == run.id and entry.phase == "going-back" and not _has_flipped(site, run):
+        end = f"Release {entry.release} was live, and failed: {entry.reason} {entry.earlier} is live again"
+        outcome = make_interrupted(error, name, (), f"{end}; the next run does what is left.")
+        return msgspec.structs.replace(outcome, result="rolled-back")
+    if entry is None or store.live is None or not _has_flipped(site, run):
+        return make_interrupted(error, name, None, UNCHANGED)
+    left = store.get(entry.earlier) if entry.is_way_back else None
+    changes = compare_releases(left, store.live) if left else store.live.manifest.changes
+    return make_interrupted(error, name, changes, UNFINISHED)
 
 
 def _clean_up(site: Site, run: SiteRun) -> None:

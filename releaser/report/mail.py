@@ -162,8 +162,6 @@ def _name_outcome(command: Command, outcome: Outcome) -> tuple[str, Colour]:
     return word, "amber" if outcome.result == "updated" and outcome.exit_code else colour
 
 
-#: What follows a package that is not changed, but comes or goes.
-_MARKS = {"added": " (new)", "removed": " (removed)"}
 #: What stopped a release, by the gate that it failed.
 _GATES = {
     "tests": "the tests failed",
@@ -217,14 +215,13 @@ def _name_news(payload: Payload) -> str:
     words, commits = [], count(len(payload.new_commits), "new commit")
     for change in payload.changes[:1]:
         versions = " → ".join(filter(None, [change.old, change.new]))
-        words.append(f"{change.name} {versions}{_MARKS.get(change.bump, '')}")
+        is_removed, mark = change.bump == "removed", " (new)" if change.bump == "added" else ""
+        words.append(f"{'The removal of ' if is_removed else ''}{change.name} {versions}{mark}")
     words += [f"{len(payload.changes) - 1} more"] if payload.changes[1:] else []
     words += [payload.python] if payload.python else []
     if len(payload.new_commits) == 1 and not words:
         commits = f"“{payload.new_commits[0].partition(' ')[2]}”"
     words += [commits] if payload.new_commits else []
-    if len(words) == 1 and words[0].endswith(_MARKS["removed"]):
-        return f"The removal of {words[0].removesuffix(_MARKS['removed'])}"
     return " and ".join(filter(None, [", ".join(words[:-1]), *words[-1:]]))
 
 
@@ -251,7 +248,9 @@ def _name_blame(outcome: Outcome, words: str) -> str:
 
 
 def _name_changes(payload: Payload) -> str:
-    changes, commits = payload.changes, payload.new_commits
+    changes, commits, removed = payload.changes, payload.new_commits, payload.removed_commits
+    if not changes and removed:
+        return f"{count(len(removed), 'commit')} rolled back"
     if not changes:
         return count(len(commits), "new commit") if commits else payload.python or "the same packages"
     more = f" and {len(changes) - 1} more" if changes[1:] else ""

@@ -150,12 +150,12 @@ def make_error(error: ReleaserError) -> Outcome:
     return Outcome(result, error.exit_code, error.message, payload=payload, news=news, problems=error.problems)
 
 
-def make_interrupted(error: Interrupted, command: str, live: Release | None, end: str) -> Outcome:
-    """Return the outcome of a run that a signal ended; `live` is the release that it had made live, if it had."""
-    headline = f"`releaser {command}` was {error}. {end}"
-    changes = live.manifest.changes if live else ()
-    news: News = "new" if live else "once"
-    return Outcome("updated" if live else "refused", error.exit_code, headline, payload=Payload(changes), news=news)
+def make_interrupted(error: Interrupted, command: str, changes: tuple[PackageChange, ...] | None, end: str) -> Outcome:
+    """Return the outcome of a run that a signal ended; `changes` are those of the release that it had made live."""
+    headline, is_live = f"`releaser {command}` was {error}. {end}", changes is not None
+    news: News = "new" if is_live else "once"
+    payload = Payload(changes or ())
+    return Outcome("updated" if is_live else "refused", error.exit_code, headline, payload=payload, news=news)
 
 
 def complete(outcome: Outcome, run: Run) -> Outcome:

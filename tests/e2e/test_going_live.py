@@ -388,6 +388,38 @@ def test_a_signal_after_the_flip_finishes_what_the_flip_began(make_site: SiteFac
     assert list(site.states().values()) == ["live", "previous"]
 
 
+@pytest.mark.slow
+def test_law_21_26_a_signal_and_a_restart_that_fails_say_that_a_release_was_live(make_site: SiteFactory) -> None:
+    site = make_site.live(due="1.1.0")
+    repaired, earlier = site.base / "repaired", site.live()
+    script = f"test -e {repaired} || {{ kill -TERM $PPID; exit 1; }}"
+    with mail_server() as server:
+        site.write_dotenv({"ADMINS_JSON": "ada@example.org"}, restart=f'sh -c "{script}"', smtp_host=server.host)
+        finished = site.releaser("update", check=128 + signal.SIGTERM)
+    ((_, mail, _),) = server.mails
+    assert mail["Subject"].startswith("Interrupted: ")
+    for text in (finished.stderr, read_mail(mail)):
+        words = " ".join(text.split())
+        assert ("was live, and failed: The restart failed" in words, "unchanged" in words) == (True, False), words
+        assert f"{earlier} is live again; the next run does what is left." in words
+    assert (site.live(), site.json("history")[0]["result"]) == (earlier, "rolled-back")
+    repaired.touch()
+    says(site.releaser("update", check=7), "which failed", "live again", "alpha 1.0.0 → 1.1.0")
+
+
+@pytest.mark.slow
+def test_law_26_a_rollback_that_a_signal_ends_names_what_it_has_changed(make_site: SiteFactory) -> None:
+    site = make_site.live(due="1.1.0")
+    site.releaser("update", check=0)
+    with mail_server() as server:
+        restart = 'sh -c "kill -TERM $PPID"'
+        site.write_dotenv({"ADMINS_JSON": "ada@example.org"}, restart=restart, smtp_host=server.host)
+        site.releaser("rollback", check=128 + signal.SIGTERM)
+    ((_, mail, _),) = server.mails
+    text = " ".join(read_mail(mail).split())
+    assert ("alpha 1.1.0 → 1.0.0" in text, "beta" in text) == (True, False), text
+
+
 def test_builds_and_tests_get_the_processor_after_the_site_and_a_restart_does_not(make_site: SiteFactory) -> None:
     site = make_site.live(due="1.1.0")
     site.write_dotenv(

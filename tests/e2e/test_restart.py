@@ -24,7 +24,7 @@ from tests.e2e.scenes import MET_NEVER_WORKED, make_old, refused, says
 from tests.e2e.test_going_live import SICK, served
 from tests.e2e.test_telling import setting_of
 from tests.support.commands import require, started
-from tests.support.servers import web_site
+from tests.support.servers import Handler, serve, web_site
 from tests.support.sites import SampleSite, SiteFactory
 
 WSGI = """\
@@ -553,6 +553,34 @@ def test_law_20_a_health_page_of_a_cache_is_not_asked_for(make_site: SiteFactory
             says(site.releaser("check", "--live", check=10), "answered 503")
         finally:
             cache.shutdown()
+
+
+#: Where a site leads who asks it, by what is asked; and the exit code of `check --live`.
+REDIRECTS = {
+    "itself, by a name": ("http://127.0.0.1:{port}/", "/well", 0),
+    "itself, by an address": ("http://127.0.0.1:{port}/", "http://127.0.0.1:{port}/well", 0),
+    "itself, where it is ill": ("http://127.0.0.1:{port}/", "/ill", 10),
+    "another host": ("http://127.0.0.1:{port}/", "http://localhost:{port}/well", 10),
+}
+
+
+@pytest.mark.slow
+def test_law_21_another_host_does_not_answer_for_a_site(make_site: SiteFactory) -> None:
+    class Leading(Handler):
+        def do_GET(self) -> None:  # noqa: N802
+            if self.path == "/":
+                self.answer(301, Location=place)
+            else:
+                self.answer(200 if self.path == "/well" else 503)
+
+    site, place = make_site.live(), ""
+    with serve(Leading) as address:
+        port = address.rpartition(":")[2]
+        for name, (url, place, code) in REDIRECTS.items():
+            place = place.format(port=port)
+            site.write_dotenv(health_check=url.format(port=port), health_timeout="1s")
+            finished = site.releaser("check", "--live", check=code)
+            assert ("another host, localhost" in finished.stdout + finished.stderr) == (name == "another host")
 
 
 @pytest.mark.met(*MET_NEVER_WORKED)

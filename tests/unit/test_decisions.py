@@ -399,7 +399,7 @@ HEADLINES = [
     (UPDATE, "updated", Payload((), ("a b", "c d")), "2 new commits are live."),
     (UPDATE, "updated", Payload((REMOVED, ADDED)), "e 1 (new) and 1 more are live."),
     (UPDATE, "updated", Payload((REMOVED,)), "The removal of f 1 is live."),
-    (UPDATE, "updated", Payload((REMOVED, REMOVED)), "f 1 (removed) and 1 more are live."),
+    (UPDATE, "updated", Payload((REMOVED, REMOVED)), "The removal of f 1 and 1 more are live."),
     (UPDATE, "updated", Payload((MAJOR,), python="Python 3.13.1"), "B 1.0 → 2.0 and Python 3.13.1 are live."),
     (UPDATE, "updated", Payload((), python="Python 3.13.1"), "Python 3.13.1 is live."),
     (UPDATE, "updated-not-restarted", Payload((MAJOR,)), "B 1.0 → 2.0 is live, but the site was not restarted."),

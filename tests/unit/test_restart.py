@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from releaser.live.health import _name_site
 from releaser.live.programs import RELOAD
 from releaser.live.restart import PID_FILE, command, find_way, gunicorn, passenger, systemd, touch
 from releaser.live.restart.systemd import list_units
@@ -60,6 +61,19 @@ RELOADS = {
 @pytest.mark.parametrize("setting", RELOADS)
 def test_a_reload_is_known_by_its_word(setting: str) -> None:
     assert bool(RELOAD.search(setting)) is RELOADS[setting]
+
+
+@pytest.mark.parametrize(
+    ("host", "other", "is_same"),
+    [
+        ("shop.test", "www.shop.test", True),
+        ("www.shop.test.", "shop.test", True),
+        ("shop.test", "login.shop.test", False),
+        ("shop.test", "wwwshop.test", False),
+    ],
+)
+def test_a_site_has_the_same_name_with_and_without_www(host: str, other: str, is_same: bool) -> None:
+    assert (_name_site(host) == _name_site(other)) is is_same
 
 
 PID_FILES = {
