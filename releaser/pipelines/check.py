@@ -5,7 +5,6 @@ from __future__ import annotations
 import msgspec
 
 from releaser.candidate.namespace import describe_shadow
-from releaser.candidate.shadow import make_shadow
 from releaser.candidate.tests import TestResult
 from releaser.candidate.trial import run_live_tests, run_tests_alone
 from releaser.errors import (
@@ -24,14 +23,12 @@ from releaser.live.health import find_illness
 from releaser.live.outlook import foresee
 from releaser.live.programs import find_forbidden
 from releaser.live.restart import find_failed, recommend
-from releaser.packages.complaints import require_fitting_lock
 from releaser.packages.hand_made import EDITED, describe_new_packages, describe_patches
 from releaser.packages.holds import Pause
 from releaser.packages.lock import read_lock
-from releaser.packages.resolve import choose_python, compare_with_venv
 from releaser.packages.sources import copy_sources
 from releaser.pipelines.checks import Look, list_hints, look
-from releaser.pipelines.decide import UpdateOptions, decide, make_workplace
+from releaser.pipelines.decide import UpdateOptions, decide, make_workplace, require_installable
 from releaser.releases.store import SiteRun, Store
 from releaser.releases.verify import has_its_python
 from releaser.report.decision import Refused
@@ -78,7 +75,8 @@ def check(site: Site, *, sends_mail: bool, asks_live: bool = False) -> Check:
         hints.append("New releases come by `releaser bundle install FILE`; what an update would do was not asked.")
     elif not problems:
         try:
-            problems = find_stale_lock(site, store, view) if is_first else _ask_update(site, store)
+            is_adopted = is_first and store.link.kind != "missing"
+            problems = find_stale_lock(site, store, view) if is_adopted else _ask_update(site, store)
         except LockedError as error:
             hints.append(f"What the next update would do was not asked: {error.message}")
         except (BuildError, ToolError) as error:
@@ -137,11 +135,9 @@ def find_stale_lock(site: Site, store: Store, view: Look) -> list[Problem]:
         run = Run("check", CHECK)
         with make_workplace(site, view.repository, run, is_dry=True) as (site, source, directory):
             copy_sources(site, run)
-            with make_shadow(site, source, directory, head, mark="check") as shadow:
-                python, _ = choose_python(site, shadow.project, None, mark="check")
-                require_fitting_lock(site, shadow.project, python, mark="check")
-                if store.link.kind == "missing":  # else the next update asks, with the adopted venv
-                    compare_with_venv(site, shadow.project, shadow.project / ".no-venv", mark="check", python=python)
+            # Else the next update asks what can be installed, with the adopted venv.
+            is_new = store.link.kind == "missing"
+            require_installable(site, source, directory, head, is_new=is_new, mark="check")
     except PreflightError as error:
         return list(error.problems)
     return []

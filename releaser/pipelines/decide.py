@@ -38,6 +38,8 @@ from releaser.packages.lock import Lock, parse_lock, read_lock
 from releaser.packages.resolve import (
     LiveVenv,
     Plan,
+    choose_python,
+    compare_with_venv,
     explain_python,
     read_constraints,
     read_live_venv,
@@ -106,9 +108,15 @@ def decide(
             checks.look(site, store, mark=run.id, is_first=True).require_fit()
             return Adopt(str(site.paths.link))
         if store.link.kind == "missing" and not any(release.state.order for release in store.releases):
-            checks.look(site, store, mark=run.id, is_first=True).require_fit()
+            view = checks.look(site, store, mark=run.id, is_first=True)
+            head = view.require_fit().checkout.head
             if options.prepare or options.names:
                 raise refuse("no-release", "No release is live yet.", "Run `releaser update` to make the first one.")
+            if options.dry_run:
+                with make_workplace(site, view.repository, run, is_dry=True) as (site, source, directory):
+                    site, target = choose_first(site, run, source, head, options, view.repository)
+                    copy_sources(site, run)
+                    require_installable(site, source, directory, target.commit, is_new=True, mark=run.id)
             return First()
         view = checks.look(site, store, mark=run.id, force=options.force, instead=outlook.checkout)
         view.require_fit()
@@ -139,6 +147,32 @@ def make_workplace(
             if (full := explain_full_disk(Path(place), error)) is not None:
                 raise full from error
             raise
+
+
+def choose_first(
+    site: Site, run: SiteRun, source: Repository, head: str, options: UpdateOptions, checkout: Repository
+) -> tuple[Site, Target]:
+    """Return the commit of the remote that an update makes the first release from, and the site with its settings.
+
+    `source` is fetched into. Raises PreflightError and BuildError.
+    """
+    fetch_upstream(site, run, source, *(["--keep"] if options.dry_run else []))
+    pending, held_code = read_pending(site.paths), find_held_code(list_holds(site))
+    target = choose_target(site, source, head, pending, held_code, follow_remote=options.follow_remote)
+    run.add(*([target.problem] if target.problem and target.is_rewritten else []))
+    require(find_obstacles(checkout, head, target.commit, source))
+    return site_for_commit(site, source, target), target
+
+
+def require_installable(
+    site: Site, source: Repository, directory: Path, commit: str, *, is_new: bool, mark: str
+) -> None:
+    """Raise PreflightError or BuildError if the lock of a commit does not fit, or, into a new venv, is not for here."""
+    with make_shadow(site, source, directory, commit, mark=mark) as shadow:
+        python, _ = choose_python(site, shadow.project, None, mark=mark)
+        complaints.require_fitting_lock(site, shadow.project, python, mark=mark)
+        if is_new:
+            compare_with_venv(site, shadow.project, shadow.project / ".no-venv", mark=mark, python=python)
 
 
 def _decide(  # noqa: PLR0913 - all that a decision is made of

@@ -14,24 +14,22 @@ from releaser.candidate.build import LockInstaller
 from releaser.candidate.identity import find_failed, hash_libraries, is_same_failure, make_key, may_try_again
 from releaser.candidate.shadow import make_shadow
 from releaser.candidate.trial import Attempt, seal, try_candidate
-from releaser.checkout.move import find_obstacles
-from releaser.checkout.pending import read_pending
 from releaser.checkout.problems import read_checkout
 from releaser.checkout.repository import Repository, open_repository
-from releaser.checkout.target import Target, choose_target, fetch_upstream, site_for_commit
+from releaser.checkout.target import Target
 from releaser.errors import explain_error, refuse, require
 from releaser.live.change import make_entry
 from releaser.live.hooks import run_before_live
 from releaser.packages.complaints import require_fitting_lock
 from releaser.packages.first_lock import FirstLock
 from releaser.packages.hand_made import describe_new_packages, describe_patches
-from releaser.packages.holds import find_held_code, list_holds
 from releaser.packages.lock import read_lock
 from releaser.packages.resolve import Plan, choose_python, group_arguments
 from releaser.packages.sources import copy_sources
 from releaser.pipelines.check import find_stale_lock
 from releaser.pipelines.checks import list_hints, look
 from releaser.pipelines.conclude import go_live
+from releaser.pipelines.decide import UpdateOptions, choose_first
 from releaser.releases.journal import Entry, write_entry
 from releaser.releases.lease import install_startup_module, remove_startup_module
 from releaser.releases.link import exchange_for_directory, exchange_for_link, read_link
@@ -66,12 +64,10 @@ def init(site: Site, run: SiteRun) -> Outcome:
     return build_first(site, run, is_tried_again=True)
 
 
-def build_first(
-    site: Site, run: SiteRun, *, is_tried_again: bool, pulls: bool = False, follow_remote: bool = False
-) -> Outcome:
+def build_first(site: Site, run: SiteRun, *, is_tried_again: bool, pulls: UpdateOptions | None = None) -> Outcome:
     """Build, test and take live the committed lock; `is_tried_again` says that also if it failed before.
 
-    `pulls` takes the commit of the remote, as an update does, so that a correction which is pushed arrives.
+    With `pulls`, it takes the commit of the remote, as that update does: a correction which is pushed arrives.
 
     Raises PreflightError and BuildError.
     """
@@ -80,13 +76,8 @@ def build_first(
     repository, snapshot = view.repository, view.require_fit()
     head = snapshot.checkout.head
     target = Target(head, head, repository.code_key(head, *site.committed_paths), publishes=False)
-    if pulls:
-        fetch_upstream(site, run, repository)
-        pending, held_code = read_pending(site.paths), find_held_code(list_holds(site))
-        target = choose_target(site, repository, head, pending, held_code, follow_remote=follow_remote)
-        run.add(*([target.problem] if target.problem and target.is_rewritten else []))
-        require(find_obstacles(repository, head, target.commit))
-        site = site_for_commit(site, repository, target)
+    if pulls is not None:
+        site, target = choose_first(site, run, repository, head, pulls, repository)
     with make_shadow(site, repository, site.paths.shadow(f"{run.id}-lock"), target.commit, mark=run.id) as shadow:
         lock = read_lock(shadow.project / "uv.lock")
         plan = Plan(lock, *choose_python(site, shadow.project, None, mark=run.id))

@@ -141,6 +141,11 @@ def test_law_28_37_a_first_lock_of_another_platform_is_named_before_the_first_re
         wheel.rename(wheel.with_name("winonly-1.0-py3-none-win_amd64.whl"))
         fresh.replace("pyproject.toml", '["alpha"', '["winonly", "alpha"')
     fresh.push_commit("For Windows", lock=True)
-    for command in ("check", "init", "update"):
-        finished = fresh.releaser(command, check=4)
+    for command in ("check", "init", "update --dry-run", "update"):
+        finished = fresh.releaser(*command.split(), check=4)
         assert all(words in finished.stdout + finished.stderr for words in UNFIT[setting]), finished
+    pyproject = (fresh.path / "pyproject.toml").read_text("utf-8")
+    fitting = pyproject.replace("win32", "linux").replace('"winonly"', '"beta"')
+    fresh.push_from_elsewhere({"pyproject.toml": fitting}, lock=True)
+    for command in ("check", "update --dry-run", "update"):  # which take what the remote has
+        fresh.releaser(*command.split(), check=0)
