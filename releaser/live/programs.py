@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 from collections.abc import Mapping, Sequence
@@ -9,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from releaser.errors import ChangeError, Problem, ToolError
 from releaser.site.site import Site
 from releaser.system import process
-from releaser.system.text import format_seconds
+from releaser.system.text import format_seconds, word
 
 #: What makes a command a reload, which keeps the release.
 RELOAD = re.compile(r"(?<![\w./-])(reload|reload-or-restart|-?(SIG)?HUP)(?![\w./-])")
@@ -26,11 +27,15 @@ def is_at_next_request(site: Site) -> bool:
     return site.settings.live.restart in (("auto",), ("passenger",))
 
 
-def find_missing_program(site: Site, name: str, program: str) -> list[Problem]:
-    """Return a problem if the program that the setting `name` calls does not exist."""
-    path = site.tool_environment(site.paths.link)["PATH"]
-    if shutil.which(site.paths.project / program if "/" in program else program, path=path):
+def find_missing_program(site: Site, name: str, program: str, variables: Mapping[str, str] = {}) -> list[Problem]:
+    """Return a problem if the program that the setting `name` calls, with these `variables`, cannot be started."""
+    env, file = {**site.tool_environment(), **variables}, os.path.normpath(site.paths.project / program)
+    path = f"{site.paths.link / 'bin'}:{env['PATH']}"
+    if shutil.which(file if "/" in program else program, path=path):
         return []
+    if "/" in program and os.path.isfile(file):
+        message = f"The setting `{name}` calls `{program}`, which this user may not execute."
+        return [Problem("no-program", message, f"Run `chmod +x {word(file)}`, and commit that if it is in git.")]
     message = f"The setting `{name}` calls the program `{program}`, which does not exist."
     return [Problem("no-program", message, f"Install it, or run `releaser setup --set {name}=COMMAND`.")]
 

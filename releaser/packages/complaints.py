@@ -30,6 +30,9 @@ _REFUSED, _URL = re.compile(r"\b(401|403) (?:Unauthorized|Forbidden)"), re.compi
 _UNFIT = {
     "enabled by default": "Leave that group out: `default_groups = false` in `[tool.releaser]`.",
     "supported environments": "Add this platform to `environments` in `[tool.uv]`, run `uv lock`, and commit both.",
+    "wheel for the current platform": "Lock a version with a file for this host, or give the package a marker, such as "
+    "`; sys_platform == 'win32'`. Then run `uv lock`, and commit both.",
+    "Python requirement": "Make the venv with a Python that `requires-python` allows, or correct that.",
 }
 _MADE = ("options", "revision", "sdist", "wheels")  # of a lock
 

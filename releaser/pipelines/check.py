@@ -26,8 +26,9 @@ from releaser.live.restart import find_failed, recommend
 from releaser.packages.hand_made import EDITED, describe_new_packages, describe_patches
 from releaser.packages.holds import Pause
 from releaser.packages.lock import read_lock
+from releaser.packages.sources import copy_sources
 from releaser.pipelines.checks import Look, list_hints, look
-from releaser.pipelines.decide import UpdateOptions, decide, make_workplace, require_first_lock
+from releaser.pipelines.decide import UpdateOptions, decide, make_workplace, require_installable
 from releaser.releases.store import SiteRun, Store
 from releaser.releases.verify import has_its_python
 from releaser.report.decision import Refused
@@ -74,7 +75,8 @@ def check(site: Site, *, sends_mail: bool, asks_live: bool = False) -> Check:
         hints.append("New releases come by `releaser bundle install FILE`; what an update would do was not asked.")
     elif not problems:
         try:
-            problems = find_stale_lock(site, store, view) if is_first else _ask_update(site, store)
+            is_adopted = is_first and store.link.kind != "missing"
+            problems = find_stale_lock(site, store, view) if is_adopted else _ask_update(site, store)
         except LockedError as error:
             hints.append(f"What the next update would do was not asked: {error.message}")
         except (BuildError, ToolError) as error:
@@ -128,8 +130,14 @@ def find_stale_lock(site: Site, store: Store, view: Look) -> list[Problem]:
     levels = {site.settings.versions.upgrade, *site.settings.versions.upgrade_packages.values()}
     if levels != {"none"} and store.link.kind != "missing":
         return []
+    head = view.require_fit().checkout.head
     try:
-        require_first_lock(site, Run("check", CHECK), view)
+        run = Run("check", CHECK)
+        with make_workplace(site, view.repository, run, is_dry=True) as (site, source, directory):
+            copy_sources(site, run)
+            # Else the next update asks what can be installed, with the adopted venv.
+            is_new = store.link.kind == "missing"
+            require_installable(site, source, directory, head, is_new=is_new, mark="check")
     except PreflightError as error:
         return list(error.problems)
     return []

@@ -114,8 +114,9 @@ def _find_tracked_problems(site: Site, repository: Repository, store: Store, hea
 
 def _find_missing_tests(site: Site) -> list[Problem]:
     """Return a problem if the program of `test_command` is missing; a package of the next release may bring it."""
-    command = site.settings.tests.test_command if site.paths.link.exists() else ()
-    return find_missing_program(site, "test_command", command[0]) if command else []
+    settings = site.settings.tests
+    command = settings.test_command if site.paths.link.exists() else ()
+    return find_missing_program(site, "test_command", command[0], settings.test_environment) if command else []
 
 
 def _find_open_secrets(site: Site) -> list[str]:

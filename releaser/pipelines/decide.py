@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -110,11 +109,14 @@ def decide(
             return Adopt(str(site.paths.link))
         if store.link.kind == "missing" and not any(release.state.order for release in store.releases):
             view = checks.look(site, store, mark=run.id, is_first=True)
-            view.require_fit()
+            head = view.require_fit().checkout.head
             if options.prepare or options.names:
                 raise refuse("no-release", "No release is live yet.", "Run `releaser update` to make the first one.")
             if options.dry_run:
-                require_first_lock(site, run, view, pulls=True, follow_remote=options.follow_remote)
+                with make_workplace(site, view.repository, run, is_dry=True) as (site, source, directory):
+                    site, target = choose_first(site, run, source, head, options, view.repository)
+                    copy_sources(site, run)
+                    require_installable(site, source, directory, target.commit, is_new=True, mark=run.id)
             return First()
         view = checks.look(site, store, mark=run.id, force=options.force, instead=outlook.checkout)
         view.require_fit()
@@ -123,38 +125,6 @@ def decide(
             return _decide(site, run, options, outlook, view, source, directory, examine)
     except PreflightError as error:
         return Refused(error.problems)
-
-
-def require_first_lock(
-    site: Site, run: Run, view: checks.Look, *, pulls: bool = False, follow_remote: bool = False
-) -> None:
-    """Raise an error if the first release cannot be built: PreflightError if its lock does not fit pyproject.toml.
-
-    BuildError if it cannot be installed here. Writes nothing in the site. `pulls` asks the commit of the remote.
-    """
-    head = view.require_fit().checkout.head
-    with make_workplace(site, view.repository, run, is_dry=True) as (site, source, directory):
-        if pulls:
-            fetch_upstream(site, run, source, "--keep")
-        site, target = choose_first(site, view.repository, source, head, pulls=pulls, follow_remote=follow_remote)
-        copy_sources(site, run)
-        with make_shadow(site, source, directory, target.commit, mark=run.id) as shadow:
-            python, _ = choose_python(site, shadow.project, None, mark=run.id)
-            complaints.require_fitting_lock(site, shadow.project, python, mark=run.id)
-            if not os.path.lexists(site.paths.link):  # else the next update asks, with the adopted venv
-                compare_with_venv(site, shadow.project, shadow.project / ".no-venv", mark=run.id, python=python)
-
-
-def choose_first(
-    site: Site, repository: Repository, source: Repository, head: str, *, pulls: bool, follow_remote: bool
-) -> tuple[Site, Target]:
-    """Return what the first release is made of, with its settings: HEAD, or the commit that `source` has fetched."""
-    if not pulls:
-        return site, Target(head, head, source.code_key(head, *site.committed_paths), publishes=False)
-    pending, held_code = read_pending(site.paths), find_held_code(list_holds(site))
-    target = choose_target(site, source, head, pending, held_code, follow_remote=follow_remote)
-    require(find_obstacles(repository, head, target.commit, source))
-    return site_for_commit(site, source, target), target
 
 
 @contextlib.contextmanager
@@ -177,6 +147,32 @@ def make_workplace(
             if (full := explain_full_disk(Path(place), error)) is not None:
                 raise full from error
             raise
+
+
+def choose_first(
+    site: Site, run: SiteRun, source: Repository, head: str, options: UpdateOptions, checkout: Repository
+) -> tuple[Site, Target]:
+    """Return the commit of the remote that an update makes the first release from, and the site with its settings.
+
+    `source` is fetched into. Raises PreflightError and BuildError.
+    """
+    fetch_upstream(site, run, source, *(["--keep"] if options.dry_run else []))
+    pending, held_code = read_pending(site.paths), find_held_code(list_holds(site))
+    target = choose_target(site, source, head, pending, held_code, follow_remote=options.follow_remote)
+    run.add(*([target.problem] if target.problem and target.is_rewritten else []))
+    require(find_obstacles(checkout, head, target.commit, source))
+    return site_for_commit(site, source, target), target
+
+
+def require_installable(
+    site: Site, source: Repository, directory: Path, commit: str, *, is_new: bool, mark: str
+) -> None:
+    """Raise PreflightError or BuildError if the lock of a commit does not fit, or, into a new venv, is not for here."""
+    with make_shadow(site, source, directory, commit, mark=mark) as shadow:
+        python, _ = choose_python(site, shadow.project, None, mark=mark)
+        complaints.require_fitting_lock(site, shadow.project, python, mark=mark)
+        if is_new:
+            compare_with_venv(site, shadow.project, shadow.project / ".no-venv", mark=mark, python=python)
 
 
 def _decide(  # noqa: PLR0913 - all that a decision is made of

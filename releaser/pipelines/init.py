@@ -16,7 +16,7 @@ from releaser.candidate.shadow import make_shadow
 from releaser.candidate.trial import Attempt, seal, try_candidate
 from releaser.checkout.problems import read_checkout
 from releaser.checkout.repository import Repository, open_repository
-from releaser.checkout.target import fetch_upstream
+from releaser.checkout.target import Target
 from releaser.errors import explain_error, refuse, require
 from releaser.live.change import make_entry
 from releaser.live.hooks import run_before_live
@@ -29,7 +29,7 @@ from releaser.packages.sources import copy_sources
 from releaser.pipelines.check import find_stale_lock
 from releaser.pipelines.checks import list_hints, look
 from releaser.pipelines.conclude import go_live
-from releaser.pipelines.decide import choose_first
+from releaser.pipelines.decide import UpdateOptions, choose_first
 from releaser.releases.journal import Entry, write_entry
 from releaser.releases.lease import install_startup_module, remove_startup_module
 from releaser.releases.link import exchange_for_directory, exchange_for_link, read_link
@@ -64,12 +64,10 @@ def init(site: Site, run: SiteRun) -> Outcome:
     return build_first(site, run, is_tried_again=True)
 
 
-def build_first(
-    site: Site, run: SiteRun, *, is_tried_again: bool, pulls: bool = False, follow_remote: bool = False
-) -> Outcome:
+def build_first(site: Site, run: SiteRun, *, is_tried_again: bool, pulls: UpdateOptions | None = None) -> Outcome:
     """Build, test and take live the committed lock; `is_tried_again` says that also if it failed before.
 
-    `pulls` takes the commit of the remote, as an update does, so that a correction which is pushed arrives.
+    With `pulls`, it takes the commit of the remote, as that update does: a correction which is pushed arrives.
 
     Raises PreflightError and BuildError.
     """
@@ -77,10 +75,9 @@ def build_first(
     write_entry(site.paths, Entry("building", run.command.name, run.id))
     repository, snapshot = view.repository, view.require_fit()
     head = snapshot.checkout.head
-    if pulls:
-        fetch_upstream(site, run, repository)
-    site, target = choose_first(site, repository, repository, head, pulls=pulls, follow_remote=follow_remote)
-    run.add(*([target.problem] if target.problem and target.is_rewritten else []))
+    target = Target(head, head, repository.code_key(head, *site.committed_paths), publishes=False)
+    if pulls is not None:
+        site, target = choose_first(site, run, repository, head, pulls, repository)
     with make_shadow(site, repository, site.paths.shadow(f"{run.id}-lock"), target.commit, mark=run.id) as shadow:
         lock = read_lock(shadow.project / "uv.lock")
         plan = Plan(lock, *choose_python(site, shadow.project, None, mark=run.id))

@@ -85,7 +85,7 @@ def update(site: Site, run: SiteRun, options: UpdateOptions) -> Outcome:
         decision = _decide(site, run, options)
     keep_decision(site.paths, decision)
     if isinstance(decision, First):
-        return build_first(site, run, is_tried_again=options.force, pulls=True, follow_remote=options.follow_remote)
+        return build_first(site, run, is_tried_again=options.force, pulls=options)
     if not isinstance(decision, Refused | Paused | Adopt):
         replace_index_holds(site.paths, decision.prospect.attempt.plan.holds)
     match decision:

@@ -309,6 +309,7 @@ def _make_site(
     site = Site(paths, settings, environ, dotenv_values, group, unix_group, Path("uv"), unread=tuple(problems))
     pythons = list_pythons(paths, settings.site.python, site.uv_variables.get("UV_PYTHON", ""))
     named = (*_list_programs(settings, project, environ), *pythons, *list_sources(paths, content, site.uv_variables))
+    named = (_name_state(project, settings), *named)  # and any link on the way to it
     require(find_intruders(site.trust, paths, site.environment_file, *named))
     uv, no_uv = _find_uv(settings.site.uv, project, environ)  # the first program that is started
     service, unread = read_service(site)
@@ -328,9 +329,15 @@ def _find_outside_file(site: Site) -> list[Problem]:
 
 
 def _make_paths(project: Path, top: Path, settings: Settings) -> Paths:
-    state = settings.site.state_dir or os.path.join("..", ".releaser", project.name)
+    """Return the paths; that of the state has no links, so that it is the same where a shadow is mounted."""
     link = os.path.normpath(project / settings.site.venv)
-    return make_paths(project, top, Path(link), Path(os.path.normpath(project / os.path.expanduser(state))))
+    return make_paths(project, top, Path(link), Path(os.path.realpath(_name_state(project, settings))))
+
+
+def _name_state(project: Path, settings: Settings) -> Path:
+    """Return the path of the state directory as it is set."""
+    state = settings.site.state_dir or os.path.join("..", ".releaser", project.name)
+    return Path(os.path.normpath(project / os.path.expanduser(state)))
 
 
 def read_dotenv(path: Path) -> tuple[dict[str, str], list[Problem]]:

@@ -1,7 +1,7 @@
 """Large, odd and half-done sites: each of these once went wrong."""
 
+import json
 import re
-import sys
 from pathlib import Path
 
 import pytest
@@ -108,23 +108,44 @@ def test_law_09_a_state_directory_in_the_repository_is_named(make_site: SiteFact
 
 def test_check_names_a_test_command_without_its_program(site: SampleSite) -> None:
     """A hint, no refusal: a package of the next release may bring the program."""
-    site.write_dotenv(test_command="no-such-program --all")
-    assert "`test_command` calls the program `no-such-program`" in str(site.json("check", check=0)["hints"])
-    for there in ("sh run.sh", "python run_tests.py"):
-        site.write_dotenv(test_command=there)
+    tool = site.outer / "tools" / "run-them"
+    tool.parent.mkdir()
+    tool.write_text("#!/bin/sh\nexec python run_tests.py\n", "utf-8")
+    said = {"no-such-program --all": "calls the program `no-such-program`", "../tools/run-them": f"chmod +x {tool}"}
+    for command, words in said.items():
+        site.write_dotenv(test_command=command)
+        assert words in str(site.json("check", check=0)["hints"])
+    tool.chmod(0o755)
+    variables = {"RELEASER_TEST_ENVIRONMENT": json.dumps({"PATH": f"{tool.parent}:{site.env['PATH']}"})}
+    for there in ("sh run.sh", "python run_tests.py", "../tools/run-them", "run-them"):
+        site.write_dotenv(variables if there == "run-them" else {}, test_command=there)
         assert "test_command" not in str(site.json("check", check=0)["hints"])
 
 
+#: Why a first lock does not fit this host, and the advice.
+UNFIT = {
+    "environments = [\"sys_platform == 'win32'\"]": ("supported environments", "Add this platform"),
+    "": ("wheel for the current platform", "a marker, such as"),
+}
+
+
 @pytest.mark.slow
-def test_law_28_37_a_first_lock_of_another_platform_is_named_before_the_first_release(fresh: SampleSite) -> None:
-    fresh.replace("pyproject.toml", "[tool.uv]\n", "[tool.uv]\nenvironments = [\"sys_platform == 'win32'\"]\n")
+@pytest.mark.parametrize("setting", UNFIT)
+def test_law_28_37_a_first_lock_of_another_platform_is_named_before_the_first_release(
+    fresh: SampleSite, setting: str
+) -> None:
+    fresh.replace("pyproject.toml", "[tool.uv]\n", f"[tool.uv]\n{setting}\n")
+    if not setting:
+        fresh.publish("winonly", "1.0")
+        wheel = next(fresh.index.glob("winonly-*"))
+        wheel.rename(wheel.with_name("winonly-1.0-py3-none-win_amd64.whl"))
+        fresh.replace("pyproject.toml", '["alpha"', '["winonly", "alpha"')
     fresh.push_commit("For Windows", lock=True)
-    for command in ("check", "update --dry-run", "init", "update"):
+    for command in ("check", "init", "update --dry-run", "update"):
         finished = fresh.releaser(*command.split(), check=4)
-        assert "supported environments" in finished.stdout + finished.stderr, finished
-        assert "Add this platform" in finished.stdout + finished.stderr, finished
-    fresh.replace("pyproject.toml", "win32", sys.platform)
-    fresh.push_commit("For this one", lock=True)
-    fresh.git("reset", "--quiet", "--hard", "HEAD~1")  # as if somebody else had pushed it
-    says(fresh.releaser("update", "--dry-run", check=0), "first release from uv.lock")
-    says(fresh.releaser("update", check=0), "is live")
+        assert all(words in finished.stdout + finished.stderr for words in UNFIT[setting]), finished
+    pyproject = (fresh.path / "pyproject.toml").read_text("utf-8")
+    fitting = pyproject.replace("win32", "linux").replace('"winonly"', '"beta"')
+    fresh.push_from_elsewhere({"pyproject.toml": fitting}, lock=True)
+    for command in ("check", "update --dry-run", "update"):  # which take what the remote has
+        fresh.releaser(*command.split(), check=0)

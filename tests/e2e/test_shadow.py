@@ -356,10 +356,18 @@ class State(unittest.TestCase):
 
 
 @pytest.mark.slow
-def test_law_18_builds_and_tests_write_in_a_shadow_whose_state_lies_elsewhere(make_site: SiteFactory) -> None:
+@pytest.mark.parametrize("set_to", ["../../state", "../.releaser/site"])
+def test_law_18_builds_and_tests_write_in_a_shadow_whose_state_lies_elsewhere(
+    make_site: SiteFactory, set_to: str
+) -> None:
+    """Also behind a link, as of a state directory that has moved to another disk."""
     site = make_site(files={"build.py": "open('built', 'w')"})
     state = site.base / "state"
-    with_shadow(site, "auto", state_dir=str(state), before_build="python build.py")
+    if "releaser" in set_to:
+        state.mkdir()
+        site.state.parent.mkdir()
+        site.state.symlink_to(state)
+    with_shadow(site, "auto", state_dir=set_to, before_build="python build.py")
     site.releaser("init", check=0)
     site.push_from_elsewhere({"site_tests.py": STATE_TESTS.replace("STATE", repr(str(state)))})
     site.releaser("update", check=0)
