@@ -60,6 +60,7 @@ _NO_BUILD = re.compile(r"Failed to (?:(?:download and )?build|download|install:)
 _NO_COMMIT = re.compile(r"Failed to (?:download and )?build `([\w.-]+) @ git\+")
 #: An upper bound of the project, as uv explains a conflict.
 _BOUND = re.compile(r"\byour\s+project\s+depends\s+on\s+([\w.\[\]-]+[^\s<]*(?:<|==)\S*?),?\s")
+_EXACTLY = re.compile(r"={2,3}([^,*]+)")  # as a bound
 _YANKED = re.compile(r"`([\w.-]+)==([^`\s]+)` is yanked")
 #: A build failed for a reason that the next try has, too; a download may succeed then.
 _LASTING = re.compile(
@@ -467,14 +468,16 @@ def _find_unavailable(
     """
     if finished.status != 1:
         return {}
-    stays = {name: bound[0][2:] for name, bound in bounds.items() if bound and len(bound) == 1 and bound[0][:2] == "=="}
+    alone = {name: _EXACTLY.fullmatch(bound[0]) for name, bound in bounds.items() if bound and len(bound) == 1}
+    stays = {name: match[1] for name, match in alone.items() if match}
     floors = {name: floor for name, floor in find_floors(rules, task.before).items() if name not in stays}
     named = {*re.findall(r"[\w.-]*\w", finished.output)} - {*done}
     lost = {name: version for name, version in stays.items() if name in named}
     for name, version in floors.items():
         bound = bounds.get(name) or ()  # several are for several forks
-        limits = bound[0].split(",") if len(bound) == 1 else []  # a newer version may be on hold; a fix is only wanted
-        words = ",".join([f"{name}>={version}", *(limit for limit in limits if limit.startswith(("!", "<")))])
+        limits = bound[0].split(",") if len(bound) == 1 else []  # a newer version may be on hold
+        wanted = rules.bound_fix(name).split(",")  # no more than that
+        words = ",".join([f"{name}>={version}", *(limit for limit in limits if limit and limit not in wanted)])
         if name in named and task.ask("lock", "--dry-run", "-P", words, *age).status != 0:
             lost[name] = version
     return lost
@@ -511,11 +514,11 @@ def _explain(task: _Task, rules: Rules) -> tuple[Skipped, ...]:
     task.path.write_text(lock.text, encoding="utf-8")
     skipped = explain_skipped(rules, lock, parse_lock(text)) if newest.status == 0 else ()
     stays = {**rules.floors, **task.stays}
-    explained = (each for name in sorted(stays) for each in _explain_stay(task, rules, lock, name, stays[name]))
+    explained = (each for name in sorted(stays) for each in _explain_stay(task, lock, name, stays[name]))
     return (*task.stuck.values(), *explained, *skipped)
 
 
-def _explain_stay(task: _Task, rules: Rules, lock: Lock, name: str, floor: str) -> list[Skipped]:
+def _explain_stay(task: _Task, lock: Lock, name: str, floor: str) -> list[Skipped]:
     """Return why a package stays at a version that the index has yanked, or has not any more."""
     if lock.versions.get(name) != frozenset({floor}):
         return []
@@ -529,7 +532,8 @@ def _explain_stay(task: _Task, rules: Rules, lock: Lock, name: str, floor: str) 
     elif explain_refusal(finished.output) is not None:
         reason = "is refused by its index"
     elif finished.status == 1:
-        is_young = rules.cutoff or "exclude-newer" in (task.tree / "pyproject.toml").read_text(encoding="utf-8")
+        any_age = (*words, f"--exclude-newer-package={name}=false")
+        is_young = task.site.run_uv(*any_age, cwd=task.tree, mark=task.mark, check=False).status == 0
         reason = "is too new for `min_age` or `exclude-newer`" if is_young else "is not in the index any more"
     else:
         return []
