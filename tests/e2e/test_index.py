@@ -349,6 +349,9 @@ class Night:
 
 NIGHTS = {
     "the live version is yanked": Night(act=lambda site, index: index.yanked.update({"alpha-1.1.0": "it breaks"})),
+    "the live version is yanked, of two in the lock": Night(
+        act=lambda site, index: index.yanked.update({"alpha-1.1.0": "it breaks"}), before=fork
+    ),
     "the live version vanishes from its index": Night(act=lose),
     "a version without a file for this host": Night(
         act=lambda site, index: publish_elsewhere(site, "alpha", "1.2.0", "cp311-cp311-macosx_13_0_arm64"),
