@@ -24,7 +24,7 @@ from releaser.packages.complaints import (
     require_kept_bounds,
 )
 from releaser.packages.holds import VersionHold
-from releaser.packages.lock import Lock, parse_lock, read_cutoff, read_lock, read_options
+from releaser.packages.lock import Lock, Package, parse_lock, read_cutoff, read_lock, read_options
 from releaser.packages.lost import pack_wheel, put_back
 from releaser.packages.rules import (
     AS_LOCKED,
@@ -41,6 +41,7 @@ from releaser.packages.rules import (
     keep,
     lock_arguments,
     make_bounds,
+    mark_fork,
     read_time,
 )
 from releaser.releases.release import PackageChange, Release
@@ -60,6 +61,7 @@ _NO_BUILD = re.compile(r"Failed to (?:(?:download and )?build|download|install:)
 _NO_COMMIT = re.compile(r"Failed to (?:download and )?build `([\w.-]+) @ git\+")
 #: An upper bound of the project, as uv explains a conflict.
 _BOUND = re.compile(r"\byour\s+project\s+depends\s+on\s+([\w.\[\]-]+[^\s<]*(?:<|==)\S*?),?\s")
+_EXACTLY = re.compile(r"={2,3}([^,*]+)")  # as a bound
 _YANKED = re.compile(r"`([\w.-]+)==([^`\s]+)` is yanked")
 #: A build failed for a reason that the next try has, too; a download may succeed then.
 _LASTING = re.compile(
@@ -394,9 +396,10 @@ def _lock(task: _Task, lock: Lock, bounds: dict[str, Bound], rules: Rules) -> No
             _require_indexes(task, missing, finished)
             task.stays.update(lost)
             for name, version in lost.items():
-                bounds[name] = (f"=={version}",)
-                is_lost = task.ask("lock", "--dry-run", "-P", f"{name}=={version}", *age).status != 0
-                if is_lost and pack_wheel(task.live.venv, name, version, index):
+                bounds[name] = _pin(task, name, version)
+                is_lost = task.ask("lock", "--dry-run", *_pin_arguments(task, name, version), *age).status != 0
+                is_fork = len(bounds[name] or ()) > 1  # an index with that version alone would hide the other ones
+                if is_lost and not is_fork and pack_wheel(task.live.venv, name, version, index):
                     task.lost[name] = version
                     age.append(f"--exclude-newer-package={name}=false")
             finished = task.ask(*lock_arguments(names, bounds, only), *age, index=index)
@@ -467,17 +470,41 @@ def _find_unavailable(
     """
     if finished.status != 1:
         return {}
-    stays = {name: bound[0][2:] for name, bound in bounds.items() if bound and len(bound) == 1 and bound[0][:2] == "=="}
+    alone = {name: _EXACTLY.fullmatch(bound[0]) for name, bound in bounds.items() if bound and len(bound) == 1}
+    stays = {name: match[1] for name, match in alone.items() if match}
     floors = {name: floor for name, floor in find_floors(rules, task.before).items() if name not in stays}
     named = {*re.findall(r"[\w.-]*\w", finished.output)} - {*done}
     lost = {name: version for name, version in stays.items() if name in named}
+    forks = {name: _find_live_fork(task, name) for name in named.intersection(task.before.committed.names)}
+    live = {name: fork.version for name, fork in forks.items() if fork}
+    floors |= {name: version for name, version in live.items() if version not in rules.find_refused(name)}
     for name, version in floors.items():
-        bound = bounds.get(name) or ()  # several are for several forks
-        limits = bound[0].split(",") if len(bound) == 1 else []  # a newer version may be on hold; a fix is only wanted
-        words = ",".join([f"{name}>={version}", *(limit for limit in limits if limit.startswith(("!", "<")))])
+        bound, fork = bounds.get(name) or (), forks.get(name)  # several are for several forks
+        limits = bound[0].split(",") if len(bound) == 1 else []  # a newer version may be on hold
+        wanted = rules.bound_fix(name).split(",")  # no more than that
+        words = ",".join([f"{name}>={version}", *(limit for limit in limits if limit and limit not in wanted)])
+        words += mark_fork(fork) if fork else ""
         if name in named and task.ask("lock", "--dry-run", "-P", words, *age).status != 0:
             lost[name] = version
     return lost
+
+
+def _find_live_fork(task: _Task, name: str) -> Package | None:
+    """Return the entry of a live version that both locks have beside others; None for all other packages."""
+    live, version = task.before.live.find(name), task.before.installed.get(name, "")
+    committed = task.before.committed.find(name)
+    are_forks = len(live) > 1 and len(committed) > 1 and any(fork.label == version for fork in live)
+    return next((fork for fork in committed if are_forks and fork.label == fork.version == version), None)
+
+
+def _pin(task: _Task, name: str, version: str) -> Bound:
+    """Return the bound for a version alone; of each fork, if it is live beside others."""
+    fork = _find_live_fork(task, name)
+    return keep(task.before, name, version) if fork and fork.version == version else (f"=={version}",)
+
+
+def _pin_arguments(task: _Task, name: str, version: str) -> list[str]:
+    return [word for bound in _pin(task, name, version) or () for word in ("-P", f"{name}{bound}")]
 
 
 def _require_indexes(task: _Task, missing: Collection[str], finished: Finished) -> None:
@@ -511,15 +538,16 @@ def _explain(task: _Task, rules: Rules) -> tuple[Skipped, ...]:
     task.path.write_text(lock.text, encoding="utf-8")
     skipped = explain_skipped(rules, lock, parse_lock(text)) if newest.status == 0 else ()
     stays = {**rules.floors, **task.stays}
-    explained = (each for name in sorted(stays) for each in _explain_stay(task, rules, lock, name, stays[name]))
+    explained = (each for name in sorted(stays) for each in _explain_stay(task, lock, name, stays[name]))
     return (*task.stuck.values(), *explained, *skipped)
 
 
-def _explain_stay(task: _Task, rules: Rules, lock: Lock, name: str, floor: str) -> list[Skipped]:
+def _explain_stay(task: _Task, lock: Lock, name: str, floor: str) -> list[Skipped]:
     """Return why a package stays at a version that the index has yanked, or has not any more."""
-    if lock.versions.get(name) != frozenset({floor}):
+    fork = _find_live_fork(task, name)
+    if floor not in lock.versions.get(name, ()) or (len(lock.find(name)) > 1 and not (fork and fork.version == floor)):
         return []
-    words = ("lock", "--dry-run", "-P", f"{name}=={floor}", "--python", task.python)
+    words = ("lock", "--dry-run", *_pin_arguments(task, name, floor), "--python", task.python)
     finished = task.site.run_uv(*words, cwd=task.tree, mark=task.mark, check=False)
     pattern = rf"`{re.escape(name)}=={re.escape(floor)}` is yanked(?: \(reason: (.*)\))?$"
     found = re.search(pattern, finished.output, re.MULTILINE)
@@ -529,7 +557,8 @@ def _explain_stay(task: _Task, rules: Rules, lock: Lock, name: str, floor: str) 
     elif explain_refusal(finished.output) is not None:
         reason = "is refused by its index"
     elif finished.status == 1:
-        is_young = rules.cutoff or "exclude-newer" in (task.tree / "pyproject.toml").read_text(encoding="utf-8")
+        any_age = (*words, f"--exclude-newer-package={name}=false")
+        is_young = task.site.run_uv(*any_age, cwd=task.tree, mark=task.mark, check=False).status == 0
         reason = "is too new for `min_age` or `exclude-newer`" if is_young else "is not in the index any more"
     else:
         return []

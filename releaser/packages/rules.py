@@ -276,7 +276,7 @@ def _bound_from_below(before: Baseline, name: str, floor: str, words: Sequence[s
     forks = before.committed.find(name)
     if len(forks) > 1:
         below = {fork.version: [f">={floor}"] if fork.version == floor else [] for fork in forks}
-        return tuple(f"{','.join([*below[fork.version], *words])}{_mark(fork)}" for fork in forks)
+        return tuple(f"{','.join([*below[fork.version], *words])}{mark_fork(fork)}" for fork in forks)
     return (",".join([f">={floor}", *words]),)
 
 
@@ -287,11 +287,11 @@ def keep(before: Baseline, name: str, version: str = "") -> Bound:
     if _is_from_git(version):
         return AS_LOCKED
     if len(forks) > 1 and version in before.live.versions[name]:
-        return tuple(f"=={fork.version}{_mark(fork)}" for fork in forks)
+        return tuple(f"=={fork.version}{mark_fork(fork)}" for fork in forks)
     return (f"=={version}",)
 
 
-def _mark(fork: Package) -> str:
+def mark_fork(fork: Package) -> str:
     """Return the marker of a fork, in words of uv."""
     return f" ; {' or '.join(f'({marker})' for marker in fork.markers)}" if fork.markers else ""
 

@@ -63,7 +63,7 @@ class _Tree(msgspec.Struct, frozen=True):
             age = [f"--exclude-newer-package={name}=false" for name in names]
         more += age or ()
         if _is_url(source.location):
-            more += ["--default-index", source.location]
+            more += ["--index", source.location]  # before those of the project, which may have that name, too
         elif source.kind == "registry":
             more += ["--no-config", "--no-index", "--find-links", source.location]
         finished = self.run_uv(*_NEWEST.split(), *more)
@@ -160,9 +160,21 @@ def _ask_newest(tree: _Tree) -> dict[str, str]:
     places = {package.name: package.source.location for package in packages if package.name in tree.installed}
     for place in sorted({*places.values()}):
         if tree.has_age or not _is_url(place):
-            found, _ = tree.find_newest(sorted(name for name in places if places[name] == place))
+            found = _ask_place(tree, sorted(name for name in places if places[name] == place))
             newest |= {name: find_newest([newest.get(name, ""), found[name]], tree.installed[name]) for name in found}
     return newest
+
+
+def _ask_place(tree: _Tree, names: Sequence[str]) -> dict[str, str]:
+    """Return the newest version of each package of an index or directory, but for those of which it has none to take.
+
+    uv names no version at all if it lacks one: then each half is asked alone.
+    """
+    found, finished = tree.find_newest(names)
+    if finished.status != 1 or len(names) == 1:
+        return found
+    middle = len(names) // 2
+    return _ask_place(tree, names[:middle]) | _ask_place(tree, names[middle:])
 
 
 def _is_url(index: str) -> bool:

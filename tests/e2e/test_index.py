@@ -165,6 +165,7 @@ def test_law_23_what_the_age_of_a_project_keeps_back_is_named(site: SampleSite, 
     site.releaser("update", check=0)
     index.ages["alpha-1.2.0"] = 1
     site.publish("alpha", "1.2.0")
+    index.yanked["beta-1.0.0"] = ""  # a package without a version to take hides no other one
     for names in ((), ("alpha",)):
         (row,) = site.json("outdated", *names)["packages"]
         (blocked,) = row["blocked"]
@@ -348,6 +349,9 @@ class Night:
 
 NIGHTS = {
     "the live version is yanked": Night(act=lambda site, index: index.yanked.update({"alpha-1.1.0": "it breaks"})),
+    "the live version is yanked, of two in the lock": Night(
+        act=lambda site, index: index.yanked.update({"alpha-1.1.0": "it breaks"}), before=fork
+    ),
     "the live version vanishes from its index": Night(act=lose),
     "a version without a file for this host": Night(
         act=lambda site, index: publish_elsewhere(site, "alpha", "1.2.0", "cp311-cp311-macosx_13_0_arm64"),
@@ -468,6 +472,39 @@ def test_law_23_a_version_stays_also_where_the_project_allows_no_older_one(
         assert changes(site.json("update")) == {"beta": ("1.1.0", "1.2.0")}
         assert f"alpha 1.1.0 {BOUND[how]}, and stays" in shown(site)
         silent(site.releaser("update"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("bound", "how", "age"), [("~=1.1.0", "yanked", "0d"), ("==1.1.*", "lost", "1d"), ("===1.1.0", "lost", "0d")]
+)
+def test_law_23_a_version_stays_also_where_the_constraints_of_the_site_allow_no_newer_one(
+    site: SampleSite, index: Index, bound: str, how: str, age: str
+) -> None:
+    (site.outer / "bounds.txt").write_text(f"alpha{bound}\n", encoding="utf-8")
+    site.write_dotenv(constraints="../bounds.txt", min_age=age)
+    site.publish("alpha", "1.2.0")
+    site.publish("beta", "1.1.0")
+    if how == "yanked":
+        index.yanked["alpha-1.1.0"] = ""
+    else:
+        lose(site, index)
+    assert changes(site.json("update")) == {"beta": ("1.0.0", "1.1.0")}
+    assert f"alpha 1.1.0 {BOUND[how]}, and stays" in shown(site)
+    silent(site.releaser("update"))
+
+
+@pytest.mark.slow
+def test_law_38_a_version_of_another_index_is_not_newer(site: SampleSite, index: Index) -> None:
+    (site.index / "second").mkdir()
+    build_wheel(site.index / "second", "alpha", "9.0.0")
+    source = f'\n[[tool.uv.index]]\nname = "second"\nurl = "{index.server}/second/simple"\n'
+    source += '\n[tool.uv.sources]\nalpha = { index = "own" }\n'
+    site.replace("pyproject.toml", "default = true", f"default = true\n{source}")
+    site.push_commit("Another index", lock=True)
+    site.publish("alpha", "1.2.0")
+    (row,) = site.json("outdated", "alpha")["packages"]
+    assert (row["tonight"], row["newest"], row["blocked"]) == ("1.2.0", "1.2.0", [])
 
 
 @pytest.mark.slow
