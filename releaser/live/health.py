@@ -102,20 +102,24 @@ def check_health(site: Site, entry: Entry | None = None) -> str:
     After the change of an `entry`, an answer counts once no process of the earlier release can have given it, or when
     `health_timeout` is over, or a longer time that such processes may take. Raises ChangeError with the last answer.
     """
-    began, least = time.monotonic(), 1.0  # seconds for an answer
+    began, least, limit = time.monotonic(), 1.0, float(site.settings.live.health_timeout)  # least: for an answer
+    longest = began + (max(limit, _THROTTLE) if is_at_next_request(site) else limit)
+    deadline = began + limit
     while site.settings.live.health_check:
-        limit: float = site.settings.live.health_timeout
         users = find_users(site, entry) if entry is not None else Users((), ())
         may_mislead, is_unused = users.may_mislead(), not users.new and entry is not None and bool(entry.release)
-        longer = max(limit, _THROTTLE) if is_at_next_request(site) else limit
-        limit = longer if may_mislead else limit
-        is_healthy, answer = _ask(site, max(least, began + limit - time.monotonic()))
-        limit = longer if is_healthy and is_unused else limit  # a process of before the earlier release has answered
-        least = limit if is_healthy else least  # who has answered well is not ill for want of time
+        end = longest if may_mislead else deadline
+        is_healthy, answer = _ask(site, max(least, end - time.monotonic()))
+        if may_mislead and is_at_next_request(site):  # the release has its time from when it may answer
+            deadline = time.monotonic() + limit
+        if is_healthy and is_unused:  # a process of before the earlier release has answered
+            end = longest
+        if is_healthy:  # who has answered well is not ill for want of time
+            least = end - began
         if is_healthy and not may_mislead and not (is_unused and is_url_asked(site)):
             return answer
-        if time.monotonic() + _POLL_INTERVAL >= signals.limit(began + limit):
-            waited = format_seconds(min(limit, time.monotonic() - began))
+        if time.monotonic() + _POLL_INTERVAL >= signals.limit(end):
+            waited = format_seconds(min(end, time.monotonic()) - began)
             if is_healthy:
                 return answer
             raise ChangeError(f"The health check failed for {waited}: {answer}.")

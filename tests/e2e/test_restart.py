@@ -778,12 +778,14 @@ class Visited:
     status: int = 0
     looked: float = 0.0
     touched: int | None = 0
+    warms_up: bool = False
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def answer(self) -> int:
         """Answer a visitor."""
         with self.lock:
-            return self._look()
+            status = self._look()
+            return 503 if self.warms_up and time.monotonic() < self.looked + 0.6 else status
 
     def _look(self) -> int:
         if time.monotonic() < self.looked + 3:
@@ -820,6 +822,10 @@ def test_law_04_20_21_a_site_that_restarts_at_the_next_request(make_site: SiteFa
             says(finished, "500")
             assert "may not answer" not in finished.stderr
             assert (site.version("alpha"), visited.status) == ("1.1.0", 200)
+            visited.warms_up = True
+            ask = f"{sys.executable} -c \"import urllib.request; urllib.request.urlopen('{web.url}')\""
+            site.write_dotenv(health_check=web.url, health_timeout="2s", before_restart=ask)
+            site.update_to("1.3.0")  # which starts later than in two seconds, and then needs one
     finally:
         visited.end()
 
