@@ -777,6 +777,7 @@ class Visited:
     process: "subprocess.Popen[str] | None" = None
     status: int = 0
     looked: float = 0.0
+    started: float = 0.0
     touched: int | None = 0
     warms_up: bool = False
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -785,7 +786,7 @@ class Visited:
         """Answer a visitor."""
         with self.lock:
             status = self._look()
-            return 503 if self.warms_up and time.monotonic() < self.looked + 0.6 else status
+            return 503 if self.warms_up and time.monotonic() < self.started + 0.6 else status
 
     def _look(self) -> int:
         if time.monotonic() < self.looked + 3:
@@ -797,6 +798,7 @@ class Visited:
             self.process = subprocess.Popen(words, cwd=self.site.path, stdout=subprocess.PIPE, text=True)
             assert self.process.stdout is not None
             self.status, self.touched = int(self.process.stdout.readline()), touched
+            self.started = time.monotonic()
         return self.status
 
     def end(self) -> None:
