@@ -57,6 +57,11 @@ def read_words(pid: int) -> list[str]:
     return _read(pid, "cmdline").rstrip("\0").split("\0")
 
 
+def read_environment(pid: int) -> list[str]:
+    """Return the variables with which a process began, as `NAME=VALUE`; none that this user may not see."""
+    return _read(pid, "environ").split("\0")
+
+
 def find_directory(pid: int) -> Path:
     """Return the working directory of a process; an empty path if this user may not see it."""
     with contextlib.suppress(OSError):

@@ -395,8 +395,4 @@ def end_marked(prefix: str) -> list[int]:
 
 
 def _has_mark(pid: int, prefix: str) -> bool:
-    try:
-        with open(f"/proc/{pid}/environ", "rb") as file:
-            return any(word.startswith(f"{MARK}={prefix}".encode()) for word in file.read().split(b"\0"))
-    except OSError:
-        return False
+    return any(word.startswith(f"{MARK}={prefix}") for word in proc.read_environment(pid))

@@ -215,6 +215,22 @@ def test_law_28_a_start_that_takes_too_long_is_told_with_its_limit(gunicorn_site
 
 @pytest.mark.slow
 @pytest.mark.network
+def test_law_08_21_a_gunicorn_that_is_too_slow_does_not_come_later(gunicorn_site: SampleSite) -> None:
+    """With `--preload` it has no pid file until its application is loaded."""
+    site = gunicorn_site
+    with under_gunicorn(site, *SCRIPT, "--preload") as visitors:
+        site.publish("alpha", "1.2.0", modules={"alpha/__init__.py": SLOW})
+        finished = site.releaser("update", check=6, env={"RELEASER_RESTART_TIMEOUT": "8s"})
+        says(finished, "did not come to work")
+        assert site.json("status", check=10)["old_processes"] == []
+        site.publish("alpha", "1.3.0")
+        site.releaser("update", check=0)
+        assert visitors.ask() == "1.3.0"
+    assert visitors.failed == []
+
+
+@pytest.mark.slow
+@pytest.mark.network
 def test_law_21_a_pid_file_that_lies_ends_nothing(gunicorn_site: SampleSite) -> None:
     """It outlives its process, or others write it."""
     site, second = gunicorn_site, gunicorn_site.outer / "gunicorn.pid.2"

@@ -90,25 +90,24 @@ def restart(site: Site, words: tuple[str, ...], release: Path) -> str:
     """Start a second master, wait until it works and the site is well, and end the first one. Raises ChangeError."""
     file = _find_file(site, words)
     is_well, first = False, _read(site, file)
-    second = _read(site, f"{file}.2", first)
-    if second and not first:  # it is about to rename its file, and ignores signals until then
-        first, second = _wait(site, lambda: _read(site, file)), 0
+    if not first and _read(site, f"{file}.2"):  # it is about to rename its file, and ignores signals until then
+        first = _wait(site, lambda: _read(site, file))
     if not first:
         cure = "If it needs this release to start, run `RELEASER_RESTART=none RELEASER_HEALTH_CHECK= releaser update`."
         message = f"No gunicorn of this site runs with the pid file `{file}`."
         raise HostError(message, f"Start it with that file. {cure}")
+    second = _find_second(first)
     try:
         if not second or second not in list_users(release):
             _end(site, second)
             with contextlib.suppress(OSError):
                 os.unlink(f"{file}.2")  # gunicorn does not start if it names a process of others
             is_well = is_healthy_now(site) is True
-            before = _list_children(first)
             # A Python that does not start must be found before the signal: the first master could be lost.
             trial = [*(str(site.paths.link / "bin" / name) for name in ("python", "gunicorn")), "--version"]
             run_restart(site, trial, site.service_environment(site.paths.link))
             os.kill(first, signal.SIGUSR2)
-            second = _wait_for_second(site, f"{file}.2", first, before)
+            second = _wait_for_second(site, f"{file}.2", first)
         if second and (release / LEASE).exists() and second not in list_users(release):
             raise HostError("The new gunicorn has the Python of the old one.", _LINE.format(site.paths.link / "bin"))
         _wait(site, lambda: _does_work(second) or not proc.is_running(second))
@@ -118,26 +117,28 @@ def restart(site: Site, words: tuple[str, ...], release: Path) -> str:
         if is_well:
             _require_health(site)
     except ChangeError:
-        _end(site, _read(site, f"{file}.2", first))
+        _end(site, _find_second(first))
         raise
     _end(site, first)
     _wait(site, lambda: _read(site, file))
     return f"gunicorn {second} took over from {first}"
 
 
-def _list_children(master: int) -> set[int]:
-    return {pid for pid in proc.list_processes() if proc.find_parent(pid) == master and proc.is_running(pid)}
+def _find_second(first: int) -> int:
+    """Return the master that another one has started, by its environment: by `preload_app` its file comes late."""
+    mark = f"GUNICORN_PID={first}"
+    children = [pid for pid in proc.list_processes() if proc.find_parent(pid) == first]
+    return next((pid for pid in children if mark in proc.read_environment(pid) and proc.is_running(pid)), 0)
 
 
-def _wait_for_second(site: Site, file: str, first: int, before: set[int]) -> int:
+def _wait_for_second(site: Site, file: str, first: int) -> int:
     """Return the second master once it writes its file; 0 if it has ended before, as by its settings or a preload."""
-    has_begun = False
+    second = 0
 
     def look() -> int:
-        nonlocal has_begun
-        children = _list_children(first) - before
-        has_ended, has_begun = has_begun and not children, bool(children)
-        return _read(site, file, first) or (-1 if has_ended else 0)
+        nonlocal second
+        second = second or _find_second(first)
+        return _read(site, file, first) or (-1 if second and not proc.is_running(second) else 0)
 
     return max(_wait(site, look), 0)
 
